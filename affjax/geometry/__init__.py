@@ -1,0 +1,1 @@
+"""Rotations, the camera, meshes and the way between vertices and UV maps."""

@@ -1,0 +1,81 @@
+"""World -> camera -> clip -> ndc -> px, one function for each arrow.
+
+See `affjax.types` for the conventions; every function takes any leading axes.
+"""
+
+import math
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from affjax.geometry import rotation
+from affjax.types import Camera
+
+
+def head_to_world(
+  points: Float[Array, "*b v 3"], pose: Float[Array, "*b 6"]
+) -> Float[Array, "*b v 3"]:
+  """Applies a pose: `R p + t`."""
+  matrix = rotation.axis_angle_to_matrix(pose[..., :3])
+  return points @ jnp.swapaxes(matrix, -1, -2) + pose[..., None, 3:]
+
+
+def world_to_cam(points: Float[Array, "*b 3"], camera: Camera) -> Float[Array, "*b 3"]:
+  """World to camera space: the camera sits at `(0, 0, distance)`, looking along -z."""
+  return points - jnp.array([0.0, 0.0, camera.distance], points.dtype)
+
+
+def cam_to_clip(
+  points: Float[Array, "*b 3"], camera: Camera, *, aspect: float = 1.0
+) -> Float[Array, "*b 4"]:
+  """Camera to clip space; `w` is the distance along the optical axis, dm.
+
+  Args:
+    points: camera-space points.
+    camera: field of view and planes.
+    aspect: width over height of the image.
+  """
+  focal = 1 / math.tan(math.radians(camera.fov_deg) / 2)
+  depth = -points[..., 2]
+  span = camera.far - camera.near
+  z = (camera.far + camera.near) / span * depth - 2 * camera.far * camera.near / span
+  # Image row 0 lies at y/w = -1, hence the sign of y.
+  return jnp.stack(
+    [focal / aspect * points[..., 0], -focal * points[..., 1], z, depth], -1
+  )
+
+
+def clip_to_ndc(points: Float[Array, "*b 4"]) -> Float[Array, "*b 3"]:
+  """Perspective division."""
+  return points[..., :3] / points[..., 3:]
+
+
+def ndc_to_px(
+  points: Float[Array, "*b 3"], height: int, width: int
+) -> Float[Array, "*b 2"]:
+  """Pixel coordinates (x, y); the centre of the first pixel is (0, 0)."""
+  half = jnp.array([width / 2, height / 2], points.dtype)
+  return (points[..., :2] + 1) * half - 0.5
+
+
+def world_to_clip(
+  points: Float[Array, "*b 3"], camera: Camera, *, aspect: float = 1.0
+) -> Float[Array, "*b 4"]:
+  """`world_to_cam`, then `cam_to_clip`."""
+  return cam_to_clip(world_to_cam(points, camera), camera, aspect=aspect)
+
+
+def world_to_px(
+  points: Float[Array, "*b 3"], camera: Camera, height: int, width: int
+) -> Float[Array, "*b 2"]:
+  """All arrows from world space to pixels."""
+  clip = world_to_clip(points, camera, aspect=width / height)
+  return ndc_to_px(clip_to_ndc(clip), height, width)
+
+
+def ndc_depth_to_distance(
+  depth: Float[Array, "*b"], camera: Camera
+) -> Float[Array, "*b"]:
+  """Distance along the optical axis, dm, of a `z/w` as rasters hold it."""
+  near, far = camera.near, camera.far
+  return 2 * near * far / (far + near - depth * (far - near))

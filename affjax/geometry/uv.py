@@ -1,0 +1,175 @@
+"""Between vertices and UV maps.
+
+Every table is built once in NumPy from the template; using it is a gather.
+"""
+
+import dataclasses
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy import ndimage
+
+from affjax.types import Template
+
+# Texels this far outside the charts still belong to the map: a bilinear read at a
+# chart's border touches them.
+_GUTTER = 2.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class UVTable:
+  """How a template's vertices fill an `[S, S]` map and are read back from it.
+
+  Attributes:
+    size: S.
+    corners: int32 `[S, S, 3]`, vertex indices of the triangle under each texel.
+    weights: float32 `[S, S, 3]`, barycentric weights; in the gutter around a chart
+      they extrapolate the nearest triangle; zero outside `support`.
+    inside: bool `[S, S]`, texel centres that a triangle covers.
+    support: bool `[S, S]`, `inside` and its gutter: what position losses cover.
+    groups: int32 `[S, S]`, group of the triangle under the texel, -1 outside `support`.
+    read_texels: int32 `[U, 4]`, flat indices of the four texels around each uv.
+    read_weights: float32 `[U, 4]`, their bilinear weights, divided by the number of uvs
+      that share the vertex.
+    uv_vertex: int32 `[U]`, the vertex of each uv.
+    vertex_count: V.
+  """
+
+  size: int
+  corners: np.ndarray
+  weights: np.ndarray
+  inside: np.ndarray
+  support: np.ndarray
+  groups: np.ndarray
+  read_texels: np.ndarray
+  read_weights: np.ndarray
+  uv_vertex: np.ndarray
+  vertex_count: int
+
+
+@functools.lru_cache(maxsize=16)
+def uv_table(template: Template, size: int) -> UVTable:
+  """The table of a template at map size `size`; cached by identity of the template."""
+  if size < 4:
+    raise ValueError(f"size of a UV map must be at least 4, got {size}")
+  points = uv_to_texel(template.uvs, size)
+  triangle = _texel_triangles(points[template.faces_uv], size)
+  inside = triangle >= 0
+  distance, (rows, columns) = ndimage.distance_transform_edt(
+    ~inside, return_indices=True
+  )
+  support = distance <= _GUTTER
+  triangle = triangle[rows, columns]
+  grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1).astype(np.float64)
+  weights = _barycentric(points[template.faces_uv[triangle]], grid)
+  # A sliver would extrapolate wildly; two edge lengths are more than a gutter needs.
+  weights = np.where(inside[..., None], weights, np.clip(weights, -2, 3))
+  weights = weights / weights.sum(-1, keepdims=True)
+
+  uv_vertex = np.zeros(len(template.uvs), np.int32)
+  uv_vertex[template.faces_uv.reshape(-1)] = template.faces.reshape(-1)
+  read_texels, read_weights = _bilinear_reads(points, support)
+  share = np.bincount(uv_vertex, minlength=len(template.vertices))
+  return UVTable(
+    size=size,
+    corners=template.faces[triangle].astype(np.int32),
+    weights=np.where(support[..., None], weights, 0).astype(np.float32),
+    inside=inside,
+    support=support,
+    groups=np.where(support, template.face_groups[triangle], -1).astype(np.int32),
+    read_texels=read_texels,
+    read_weights=(read_weights / share[uv_vertex][:, None]).astype(np.float32),
+    uv_vertex=uv_vertex,
+    vertex_count=len(template.vertices),
+  )
+
+
+def uv_to_texel(uvs: np.ndarray, size: int) -> np.ndarray:
+  """Texel coordinates (column, row), centres at integers, of uvs."""
+  return np.stack([uvs[..., 0] * size - 0.5, (1 - uvs[..., 1]) * size - 0.5], -1)
+
+
+def map_from_vertices(
+  values: Float[Array, "*b v c"], table: UVTable
+) -> Float[Array, "*b s s c"]:
+  """Unwraps per-vertex values into a UV map; zero outside the table's support."""
+  corner = values[..., table.corners, :]
+  return jnp.sum(corner * table.weights[..., None], -2)
+
+
+def vertices_from_map(
+  uv_map: Float[Array, "*b s s c"], table: UVTable
+) -> Float[Array, "*b v c"]:
+  """Reads a UV map at the template's uvs, averaging over the sides of a seam."""
+  flat = uv_map.reshape((*uv_map.shape[:-3], -1, uv_map.shape[-1]))
+  read = jnp.sum(flat[..., table.read_texels, :] * table.read_weights[..., None], -2)
+  shape = (*uv_map.shape[:-3], table.vertex_count, uv_map.shape[-1])
+  return jnp.zeros(shape, read.dtype).at[..., table.uv_vertex, :].add(read)
+
+
+def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
+  """A UV mask `[M, M]` as float32 `[size, size]`, by area when it shrinks."""
+  from_size = mask.shape[0]
+  if from_size % size == 0:
+    k = from_size // size
+    return mask.reshape(size, k, size, k).mean((1, 3)).astype(np.float32)
+  place = (np.arange(size) + 0.5) * from_size / size - 0.5
+  rows, columns = np.meshgrid(place, place, indexing="ij")
+  return ndimage.map_coordinates(
+    mask.astype(np.float32), [rows, columns], order=1, mode="nearest"
+  )
+
+
+def _texel_triangles(corners: np.ndarray, size: int) -> np.ndarray:
+  """Index of a triangle over each texel centre, -1 without; `corners [T, 3, 2]`."""
+  owner = np.full((size, size), -1, np.int32)
+  low = np.maximum(np.ceil(corners.min(1) - 1e-6).astype(int), 0)
+  high = np.minimum(np.floor(corners.max(1) + 1e-6).astype(int), size - 1)
+  for t in np.flatnonzero((low <= high).all(1)):
+    x, y = np.meshgrid(
+      np.arange(low[t, 0], high[t, 0] + 1), np.arange(low[t, 1], high[t, 1] + 1)
+    )
+    point = np.stack([x, y], -1).astype(np.float64)
+    weight = _barycentric(np.broadcast_to(corners[t], (*x.shape, 3, 2)), point)
+    hit = (weight >= -1e-6).all(-1)
+    owner[y[hit], x[hit]] = t
+  return owner
+
+
+def _barycentric(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
+  """Barycentric weights `[..., 3]` of points `[..., 2]` in triangles `[..., 3, 2]`."""
+  a, b, c = (corners[..., k, :].astype(np.float64) for k in range(3))
+
+  def area(p, q, r):
+    return (q[..., 0] - p[..., 0]) * (r[..., 1] - p[..., 1]) - (
+      q[..., 1] - p[..., 1]
+    ) * (r[..., 0] - p[..., 0])
+
+  total = area(a, b, c)
+  flat = np.abs(total) < 1e-12
+  total = np.where(flat, 1.0, total)
+  w0, w1 = area(points, b, c) / total, area(a, points, c) / total
+  weight = np.stack([w0, w1, 1 - w0 - w1], -1)
+  return np.where(flat[..., None], [-1.0, 1.0, 1.0], weight)
+
+
+def _bilinear_reads(
+  points: np.ndarray, support: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Flat texel indices and weights `[U, 4]` of bilinear reads over `support` only."""
+  size = len(support)
+  _, nearest = ndimage.distance_transform_edt(~support, return_indices=True)
+  base = np.clip(np.floor(points), 0, size - 2).astype(int)
+  fraction = np.clip(points - base, 0, 1)
+  texels, weights = [], []
+  for dy in (0, 1):
+    for dx in (0, 1):
+      column, row = base[:, 0] + dx, base[:, 1] + dy
+      near_row, near_column = nearest[:, row, column]
+      texels.append(near_row * size + near_column)
+      wx = fraction[:, 0] if dx else 1 - fraction[:, 0]
+      wy = fraction[:, 1] if dy else 1 - fraction[:, 1]
+      weights.append(wx * wy)
+  return np.stack(texels, -1).astype(np.int32), np.stack(weights, -1)

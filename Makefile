@@ -3,7 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all smoke lint bench clean
+
+# The newest CPython >= 3.12 that starts, on the PATH or among pyenv's versions.
+NEWER := $(firstword $(shell for p in python3.14 python3.13 python3.12 \
+  $$(ls -d $$HOME/.pyenv/versions/3.1[2-9]*/bin/python 2>/dev/null | sort -rV); do \
+  $$p -c 'import venv, ensurepip' 2>/dev/null && command -v $$p; done))
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +28,18 @@ test: $(VENV)/.installed-dev
 test-all: $(VENV)/.installed-dev
 	$(RUN)/python -m pytest
 
+# The tests marked `smoke` on a newer interpreter, hence a newer jax, where there is one.
+smoke:
+ifeq ($(NEWER),)
+	@echo 'smoke: no Python >= 3.12 here; the tests above ran on the default one'
+else
+	test -f $(VENV)-newer/.installed || $(NEWER) -m venv $(VENV)-newer
+	test -f $(VENV)-newer/.installed || $(VENV)-newer/bin/pip install --quiet \
+	  --disable-pip-version-check --editable '.[dev]'
+	touch $(VENV)-newer/.installed
+	$(VENV)-newer/bin/python -m pytest -m smoke
+endif
+
 lint: $(VENV)/.installed-dev
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
@@ -32,4 +49,4 @@ bench: $(VENV)/.installed-dev
 	for f in experiments/bench_*.py; do $(RUN)/python $$f || exit 1; done
 
 clean:
-	rm -rf $(VENV) .cache out
+	rm -rf $(VENV) $(VENV)-newer .cache out

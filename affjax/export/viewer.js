@@ -1,0 +1,392 @@
+"use strict";
+// Every head of the page is drawn by one hidden WebGL canvas and copied to its own 2D
+// canvas: browsers allow only about sixteen WebGL contexts on a page.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+
+// ---------------------------------------------------------------- small mathematics
+// Matrices are column-major arrays of 16, as WebGL takes them.
+function multiply(a, b) {
+  const out = new Float32Array(16);
+  for (let c = 0; c < 4; c++)
+    for (let r = 0; r < 4; r++)
+      for (let k = 0; k < 4; k++) out[c * 4 + r] += a[k * 4 + r] * b[c * 4 + k];
+  return out;
+}
+
+function turn(axis, angle) {
+  const c = Math.cos(angle), s = Math.sin(angle);
+  return axis === "y"
+    ? new Float32Array([c, 0, -s, 0, 0, 1, 0, 0, s, 0, c, 0, 0, 0, 0, 1])
+    : new Float32Array([1, 0, 0, 0, 0, c, s, 0, 0, -s, c, 0, 0, 0, 0, 1]);
+}
+
+function shift(x, y, z) {
+  return new Float32Array([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, x, y, z, 1]);
+}
+
+function perspective(fov, near, far) {
+  const f = 1 / Math.tan(fov / 2), d = near - far;
+  return new Float32Array(
+    [f, 0, 0, 0, 0, f, 0, 0, 0, 0, (far + near) / d, -1, 0, 0, 2 * far * near / d, 0]);
+}
+
+const IDENTITY = shift(0, 0, 0);
+
+// ------------------------------------------------------------------------- the data
+function bytes(text) {
+  const raw = atob(text), out = new Uint8Array(raw.length);
+  for (let i = 0; i < raw.length; i++) out[i] = raw.charCodeAt(i);
+  return out.buffer;
+}
+
+function unquantize(words, low, high) {
+  const n = low.length, out = new Float32Array(words.length);
+  for (let i = 0; i < words.length; i++)
+    out[i] = low[i % n] + words[i] / 65535 * (high[i % n] - low[i % n]);
+  return out;
+}
+
+// Smooth normals of the welded surface.
+function vertexNormals(points, faces) {
+  const out = new Float32Array(points.length);
+  for (let t = 0; t < faces.length; t += 3) {
+    const [a, b, c] = [faces[t] * 3, faces[t + 1] * 3, faces[t + 2] * 3];
+    const ux = points[b] - points[a], uy = points[b + 1] - points[a + 1];
+    const uz = points[b + 2] - points[a + 2], vx = points[c] - points[a];
+    const vy = points[c + 1] - points[a + 1], vz = points[c + 2] - points[a + 2];
+    const x = uy * vz - uz * vy, y = uz * vx - ux * vz, z = ux * vy - uy * vx;
+    for (const k of [a, b, c]) { out[k] += x; out[k + 1] += y; out[k + 2] += z; }
+  }
+  for (let i = 0; i < out.length; i += 3) {
+    const length = Math.hypot(out[i], out[i + 1], out[i + 2]) || 1;
+    out[i] /= length; out[i + 1] /= length; out[i + 2] /= length;
+  }
+  return out;
+}
+
+function gather(values, index, width) {
+  const out = new Float32Array(index.length * width);
+  for (let i = 0; i < index.length; i++)
+    for (let k = 0; k < width; k++) out[i * width + k] = values[index[i] * width + k];
+  return out;
+}
+
+const topology = data.topology && {
+  vertex: new Uint32Array(bytes(data.topology.vertex)),
+  faces: new Uint32Array(bytes(data.topology.faces)),
+  uv: unquantize(new Uint16Array(bytes(data.topology.uv)), [0, 0], [1, 1]),
+  gloss: new Float32Array(new Uint8Array(bytes(data.topology.gloss))).map(x => x / 255),
+};
+if (topology) topology.welded = topology.faces.map(corner => topology.vertex[corner]);
+
+// ---------------------------------------------------------------------- the renderer
+const VERTEX = `#version 300 es
+in vec3 position; in vec3 normal; in vec2 uv; in float gloss;
+uniform mat4 view; uniform mat4 projection;
+out vec3 place; out vec3 facing; out vec2 at; out float shine;
+void main() {
+  vec4 p = view * vec4(position, 1.0);
+  place = p.xyz; facing = mat3(view) * normal; at = vec2(uv.x, 1.0 - uv.y); shine = gloss;
+  gl_Position = projection * p;
+}`;
+
+const FRAGMENT = `#version 300 es
+precision highp float;
+in vec3 place; in vec3 facing; in vec2 at; in float shine;
+uniform sampler2D diffuse; uniform sampler2D light;
+uniform vec3 lightScale; uniform int mode;
+out vec4 color;
+vec3 studio(vec3 albedo, vec3 n, vec3 eye, float gloss) {
+  vec3 key = normalize(vec3(-0.55, 0.6, 0.75)), fill = normalize(vec3(0.9, 0.05, 0.5));
+  float wrapped = max(0.0, (dot(n, key) + 0.25) / 1.25);
+  vec3 light = vec3(0.34, 0.36, 0.40) * (0.65 + 0.35 * n.y)
+    + vec3(0.78, 0.74, 0.68) * wrapped + vec3(0.16, 0.18, 0.22) * max(0.0, dot(n, fill));
+  float power = mix(22.0, 160.0, gloss);
+  float spot = pow(max(0.0, dot(n, normalize(key + eye))), power);
+  float rim = pow(1.0 - max(0.0, dot(n, eye)), 3.5);
+  return albedo * light + mix(0.05, 0.55, gloss) * spot + 0.05 * rim;
+}
+void main() {
+  vec3 n = normalize(facing), eye = normalize(-place);
+  if (!gl_FrontFacing) n = -n;
+  vec3 albedo = texture(diffuse, at).rgb, c;
+  if (mode == 0) c = albedo * texture(light, at).r * lightScale;
+  else if (mode == 1) c = albedo;
+  else if (mode == 2) c = studio(albedo, n, eye, shine);
+  else c = studio(vec3(0.74, 0.72, 0.70), n, eye, 0.35 * shine);
+  color = vec4(clamp(c, 0.0, 1.0), 1.0);
+}`;
+
+class Renderer {
+  constructor(side) {
+    this.canvas = document.createElement("canvas");
+    this.canvas.width = this.canvas.height = side;
+    const gl = this.gl = this.canvas.getContext(
+      "webgl2", { antialias: true, alpha: true, premultipliedAlpha: true });
+    if (!gl) throw new Error("no WebGL 2");
+    this.program = gl.createProgram();
+    for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+      const shader = gl.createShader(kind);
+      gl.shaderSource(shader, source);
+      gl.compileShader(shader);
+      if (!gl.getShaderParameter(shader, gl.COMPILE_STATUS))
+        throw new Error(gl.getShaderInfoLog(shader));
+      gl.attachShader(this.program, shader);
+    }
+    gl.linkProgram(this.program);
+    gl.useProgram(this.program);
+    gl.enable(gl.DEPTH_TEST);
+    this.at = name => gl.getUniformLocation(this.program, name);
+    gl.uniform1i(this.at("diffuse"), 0);
+    gl.uniform1i(this.at("light"), 1);
+    this.index = this.buffer(gl.ELEMENT_ARRAY_BUFFER, topology.faces);
+    this.uv = this.buffer(gl.ARRAY_BUFFER, topology.uv);
+    this.gloss = this.buffer(gl.ARRAY_BUFFER, topology.gloss);
+  }
+
+  buffer(target, values) {
+    const name = this.gl.createBuffer();
+    this.gl.bindBuffer(target, name);
+    this.gl.bufferData(target, values, this.gl.STATIC_DRAW);
+    return name;
+  }
+
+  async head(face) {
+    const points = unquantize(new Uint16Array(bytes(face.points)), face.low, face.high);
+    const normals = vertexNormals(points, topology.welded);
+    const [diffuse, light] = await Promise.all([picture(face.diffuse), picture(face.light)]);
+    const gl = this.gl;
+    const array = gl.createVertexArray();
+    gl.bindVertexArray(array);
+    this.attribute("position", 3, this.buffer(gl.ARRAY_BUFFER, gather(points, topology.vertex, 3)));
+    this.attribute("normal", 3, this.buffer(gl.ARRAY_BUFFER, gather(normals, topology.vertex, 3)));
+    this.attribute("uv", 2, this.uv);
+    this.attribute("gloss", 1, this.gloss);
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, this.index);
+    const middle = face.low.map((low, k) => (low + face.high[k]) / 2);
+    return {
+      array, middle, diffuse: this.texture(diffuse, true), light: this.texture(light, false),
+      lightScale: face.lightScale, pose: face.rotation,
+      radius: Math.hypot(...face.low.map((low, k) => (face.high[k] - low) / 2)),
+    };
+  }
+
+  attribute(name, width, buffer) {
+    const gl = this.gl, place = gl.getAttribLocation(this.program, name);
+    gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
+    gl.enableVertexAttribArray(place);
+    gl.vertexAttribPointer(place, width, gl.FLOAT, false, 0, 0);
+  }
+
+  texture(image, mipmaps) {
+    const gl = this.gl, name = gl.createTexture();
+    gl.bindTexture(gl.TEXTURE_2D, name);
+    gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, image);
+    if (mipmaps) gl.generateMipmap(gl.TEXTURE_2D);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER,
+      mipmaps ? gl.LINEAR_MIPMAP_LINEAR : gl.LINEAR);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE);
+    return name;
+  }
+
+  draw(head, state, side) {
+    const gl = this.gl;
+    if (this.canvas.width !== side) this.canvas.width = this.canvas.height = side;
+    gl.viewport(0, 0, side, side);
+    gl.clearColor(0, 0, 0, 0);
+    gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
+    const fov = 0.36, distance = head.radius / Math.sin(fov / 2) * 0.82 / state.zoom;
+    const near = Math.max(0.05, distance - 2 * head.radius);
+    const [x, y, z] = head.middle;
+    let view = multiply(turn("x", state.pitch), turn("y", state.yaw));
+    view = multiply(view, multiply(state.base, shift(-x, -y, -z)));
+    view = multiply(shift(0, 0, -distance), view);
+    gl.uniformMatrix4fv(this.at("view"), false, view);
+    gl.uniformMatrix4fv(
+      this.at("projection"), false, perspective(fov, near, distance + 2 * head.radius));
+    gl.uniform3fv(this.at("lightScale"), head.lightScale);
+    gl.uniform1i(this.at("mode"), state.mode);
+    gl.activeTexture(gl.TEXTURE0); gl.bindTexture(gl.TEXTURE_2D, head.diffuse);
+    gl.activeTexture(gl.TEXTURE1); gl.bindTexture(gl.TEXTURE_2D, head.light);
+    gl.bindVertexArray(head.array);
+    gl.drawElements(gl.TRIANGLES, topology.faces.length, gl.UNSIGNED_INT, 0);
+    gl.bindVertexArray(null);
+  }
+}
+
+function picture(url) {
+  return new Promise((resolve, reject) => {
+    const image = new Image();
+    image.onload = () => resolve(image);
+    image.onerror = () => reject(new Error("a texture of the page does not decode"));
+    image.src = url;
+  });
+}
+
+// ------------------------------------------------------------- one head on the page
+const FRONT = { yaw: 0.42, pitch: 0.08, zoom: 1 };
+let wheelElsewhere = 0;
+addEventListener("wheel", event => {
+  if (!event.target.closest?.(".stage")) wheelElsewhere = event.timeStamp;
+}, { capture: true, passive: true });
+
+class Stage {
+  constructor(element, renderer) {
+    this.element = element;
+    this.canvas = element.querySelector("canvas");
+    this.renderer = renderer;
+    this.face = data.faces[Number(element.dataset.face)];
+    this.state = { ...FRONT, base: IDENTITY, mode: 0 };
+    this.speed = 0;
+    this.fingers = new Map();
+    this.listen();
+    new IntersectionObserver(seen => {
+      this.visible = seen.some(entry => entry.isIntersecting);
+      if (this.visible) this.open();
+    }, { rootMargin: "300px" }).observe(element);
+    new ResizeObserver(() => this.redraw()).observe(this.canvas);
+  }
+
+  async open() {
+    if (this.head || this.opening) return this.redraw();
+    this.opening = true;
+    try {
+      this.head = await this.renderer.head(this.face);
+      this.redraw();
+    } catch (error) { sorry(this.element, error); }
+  }
+
+  redraw() {
+    if (this.due || !this.head || !this.visible) return;
+    this.due = requestAnimationFrame(() => {
+      this.due = 0;
+      if (Math.abs(this.speed) > 0.0004 && !this.fingers.size) {
+        this.state.yaw += this.speed;
+        this.speed *= 0.93;
+      }
+      const width = this.canvas.clientWidth || 480;
+      const side = Math.min(1600, Math.round(width * Math.min(devicePixelRatio || 1, 2)));
+      if (this.canvas.width !== side) this.canvas.width = this.canvas.height = side;
+      this.renderer.draw(this.head, this.state, side);
+      const paper = this.canvas.getContext("2d");
+      paper.clearRect(0, 0, side, side);
+      paper.drawImage(this.renderer.canvas, 0, 0);
+      this.element.dataset.drawn = "yes";
+      if (Math.abs(this.speed) > 0.0004 && !this.fingers.size) this.redraw();
+    });
+  }
+
+  rotate(dx, dy) {
+    this.state.yaw += dx;
+    this.state.pitch = Math.max(-1.4, Math.min(1.4, this.state.pitch + dy));
+    this.redraw();
+  }
+
+  zoom(factor) {
+    this.state.zoom = Math.max(0.5, Math.min(6, this.state.zoom * factor));
+    this.redraw();
+  }
+
+  reset(photo) {
+    this.speed = 0;
+    Object.assign(this.state, photo
+      ? { yaw: 0, pitch: 0, zoom: 1, base: new Float32Array(this.face.rotation) }
+      : { ...FRONT, base: IDENTITY });
+    this.redraw();
+  }
+
+  listen() {
+    const canvas = this.canvas, fingers = this.fingers;
+    canvas.addEventListener("pointerdown", event => {
+      canvas.setPointerCapture(event.pointerId);
+      fingers.set(event.pointerId, [event.clientX, event.clientY]);
+      this.speed = 0;
+    });
+    canvas.addEventListener("pointermove", event => this.move(event));
+    for (const kind of ["pointerup", "pointercancel"])
+      canvas.addEventListener(kind, event => {
+        fingers.delete(event.pointerId);
+        if (matchMedia("(prefers-reduced-motion: reduce)").matches) this.speed = 0;
+        this.redraw();
+      });
+    canvas.addEventListener("wheel", event => {
+      // A scroll of the page that runs into a head goes on as a scroll.
+      if (event.timeStamp - wheelElsewhere < 250) { wheelElsewhere = event.timeStamp; return; }
+      event.preventDefault();
+      const pixels = event.deltaY * (event.deltaMode === 1 ? 16 : 1);
+      this.zoom(Math.exp(-Math.max(-120, Math.min(120, pixels)) * 0.0016));
+    }, { passive: false });
+    canvas.addEventListener("dblclick", () => this.reset(false));
+    canvas.addEventListener("keydown", event => {
+      const step = 0.12, keys = {
+        ArrowLeft: () => this.rotate(-step, 0), ArrowRight: () => this.rotate(step, 0),
+        ArrowUp: () => this.rotate(0, -step), ArrowDown: () => this.rotate(0, step),
+        "+": () => this.zoom(1.15), "=": () => this.zoom(1.15), "-": () => this.zoom(1 / 1.15),
+        0: () => this.reset(false), Home: () => this.reset(false),
+      };
+      if (!keys[event.key] || event.ctrlKey || event.metaKey) return;
+      event.preventDefault();
+      keys[event.key]();
+    });
+    const modes = this.element.querySelectorAll("button[data-mode]");
+    for (const button of modes)
+      button.addEventListener("click", () => {
+        for (const other of modes) other.setAttribute("aria-pressed", other === button);
+        this.state.mode = Number(button.dataset.mode);
+        this.redraw();
+      });
+    for (const button of this.element.querySelectorAll("button[data-view]"))
+      button.addEventListener("click", () => this.reset(button.dataset.view === "photo"));
+  }
+
+  move(event) {
+    const before = this.fingers.get(event.pointerId);
+    if (!before) return;
+    const others = [...this.fingers].filter(([id]) => id !== event.pointerId);
+    const now = [event.clientX, event.clientY];
+    this.fingers.set(event.pointerId, now);
+    if (others.length) {
+      const [x, y] = others[0][1];
+      const apart = ([a, b]) => Math.hypot(a - x, b - y) || 1;
+      this.zoom(apart(now) / apart(before));
+      return;
+    }
+    const scale = 4.2 / (this.canvas.clientWidth || 480);
+    this.speed = (now[0] - before[0]) * scale * 0.35;
+    this.rotate((now[0] - before[0]) * scale, (now[1] - before[1]) * scale);
+  }
+}
+
+function sorry(element, error) {
+  const note = element.querySelector(".sorry");
+  note.textContent = `The head cannot be shown here (${error.message}); head.glb opens in any 3D viewer.`;
+  note.style.display = "grid";
+  element.querySelector(".modes").style.display = "none";
+}
+
+// ------------------------------------------------------------------------- the page
+const stages = [...document.querySelectorAll(".stage")];
+if (stages.length) {
+  try {
+    const renderer = new Renderer(512);
+    const live = stages.map(element => new Stage(element, renderer));
+    renderer.canvas.addEventListener("webglcontextlost", () =>
+      live.forEach(stage => sorry(stage.element, new Error("the graphics context was lost"))));
+  } catch (error) {
+    stages.forEach(element => sorry(element, error));
+  }
+}
+
+for (const box of document.querySelectorAll(".compare")) {
+  const slider = box.querySelector("input"), pair = box.querySelector(".pair");
+  slider.addEventListener("input", () => pair.style.setProperty("--cut", `${slider.value}%`));
+}
+
+document.getElementById("theme").addEventListener("click", () => {
+  const root = document.documentElement;
+  root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
+  try { localStorage.setItem("affjax-theme", root.dataset.theme); } catch {}
+});

@@ -1,0 +1,116 @@
+"""Folders appear whole or not at all."""
+
+import pathlib
+
+import pytest
+
+from affjax.export import folder
+
+
+def _content(path):
+  return {p.name: p.read_text() for p in path.iterdir()}
+
+
+def test_a_finished_folder_appears(tmp_path):
+  place = tmp_path / "face"
+  with folder.written_beside(place, overwrite=False) as partial:
+    (partial / "a").write_text("1")
+    assert not place.exists()
+  assert _content(place) == {"a": "1"}
+  assert list(tmp_path.iterdir()) == [place]
+
+
+def test_a_failure_leaves_nothing(tmp_path):
+  place = tmp_path / "face"
+
+  def fail():
+    with folder.written_beside(place, overwrite=False) as partial:
+      (partial / "a").write_text("1")
+      raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    fail()
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_keeps_the_old_result(tmp_path):
+  place = tmp_path / "face"
+  place.mkdir()
+  (place / "a").write_text("old")
+
+  def fail():
+    with folder.written_beside(place, overwrite=True) as partial:
+      (partial / "a").write_text("new")
+      raise RuntimeError
+
+  with pytest.raises(RuntimeError):
+    fail()
+  assert _content(place) == {"a": "old"}
+  with folder.written_beside(place, overwrite=True) as partial:
+    (partial / "b").write_text("new")
+  assert _content(place) == {"b": "new"}
+  assert list(tmp_path.iterdir()) == [place]
+
+
+def test_existing_folders_are_refused(tmp_path):
+  place = tmp_path / "face"
+  place.mkdir()
+  with (
+    pytest.raises(folder.OutputError, match="--overwrite"),
+    folder.written_beside(place, overwrite=False),
+  ):
+    pass
+  folder.prepare(place, overwrite=False)
+  (place / "mine").write_text("x")
+  with pytest.raises(folder.OutputError, match="is not empty"):
+    folder.prepare(place, overwrite=False)
+  folder.prepare(place, overwrite=True)
+  assert _content(place) == {"mine": "x"}
+
+
+def test_unusable_places_are_refused_and_left_alone(tmp_path):
+  (tmp_path / "file").write_text("x")
+  with pytest.raises(folder.OutputError, match="is not a folder"):
+    folder.prepare(tmp_path / "file", overwrite=True)
+  with pytest.raises(folder.OutputError, match="cannot write"):
+    folder.prepare(tmp_path / "file" / "out", overwrite=False)
+  with pytest.raises(folder.OutputError, match="cannot write"):
+    folder.prepare(tmp_path / "made" / ("x" * 300), overwrite=False)
+  assert _content(tmp_path) == {"file": "x"}
+
+
+def test_files_are_replaced_whole(tmp_path):
+  place = tmp_path / "index.html"
+  folder.write_beside(place, b"one")
+  folder.write_beside(place, b"two")
+  assert _content(tmp_path) == {"index.html": "two"}
+  with pytest.raises(OSError):
+    folder.write_beside(tmp_path / "no" / "file", b"")
+
+
+def test_names_are_safe_and_unique():
+  paths = [
+    "a/photo.jpg",
+    "b/photo.png",
+    "B/Photo.png",
+    "photo-2.jpg",
+    "../..",
+    "..",
+    ".hidden.jpg",
+    "with space é 顔.jpg",
+    'x<y>:"|?*.jpg',
+    "n" * 300 + ".jpg",
+    "a.b.jpg",
+    "dir\\..\\evil.jpg",
+    "bad\udcff.jpg",
+  ]
+  names = folder.unique_names([pathlib.Path(p) for p in paths])
+  assert names[:3] == ["photo", "photo-2", "Photo-3"]
+  assert len({name.casefold() for name in names}) == len(names)
+  assert names[7] == "with space é 顔"
+  assert names[10] == "a.b"
+  for name in names:
+    assert name not in ("", ".", "..")
+    assert not set(name) & set('/\\<>:"|?*\0')
+    assert not name.startswith(".")
+    assert len(name.encode()) < 200

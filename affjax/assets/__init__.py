@@ -1,0 +1,1 @@
+"""Embedded data with its licences, and the loader that checks it."""

@@ -1,0 +1,33 @@
+"""The training losses of the paper's section 3.3, one function a term.
+
+Every term returns a `Mean` (sum and count apart); `weighted` turns named terms into the
+training loss. `LossWeights` holds the paper's weights.
+"""
+
+from affjax.losses.adversarial import adversarial_discriminator, adversarial_generator
+from affjax.losses.auxiliary import diffuse_l1, diffuse_perceptual
+from affjax.losses.feature_space import perceptual
+from affjax.losses.geometry import pose_l1, position_l1
+from affjax.losses.mean import Mean, masked_mean
+from affjax.losses.photometric import image_l1
+from affjax.losses.regularization import deviation, symmetry, variation
+from affjax.losses.total import TERM_NAMES, LossWeights, weighted
+
+__all__ = [
+  "TERM_NAMES",
+  "LossWeights",
+  "Mean",
+  "adversarial_discriminator",
+  "adversarial_generator",
+  "deviation",
+  "diffuse_l1",
+  "diffuse_perceptual",
+  "image_l1",
+  "masked_mean",
+  "perceptual",
+  "pose_l1",
+  "position_l1",
+  "symmetry",
+  "variation",
+  "weighted",
+]

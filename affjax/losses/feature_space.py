@@ -1,0 +1,35 @@
+"""Differences in the feature space of a pretrained network."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from affjax.losses import mean
+from affjax.losses.mean import Mean
+from affjax.models import features
+from affjax.models.features import FeatureNet
+
+
+def perceptual(
+  images: Float[Array, "n h w 3"],
+  targets: Float[Array, "n h w 3"],
+  feature_net: FeatureNet,
+  sample_weight: Float[Array, " n"] | None = None,
+) -> Mean:
+  """Perceptual loss (paper, eq. 5): L1 of features, a mean for each layer, added up.
+
+  Args:
+    images: predictions in [0, 1], for photos the overlaid render. Where it shows the
+      photo itself the difference is zero, so no mask is needed.
+    targets: what they should look like; no gradient flows here.
+    feature_net: the network and its layers.
+    sample_weight: weight of each sample, >= 0; `None` = all ones.
+  """
+  mean.require_same_shape("images", images, "targets", targets)
+  # Two passes: a joint one would send gradients through the targets' half, too.
+  wanted = features.apply(feature_net, jax.lax.stop_gradient(targets))
+  found = features.apply(feature_net, images)
+  layers = [
+    jnp.mean(jnp.abs(a - b), (1, 2, 3)) for a, b in zip(found, wanted, strict=True)
+  ]
+  return mean.masked_mean(jnp.sum(jnp.stack(layers), 0), sample_weight)

@@ -1,0 +1,1 @@
+"""The networks: plain functions of parameters and arrays."""

@@ -1,0 +1,1 @@
+"""Array operations: affine convolution, bilinear sampling, resizing, blur."""

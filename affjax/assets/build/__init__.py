@@ -1,0 +1,1 @@
+"""Scripts that build the embedded assets from packages of a registry."""

@@ -12,6 +12,7 @@ a pickled list of keys, and for each key an int64 number of elements and the byt
 
 import math
 import pathlib
+import struct
 import zipfile
 from collections.abc import Callable
 
@@ -24,6 +25,17 @@ _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 # Of a pickle: descriptions of thousands of tensors take less than one of these 16 MiB.
 _MAX_PICKLE = 16 << 20
+# What zipfile raises, by what is broken: a seek to a negative place is an OSError, a
+# wrong flag "encrypted" a RuntimeError.
+_DAMAGE = (
+  ValueError,
+  EOFError,
+  OSError,
+  RuntimeError,
+  OverflowError,
+  struct.error,
+  zipfile.BadZipFile,
+)
 
 
 def read(path: pathlib.Path, *, prefix: str = "") -> dict[str, np.ndarray]:
@@ -38,14 +50,14 @@ def read(path: pathlib.Path, *, prefix: str = "") -> dict[str, np.ndarray]:
     ValueError: the file is damaged, asks for anything but plain tensors, or describes a
       tensor outside its storage.
   """
-  try:
-    with path.open("rb") as file:
+  with path.open("rb") as file:
+    try:
       if zipfile.is_zipfile(file):
         return _read_zip(file, prefix)
       file.seek(0)
       return _read_legacy(file, prefix)
-  except (ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-    raise ValueError(f"{path} is not a readable PyTorch file: {error}") from error
+    except _DAMAGE as error:
+      raise ValueError(f"{path} is not a readable PyTorch file: {error}") from error
 
 
 def _read_zip(file, prefix: str) -> dict[str, np.ndarray]:

@@ -112,7 +112,8 @@ class _Machine:
   def top(self, kind: type = object) -> Any:
     """Looks at the top of the stack, which must be of a kind."""
     if not self.stack or not isinstance(self.stack[-1], kind):
-      raise ValueError(f"its pickle is damaged: {kind.__name__} expected on the stack")
+      wanted = kind.__name__.strip("_").lower()
+      raise ValueError(f"its pickle is damaged: no {wanted} on the stack")
     if isinstance(self.stack[-1], _Mark) and kind is not _Mark:
       raise ValueError("its pickle is damaged: a mark is no value")
     return self.stack[-1]
@@ -145,6 +146,8 @@ class _Machine:
 
   def set_items(self, items: list):
     """Adds keys and values, alternating, to the dict below them."""
+    if len(items) % 2:
+      raise ValueError("its pickle is damaged: a key without a value")
     _update(self.top(dict), zip(items[::2], items[1::2], strict=True))
 
   def push_global(self, name: str):

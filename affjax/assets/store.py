@@ -1,0 +1,82 @@
+"""Opens the embedded data files, after a look at their hashes.
+
+To add a file: put it beside this module, its licence into `licenses/`, and one line
+into `_SHA256`.
+"""
+
+import functools
+import hashlib
+import io
+import pathlib
+import zipfile
+from collections.abc import Mapping
+
+import numpy as np
+
+_SHA256 = {
+  "head.npz": "05e6e1f394204d9a2e1d4552b1a5e0732c7906db2b7da784d61b5c39abd94eba",
+}
+
+_FOLDER = pathlib.Path(__file__).parent
+
+
+class AssetError(ValueError):
+  """An embedded file is missing, cut short, or not the one that belongs here."""
+
+
+def names() -> tuple[str, ...]:
+  """The files that `open_asset` knows."""
+  return tuple(sorted(_SHA256))
+
+
+def open_asset(name: str) -> Mapping[str, np.ndarray]:
+  """The arrays of an embedded `.npz` file, read-only, by name.
+
+  Args:
+    name: a file name, one of `names()`.
+
+  Raises:
+    AssetError: the file is missing, or its content is not what was released.
+    ValueError: the name is unknown.
+  """
+  return _open(name)
+
+
+def sha256(path: str | pathlib.Path) -> str:
+  """SHA-256 of a file, as hexadecimal digits."""
+  return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+def read_npz(data: bytes, name: str) -> dict[str, np.ndarray]:
+  """All arrays of an `.npz` file held in memory; never unpickles.
+
+  Args:
+    data: the file's content.
+    name: what to call it in an error.
+  """
+  try:
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+      arrays = {key: file[key] for key in file.files}
+  except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    raise AssetError(f"{name} is not a readable .npz file: {error}") from error
+  for array in arrays.values():
+    array.flags.writeable = False
+  return arrays
+
+
+@functools.cache
+def _open(name: str) -> Mapping[str, np.ndarray]:
+  if name not in _SHA256:
+    raise ValueError(f"unknown asset {name!r}; known: {', '.join(names())}")
+  path = _FOLDER / name
+  try:
+    data = path.read_bytes()
+  except OSError as error:
+    raise AssetError(f"embedded file {name} cannot be read: {error}") from error
+  got = hashlib.sha256(data).hexdigest()
+  if got != _SHA256[name]:
+    raise AssetError(
+      f"embedded file {name} is damaged: SHA-256 {got[:12]}… of {len(data)} bytes, "
+      f"expected {_SHA256[name][:12]}…; reinstall affjax"
+    )
+  return read_npz(data, name)

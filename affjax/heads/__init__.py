@@ -1,0 +1,1 @@
+"""Morphable head models and templates, as plain frozen data."""

@@ -1,0 +1,63 @@
+"""Random heads are bounded, repeatable, and expressions make sense."""
+
+import numpy as np
+import pytest
+
+from affjax.heads import embedded, random
+
+
+@pytest.fixture(scope="module")
+def model():
+  return embedded.load()
+
+
+@pytest.fixture(scope="module")
+def expressions(model):
+  drawn = random.sample_expression(np.random.default_rng(3), model, 2000)
+  return dict(zip(model.expression_names, drawn.T, strict=True))
+
+
+def test_identity_is_bounded_and_repeatable(model):
+  a = random.sample_identity(np.random.default_rng(0), model, 500)
+  b = random.sample_identity(np.random.default_rng(0), model, 500)
+  np.testing.assert_array_equal(a, b)
+  assert np.abs(a).max() < 2.5
+  assert 0.8 < a.std() < 1
+
+
+def test_spread(model):
+  rng = np.random.default_rng(0)
+  assert not random.sample_identity(rng, model, 3, spread=0).any()
+  with pytest.raises(ValueError, match="spread"):
+    random.sample_identity(rng, model, 3, spread=-1)
+
+
+def test_expressions_are_sparse_and_in_range(expressions):
+  values = np.stack(list(expressions.values()))
+  assert values.min() >= 0
+  assert values.max() <= 1
+  assert (values > 0.05).sum(0).mean() < 16
+
+
+def test_sides_move_together(expressions):
+  smile = np.stack([expressions["mouthSmileLeft"], expressions["mouthSmileRight"]])
+  assert np.corrcoef(smile)[0, 1] > 0.95
+  assert not np.allclose(*smile)
+
+
+def test_an_open_jaw_excludes_closed_lips(expressions):
+  jaw = expressions["jawOpen"] > 0.02
+  assert jaw.mean() > 0.1
+  for name in ("mouthClose", "cheekPuff", "mouthPucker"):
+    assert expressions[name][jaw].max() <= 0.1
+
+
+def test_every_unit_but_mouth_close_occurs(expressions):
+  still = {name for name, value in expressions.items() if value.max() < 0.05}
+  assert still == {"mouthClose"}
+
+
+def test_vertices_are_finite(model):
+  got = random.random_vertices(np.random.default_rng(0), model, 3)
+  assert got.shape == (3, *model.template.vertices.shape)
+  assert np.isfinite(got).all()

@@ -19,7 +19,8 @@ def adversarial_generator(fake: Logits) -> Mean:
   keeps its slope while the discriminators win.
 
   Args:
-    fake: for each scale the discriminator's logits on overlaid renders.
+    fake: for each scale the discriminator's logits on overlaid renders, the overlay
+      made with alpha x visible.
   """
   return _added_scales("fake", fake, sign=-1)
 

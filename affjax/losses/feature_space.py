@@ -19,8 +19,9 @@ def perceptual(
   """Perceptual loss (paper, eq. 5): L1 of features, a mean for each layer, added up.
 
   Args:
-    images: predictions in [0, 1], for photos the overlaid render. Where it shows the
-      photo itself the difference is zero, so no mask is needed.
+    images: predictions in [0, 1]. For photos the overlay made with alpha x visible:
+      what the render does not cover, and what hides the head, is the photo itself on
+      both sides, so no mask is needed.
     targets: what they should look like; no gradient flows here.
     feature_net: the network and its layers.
     sample_weight: weight of each sample, >= 0; `None` = all ones.

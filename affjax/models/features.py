@@ -9,13 +9,14 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from affjax.assets import store
 from affjax.models import safetensors_file, torch_file
 
 # Convolutions in each block; a block begins with a 2 x 2 pooling, the first does not.
@@ -128,7 +129,7 @@ def load(
 
 
 def _embedded(layers: Sequence[int] | None, dtype: str) -> FeatureNet:
-  tensors = _read_embedded()
+  tensors = store.open_asset("vgg16.npz")
   held = sum(key.startswith("kernel") for key in tensors)
   layers = _checked_layers(layers, _VGG16, held)
   numbers = range(1, max(layers) + 1)
@@ -142,12 +143,6 @@ def _embedded(layers: Sequence[int] | None, dtype: str) -> FeatureNet:
     layers=layers,
     dtype=dtype,
   )
-
-
-def _read_embedded() -> Mapping[str, np.ndarray]:
-  path = pathlib.Path(__file__).parents[1] / "assets" / "vgg16.npz"
-  with np.load(path, allow_pickle=False) as archive:
-    return dict(archive)
 
 
 def _from_torchvision(

@@ -1,0 +1,44 @@
+"""Affine convolution as the paper's equation 2 spells it: the readable definition."""
+
+import jax
+import jax.numpy as jnp
+from jax.scipy import ndimage
+from jaxtyping import Array, Float
+
+from affjax.ops import theta as thetas
+
+
+def affine_conv(
+  x: Float[Array, "n h w c"],
+  theta: Float[Array, "n i j 2 3"],
+  kernel: Float[Array, "k k c o"],
+  stride: int,
+) -> Float[Array, "n i j o"]:
+  """One output pixel of one image, mapped over all of them."""
+  height, width = x.shape[1:3]
+  window = jnp.asarray(thetas.taps(kernel.shape[0]))
+  window = jnp.concatenate([window, jnp.ones_like(window[:, :1])], -1)
+  flat = kernel.reshape(-1, *kernel.shape[2:]).astype(jnp.float32)
+
+  def pixel(image, matrix, center):
+    xy = center[None, :] + jnp.matmul(window, matrix.T, precision="highest")
+    return jnp.einsum("kc,kco->o", _read(image, xy), flat)
+
+  rows = jax.vmap(pixel, (None, 0, 0))
+  images = jax.vmap(jax.vmap(rows, (None, 0, 0)), (0, 0, None))
+  centers = jnp.asarray(thetas.centers_px(height, width, stride))
+  return images(x.astype(jnp.float32), theta, centers).astype(x.dtype)
+
+
+def _read(image: Float[Array, "h w c"], xy: Float[Array, "k 2"]):
+  """Bilinear samples of all channels, zero outside, NaN where a coordinate is NaN."""
+  height, width = image.shape[:2]
+  nan = jnp.isnan(xy).any(-1, keepdims=True)
+  # Not jnp.clip: at the limit its gradient is one half.
+  limit = jnp.array([[width, height]], xy.dtype)
+  xy = jnp.where(nan | (xy < -1), -1.0, jnp.where(xy > limit, limit, xy))
+
+  def channel(plane):
+    return ndimage.map_coordinates(plane, [xy[:, 1], xy[:, 0]], 1, "constant", 0.0)
+
+  return jnp.where(nan, jnp.nan, jax.vmap(channel, 2, 1)(image))

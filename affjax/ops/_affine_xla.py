@@ -1,0 +1,29 @@
+"""Affine convolution in portable XLA: gathers of corner vectors and one matmul."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from affjax.ops import sampling
+from affjax.ops import theta as thetas
+
+
+# The K² samples of each output pixel ("columns") are the largest array by far. They are
+# sampled again in the backward pass instead of kept: 1 GB for a small plan at 512².
+@functools.partial(jax.checkpoint, static_argnums=3)
+def affine_conv(
+  x: Float[Array, "n h w c"],
+  theta: Float[Array, "n i j 2 3"],
+  kernel: Float[Array, "k k c o"],
+  stride: int,
+) -> Float[Array, "n i j o"]:
+  """Columns by bilinear sampling in float32, one product accumulated in float32."""
+  n, height, width, _ = x.shape
+  xy = thetas.sample_xy(theta, kernel.shape[0], height, width, stride)
+  columns = sampling.bilinear(x, xy)
+  flat = kernel.reshape(-1, kernel.shape[-1])
+  columns = columns.reshape(n, *theta.shape[1:3], flat.shape[0])
+  out = jnp.matmul(columns, flat, preferred_element_type=jnp.float32)
+  return out.astype(x.dtype)

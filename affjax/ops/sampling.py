@@ -1,0 +1,128 @@
+"""Bilinear sampling at arbitrary pixel coordinates."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+class _Corners(NamedTuple):
+  """Where a point falls between the pixels of an image with a border of one zero.
+
+  Attributes:
+    index: flat index of the upper left corner in the bordered image.
+    fx: fraction towards the right corner, in [0, 1]; 0 where the point is NaN.
+    fy: fraction towards the lower corner.
+    nan: points without a place.
+  """
+
+  index: Int[Array, " p"]
+  fx: Float[Array, " p"]
+  fy: Float[Array, " p"]
+  nan: Bool[Array, " p"]
+
+
+def bilinear(
+  x: Float[Array, "n h w c"], xy: Float[Array, "n *p 2"]
+) -> Float[Array, "n *p c"]:
+  """Reads images at pixel coordinates; zeros outside.
+
+  Only `x`, `xy` are kept for the backward pass, which gathers again: four gathered
+  copies cost more memory than time. The derivative by `xy` is one-sided (to the right
+  and down) on the pixel grid, as of `floor`.
+
+  Args:
+    x: float32 or bfloat16 images; interpolated in float32.
+    xy: float32 `(column, row)`, pixel centres at integers. Anything further out than
+      one pixel, infinities included, reads zero without a gradient; a coordinate that
+      is NaN reads NaN and gives no gradient.
+
+  Returns:
+    Samples in the dtype of `x`.
+
+  Raises:
+    ValueError: on shapes or dtypes that do not fit.
+  """
+  if x.ndim != 4 or xy.ndim < 2 or xy.shape[0] != x.shape[0] or xy.shape[-1] != 2:
+    raise ValueError(
+      f"expected x [N, H, W, C] and xy [N, ..., 2], got {x.shape} and {xy.shape}"
+    )
+  if not x.shape[1] or not x.shape[2]:
+    raise ValueError(f"x must have at least one pixel, got shape {x.shape}")
+  if xy.dtype != jnp.float32:
+    raise ValueError(f"xy must be float32, got {xy.dtype}")
+  points = xy.reshape(xy.shape[0], math.prod(xy.shape[1:-1]), 2)
+  # One image at a time under vmap: a gather whose batch axis partitions over devices.
+  samples = jax.vmap(_sample)(x, points)
+  return samples.reshape((*xy.shape[:-1], x.shape[3]))
+
+
+@jax.custom_vjp
+def _sample(
+  image: Float[Array, "h w c"], xy: Float[Array, "p 2"]
+) -> Float[Array, "p c"]:
+  corners = _corners(xy, image.shape[0], image.shape[1])
+  values = _read(image, corners)
+  weights = _weights(corners)
+  sample = sum(
+    w[:, None] * v.astype(jnp.float32) for w, v in zip(weights, values, strict=True)
+  )
+  return jnp.where(corners.nan[:, None], jnp.nan, sample).astype(image.dtype)
+
+
+def _sample_forward(image, xy):
+  return _sample(image, xy), (image, xy)
+
+
+def _sample_backward(residuals, grad):
+  image, xy = residuals
+  height, width, channels = image.shape
+  corners = _corners(xy, height, width)
+  grad = jnp.where(corners.nan[:, None], 0.0, grad.astype(jnp.float32))
+  dots = [jnp.sum(v.astype(jnp.float32) * grad, -1) for v in _read(image, corners)]
+  fx, fy = corners.fx, corners.fy
+  grad_x = (1 - fy) * (dots[1] - dots[0]) + fy * (dots[3] - dots[2])
+  grad_y = (1 - fx) * (dots[2] - dots[0]) + fx * (dots[3] - dots[1])
+  limit = jnp.array([[width, height]], jnp.float32)
+  grad_xy = jnp.where((xy >= -1) & (xy < limit), jnp.stack([grad_x, grad_y], -1), 0.0)
+  total = jnp.zeros(((height + 2) * (width + 2), channels), jnp.float32)
+  for weight, offset in zip(_weights(corners), _offsets(width), strict=True):
+    total = total.at[corners.index + offset].add(
+      weight[:, None] * grad, mode="promise_in_bounds"
+    )
+  total = total.reshape(height + 2, width + 2, channels)[1:-1, 1:-1]
+  return total.astype(image.dtype), grad_xy
+
+
+_sample.defvjp(_sample_forward, _sample_backward)
+
+
+def _corners(xy: Float[Array, "p 2"], height: int, width: int) -> _Corners:
+  nan = jnp.isnan(xy).any(-1)
+  # At the limits all weight falls on the border of zeros; bounding first keeps the
+  # cast to integers defined.
+  x = jnp.clip(jnp.where(nan, -1.0, xy[:, 0]), -1, width)
+  y = jnp.clip(jnp.where(nan, -1.0, xy[:, 1]), -1, height)
+  column = jnp.minimum(jnp.floor(x), width - 1)
+  row = jnp.minimum(jnp.floor(y), height - 1)
+  index = (row.astype(jnp.int32) + 1) * (width + 2) + column.astype(jnp.int32) + 1
+  return _Corners(index, x - column, y - row, nan)
+
+
+def _offsets(width: int) -> tuple[int, int, int, int]:
+  return 0, 1, width + 2, width + 3
+
+
+def _weights(corners: _Corners) -> list[Float[Array, " p"]]:
+  fx, fy = corners.fx, corners.fy
+  return [(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy]
+
+
+def _read(image: Float[Array, "h w c"], corners: _Corners) -> list[Float[Array, "p c"]]:
+  bordered = jnp.pad(image, ((1, 1), (1, 1), (0, 0))).reshape(-1, image.shape[2])
+  return [
+    bordered.at[corners.index + offset].get(mode="promise_in_bounds")
+    for offset in _offsets(image.shape[1])
+  ]

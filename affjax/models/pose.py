@@ -43,7 +43,7 @@ class PoseNet(nnx.Module):
 
   The last convolution has no padding and a kernel as large as its input, so that its
   one output pixel sees every place with weights of its own. Four stages at 64²,
-  seven at 512²: 0.3 and 0.8 million parameters at width 16.
+  seven at 512²: 0.11 and 0.55 million parameters at width 16.
 
   Args:
     config: of the network.

@@ -39,7 +39,7 @@ class GroupNorm(nnx.Module):
   def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
     wide = x.astype(jnp.float32)
     mean, square = wide.mean((1, 2)), (wide * wide).mean((1, 2))
-    groups = (x.shape[0], -1, self.group_size)
+    groups = (x.shape[0], x.shape[3] // self.group_size, self.group_size)
     mean = mean.reshape(groups).mean(-1, keepdims=True)
     square = square.reshape(groups).mean(-1, keepdims=True)
     variance = jnp.maximum(square - mean * mean, 0.0)

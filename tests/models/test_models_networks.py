@@ -1,0 +1,242 @@
+"""The four networks and the discriminators, without the renderer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from affjax.models import affunet, discriminator, light, params, pose
+from affjax.models.alignment import Alignment
+
+SIZE = 32
+
+
+def _images(n=2, size=SIZE, seed=0):
+  return np.random.default_rng(seed).random((n, size, size, 3), np.float32)
+
+
+def _alignment(n=2, size=SIZE, shift=0.0):
+  columns, rows = np.meshgrid(np.arange(size), np.arange(size))
+  grid = np.stack([columns, rows], -1).astype(np.float32) + shift
+  grid = jnp.asarray(np.repeat(grid[None], n, 0))
+  return Alignment(grid, jnp.ones_like(grid))
+
+
+def _names(tree):
+  paths = jax.tree_util.tree_leaves_with_path(tree)
+  return ["/".join(key.key for key in path) for path, _ in paths]
+
+
+def _apply(definition, *args):
+  return jax.jit(lambda p, *a: params.apply(definition, p, *a))(*args)
+
+
+# AffUNet.
+
+
+@pytest.mark.parametrize(
+  ("config", "millions"),
+  [
+    (affunet.AffUNetConfig(), 1.76),
+    (affunet.AffUNetConfig(width=64), 7.00),
+    (affunet.AffUNetConfig(affine=False), 1.75),
+  ],
+)
+def test_parameter_counts_are_those_of_the_plan(config, millions):
+  shapes = affunet.define(config).shapes
+  assert round(params.count(shapes) / 1e6, 2) == millions
+
+
+def test_there_are_eleven_convolutions():
+  names = _names(affunet.define(affunet.AffUNetConfig(width=4)).shapes)
+  kernels = [n for n in names if n.endswith("kernel")]
+  predictors = [n for n in kernels if "predictor" in n]
+  assert len(kernels) - len(predictors) == 11
+  assert [n.split("/")[1] for n in predictors] == ["layer2", "layer3", "layer4"]
+  plain = _names(affunet.define(affunet.AffUNetConfig(width=4, affine=False)).shapes)
+  assert not [n for n in plain if "predictor" in n]
+
+
+@pytest.mark.parametrize("frame", ["window", "absolute"])
+def test_affine_net_starts_as_the_plain_net(frame):
+  affine = affunet.define(affunet.AffUNetConfig(width=4, frame=frame))
+  plain = affunet.define(affunet.AffUNetConfig(width=4, affine=False))
+  got = _apply(affine, params.init(affine, 3), _images())
+  want = _apply(plain, params.init(plain, 3), _images())
+  assert float(jnp.std(want)) > 0.01
+  np.testing.assert_allclose(got, want, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [64, 512, 50])
+@pytest.mark.parametrize("prior", ["none", "geometry"])
+def test_output_is_as_large_as_the_photo(size, prior):
+  config = affunet.AffUNetConfig(global_context=True, prior=prior)
+  definition = affunet.define(config)
+  y = jax.eval_shape(
+    lambda p, x, a: params.apply(definition, p, x, a),
+    definition.shapes,
+    jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32),
+    jax.tree.map(
+      lambda v: jax.ShapeDtypeStruct((2, size, size, 2), v.dtype), _alignment(1)
+    ),
+  )
+  assert (y.shape, y.dtype) == ((2, size, size, 3), jnp.float32)
+
+
+def test_global_context_sees_everything_from_everywhere():
+  definition = params.define(lambda rngs: affunet.GlobalContext(8, size=8, rngs=rngs))
+  weights = params.init(definition, 0)
+  x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 8, 8, 8), np.float32))
+  corner = lambda x: params.apply(definition, weights, x)[0, 0, 0, 0]
+  gradient = jax.jit(jax.grad(corner))(x)
+  assert float(jnp.abs(gradient).max(-1).min()) > 0
+  large = jax.ShapeDtypeStruct((2, 64, 50, 8), jnp.bfloat16)
+  out = jax.eval_shape(lambda x: params.apply(definition, weights, x), large)
+  assert (out.shape, out.dtype) == ((2, 64, 50, 32), jnp.bfloat16)
+
+
+def test_bfloat16_is_close_and_returns_float32():
+  exact = affunet.define(affunet.AffUNetConfig(width=4))
+  half = affunet.define(affunet.AffUNetConfig(width=4, dtype="bfloat16"))
+  weights = params.init(exact, 0)
+  want, got = (_apply(d, weights, _images()) for d in (exact, half))
+  assert got.dtype == jnp.float32
+  assert float(jnp.abs(got - want).mean() / jnp.abs(want).mean()) < 0.1
+
+
+def test_empty_batch():
+  definition = affunet.define(affunet.AffUNetConfig(width=4, global_context=True))
+  y = _apply(definition, params.init(definition, 0), _images(0))
+  assert y.shape == (0, SIZE, SIZE, 3)
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"width": 0}, "width and kernel_size"),
+    ({"prior": "magic"}, "prior must be one of"),
+    ({"prior": "geometry", "affine": False}, "needs affine=True"),
+    ({"dtype": "float16"}, "dtype must be"),
+  ],
+)
+def test_config_errors(options, message):
+  with pytest.raises(ValueError, match=message):
+    affunet.AffUNetConfig(**options)
+
+
+# The geometry prior.
+
+
+def test_geometry_prior_follows_the_grid():
+  config = affunet.AffUNetConfig(width=4, prior="geometry")
+  definition = affunet.define(config)
+  weights = params.init(definition, 0)
+  wide = np.zeros((1, SIZE, SIZE, 3), np.float32)
+  wide[:, 8:24, 8:24] = _images(1, 16)
+  # The same photo moved by 4 px, with a grid that says so, gives the same map.
+  moved = np.roll(wide, 4, (1, 2))
+  got = _apply(definition, weights, moved, _alignment(1, shift=4.0))
+  want = _apply(definition, weights, wide, _alignment(1))
+  lost = _apply(definition, weights, moved, _alignment(1))
+  inner = (slice(None), slice(8, 24), slice(8, 24))
+  error = lambda y: float(jnp.abs(y[inner] - want[inner]).mean())
+  assert error(got) < 0.2 * error(lost)
+
+
+def test_geometry_prior_needs_its_grid():
+  definition = affunet.define(affunet.AffUNetConfig(width=4, prior="geometry"))
+  weights = params.init(definition, 0)
+  for alignment in (None, _alignment(size=16)):
+    with pytest.raises(ValueError, match="needs an alignment"):
+      params.apply(definition, weights, _images(), alignment)
+
+
+# Light and pose.
+
+
+@pytest.mark.parametrize("prior", ["none", "geometry"])
+@pytest.mark.parametrize("color", [False, True])
+def test_light_starts_near_one(prior, color):
+  definition = light.define(light.LightNetConfig(width=4, color=color, prior=prior))
+  weights = params.init(definition, 0)
+  got, rgb = _apply(definition, weights, _images(), _alignment())
+  assert got.shape == (2, 4, 4, 1)
+  assert rgb.shape == (2, 3)
+  np.testing.assert_allclose(got, 1, atol=0.35)
+  np.testing.assert_allclose(rgb, 1, atol=0.35 if color else 0)
+  dark = jax.tree.map(lambda v: -100 * jnp.abs(v), weights["output"])
+  got, _ = _apply(definition, {**weights, "output": dark}, _images(), _alignment())
+  assert float(got.min()) >= 0
+
+
+@pytest.mark.parametrize(("size", "stages"), [(64, 4), (96, 5), (512, 7), (4, 0)])
+def test_pose_net_ends_in_six_numbers(size, stages):
+  definition = pose.define(pose.PoseNetConfig(width=4), size)
+  assert sum(n.startswith("layer") for n in definition.shapes) == stages
+  side = definition.shapes["output"]["kernel"].shape[0]
+  assert side == -(-size // 2**stages)
+  assert side <= 4
+  if size == 64:
+    got = _apply(definition, params.init(definition, 0), _images(3, 64))
+    assert got.shape == (3, 6)
+    assert 0 < float(jnp.abs(got).max()) < 0.5
+    with pytest.raises(ValueError, match="64 x 64 px"):
+      params.apply(definition, params.init(definition, 0), _images(1, 32))
+
+
+def test_pose_is_bounded_in_front_of_the_camera():
+  definition = pose.define(pose.PoseNetConfig(width=4), 16)
+  weights = jax.tree.map(lambda v: 100 * v, params.init(definition, 0))
+  got = np.array(_apply(definition, weights, _images(8, 16)))
+  assert np.isfinite(got).all()
+  assert (np.abs(got) < [3.21, 3.21, 3.21, 4.01, 4.01, 6.01]).all()
+  with pytest.raises(ValueError, match="size must be at least"):
+    pose.define(pose.PoseNetConfig(), 2)
+
+
+# Discriminators.
+
+
+def test_three_discriminators_at_three_scales():
+  nets = discriminator.MultiScaleDiscriminator(width=4)
+  weights = nets.init(0)
+  assert sorted(weights) == ["scale0", "scale1", "scale2"]
+  first = [np.array(weights[s]["layer1"]["kernel"]) for s in sorted(weights)]
+  assert not np.array_equal(first[0], first[1])
+  maps = jax.jit(nets)(weights, _images(2, 64))
+  assert [m.shape for m in maps] == [(2, 8, 8, 1), (2, 4, 4, 1), (2, 2, 2, 1)]
+  big = jax.eval_shape(nets, weights, jax.ShapeDtypeStruct((1, 512, 512, 3), "float32"))
+  assert [m.shape[1] for m in big] == [64, 32, 16]
+
+
+def test_discriminator_errors():
+  with pytest.raises(ValueError, match="depth must be >= 1"):
+    discriminator.MultiScaleDiscriminator(depth=0)
+  nets = discriminator.MultiScaleDiscriminator(width=4)
+  with pytest.raises(ValueError, match="images of 4 px or more"):
+    nets(nets.init(0), _images(1, 3))
+
+
+# Parameters.
+
+
+def test_parameters_depend_on_seed_and_path_only():
+  definition = affunet.define(affunet.AffUNetConfig(width=4))
+  one, same, other = (params.init(definition, seed) for seed in (1, 1, 2))
+  kernel = lambda tree: np.array(tree["layer7"]["conv"]["kernel"])
+  np.testing.assert_array_equal(kernel(one), kernel(same))
+  assert not np.array_equal(kernel(one), kernel(other))
+  context = affunet.define(affunet.AffUNetConfig(width=4, global_context=True))
+  np.testing.assert_array_equal(kernel(one), kernel(params.init(context, 1)))
+
+
+def test_parameters_of_another_architecture_are_named():
+  definition = affunet.define(affunet.AffUNetConfig(width=4))
+  wider = params.init(affunet.define(affunet.AffUNetConfig(width=8)), 0)
+  with pytest.raises(
+    ValueError, match=r"encoder/layer1/conv/bias should have .*\(4,\)"
+  ):
+    params.apply(definition, wider, _images())
+  plain = params.init(affunet.define(affunet.AffUNetConfig(width=4, affine=False)), 0)
+  with pytest.raises(ValueError, match=r"predictor/bias should .*missing"):
+    params.apply(definition, plain, _images())

@@ -24,7 +24,11 @@ def axis_angle_to_matrix(rotation: Float[Array, "*b 3"]) -> Float[Array, "*b 3 3
   cross = jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1)
   cross = cross.reshape((*rotation.shape[:-1], 3, 3))
   eye = jnp.broadcast_to(jnp.eye(3, dtype=rotation.dtype), cross.shape)
-  return eye + a[..., None, None] * cross + b[..., None, None] * (cross @ cross)
+  return (
+    eye
+    + a[..., None, None] * cross
+    + b[..., None, None] * jnp.matmul(cross, cross, precision="highest")
+  )
 
 
 def matrix_to_axis_angle(matrix: Float[Array, "*b 3 3"]) -> Float[Array, "*b 3"]:
@@ -81,4 +85,5 @@ def euler_deg_to_axis_angle(
     axis_angle_to_matrix(jnp.deg2rad(jnp.stack(v, -1)))
     for v in ((pitch_deg, zero, zero), (zero, yaw_deg, zero), (zero, zero, roll_deg))
   )
-  return matrix_to_axis_angle(roll @ yaw @ pitch)
+  product = jnp.matmul(yaw, pitch, precision="highest")
+  return matrix_to_axis_angle(jnp.matmul(roll, product, precision="highest"))

@@ -5,6 +5,7 @@ Every table is built once in NumPy from the template; using it is a gather.
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +27,7 @@ class UVTable:
     size: S.
     corners: int32 `[S, S, 3]`, vertex indices of the triangle under each texel.
     weights: float32 `[S, S, 3]`, barycentric weights; in the gutter around a chart
-      they extrapolate the nearest triangle; zero outside `support`.
+      those of a place in the nearest triangle; zero outside `support`.
     inside: bool `[S, S]`, texel centres that a triangle covers.
     support: bool `[S, S]`, `inside` and its gutter: what position losses cover.
     groups: int32 `[S, S]`, group of the triangle under the texel, -1 outside `support`.
@@ -35,6 +36,8 @@ class UVTable:
       that share the vertex.
     uv_vertex: int32 `[U]`, the vertex of each uv.
     vertex_count: V.
+    detail: float32 `[V, 3]`, dm: what a map of this size loses of the template. Charts
+      of few texels (teeth) and folds (lips) would otherwise be off by centimetres.
   """
 
   size: int
@@ -47,6 +50,7 @@ class UVTable:
   read_weights: np.ndarray
   uv_vertex: np.ndarray
   vertex_count: int
+  detail: np.ndarray
 
 
 @functools.lru_cache(maxsize=16)
@@ -57,32 +61,40 @@ def uv_table(template: Template, size: int) -> UVTable:
   points = uv_to_texel(template.uvs, size)
   triangle = _texel_triangles(points[template.faces_uv], size)
   inside = triangle >= 0
-  distance, (rows, columns) = ndimage.distance_transform_edt(
-    ~inside, return_indices=True
-  )
+  found: Any = ndimage.distance_transform_edt(~inside, return_indices=True)
+  distance, (rows, columns) = found
   support = distance <= _GUTTER
   triangle = triangle[rows, columns]
   grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1).astype(np.float64)
   weights = _barycentric(points[template.faces_uv[triangle]], grid)
-  # A sliver would extrapolate wildly; two edge lengths are more than a gutter needs.
-  weights = np.where(inside[..., None], weights, np.clip(weights, -2, 3))
+  # A sliver would extrapolate wildly, by many head widths, so the gutter does not.
+  weights = np.where(inside[..., None], weights, np.clip(weights, 0, 1))
   weights = weights / weights.sum(-1, keepdims=True)
+  weights = np.where(support[..., None], weights, 0).astype(np.float32)
 
   uv_vertex = np.zeros(len(template.uvs), np.int32)
   uv_vertex[template.faces_uv.reshape(-1)] = template.faces.reshape(-1)
   read_texels, read_weights = _bilinear_reads(points, support)
   share = np.bincount(uv_vertex, minlength=len(template.vertices))
+  read_weights = (read_weights / share[uv_vertex][:, None]).astype(np.float32)
+  corners = template.faces[triangle].astype(np.int32)
+  flat = np.sum(template.vertices[corners] * weights[..., None], -2).reshape(-1, 3)
+  detail = template.vertices.astype(np.float32)
+  np.subtract.at(
+    detail, uv_vertex, np.sum(flat[read_texels] * read_weights[..., None], -2)
+  )
   return UVTable(
     size=size,
-    corners=template.faces[triangle].astype(np.int32),
-    weights=np.where(support[..., None], weights, 0).astype(np.float32),
+    corners=corners,
+    weights=weights,
     inside=inside,
     support=support,
     groups=np.where(support, template.face_groups[triangle], -1).astype(np.int32),
     read_texels=read_texels,
-    read_weights=(read_weights / share[uv_vertex][:, None]).astype(np.float32),
+    read_weights=read_weights,
     uv_vertex=uv_vertex,
     vertex_count=len(template.vertices),
+    detail=detail,
   )
 
 
@@ -96,17 +108,24 @@ def map_from_vertices(
 ) -> Float[Array, "*b s s c"]:
   """Unwraps per-vertex values into a UV map; zero outside the table's support."""
   corner = values[..., table.corners, :]
-  return jnp.sum(corner * table.weights[..., None], -2)
+  return jnp.einsum("...sxkc,sxk->...sxc", corner, table.weights, precision="highest")
 
 
 def vertices_from_map(
-  uv_map: Float[Array, "*b s s c"], table: UVTable
-) -> Float[Array, "*b v c"]:
-  """Reads a UV map at the template's uvs, averaging over the sides of a seam."""
+  uv_map: Float[Array, "*b s s 3"], table: UVTable
+) -> Float[Array, "*b v 3"]:
+  """Reads a position map at the template's uvs, averaging over the sides of a seam.
+
+  What a map of this size loses of the template is added back (`UVTable.detail`): the
+  template's own map gives its vertices exactly, other heads' maps lose a fraction.
+  """
   flat = uv_map.reshape((*uv_map.shape[:-3], -1, uv_map.shape[-1]))
-  read = jnp.sum(flat[..., table.read_texels, :] * table.read_weights[..., None], -2)
+  read = flat[..., table.read_texels, :]
+  read = jnp.einsum("...ukc,uk->...uc", read, table.read_weights, precision="highest")
   shape = (*uv_map.shape[:-3], table.vertex_count, uv_map.shape[-1])
-  return jnp.zeros(shape, read.dtype).at[..., table.uv_vertex, :].add(read)
+  coarse = jnp.zeros(shape, read.dtype).at[..., table.uv_vertex, :].add(read)
+  detail = table.detail.reshape((1,) * (coarse.ndim - 2) + table.detail.shape)
+  return coarse + detail
 
 
 def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
@@ -160,7 +179,8 @@ def _bilinear_reads(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Flat texel indices and weights `[U, 4]` of bilinear reads over `support` only."""
   size = len(support)
-  _, nearest = ndimage.distance_transform_edt(~support, return_indices=True)
+  found: Any = ndimage.distance_transform_edt(~support, return_indices=True)
+  _, nearest = found
   base = np.clip(np.floor(points), 0, size - 2).astype(int)
   fraction = np.clip(points - base, 0, 1)
   texels, weights = [], []

@@ -29,7 +29,12 @@ def _cases():
   image, diffuse = _uniform(N, 16, 16, 3, seed=1), _uniform(N, SIZE, SIZE, 3, seed=2)
   alpha = _uniform(N, 16, 16, 1, seed=3)
   # Unequal between the samples, so that a mean of means would be wrong.
-  visible = _uniform(N, 16, 16, 1, seed=4) > [[[[0.1]]], [[[0.5]]], [[[0.9]]], [[[1]]]]
+  visible = _uniform(N, 16, 16, 1, seed=4) > [
+    [[[0.1]]],
+    [[[0.5]]],
+    [[[0.9]]],
+    [[[0.95]]],
+  ]
   visible = visible.astype(np.float32)
   render = _uniform(N, 16, 16, 3, seed=5) * alpha
   position, target = np.random.default_rng(6).normal(size=(2, N, SIZE, SIZE, 3))
@@ -194,6 +199,24 @@ class TestImageL1:
       return jax.grad(loss)(0.5)
 
     assert slope(0.5) < 0 < slope(0.9)
+
+  def test_a_bad_neighbour_does_not_make_a_head_grow(self):
+    """The gradient of an image does not know the other images of its batch."""
+    image, render = _uniform(2, 8, 8, 3), _uniform(2, 8, 8, 3, seed=1)
+    visible = np.ones((2, 8, 8, 1), np.float32)
+
+    def slope(image):
+      loss = lambda a: losses.image_l1(render * a, a, image, visible).value
+      return jax.grad(loss)(jnp.full((2, 8, 8, 1), 0.5))[0]
+
+    other = np.stack([image[0], 1 - image[1]])
+    np.testing.assert_allclose(slope(image), slope(other), atol=1e-7)
+
+  def test_an_image_without_a_head_does_not_count(self):
+    image, ones = _uniform(2, 8, 8, 3), np.ones((2, 8, 8, 1), np.float32)
+    alpha = ones * np.array([1, 0], np.float32).reshape(2, 1, 1, 1)
+    found = losses.image_l1((image + 0.1) * alpha, alpha, image, ones).value
+    np.testing.assert_allclose(found, 0.1, rtol=1e-4)
 
   def test_identical_images_have_a_finite_gradient(self):
     image = jnp.asarray(_uniform(1, 8, 8, 3))

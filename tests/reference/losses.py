@@ -20,10 +20,10 @@ def gaussian_blur(x, sigma, size):
 
 
 def image_l1(render, alpha, image, visible):
-  """Mean of |overlay - photo| under alpha x visible."""
+  """Mean of |overlay - photo| under alpha x visible, then over the images."""
   overlay = image * (1 - alpha) + render
-  total = (visible * np.abs(overlay - image)).sum()
-  return total / (alpha * visible).sum() / 3
+  total = (visible * np.abs(overlay - image)).sum((1, 2, 3))
+  return np.mean(total / (alpha * visible).sum((1, 2, 3)) / 3)
 
 
 def position_l1(position, target, support):

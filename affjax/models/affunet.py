@@ -115,7 +115,7 @@ class GlobalContext(nnx.Module):
     y = resize.resize_bilinear(y, cells, antialias=True)
     y = block.leaky_relu(self.dense1(y.reshape(len(x), 16 * self.size**2)))
     y = self.dense2(y).reshape(len(x), *cells, self.out_features)
-    return resize.resize_bilinear(y, x.shape[1:3]).astype(x.dtype)
+    return resize.resize_bilinear(y, (x.shape[1], x.shape[2])).astype(x.dtype)
 
 
 @functools.lru_cache(maxsize=32)

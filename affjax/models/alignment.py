@@ -57,7 +57,7 @@ def align(
   """
   table = uv.uv_table(template, size)
   vertices = jax.lax.stop_gradient(vertices)
-  normals = mesh.vertex_normals(vertices, template.faces)
+  normals = mesh.vertex_normals(vertices, jnp.asarray(template.faces))
   maps = uv.map_from_vertices(jnp.concatenate([vertices, normals], -1), table)
   maps = maps.reshape(len(vertices), size * size, 6)[:, _nearest_texel(table)]
   maps = maps.reshape(len(vertices), size, size, 6)
@@ -76,8 +76,10 @@ def align(
 @functools.lru_cache(maxsize=16)
 def _nearest_texel(table: uv.UVTable) -> np.ndarray:
   """Flat index of the nearest texel inside the support, for every texel."""
-  _, (rows, columns) = ndimage.distance_transform_edt(
-    ~table.support, return_indices=True
+  rows, columns = np.array(
+    ndimage.distance_transform_edt(
+      ~table.support, return_distances=False, return_indices=True
+    )
   )
   return (rows * table.size + columns).reshape(-1).astype(np.int32)
 

@@ -69,7 +69,9 @@ class LightNet(nnx.Module):
     """
     x = self.encoder(images, alignment)[-1]
     if self.prior == "geometry" and alignment is not None:
-      cues = resize.resize_bilinear(alignment.cues, x.shape[1:3], antialias=True)
+      cues = resize.resize_bilinear(
+        alignment.cues, (x.shape[1], x.shape[2]), antialias=True
+      )
       x = jnp.concatenate([x, cues.astype(x.dtype)], -1)
     x = self.layer5(x)
     light = jax.nn.softplus(self.output(x) + _ONE)

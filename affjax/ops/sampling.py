@@ -12,13 +12,13 @@ class _Corners(NamedTuple):
   """Where a point falls between the pixels of an image with a border of one zero.
 
   Attributes:
-    index: flat index of the upper left corner in the bordered image.
+    corner: flat index of the upper left corner in the bordered image.
     fx: fraction towards the right corner, in [0, 1]; 0 where the point is NaN.
     fy: fraction towards the lower corner.
     nan: points without a place.
   """
 
-  index: Int[Array, " p"]
+  corner: Int[Array, " p"]
   fx: Float[Array, " p"]
   fy: Float[Array, " p"]
   nan: Bool[Array, " p"]
@@ -89,7 +89,7 @@ def _sample_backward(residuals, grad):
   grad_xy = jnp.where((xy >= -1) & (xy < limit), jnp.stack([grad_x, grad_y], -1), 0.0)
   total = jnp.zeros(((height + 2) * (width + 2), channels), jnp.float32)
   for weight, offset in zip(_weights(corners), _offsets(width), strict=True):
-    total = total.at[corners.index + offset].add(
+    total = total.at[corners.corner + offset].add(
       weight[:, None] * grad, mode="promise_in_bounds"
     )
   total = total.reshape(height + 2, width + 2, channels)[1:-1, 1:-1]
@@ -107,8 +107,8 @@ def _corners(xy: Float[Array, "p 2"], height: int, width: int) -> _Corners:
   y = jnp.clip(jnp.where(nan, -1.0, xy[:, 1]), -1, height)
   column = jnp.minimum(jnp.floor(x), width - 1)
   row = jnp.minimum(jnp.floor(y), height - 1)
-  index = (row.astype(jnp.int32) + 1) * (width + 2) + column.astype(jnp.int32) + 1
-  return _Corners(index, x - column, y - row, nan)
+  corner = (row.astype(jnp.int32) + 1) * (width + 2) + column.astype(jnp.int32) + 1
+  return _Corners(corner, x - column, y - row, nan)
 
 
 def _offsets(width: int) -> tuple[int, int, int, int]:
@@ -123,6 +123,6 @@ def _weights(corners: _Corners) -> list[Float[Array, " p"]]:
 def _read(image: Float[Array, "h w c"], corners: _Corners) -> list[Float[Array, "p c"]]:
   bordered = jnp.pad(image, ((1, 1), (1, 1), (0, 0))).reshape(-1, image.shape[2])
   return [
-    bordered.at[corners.index + offset].get(mode="promise_in_bounds")
+    bordered.at[corners.corner + offset].get(mode="promise_in_bounds")
     for offset in _offsets(image.shape[1])
   ]

@@ -94,8 +94,7 @@ def from_grid(
     raise ValueError(f"grid must be at least 3 x 3 texels, got shape {grid.shape}")
   grid = jnp.pad(grid, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
   coarse = grid.reshape(n, (height + 1) // 2, 2, (width + 1) // 2, 2, 2).mean((2, 4))
-  along_x = jnp.gradient(coarse, axis=2) / 2
-  along_y = jnp.gradient(coarse, axis=1) / 2
-  linear = jnp.clip(jnp.stack([along_x, along_y], -1), -max_scale, max_scale)
+  along = [jnp.asarray(jnp.gradient(coarse, axis=axis)) / 2 for axis in (2, 1)]
+  linear = jnp.clip(jnp.stack(along, -1), -max_scale, max_scale)
   offset = coarse - centers_px(height, width, 2)[None]
   return jnp.concatenate([linear, offset[..., None]], -1)

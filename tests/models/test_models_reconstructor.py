@@ -1,0 +1,229 @@
+"""The Reconstructor on a small sphere-like head."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, PartitionSpec
+
+from affjax.geometry import camera as cameras
+from affjax.geometry import uv
+from affjax.models import affunet, light, params, pose, reconstructor
+from affjax.models import alignment as alignments
+from affjax.types import Camera, Prediction, Template
+
+head = pytest.importorskip("affjax.render.head")
+
+SIZE = 32
+
+
+def _template() -> Template:
+  """A cylinder-mapped ellipsoid with its seam at the back and open poles."""
+  columns, rows = 17, 13
+  u, v = np.meshgrid(np.linspace(0.02, 0.98, columns), np.linspace(0.05, 0.95, rows))
+  uvs = np.stack([u, v], -1).reshape(-1, 2).astype(np.float32)
+  angle, height = 2 * np.pi * (uvs[:, 0] - 0.5), np.pi * (uvs[:, 1] - 0.5)
+  points = np.stack(
+    [
+      0.75 * np.sin(angle) * np.cos(height),
+      1.0 * np.sin(height),
+      0.85 * np.cos(angle) * np.cos(height),
+    ],
+    -1,
+  )
+  first = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).reshape(-1)
+  quad = np.stack([first, first + 1, first + 1 + columns, first + columns], -1)
+  faces = np.concatenate([quad[:, [0, 1, 2]], quad[:, [0, 2, 3]]]).astype(np.int32)
+  return Template(
+    name="ellipsoid",
+    vertices=points.astype(np.float32),
+    faces=faces,
+    uvs=uvs,
+    faces_uv=faces,
+    face_groups=np.zeros(len(faces), np.int32),
+    group_names=("skin",),
+    masks={"skin": np.ones((16, 16), np.float32)},
+    landmark_faces=np.zeros(68, np.int32),
+    landmark_weights=np.full((68, 3), 1 / 3, np.float32),
+  )
+
+
+TEMPLATE = _template()
+
+
+def _make(prior="geometry", **options) -> reconstructor.Reconstructor:
+  networks = reconstructor.Networks(
+    size=SIZE,
+    position=affunet.AffUNetConfig(width=4, global_context=True),
+    diffuse=affunet.AffUNetConfig(width=4, prior=prior),
+    light=light.LightNetConfig(width=4, prior=prior, color=True),
+    pose=pose.PoseNetConfig(width=4),
+    **options,
+  )
+  std = np.full(TEMPLATE.vertices.shape, 0.02, np.float32)
+  return reconstructor.Reconstructor(TEMPLATE, Camera(), networks, std)
+
+
+def _images(n=2):
+  return np.random.default_rng(0).random((n, SIZE, SIZE, 3), np.float32)
+
+
+@pytest.fixture(scope="module")
+def made():
+  return _make()
+
+
+# Shapes and errors.
+
+
+def test_prediction_has_every_field(made):
+  weights = made.init(0)
+  assert sorted(weights) == sorted(reconstructor.NETWORKS)
+  got = jax.jit(made)(weights, _images())
+  assert isinstance(got, Prediction)
+  shapes = {f.name: getattr(got, f.name).shape for f in dataclasses.fields(got)}
+  assert shapes == {
+    "position": (2, SIZE, SIZE, 3),
+    "diffuse": (2, SIZE, SIZE, 3),
+    "light": (2, SIZE // 8, SIZE // 8, 1),
+    "light_color": (2, 3),
+    "pose": (2, 6),
+    "vertices": (2, len(TEMPLATE.vertices), 3),
+    "render": (2, SIZE, SIZE, 3),
+    "alpha": (2, SIZE, SIZE, 1),
+  }
+  assert {getattr(got, name).dtype for name in shapes} == {jnp.dtype("float32")}
+  assert 0.2 < float(got.alpha.mean()) < 0.7
+  assert float(got.render.min()) >= 0
+  assert float(got.render.max()) <= 1
+  assert float(got.diffuse.min()) > 0
+  assert float(got.diffuse.max()) < 1
+
+
+def test_paper_size_by_shapes_only():
+  made = reconstructor.Reconstructor(
+    TEMPLATE, Camera(), reconstructor.Networks(), TEMPLATE.vertices * 0
+  )
+  shapes = {name: d.shapes for name, d in made.definitions.items()}
+  images = jax.ShapeDtypeStruct((1, 512, 512, 3), jnp.float32)
+  got = jax.eval_shape(lambda p, x: made(p, x, render=False), shapes, images)
+  assert got.position.shape == (1, 512, 512, 3)
+  assert got.light.shape == (1, 64, 64, 1)
+  assert params.count(shapes["pose"]) < 1e6
+
+
+def test_errors(made):
+  weights = made.init(0)
+  with pytest.raises(ValueError, match=r"images must be \[N, 32, 32, 3\]"):
+    made(weights, _images()[:, :16])
+  with pytest.raises(ValueError, match="another architecture"):
+    jax.eval_shape(made, {**weights, "diffuse": weights["position"]}, _images())
+  with pytest.raises(ValueError, match="vertex_std must have"):
+    dataclasses.replace(made, vertex_std=np.zeros((3, 3)))
+  with pytest.raises(ValueError, match="size must be at least 8"):
+    reconstructor.Networks(size=4)
+  with pytest.raises(ValueError, match="position network cannot"):
+    reconstructor.Networks(position=affunet.AffUNetConfig(prior="geometry"))
+
+
+# Values.
+
+
+def test_position_is_the_mean_plus_residuals_in_units_of_std(made):
+  weights = made.init(0)
+  still = {
+    **weights,
+    "position": jax.tree.map(jnp.zeros_like, weights["position"]),
+    "pose": jax.tree.map(jnp.zeros_like, weights["pose"]),
+  }
+  got = jax.jit(lambda p, x: made(p, x, render=False))(still, _images(1))
+  want = uv.map_from_vertices(TEMPLATE.vertices, made.table)
+  np.testing.assert_allclose(got.position[0], want, atol=1e-6)
+  np.testing.assert_allclose(got.vertices[0], TEMPLATE.vertices, atol=0.03)
+  np.testing.assert_array_equal(got.render, 0)
+  bias = still["position"]["layer11"]["bias"] + 1
+  still["position"]["layer11"]["bias"] = bias
+  moved = jax.jit(lambda p, x: made(p, x, render=False))(still, _images(1))
+  step = np.where(made.table.support[..., None], np.full((1, 1, 3), 0.02), 0)
+  np.testing.assert_allclose(moved.position[0] - got.position[0], step, atol=1e-6)
+
+
+def test_shade_multiplies_and_clips():
+  diffuse = jnp.full((1, 16, 16, 3), 0.5)
+  light_map = jnp.full((1, 2, 2, 1), 1.5)
+  color = jnp.array([[1.0, 0.5, 2.0]])
+  got = reconstructor.shade(diffuse, light_map, color)
+  np.testing.assert_allclose(got[0, 3, 4], [0.75, 0.375, 1.0], atol=1e-6)
+
+
+# The alignment.
+
+
+def test_alignment_is_the_projection_of_each_texel():
+  vector = jnp.array([[0.1, 0.6, 0.0, 0.05, -0.1, 0.3]])
+  world = cameras.head_to_world(TEMPLATE.vertices[None], vector)
+  got = alignments.align(world, TEMPLATE, Camera(), size=24, resolution=(40, 40))
+  table = uv.uv_table(TEMPLATE, 24)
+  texels = uv.map_from_vertices(world, table)
+  want = cameras.world_to_px(texels, Camera(), 40, 40)
+  inside = table.support
+  np.testing.assert_allclose(got.grid[0][inside], want[0][inside], atol=1e-3)
+  assert np.isfinite(got.grid).all()
+  facing = np.array(got.cues[0, ..., 0])
+  # Yawed towards +x: the front's left half (small u) faces the camera less.
+  assert facing[12, 12] > 0.6
+  assert facing[12, 1] < 0
+  assert facing.min() >= -1.001
+  assert facing.max() <= 1.001
+  np.testing.assert_array_equal(np.array(got.cues[0, ..., 1])[~inside], 0)
+
+
+def test_no_gradient_through_the_alignment(made):
+  weights = made.init(0)
+  loss = lambda p: jnp.sum(made(p, _images(1), render=False).diffuse)
+  gradient = jax.jit(jax.grad(loss))(weights)
+  size = {
+    k: max(float(jnp.abs(g).max()) for g in jax.tree.leaves(v))
+    for k, v in gradient.items()
+  }
+  assert size["diffuse"] > 0
+  assert size["position"] == size["pose"] == size["light"] == 0
+
+
+# Gradients and transformations.
+
+
+def test_the_render_reaches_every_network(made):
+  weights = made.init(0)
+  photo = jnp.asarray(_images(1))
+  loss = lambda p: jnp.mean(jnp.abs(made(p, photo).render - photo))
+  gradient = jax.jit(jax.grad(loss))(weights)
+  for name in reconstructor.NETWORKS:
+    leaves = jax.tree.leaves(gradient[name])
+    assert all(np.isfinite(g).all() for g in leaves), name
+    assert max(float(jnp.abs(g).max()) for g in leaves) > 0, name
+
+
+def test_four_devices_equal_one(made):
+  weights = made.init(0)
+  images = _images(4)
+  run = jax.jit(lambda p, x: made(p, x, render=False))
+  mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
+  spread = jax.NamedSharding(mesh, PartitionSpec("data"))
+  got, want = run(weights, jax.device_put(images, spread)), run(weights, images)
+  for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+    np.testing.assert_allclose(a, b, atol=2e-4)
+
+
+def test_renderer_gets_the_shaded_texture(made, monkeypatch):
+  def render(vertices, texture, template, camera, resolution, *, antialias=True):
+    assert (antialias, resolution, camera) == (False, (SIZE, SIZE), Camera())
+    return texture, jnp.ones_like(texture[..., :1])
+
+  monkeypatch.setattr(head, "render_head", render)
+  run = lambda p, x: made(p, x, antialias=False)
+  got = jax.jit(run)(made.init(0), _images(1))
+  want = reconstructor.shade(got.diffuse, got.light, got.light_color)
+  np.testing.assert_allclose(got.render, want, atol=1e-6)

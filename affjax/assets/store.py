@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 _SHA256 = {
-  "head.npz": "05e6e1f394204d9a2e1d4552b1a5e0732c7906db2b7da784d61b5c39abd94eba",
+  "head.npz": "66215c1beef4c10c7dc2b42bea1e064ee554d59ed6b22f5a05b619c25deedc8d",
   "vgg16.npz": "184a49dc1c53a7c60d177f54e5f92f4aeb575b5265ca1e9ee975d85f6cd7fea6",
 }
 

@@ -33,7 +33,9 @@ _PEOPLE, _SYMMETRIC, _ASYMMETRIC, _SEED = 3000, 90, 20, 20200901
 _EYE_DISTANCE, _ORIGIN_BEHIND = 0.9, 0.55
 
 
-def build(source: head_source.Source, *, people: int = _PEOPLE) -> dict[str, np.ndarray]:
+def build(
+  source: head_source.Source, *, people: int = _PEOPLE
+) -> dict[str, np.ndarray]:
   """All arrays of the asset."""
   base_mesh = source.base_mesh()
   mesh = head_mesh.extract(base_mesh)
@@ -47,7 +49,7 @@ def build(source: head_source.Source, *, people: int = _PEOPLE) -> dict[str, np.
     asymmetric=_ASYMMETRIC,
     seed=_SEED,
   )
-  uvs, faces_uv = head_uv.layout(mesh, base)
+  uvs, faces_uv = head_uv.layout(mesh, base, identity.mean)
   landmark_faces, landmark_weights = head_landmarks.landmarks(mesh, base)
   names = source.expression_names()
   keep = 1 - head_regions.neck_falloff(base)[:, None]
@@ -69,7 +71,12 @@ def build(source: head_source.Source, *, people: int = _PEOPLE) -> dict[str, np.
   )
   masks = head_masks.masks(mesh, template, base)
   return _arrays(
-    template, masks, identity.basis * scale, identity.std * scale, expression * scale, names
+    template,
+    masks,
+    identity.basis * scale,
+    identity.std * scale,
+    expression * scale,
+    names,
   )
 
 
@@ -95,7 +102,9 @@ def _arrays(template, masks, basis, std, expression, names) -> dict[str, np.ndar
     "landmark_faces": template.landmark_faces,
     "landmark_weights": template.landmark_weights,
     "mask_names": np.array(sorted(masks)),
-    "masks": np.stack([np.round(masks[n] * 255) for n in sorted(masks)]).astype(np.uint8),
+    "masks": np.stack([np.round(masks[n] * 255) for n in sorted(masks)]).astype(
+      np.uint8
+    ),
     "identity": identity.astype(np.int8),
     "identity_scale": identity_scale,
     "identity_std": std.astype(np.float32),

@@ -71,44 +71,38 @@ def tutte(count: int, faces: np.ndarray, fixed: np.ndarray, target: np.ndarray):
 
 
 def minimise(problem: Problem, start: np.ndarray, *, steps: int) -> np.ndarray:
-  """L-BFGS, preconditioned by the Hessian of the Dirichlet part.
+  """Scalable locally injective mappings (Rabinovich et al. 2017).
+
+  Each step solves a weighted least-squares problem that has the energy's gradient and
+  looks at every triangle's singular values, then goes along as far as no triangle
+  collapses.
 
   Args:
     problem: the disk.
     start: variables at which every triangle is upright.
-    steps: number of iterations.
+    steps: the largest number of steps.
 
   Returns:
     The variables reached; every triangle is upright.
   """
-  memory: list[tuple[np.ndarray, np.ndarray]] = []
   x = start
   value, gradient = _energy(problem, x)
   if not np.isfinite(value):
     raise ValueError("start must flatten without a flipped triangle")
-  solve = None
-  for step in range(steps):
-    if step % 40 == 0 or solve is None:
-      solve, memory = _preconditioner(problem, x), []
-    direction = -_two_loop(gradient, memory, solve)
+  for _ in range(steps):
+    direction = -_step_solver(problem, x)(gradient)
     slope = gradient @ direction
     length = min(1.0, 0.9 * _largest_step(problem, x, direction))
-    while length > 1e-12:
+    new_value, new_gradient = _energy(problem, x + length * direction)
+    while new_value > value + 1e-4 * length * slope and length > 1e-10:
+      length *= 0.6
       new_value, new_gradient = _energy(problem, x + length * direction)
-      if new_value <= value + 1e-4 * length * slope:
-        break
-      length *= 0.5
-    else:
-      if not memory:
-        break
-      solve = None
-      continue
-    s, y = length * direction, new_gradient - gradient
-    if s @ y > 1e-14:
-      memory = [*memory[-9:], (s, y)]
-    if value - new_value < 1e-9 * abs(value):
-      return x + s
-    x, value, gradient = x + s, new_value, new_gradient
+    if new_value >= value:
+      return x
+    done = value - new_value < 1e-6 * value
+    x, value, gradient = x + length * direction, new_value, new_gradient
+    if done:
+      return x
   return x
 
 
@@ -146,35 +140,30 @@ def _energy(problem: Problem, x: np.ndarray) -> tuple[float, np.ndarray]:
   return float(value), problem.jacobian(x).T @ d_flat.T.reshape(-1)
 
 
-def _preconditioner(problem: Problem, x: np.ndarray):
-  """Solves with the Hessian of sum w |J|² (1 + 1/det²), det held fixed."""
-  det = np.linalg.det(_matrices(problem, problem.place(x)))
-  weight = 2 * problem.weights * (1 + np.minimum(det**-2, 1e6))
+def _step_solver(problem: Problem, x: np.ndarray):
+  """Solves with the Hessian of the least-squares problem of this step."""
+  u, s, _ = np.linalg.svd(_matrices(problem, problem.place(x)))
+  near = np.abs(s - 1) < 1e-4
+  ratio = np.where(near, 4.0, (s - s**-3.0) / np.where(near, 1.0, s - 1))
+  metric = (u * ratio[:, None, :]) @ u.swapaxes(1, 2)
   inverse = np.linalg.inv(problem.rest)
   gradients = np.stack(
     [-(inverse[:, 0] + inverse[:, 1]), inverse[:, 0], inverse[:, 1]], 1
   )
-  local = weight[:, None, None] * (gradients @ gradients.swapaxes(1, 2))
+  local = 2 * problem.weights[:, None, None] * (gradients @ gradients.swapaxes(1, 2))
   count = len(problem.place(x))
   rows = np.repeat(problem.faces, 3, 1).reshape(-1)
   columns = np.tile(problem.faces, (1, 3)).reshape(-1)
-  one = sparse.coo_matrix((local.reshape(-1), (rows, columns)), shape=(count, count))
+
+  def block(i, j):
+    values = (local * metric[:, i, j, None, None]).reshape(-1)
+    return sparse.coo_matrix((values, (rows, columns)), shape=(count, count))
+
   j = problem.jacobian(x)
-  matrix = (j.T @ sparse.block_diag([one, one]) @ j).tocsc()
-  floor = 1e-8 * matrix.diagonal().max()
+  whole = sparse.bmat([[block(0, 0), block(0, 1)], [block(1, 0), block(1, 1)]])
+  matrix = (j.T @ whole @ j).tocsc()
+  floor = 1e-9 * matrix.diagonal().max()
   return linalg.splu(matrix + floor * sparse.identity(len(x), format="csc")).solve
-
-
-def _two_loop(gradient, memory, solve):
-  q, alphas = gradient.copy(), []
-  for s, y in reversed(memory):
-    alpha = (s @ q) / (s @ y)
-    alphas.append(alpha)
-    q -= alpha * y
-  r = solve(q)
-  for (s, y), alpha in zip(memory, reversed(alphas), strict=True):
-    r += s * (alpha - (y @ r) / (s @ y))
-  return r
 
 
 def _largest_step(problem: Problem, x: np.ndarray, direction: np.ndarray) -> float:

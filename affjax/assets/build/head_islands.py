@@ -11,6 +11,10 @@ from affjax.assets.build.head_types import (
   HeadMesh,
 )
 
+# Distance between things that lie far apart on the head: two texels of a 64² map, so
+# that no bilinear read mixes them.
+GAP = 0.03
+
 
 def right_half(mesh: HeadMesh, vertices: np.ndarray) -> np.ndarray:
   """bool `[T]`: triangles with x >= 0."""
@@ -19,35 +23,49 @@ def right_half(mesh: HeadMesh, vertices: np.ndarray) -> np.ndarray:
 
 def border_loop(faces: np.ndarray) -> np.ndarray:
   """The only border of a disk, counter-clockwise."""
-  edges = {(a, b) for f in faces.tolist() for a, b in zip(f, f[1:] + f[:1], strict=True)}
+  edges = {
+    (a, b) for f in faces.tolist() for a, b in zip(f, f[1:] + f[:1], strict=True)
+  }
   following = {a: b for a, b in edges if (b, a) not in edges}
   start = min(following)
   loop = [start]
   while following[loop[-1]] != start:
     loop.append(following[loop[-1]])
   if len(loop) != len(following):
-    raise ValueError(f"faces must be a disk, got {len(following) - len(loop)} more edges")
+    raise ValueError(
+      f"faces must be a disk, got {len(following) - len(loop)} more edges"
+    )
   return np.array(loop)
 
 
 def pieces(mesh, vertices, margin, bottom, top):
-  """Triangles of the right side and flat places by vertex, for each island."""
+  """Triangles of the right side and flat places by vertex, for each island.
+
+  Args:
+    mesh: the head.
+    vertices: `[V, 3]`, the head of the base mesh.
+    margin: distance of the skin's chart from the border of the square.
+    bottom: leg of the corner that the chart leaves for an eye.
+    top: leg of the corner that it leaves for teeth and tongue.
+  """
   right = right_half(mesh, vertices)
-  radius = 0.96 * bottom * (1 - np.sqrt(0.5)) - margin / 2
-  centre = np.array([1 - radius - margin / 2, radius + margin / 2])
+  edge = margin / 2
+  # The largest disk in a corner cut off by a diagonal, less the gap to the chart.
+  radius = (bottom + 2 * margin - edge * 2 - np.sqrt(2) * GAP) / (2 + np.sqrt(2))
+  centre = np.array([1 - edge - radius, edge + radius])
   eye = np.flatnonzero(right & (mesh.parts == EYE))
   result = [(eye, _eye(mesh, vertices, eye, centre, radius))]
-  side = (top - 2 * margin) * 0.5
-  # A square of two strips of teeth above a tongue, tucked into the corner.
-  low, high = 1 - margin / 2 - side, 1 - margin / 2
-  gap = 0.006
-  boxes = {
-    UPPER_TEETH: (low, high - side * 0.2, high, high),
-    LOWER_TEETH: (low, high - side * 0.45, high, high - side * 0.25),
-    TONGUE: (low, low, high, high - side * 0.45 - gap),
+  free = top + 2 * margin - np.sqrt(2) * GAP
+  # From the top: upper teeth, a gap, lower teeth, which move with the tongue.
+  low, high = 0.03, GAP + 0.03
+  rows = {
+    UPPER_TEETH: (edge, low),
+    LOWER_TEETH: (high, high + 0.018),
+    TONGUE: (high + 0.024, high + 0.065),
   }
-  for part, box in boxes.items():
+  for part, (start, end) in rows.items():
     members = np.flatnonzero(right & (mesh.parts == part))
+    box = (1 - (free - end), 1 - end, 1 - edge, 1 - start)
     result.append((members, _rectangle(mesh, vertices, members, box)))
   return result
 

@@ -19,7 +19,9 @@ _BROW = np.array(
 _BROW_WIDTH = (0.042, 0.04, 0.034, 0.026, 0.016)
 
 
-def masks(mesh: HeadMesh, template: Template, base: np.ndarray) -> dict[str, np.ndarray]:
+def masks(
+  mesh: HeadMesh, template: Template, base: np.ndarray
+) -> dict[str, np.ndarray]:
   """Soft masks in [0, 1], float32 `[SIZE, SIZE]`, by name.
 
   "face" is the front of the head from hairline to jaw, everything on it included;
@@ -64,7 +66,9 @@ def masks(mesh: HeadMesh, template: Template, base: np.ndarray) -> dict[str, np.
 
 def _parts(mesh, table) -> np.ndarray:
   """Part under each texel."""
-  key = {tuple(sorted(f)): p for f, p in zip(mesh.faces.tolist(), mesh.parts, strict=True)}
+  key = {
+    tuple(sorted(f)): p for f, p in zip(mesh.faces.tolist(), mesh.parts, strict=True)
+  }
   corners, inverse = np.unique(
     np.sort(table.corners.reshape(-1, 3), 1), axis=0, return_inverse=True
   )

@@ -101,7 +101,9 @@ def _clip(points, weights, faces, parts):
   skin = parts == SKIN
   weights = weights.tolil()
   edges = np.unique(
-    np.concatenate([faces[skin][:, [a, b]] for a in range(3) for b in range(3) if a != b]),
+    np.concatenate(
+      [faces[skin][:, [a, b]] for a in range(3) for b in range(3) if a != b]
+    ),
     axis=0,
   )
   a, b = edges[(height[edges[:, 0]] * height[edges[:, 1]] < 0)].T
@@ -167,7 +169,10 @@ def _mirrored(base, weights, faces, parts) -> HeadMesh:
   x_flip = np.array([-1.0, 1.0, 1.0])
   order = {tuple(p): i for i, p in enumerate(np.round(base.vertices, 6) + 0.0)}
   swap = np.array(
-    [order.get(tuple(p), i) for i, p in enumerate(np.round(base.vertices * x_flip, 6) + 0.0)]
+    [
+      order.get(tuple(p), i)
+      for i, p in enumerate(np.round(base.vertices * x_flip, 6) + 0.0)
+    ]
   )
   on_axis = np.abs(points[:, 0]) < 1e-9
   count = len(points)
@@ -194,7 +199,9 @@ def _without_backs_of_eyes(mesh: HeadMesh, points: np.ndarray) -> HeadMesh:
   right_eye = (mesh.parts == EYE) & (corners[..., 0].mean(1) > 0)
   used = np.unique(mesh.faces[right_eye])
   middle = (place[used].min(0) + place[used].max(0)) / 2
-  offset = corners - middle * np.where(corners[..., :1].mean(1, keepdims=True) > 0, 1, [-1, 1, 1])
+  offset = corners - middle * np.where(
+    corners[..., :1].mean(1, keepdims=True) > 0, 1, [-1, 1, 1]
+  )
   angle = np.arctan2(np.hypot(offset[..., 0], offset[..., 1]), offset[..., 2])
   keep = (mesh.parts != EYE) | (angle.max(1) < _EYE_OPENING)
   keep &= keep[mesh.face_mirror]

@@ -16,16 +16,16 @@ from affjax.assets.build.head_source import Source
 # target that is only ever added. The number is the standard deviation of the weight.
 _PAIRS = {
   "head/head-age-decr|incr": 0.3,
-  "head/head-angle-in|out": 0.2,
-  "head/head-fat-decr|incr": 0.25,
-  "head/head-back-scale-depth-decr|incr": 0.2,
-  "head/head-scale-depth-decr|incr": 0.2,
-  "head/head-scale-horiz-decr|incr": 0.22,
-  "head/head-scale-vert-decr|incr": 0.2,
-  "forehead/forehead-nubian-decr|incr": 0.3,
-  "forehead/forehead-scale-vert-decr|incr": 0.25,
-  "forehead/forehead-temple-decr|incr": 0.3,
-  "forehead/forehead-trans-backward|forward": 0.3,
+  "head/head-angle-in|out": 0.08,
+  "head/head-fat-decr|incr": 0.2,
+  "head/head-back-scale-depth-decr|incr": 0.12,
+  "head/head-scale-depth-decr|incr": 0.15,
+  "head/head-scale-horiz-decr|incr": 0.15,
+  "head/head-scale-vert-decr|incr": 0.12,
+  "forehead/forehead-nubian-decr|incr": 0.04,
+  "forehead/forehead-scale-vert-decr|incr": 0.06,
+  "forehead/forehead-temple-decr|incr": 0.2,
+  "forehead/forehead-trans-backward|forward": 0.2,
   "eyebrows/eyebrows-angle-down|up": 0.35,
   "eyebrows/eyebrows-trans-backward|forward": 0.35,
   "eyebrows/eyebrows-trans-down|up": 0.35,
@@ -41,18 +41,18 @@ _PAIRS = {
   "neck/neck-scale-horiz-decr|incr": 0.2,
 }
 _ONE_SIDED = {
-  "head/head-diamond": 0.15,
-  "head/head-invertedtriangular": 0.15,
-  "head/head-oval": 0.2,
-  "head/head-rectangular": 0.15,
-  "head/head-round": 0.2,
-  "head/head-square": 0.15,
-  "head/head-triangular": 0.15,
+  "head/head-diamond": 0.05,
+  "head/head-invertedtriangular": 0.1,
+  "head/head-oval": 0.1,
+  "head/head-rectangular": 0.07,
+  "head/head-round": 0.12,
+  "head/head-square": 0.07,
+  "head/head-triangular": 0.06,
   "chin/chin-triangle": 0.2,
 }
 # Whole folders: every pair in them, with the standard deviation of most, and of some.
-_NOSE, _NOSE_OTHER = 0.3, {"trans-": 0.2, "compression": 0.2, "scale": 0.3}
-_MOUTH, _MOUTH_OTHER = 0.3, {"trans-": 0.2, "ext": 0.25, "laugh": 0.25, "scale": 0.25}
+_NOSE, _NOSE_OTHER = 0.24, {"trans-": 0.18, "compression": 0.15, "flaring": 0.2}
+_MOUTH, _MOUTH_OTHER = 0.28, {"trans-": 0.2, "ext": 0.25, "laugh": 0.25, "scale": 0.25}
 _OTHER = {"mouth-trans-in|out": 0.0, "nose-trans-in|out": 0.0}
 # Of "l-" and "r-" pairs of targets: how much of the spread differs between the sides.
 _SIDES = {"eyes": 0.3, "cheek": 0.3, "ears": 0.25}
@@ -121,9 +121,9 @@ class People:
     return weights
 
   def _macro(self, rng) -> dict[str, float]:
-    male = rng.beta(0.6, 0.6)
+    male = rng.beta(0.4, 0.4)
     ages = _ages(rng)
-    ethnic = dict(zip(_ETHNIC, rng.dirichlet([0.6] * 3), strict=True))
+    ethnic = dict(zip(_ETHNIC, rng.dirichlet([0.4] * 3), strict=True))
     muscle = np.clip(0.5 + 0.2 * _bounded(rng), 0, 1)
     weight = np.clip(0.5 + 0.17 * _bounded(rng), 0, 1)
     sexes = {"male": male, "female": 1 - male}

@@ -54,7 +54,9 @@ def _split(mesh, keys: set[int]):
   order = sorted(keys)
   index = {key: count + i for i, key in enumerate(order)}
   opposite = _opposite(mesh)
-  weights = sparse.vstack([mesh.weights, _stencils(order, count, opposite) @ mesh.weights])
+  weights = sparse.vstack(
+    [mesh.weights, _stencils(order, count, opposite) @ mesh.weights]
+  )
   mirror = list(mesh.mirror)
   for key in order:
     a, b = divmod(key, count)

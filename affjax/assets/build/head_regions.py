@@ -9,7 +9,9 @@ from affjax.assets.build.head_types import MOUTH, SOCKET
 def seam_end(axis: np.ndarray, top: int) -> int:
   """Index on the back mid-line (neck first) where the seam ends, short of the top."""
   behind = axis[top, 2] - 0.35
-  return int(np.argmin(np.abs(axis[: top + 1, 2] - behind) + 10 * (axis[: top + 1, 1] < 7.8)))
+  return int(
+    np.argmin(np.abs(axis[: top + 1, 2] - behind) + 10 * (axis[: top + 1, 1] < 7.8))
+  )
 
 
 def face_distance(points: np.ndarray) -> np.ndarray:
@@ -17,11 +19,17 @@ def face_distance(points: np.ndarray) -> np.ndarray:
 
   The face ends at the hairline, a little before the ears, and under the jaw.
   """
-  y, z = points[:, 1], points[:, 2]
-  side = z - 0.66 - 0.83 * np.maximum(y - 7.1, 0)
-  side = side / np.where(y > 7.1, np.hypot(1, 0.83), 1)
-  jaw = (y - 6.6 + (z - 0.6) * 0.6) / np.hypot(1, 0.6)
-  return np.minimum(side, jaw)
+  x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
+  side = (z - 0.66 - 0.45 * np.maximum(y - 7.25, 0)) * 0.95
+  top = 7.99 - y - 0.25 * x**2
+  jaw = (y - 6.54 + (z - 0.6) * 0.6) / np.hypot(1, 0.6)
+  return np.minimum(_smooth_minimum(side, top, 0.25), jaw)
+
+
+def _smooth_minimum(a, b, width):
+  """The smaller of two, rounded where they differ by less than `width`."""
+  overlap = np.maximum(width - np.abs(a - b), 0) / width
+  return np.minimum(a, b) - overlap**2 * width / 4
 
 
 def ear_weight(points: np.ndarray) -> np.ndarray:
@@ -36,10 +44,14 @@ def flat_size(points, faces, parts) -> tuple[np.ndarray, np.ndarray]:
   centre = points[faces].mean(1)
   face = step(face_distance(centre), -0.35, 0.05)
   inner = np.isin(parts, (MOUTH, SOCKET))
-  scale = 0.125 + 0.315 * face
-  scale = scale * (1 + 0.4 * ear_weight(centre))
+  # Eyes, nose and mouth get more of the square than cheeks, temples and forehead.
+  middle = step(centre[:, 2], 0.95, 1.25) * step(7.7 - centre[:, 1], 0, 0.3)
+  scale = 0.125 + (0.22 + 0.09 * middle) * face
+  scale = scale * (1 + 0.8 * ear_weight(centre))
   scale = np.where(inner, np.where(parts == MOUTH, 0.1, 0.07), scale)
-  weight = np.where(inner, 0.02, 0.15 + face)
+  weight = np.where(
+    inner, np.where(parts == MOUTH, 0.06, 0.01), 0.06 + face * (1 + 2 * middle)
+  )
   return scale, weight
 
 
@@ -61,15 +73,27 @@ def neck_falloff(points: np.ndarray) -> np.ndarray:
 
 
 def neck_on_plane(samples: np.ndarray, base: np.ndarray) -> np.ndarray:
-  """Moves the neck's end of each sample onto the plane of the cut."""
+  """Brings the neck's end of each sample onto the plane of the cut, and nearer the mean.
+
+  Shoulders reach into the cut of heavy people; less of that is left at the end.
+  """
   normal = head_mesh.cut_normal()
-  falloff = neck_falloff(base)
-  border = head_mesh.height_over_cut(base) < 1e-6
-  height = (samples - base) @ normal
-  # The border is moved by its own height, the neck above it by the mean of it.
-  mean = height[:, border].mean(1)
-  move = falloff * np.where(border, height, mean[:, None])
-  return (samples - move[..., None] * normal).astype(np.float32)
+  falloff = neck_falloff(base)[:, None]
+  mean = samples.mean(0)
+  samples = mean + (samples - mean) * (1 - 0.5 * falloff)
+  border = np.flatnonzero(head_mesh.height_over_cut(base) < 1e-6)
+  neck = np.flatnonzero(falloff[:, 0] > 0)
+  height = (samples[:, border] - base[border]) @ normal
+  # The neck above follows the nearest part of the border.
+  across = np.linalg.norm(
+    base[neck][:, None, ::2] - base[border][None, :, ::2], axis=-1
+  )
+  near = np.exp(-((across / 0.12) ** 2))
+  move = height @ (near / near.sum(1, keepdims=True)).T * falloff[neck, 0]
+  samples[:, neck] -= move[..., None] * normal
+  rest = (samples[:, border] - base[border]) @ normal
+  samples[:, border] -= rest[..., None] * normal
+  return samples.astype(np.float32)
 
 
 def ear_mask(points: np.ndarray) -> np.ndarray:

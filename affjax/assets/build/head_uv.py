@@ -15,15 +15,18 @@ from affjax.assets.build.head_types import MOUTH, SKIN, SOCKET, HeadMesh
 # Distance of the chart from the square's border, and the legs of the corners that it
 # leaves to the islands: the eyes at the bottom, teeth and tongue at the top.
 _MARGIN = 0.006
-_BOTTOM_CORNER, _TOP_CORNER = 0.2, 0.17
+_BOTTOM_CORNER, _TOP_CORNER = 0.235, 0.215
 
 
-def layout(mesh: HeadMesh, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def layout(
+  mesh: HeadMesh, base: np.ndarray, shape: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
   """Lays out all groups.
 
   Args:
     mesh: the head.
-    vertices: `[V, 3]`, the shape whose distortion is made small.
+    base: `[V, 3]`, the head of the base mesh, where regions are told apart.
+    shape: `[V, 3]`, symmetric, the head whose distortion is made small.
 
   Returns:
     `uvs [U, 2]` float32 and `faces_uv [T, 3]`.
@@ -31,9 +34,9 @@ def layout(mesh: HeadMesh, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray
   uvs: list[np.ndarray] = []
   faces_uv = np.full(mesh.faces.shape, -1)
   count = 0
-  right = head_islands.right_half(mesh, vertices)
-  pieces = [(np.flatnonzero(right & (mesh.parts <= SOCKET)), _skin(mesh, vertices))]
-  pieces += head_islands.pieces(mesh, vertices, _MARGIN, _BOTTOM_CORNER, _TOP_CORNER)
+  right = head_islands.right_half(mesh, base)
+  pieces = [(np.flatnonzero(right & (mesh.parts <= SOCKET)), _skin(mesh, base, shape))]
+  pieces += head_islands.pieces(mesh, base, _MARGIN, _BOTTOM_CORNER, _TOP_CORNER)
   for members, flat in pieces:
     flat32 = {v: np.float32(p) for v, p in flat.items()}
     used = np.unique(mesh.faces[members])
@@ -51,12 +54,12 @@ def layout(mesh: HeadMesh, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray
   return np.concatenate(uvs).astype(np.float32), faces_uv
 
 
-def _skin(mesh: HeadMesh, vertices: np.ndarray) -> dict[int, np.ndarray]:
+def _skin(mesh: HeadMesh, base: np.ndarray, shape: np.ndarray) -> dict[int, np.ndarray]:
   """Flat places of the right half of the skin, by vertex."""
-  right = head_islands.right_half(mesh, vertices) & (mesh.parts <= SOCKET)
+  right = head_islands.right_half(mesh, base) & (mesh.parts <= SOCKET)
   used = np.unique(mesh.faces[right])
   faces = np.searchsorted(used, mesh.faces[right])
-  place = vertices[used]
+  place = base[used]
   loop = head_islands.border_loop(faces)
   neck, seam, middle = _split_loop(place, loop)
   curve = _border_curve()
@@ -69,9 +72,9 @@ def _skin(mesh: HeadMesh, vertices: np.ndarray) -> dict[int, np.ndarray]:
   )
   flat = head_flatten.tutte(len(used), faces, fixed, target)
   problem, start = _problem(
-    place, faces, mesh.parts[right], border, at, middle[1:-1], flat, curve
+    place, shape[used], faces, mesh.parts[right], border, at, middle[1:-1], flat, curve
   )
-  x = head_flatten.minimise(problem, start, steps=1500)
+  x = head_flatten.minimise(problem, start, steps=500)
   flat = problem.place(x)
   return dict(zip(used.tolist(), flat, strict=True))
 
@@ -80,8 +83,11 @@ def _split_loop(place: np.ndarray, loop: np.ndarray):
   """Neck border (front to back), seam (neck to crown), mid-line (crown to neck)."""
   on_axis = np.abs(place[loop, 0]) < 1e-9
   # The loop runs counter-clockwise; turn it so that it starts at the neck's front.
-  start = next(k for k in range(len(loop)) if on_axis[k - 1] and on_axis[k] and not
-               on_axis[(k + 1) % len(loop)])
+  start = next(
+    k
+    for k in range(len(loop))
+    if on_axis[k - 1] and on_axis[k] and not on_axis[(k + 1) % len(loop)]
+  )
   loop, on_axis = np.roll(loop, -start), np.roll(on_axis, -start)
   back = next(k for k in range(1, len(loop)) if on_axis[k])
   axis = np.concatenate([loop[back:], loop[:1]])
@@ -101,7 +107,9 @@ def _border_curve():
   mirrored = corners[::-1] * [-1, 1] + [1, 0]
   whole = np.concatenate([corners, mirrored[1:-1]])
   closed = np.concatenate([whole, whole[:1]])
-  length = np.concatenate([[0], np.linalg.norm(np.diff(closed, axis=0), axis=1).cumsum()])
+  length = np.concatenate(
+    [[0], np.linalg.norm(np.diff(closed, axis=0), axis=1).cumsum()]
+  )
   dense = interpolate.interp1d(length, closed, axis=0)(
     np.linspace(0, length[-1], 4001)[:-1]
   )
@@ -113,6 +121,7 @@ def _border_curve():
 
 def _first_guess(place, neck, seam) -> np.ndarray:
   """Places on the border curve in proportion to length along neck and seam."""
+
   def lengths(path):
     step = np.linalg.norm(np.diff(place[path], axis=0), axis=1)
     return np.concatenate([[0], step.cumsum() / step.sum()])
@@ -120,14 +129,14 @@ def _first_guess(place, neck, seam) -> np.ndarray:
   return np.concatenate([0.25 * lengths(neck), 0.25 + 0.75 * lengths(seam)[1:]])
 
 
-def _problem(place, faces, parts, border, at, middle, flat, curve):
+def _problem(place, shape, faces, parts, border, at, middle, flat, curve):
   """Variables: x and y of the inner vertices, y of the mid-line, t of the border."""
   count = len(place)
   inner = np.setdiff1d(np.arange(count), np.concatenate([border, middle]))
   n, m = len(inner), len(middle)
   ends = at[[0, -1]]
   scale, weights = head_regions.flat_size(place, faces, parts)
-  rest = head_flatten.rest_edges(place, faces) * scale[:, None, None]
+  rest = head_flatten.rest_edges(shape, faces) * scale[:, None, None]
   slope = curve.derivative()
 
   def position(x):
@@ -143,7 +152,9 @@ def _problem(place, faces, parts, border, at, middle, flat, curve):
     tangent = slope(x[2 * n + m :])
     moving = border[1:-1]
     k = np.arange(len(moving)) + 2 * n + m
-    rows = np.concatenate([inner, count + inner, count + middle, moving, count + moving])
+    rows = np.concatenate(
+      [inner, count + inner, count + middle, moving, count + moving]
+    )
     columns = np.concatenate([np.arange(2 * n + m), k, k])
     values = np.concatenate([np.ones(2 * n + m), tangent[:, 0], tangent[:, 1]])
     shape = (2 * count, 2 * n + m + len(moving))

@@ -1,5 +1,6 @@
 """Random people and facial expressions that a photograph could show."""
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -96,7 +97,9 @@ def random_vertices(
   """Vertices, dm, of random people with random expressions."""
   identity = sample_identity(rng, model, count)
   expression = sample_expression(rng, model, count)
-  return np.asarray(morphable.vertices(model, identity, expression))
+  return np.asarray(
+    morphable.vertices(model, jnp.asarray(identity), jnp.asarray(expression))
+  )
 
 
 def _expression(rng: np.random.Generator) -> dict[str, float]:

@@ -116,7 +116,7 @@ def _arrays(template, masks, basis, std, expression, names) -> dict[str, np.ndar
 
 def main() -> None:
   """Builds, writes and prints size and hash."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = argparse.ArgumentParser(description="Builds the embedded head.")
   parser.add_argument("--package", help=f"the file of {head_source.PACKAGE}")
   parser.add_argument("--output", type=pathlib.Path, default=OUTPUT)
   parser.add_argument("--people", type=int, default=_PEOPLE)

@@ -61,7 +61,8 @@ def tutte(count: int, faces: np.ndarray, fixed: np.ndarray, target: np.ndarray):
     shape=(count, count),
   ).tocsr()
   both.data[:] = 1.0
-  laplacian = sparse.diags(np.asarray(both.sum(1)).reshape(-1)) - both
+  degree = np.asarray(both.sum(1)).reshape(-1)
+  laplacian = sparse.csr_matrix(sparse.diags(degree) - both)
   free = np.setdiff1d(np.arange(count), fixed)
   result = np.zeros((count, 2))
   result[fixed] = target

@@ -52,7 +52,7 @@ def identity(
     [aligned(base + people.draw(rng), base, align) for _ in range(count)]
   ).astype(np.float32)
   samples = head_regions.neck_on_plane(samples, base)
-  flipped = samples[:, mesh.mirror] * np.float32([-1, 1, 1])
+  flipped = samples[:, mesh.mirror] * np.array([-1, 1, 1], np.float32)
   even, odd = (samples + flipped) / 2, (samples - flipped) / 2
   mean = even.mean(0)
   modes = np.concatenate(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from affjax.assets.build import head_regions
-from affjax.assets.build.head_types import EYE, MOUTH, SKIN, SOCKET, HeadMesh
+from affjax.assets.build.head_types import EYE, SKIN, SOCKET, HeadMesh
 from affjax.geometry import uv
 from affjax.types import Template
 

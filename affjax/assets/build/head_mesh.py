@@ -210,7 +210,7 @@ def _without_backs_of_eyes(mesh: HeadMesh, points: np.ndarray) -> HeadMesh:
   index = np.full(len(mesh.mirror), -1)
   index[used] = np.arange(len(used))
   return HeadMesh(
-    mesh.weights[used],
+    sparse.csr_matrix(mesh.weights[used]),
     faces.reshape(-1, 3),
     mesh.parts[keep],
     index[mesh.mirror[used]],

@@ -89,16 +89,17 @@ class People:
 
   def __init__(self, source: Source, weights: sparse.csr_matrix):
     self._source, self._weights = source, weights
+    self._count = len(weights.indptr) - 1
     self._prior = _prior(source)
 
-  @functools.lru_cache(maxsize=None)  # noqa: B019
+  @functools.cache  # noqa: B019
   def _target(self, name: str) -> np.ndarray:
     offsets = self._weights @ self._source.target(name)
     return offsets.astype(np.float32)
 
   def draw(self, rng: np.random.Generator) -> np.ndarray:
     """Offsets `[V, 3]`, dm, of one person from the base mesh."""
-    total = np.zeros((self._weights.shape[0], 3), np.float32)
+    total = np.zeros((self._count, 3), np.float32)
     for name, weight in {**self._macro(rng), **self._local(rng)}.items():
       total += np.float32(weight) * self._target(name)
     return total

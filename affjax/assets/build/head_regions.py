@@ -73,7 +73,7 @@ def neck_falloff(points: np.ndarray) -> np.ndarray:
 
 
 def neck_on_plane(samples: np.ndarray, base: np.ndarray) -> np.ndarray:
-  """Brings the neck's end of each sample onto the plane of the cut, and nearer the mean.
+  """Brings the neck's end of each sample onto the plane of the cut, near the mean.
 
   Shoulders reach into the cut of heavy people; less of that is left at the end.
   """

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import interpolate, ndimage, sparse
 
 from affjax.assets.build import head_flatten, head_islands, head_regions
-from affjax.assets.build.head_types import MOUTH, SKIN, SOCKET, HeadMesh
+from affjax.assets.build.head_types import SOCKET, HeadMesh
 
 # Distance of the chart from the square's border, and the legs of the corners that it
 # leaves to the islands: the eyes at the bottom, teeth and tongue at the top.
@@ -47,7 +47,9 @@ def layout(
     # The left side shares the vertices that lie on u = 0.5.
     other = np.where(middle, np.arange(len(used)), 0)
     other[~middle] = len(used) + np.arange((~middle).sum())
-    reflected = place[~middle] * np.float32([-1, 1]) + np.float32([1, 0])
+    reflected = place[~middle] * np.array([-1, 1], np.float32) + np.array(
+      [1, 0], np.float32
+    )
     faces_uv[mesh.face_mirror[members]] = count + other[index][:, ::-1]
     uvs += [place, reflected]
     count += len(place) + len(reflected)

@@ -1,0 +1,1 @@
+"""Sources of training records, their cache, and the Grain pipeline over them."""

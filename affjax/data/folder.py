@@ -1,0 +1,121 @@
+"""A folder of aligned photos, with what is known of each beside it."""
+
+import operator
+import os
+import pathlib
+import zlib
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from affjax.types import Template
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+_MOST_PIXELS = 100_000_000
+
+
+class FolderSource:
+  """Photos that are crops already; `name.npz` beside `name.png` holds ground truth.
+
+  The archive may hold `visible` uint8 `[H, W, 1]`, `vertices` `[V, 3]`, `pose` `[6]`
+  and `diffuse` uint8 `[S, S, 3]`. A photo without it is all visible, has the template's
+  mean shape, and `has_pose` and `has_diffuse` 0.
+
+  Args:
+    folder: read without its subfolders; the photos are the records, by name.
+    template: gives the shape of photos that have none.
+    size: width and height of the records' photos; others are resized.
+    map_size: S.
+
+  Raises:
+    ValueError: no folder, or no images in it.
+  """
+
+  def __init__(
+    self, folder: str | os.PathLike, template: Template, *, size: int, map_size: int
+  ):
+    self._folder = pathlib.Path(folder)
+    if not self._folder.is_dir():
+      raise ValueError(f"folder must be a folder of photos, got {str(folder)!r}")
+    files = sorted(self._folder.iterdir())
+    self._paths = [p for p in files if p.suffix.lower() in _SUFFIXES]
+    if not self._paths:
+      raise ValueError(f"folder {str(folder)!r} holds no photos")
+    self._template, self._size, self._map_size = template, size, map_size
+
+  def __len__(self) -> int:
+    return len(self._paths)
+
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    if not -len(self) <= operator.index(index) < len(self):
+      raise IndexError(f"index {index} is out of range for {len(self)} photos")
+    path = self._paths[index]
+    size, maps = self._size, self._map_size
+    known = _read_archive(path.with_suffix(".npz"))
+    record = {
+      "image": _read_image(path, size),
+      "visible": np.full((size, size, 1), 255, np.uint8),
+      "vertices": self._template.vertices.astype(np.float32),
+      "pose": np.zeros(6, np.float32),
+      "diffuse": np.zeros((maps, maps, 3), np.uint8),
+      "light": np.ones((maps // 8, maps // 8, 1), np.float32),
+      "light_color": np.ones(3, np.float32),
+      "has_pose": np.float32("pose" in known),
+      "has_diffuse": np.float32("diffuse" in known),
+    }
+    for name, value in known.items():
+      if name in record:
+        record[name] = _fitting(value, record[name], name, path)
+    return record
+
+  def settings(self) -> dict[str, Any]:
+    """What decides the records: names, sizes and times of the files."""
+    stamp = 0
+    for path in self._paths:
+      for file in (path, path.with_suffix(".npz")):
+        if file.exists():
+          about = file.stat()
+          line = f"{file.name} {about.st_size} {about.st_mtime_ns}"
+          stamp = zlib.crc32(line.encode(), stamp)
+    return {
+      "source": "FolderSource",
+      "template": self._template.name,
+      "count": len(self),
+      "size": self._size,
+      "map_size": self._map_size,
+      "files": stamp,
+    }
+
+
+def _read_image(path: pathlib.Path, size: int) -> np.ndarray:
+  try:
+    with Image.open(path) as image:
+      if image.width * image.height > _MOST_PIXELS:
+        raise ValueError(f"photo {path.name!r} has too many pixels: {image.size}")
+      picture = image.convert("RGB")
+      if picture.size != (size, size):
+        picture = picture.resize((size, size), Image.Resampling.LANCZOS)
+      return np.asarray(picture)
+  except (OSError, Image.DecompressionBombError) as error:
+    raise ValueError(f"cannot read photo {path.name!r}: {error}") from error
+
+
+def _read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
+  if not path.exists():
+    return {}
+  try:
+    with np.load(path, allow_pickle=False) as archive:
+      return {name: archive[name] for name in archive.files}
+  except Exception as error:
+    raise ValueError(f"cannot read ground truth {path.name!r}: {error}") from error
+
+
+def _fitting(value: np.ndarray, like: np.ndarray, name: str, path: pathlib.Path):
+  like = np.asarray(like)
+  if value.shape != like.shape or value.dtype.kind not in "uif":
+    raise ValueError(
+      f"{name} of {path.with_suffix('.npz').name!r} must have shape {like.shape}, got "
+      f"{value.dtype} {value.shape}"
+    )
+  return value.astype(like.dtype)

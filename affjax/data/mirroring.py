@@ -1,0 +1,50 @@
+"""Records seen in a mirror: a new person for the price of a flip."""
+
+import functools
+
+import numpy as np
+from scipy import spatial
+
+from affjax.types import Template
+
+
+@functools.lru_cache(maxsize=8)
+def mirror_vertices(template: Template) -> np.ndarray:
+  """The vertex on the other side of each vertex, int32 `[V]`.
+
+  Found in UV space, where nothing lies upon anything else: the layout is symmetric
+  about u = 0.5.
+
+  Raises:
+    ValueError: the template's UV layout is not mirror-symmetric.
+  """
+  mirrored = template.uvs * [-1, 1] + [1, 0]
+  distance, twin = spatial.cKDTree(template.uvs).query(mirrored)
+  vertex = np.zeros(len(template.uvs), np.int64)
+  vertex[template.faces_uv.reshape(-1)] = template.faces.reshape(-1)
+  used = np.unique(template.faces_uv)
+  out = np.arange(len(template.vertices))
+  out[vertex[used]] = vertex[twin[used]]
+  if distance[used].max() > 2e-3 or (out[out] != np.arange(len(out))).any():
+    raise ValueError(
+      f"the UV layout of template {template.name!r} is not mirror-symmetric about "
+      f"u = 0.5 (largest deviation {distance[used].max():.2g})"
+    )
+  return out.astype(np.int32)
+
+
+def mirror_record(record: dict[str, np.ndarray], twin: np.ndarray):
+  """The record of the mirrored person in the mirrored photo.
+
+  Args:
+    record: as sources give it; fields that have no sides are kept.
+    twin: of `mirror_vertices`.
+  """
+  out = dict(record)
+  for name in ("image", "visible", "diffuse", "light"):
+    if name in out:
+      out[name] = np.ascontiguousarray(out[name][:, ::-1])
+  flip = np.array([-1, 1, 1], np.float32)
+  out["vertices"] = out["vertices"][twin] * flip
+  out["pose"] = out["pose"] * np.array([1, -1, -1, -1, 1, 1], np.float32)
+  return out

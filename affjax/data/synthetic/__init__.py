@@ -1,0 +1,1 @@
+"""Procedural photographs of random heads, with the exact maps behind them."""

@@ -19,7 +19,8 @@ def mirror_vertices(template: Template) -> np.ndarray:
     ValueError: the template's UV layout is not mirror-symmetric.
   """
   mirrored = template.uvs * [-1, 1] + [1, 0]
-  distance, twin = spatial.cKDTree(template.uvs).query(mirrored)
+  found = spatial.KDTree(template.uvs).query(mirrored)
+  distance, twin = np.asarray(found[0]), np.asarray(found[1])
   vertex = np.zeros(len(template.uvs), np.int64)
   vertex[template.faces_uv.reshape(-1)] = template.faces.reshape(-1)
   used = np.unique(template.faces_uv)

@@ -84,7 +84,7 @@ class _Mirror(grain.transforms.RandomMap):
   def __init__(self, twin: np.ndarray):
     self._twin = twin
 
-  def random_map(self, element, rng: np.random.Generator):
+  def random_map(self, element: Any, rng: np.random.Generator) -> Any:
     if rng.random() < 0.5:
       return element
     return mirroring.mirror_record(element, self._twin)

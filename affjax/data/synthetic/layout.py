@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from affjax.data.synthetic import fields as face_fields
 from affjax.data.synthetic import occlusion
+from affjax.data.synthetic.parameters import Numbers
 from affjax.geometry import mesh, uv
 from affjax.types import Template
 
@@ -21,34 +22,34 @@ _MASKS = ("skin", "face", "brows", "eyes", "lips", "ears", "scalp", "neck")
 class Layout(NamedTuple):
   """The texels of an S x S map; arrays `[S, S]` unless said otherwise."""
 
-  corners: np.ndarray  # [S, S, 3] int32 vertices, and
-  weights: np.ndarray  # [S, S, 3] their weights, as in `uv.UVTable`
-  point: np.ndarray  # [S, S, 3] of the mean shape, dm
-  support: np.ndarray  # 1 where there is surface
-  skin: np.ndarray  # 1 on the skin group
-  eye: np.ndarray  # 1 on eyeballs
-  teeth: np.ndarray  # 1 on teeth
-  tongue: np.ndarray  # 1 on the tongue
-  gaze: np.ndarray  # [S, S, 3] direction from the eyeball's centre
-  open: np.ndarray  # share of directions from which the mean surface is seen
-  hairline: np.ndarray  # signed distance into the scalp, dm
-  masks: dict[str, np.ndarray]  # the template's, resized
-  fields: dict[str, np.ndarray]  # of `fields.feature_fields`
+  corners: Numbers  # [S, S, 3] int32 vertices, and
+  weights: Numbers  # [S, S, 3] their weights, as in `uv.UVTable`
+  point: Numbers  # [S, S, 3] of the mean shape, dm
+  support: Numbers  # 1 where there is surface
+  skin: Numbers  # 1 on the skin group
+  eye: Numbers  # 1 on eyeballs
+  teeth: Numbers  # 1 on teeth
+  tongue: Numbers  # 1 on the tongue
+  gaze: Numbers  # [S, S, 3] direction from the eyeball's centre
+  open: Numbers  # share of directions from which the mean surface is seen
+  hairline: Numbers  # signed distance into the scalp, dm
+  masks: dict[str, Numbers]  # the template's, resized
+  fields: dict[str, Numbers]  # of `fields.feature_fields`
 
 
 class Anatomy(NamedTuple):
   """Vertices by role, and how they see the light."""
 
-  faces: np.ndarray  # [T, 3] int32
-  opposite: np.ndarray  # [T, 3] int32, of `mesh.opposite_vertices`
-  landmarks: np.ndarray  # [68, 3] of the mean shape
-  landmark_corners: np.ndarray  # [68, 3] int32
-  landmark_weights: np.ndarray  # [68, 3]
-  visibility: np.ndarray  # [V, 16] spherical harmonics of `occlusion.visibility`
-  scalp: np.ndarray  # int32 indices of the vertices of the skull under the hair
-  neck: np.ndarray  # int32 indices of the lowest ring
-  eyes: tuple[np.ndarray, ...]  # int32 indices of each eyeball
-  center: np.ndarray  # [3] of the skull, mean shape
+  faces: Numbers  # [T, 3] int32
+  opposite: Numbers  # [T, 3] int32, of `mesh.opposite_vertices`
+  landmarks: Numbers  # [68, 3] of the mean shape
+  landmark_corners: Numbers  # [68, 3] int32
+  landmark_weights: Numbers  # [68, 3]
+  visibility: Numbers  # [V, 16] spherical harmonics of `occlusion.visibility`
+  scalp: Numbers  # int32 indices of the vertices of the skull under the hair
+  neck: Numbers  # int32 indices of the lowest ring
+  eyes: tuple[Numbers, ...]  # int32 indices of each eyeball
+  center: Numbers  # [3] of the skull, mean shape
 
 
 @functools.lru_cache(maxsize=8)
@@ -208,7 +209,6 @@ def _hairline(template: Template, size: int) -> np.ndarray:
   step = np.linalg.norm(np.diff(point, axis=1), axis=-1)
   both = table.inside[:, 1:] & table.inside[:, :-1]
   texel = float(np.median(step[both])) * 128 / len(inside)
-  signed = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(
-    ~inside
-  )
+  depth = lambda mask: np.asarray(ndimage.distance_transform_edt(mask))
+  signed = depth(inside) - depth(~inside)
   return uv.resize_mask((signed * texel).astype(np.float32), size)

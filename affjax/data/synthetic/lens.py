@@ -43,10 +43,9 @@ def _blur(image, lens: Lens):
     pad = [(radius, radius) if k == axis else (0, 0) for k in range(3)]
     padded = jnp.pad(image, pad, "edge")
     n = image.shape[axis]
-    image = sum(
-      kernel[k] * jax.lax.slice_in_dim(padded, k, k + n, axis=axis)
-      for k in range(2 * radius + 1)
-    )
+    image = jnp.zeros_like(image)
+    for k in range(2 * radius + 1):
+      image += kernel[k] * jax.lax.slice_in_dim(padded, k, k + n, axis=axis)
   return image
 
 

@@ -5,20 +5,25 @@ same seed whatever the number of points, which is why skin drawn with them is th
 skin in a map of 64 texels and in one of 512.
 """
 
+from typing import Any, TypeAlias
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Array, Float
+
+Bits: TypeAlias = Any  # uint32 arrays
 
 
-def hash_lattice(x, y, z, seed) -> UInt32[Array, "*b"]:
-  """One well-mixed 32-bit number for each integer lattice point and seed."""
+def hash_lattice(lattice, seed) -> Bits:
+  """One well-mixed 32-bit number for each lattice point (x, y, z) and seed."""
   value = jnp.asarray(seed, jnp.uint32) * jnp.uint32(0x9E3779B1)
-  for axis, prime in ((x, 0x85EBCA77), (y, 0xC2B2AE3D), (z, 0x27D4EB2F)):
+  primes = (0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F)
+  for axis, prime in zip(lattice, primes, strict=True):
     value = value ^ (axis.astype(jnp.int32).astype(jnp.uint32) * jnp.uint32(prime))
   return _mix(value)
 
 
-def uniform(bits: UInt32[Array, "*b"]) -> Float[Array, "*b"]:
+def uniform(bits: Bits) -> Float[Array, "*b"]:
   """Hash bits as float32 in [0, 1)."""
   return (bits >> jnp.uint32(8)).astype(jnp.float32) * jnp.float32(2**-24)
 
@@ -39,7 +44,7 @@ def _lattice_noise(x, y, z, seed) -> Float[Array, "*b"]:
     near = 1 - _quintic(v - base)
     lattice.append(base.astype(jnp.int32)[None] + far)
     weight = weight * jnp.where(far == 1, 1 - near[None], near[None])
-  return 2 * jnp.sum(weight * uniform(hash_lattice(*lattice, seed)), 0) - 1
+  return 2 * jnp.sum(weight * uniform(hash_lattice(lattice, seed)), 0) - 1
 
 
 def _quintic(t):
@@ -99,7 +104,7 @@ def spots(
   """
   place = [points[..., axis] * frequency for axis in range(3)]
   cell = [jnp.floor(v) for v in place]
-  bits = hash_lattice(*cell, seed)
+  bits = hash_lattice(cell, seed)
   size = radius * (0.4 + 0.6 * uniform(_mix(bits + jnp.uint32(1))))
   distance2 = jnp.zeros_like(size)
   for axis in range(3):
@@ -112,7 +117,7 @@ def spots(
   return jnp.where(uniform(bits) < chance, spot, 0.0)
 
 
-def _mix(value: UInt32[Array, "*b"]) -> UInt32[Array, "*b"]:
+def _mix(value: Bits) -> Bits:
   """A bijective finaliser: every input bit reaches every output bit."""
   value = (value ^ (value >> jnp.uint32(16))) * jnp.uint32(0x7FEB352D)
   value = (value ^ (value >> jnp.uint32(15))) * jnp.uint32(0x846CA68B)

@@ -4,133 +4,134 @@ Drawn by `affjax.data.synthetic.sampling`, consumed by the modules that draw. Co
 are linear RGB unless said otherwise, lengths in dm.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
+# NumPy arrays as drawn, traced arrays inside the compiled scene.
+Numbers: TypeAlias = Any
 
 
 class Skin(NamedTuple):
   """What the diffuse map is made of. Amounts are in [0, 1] unless said otherwise."""
 
-  seed: np.ndarray  # of all noise on the skin
-  melanin: np.ndarray  # 0 = palest, 1 = darkest human skin
-  blood: np.ndarray  # haemoglobin density, about 0.2–0.6
-  oxygen: np.ndarray  # tint of the blood, -1 = bluish, 1 = orange
-  mottle: np.ndarray  # large-scale variation of both
-  freckles: np.ndarray
-  moles: np.ndarray
-  pores: np.ndarray
-  blush: np.ndarray  # extra blood in cheeks
-  nose_red: np.ndarray
-  bags: np.ndarray  # dark rings below the eyes
-  age: np.ndarray  # wrinkles and folds
-  lip_blood: np.ndarray
-  lip_paint: np.ndarray  # opacity of a lipstick
-  lip_color: np.ndarray  # [3] linear
-  lid_paint: np.ndarray  # opacity of eye make-up
-  lid_color: np.ndarray  # [3] linear
-  lashes: np.ndarray
-  brow: np.ndarray  # density, half width dm, arch dm, lift dm, join [5]
-  beard: np.ndarray  # density of moustache, chin, jaw and cheek, neck [4]
-  beard_grain: np.ndarray  # 0 = shaved shadow, 1 = long hair
-  scalp: np.ndarray  # density of the short hair on the scalp
-  hairline: np.ndarray  # recession, dm
-  hair_color: np.ndarray  # [3] linear
-  beard_color: np.ndarray  # [3] linear
-  iris_color: np.ndarray  # [3] linear
-  iris: np.ndarray  # iris radius and pupil radius, radians on the eyeball [2]
-  sclera: np.ndarray  # yellow and red tint [2]
-  teeth: np.ndarray  # [3] linear
+  seed: Numbers  # of all noise on the skin
+  melanin: Numbers  # 0 = palest, 1 = darkest human skin
+  blood: Numbers  # haemoglobin density, about 0.2–0.6
+  oxygen: Numbers  # tint of the blood, -1 = bluish, 1 = orange
+  mottle: Numbers  # large-scale variation of both
+  freckles: Numbers
+  moles: Numbers
+  pores: Numbers
+  blush: Numbers  # extra blood in cheeks
+  nose_red: Numbers
+  bags: Numbers  # dark rings below the eyes
+  age: Numbers  # wrinkles and folds
+  lip_blood: Numbers
+  lip_paint: Numbers  # opacity of a lipstick
+  lip_color: Numbers  # [3] linear
+  lid_paint: Numbers  # opacity of eye make-up
+  lid_color: Numbers  # [3] linear
+  lashes: Numbers
+  brow: Numbers  # density, half width dm, arch dm, lift dm, join [5]
+  beard: Numbers  # density of moustache, chin, jaw and cheek, neck [4]
+  beard_grain: Numbers  # 0 = shaved shadow, 1 = long hair
+  scalp: Numbers  # density of the short hair on the scalp
+  hairline: Numbers  # recession, dm
+  hair_color: Numbers  # [3] linear
+  beard_color: Numbers  # [3] linear
+  iris_color: Numbers  # [3] linear
+  iris: Numbers  # iris radius and pupil radius, radians on the eyeball [2]
+  sclera: Numbers  # yellow and red tint [2]
+  teeth: Numbers  # [3] linear
 
 
 class Light(NamedTuple):
   """Smooth illumination: a sky, its reflection from below, four directions."""
 
-  direction: np.ndarray  # [4, 3] unit vectors towards the lights, world space
-  intensity: np.ndarray  # [4] linear irradiance
-  wrap: np.ndarray  # [4] 0 = a point, 0.5 = a large soft lamp
-  sky: np.ndarray  # linear irradiance from above
-  ground: np.ndarray  # and from below
-  shadow: np.ndarray  # strength of self-shadow
-  color: np.ndarray  # [3] global colour, sRGB-encoded, largest component 1
-  gloss: np.ndarray  # strength of the unmodelled highlight on skin
+  direction: Numbers  # [4, 3] unit vectors towards the lights, world space
+  intensity: Numbers  # [4] linear irradiance
+  wrap: Numbers  # [4] 0 = a point, 0.5 = a large soft lamp
+  sky: Numbers  # linear irradiance from above
+  ground: Numbers  # and from below
+  shadow: Numbers  # strength of self-shadow
+  color: Numbers  # [3] global colour, sRGB-encoded, largest component 1
+  gloss: Numbers  # strength of the unmodelled highlight on skin
 
 
 class Hair(NamedTuple):
   """Hair that stands off the head; lengths in dm."""
 
-  amount: np.ndarray  # 0 = none
-  thickness: np.ndarray
-  length: np.ndarray  # from the centre of the skull down
-  opening: np.ndarray  # half width and height of the face opening, its top's slant [3]
-  bangs: np.ndarray  # how far hair falls into the forehead
-  parting: np.ndarray  # x of the parting
-  wave: np.ndarray  # amplitude and frequency of waves [2]
-  frizz: np.ndarray
-  color: np.ndarray  # [3] linear
-  seed: np.ndarray
+  amount: Numbers  # 0 = none
+  thickness: Numbers
+  length: Numbers  # from the centre of the skull down
+  opening: Numbers  # half width and height of the face opening, its top's slant [3]
+  bangs: Numbers  # how far hair falls into the forehead
+  parting: Numbers  # x of the parting
+  wave: Numbers  # amplitude and frequency of waves [2]
+  frizz: Numbers
+  color: Numbers  # [3] linear
+  seed: Numbers
 
 
 class Outfit(NamedTuple):
   """Clothes below the neck."""
 
-  color: np.ndarray  # [2, 3] linear
-  pattern: np.ndarray  # amount and frequency of stripes, angle [3]
-  collar: np.ndarray  # height, width dm [2]
-  hat: np.ndarray  # presence, height over the brow, brim [3]
-  hat_color: np.ndarray  # [3]
-  twist: np.ndarray  # share of the head's yaw that the shoulders follow
-  seed: np.ndarray
+  color: Numbers  # [2, 3] linear
+  pattern: Numbers  # amount and frequency of stripes, angle [3]
+  collar: Numbers  # height, width dm [2]
+  hat: Numbers  # presence, height over the brow, brim [3]
+  hat_color: Numbers  # [3]
+  twist: Numbers  # share of the head's yaw that the shoulders follow
+  seed: Numbers
 
 
 class Occluders(NamedTuple):
   """Things before the face; each starts with its presence 0 or 1."""
 
-  glasses: np.ndarray  # presence, half width, half height, thickness, tint [5]
-  glasses_color: np.ndarray  # [3]
-  mask: np.ndarray  # presence, top [2]
-  mask_color: np.ndarray  # [3]
-  hand: np.ndarray  # presence, x, y, angle, size [5]
-  hand_melanin: np.ndarray
-  stick: np.ndarray  # a microphone: presence, x, y, angle, size [5]
-  stick_color: np.ndarray  # [3]
-  patch: np.ndarray  # a soft blob: presence, x, y, width, height, angle [6]
-  patch_color: np.ndarray  # [3]
-  strands: np.ndarray  # loose strands over the face: presence, x, slant, width [4]
+  glasses: Numbers  # presence, half width, half height, thickness, tint [5]
+  glasses_color: Numbers  # [3]
+  mask: Numbers  # presence, top [2]
+  mask_color: Numbers  # [3]
+  hand: Numbers  # presence, x, y, angle, size [5]
+  hand_melanin: Numbers
+  stick: Numbers  # a microphone: presence, x, y, angle, size [5]
+  stick_color: Numbers  # [3]
+  patch: Numbers  # a soft blob: presence, x, y, width, height, angle [6]
+  patch_color: Numbers  # [3]
+  strands: Numbers  # loose strands over the face: presence, x, slant, width [4]
 
 
 class Backdrop(NamedTuple):
   """What is behind the head, in image coordinates [-1, 1], y down."""
 
-  colors: np.ndarray  # [4, 3] linear corners of a gradient
-  shapes: np.ndarray  # [12, 6] x, y, half width, half height, angle, roundness
-  shape_colors: np.ndarray  # [12, 4] linear colour and opacity
-  stripes: np.ndarray  # opacity, frequency, angle [3]
-  noise: np.ndarray  # amount and frequency [2]
-  blur: np.ndarray  # softness of all edges
-  seed: np.ndarray
+  colors: Numbers  # [4, 3] linear corners of a gradient
+  shapes: Numbers  # [12, 6] x, y, half width, half height, angle, roundness
+  shape_colors: Numbers  # [12, 4] linear colour and opacity
+  stripes: Numbers  # opacity, frequency, angle [3]
+  noise: Numbers  # amount and frequency [2]
+  blur: Numbers  # softness of all edges
+  seed: Numbers
 
 
 class Lens(NamedTuple):
   """The camera, applied to the encoded picture."""
 
-  blur: np.ndarray  # standard deviation as a share of the picture's width
-  noise: np.ndarray  # read noise and shot noise [2]
-  gamma: np.ndarray
-  contrast: np.ndarray
-  saturation: np.ndarray
-  balance: np.ndarray  # [3] gains
-  blocks: np.ndarray  # strength of JPEG-like quantisation
-  seed: np.ndarray
+  blur: Numbers  # standard deviation as a share of the picture's width
+  noise: Numbers  # read noise and shot noise [2]
+  gamma: Numbers
+  contrast: Numbers
+  saturation: Numbers
+  balance: Numbers  # [3] gains
+  blocks: Numbers  # strength of JPEG-like quantisation
+  seed: Numbers
 
 
 class Scene(NamedTuple):
   """One photo's worth of randomness; every leaf is a NumPy array."""
 
-  identity: np.ndarray  # [K] in standard deviations
-  expression: np.ndarray  # [E] in [0, 1]
-  angles_deg: np.ndarray  # yaw, pitch, roll
-  translation: np.ndarray  # [3] dm
+  identity: Numbers  # [K] in standard deviations
+  expression: Numbers  # [E] in [0, 1]
+  angles_deg: Numbers  # yaw, pitch, roll
+  translation: Numbers  # [3] dm
   skin: Skin
   light: Light
   hair: Hair

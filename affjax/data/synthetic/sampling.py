@@ -6,6 +6,7 @@ splits share no stream.
 """
 
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -305,7 +306,7 @@ def _seed(rng) -> np.ndarray:
   return rng.integers(0, 2**31, dtype=np.uint32)
 
 
-def _as_arrays(tree):
+def _as_arrays(tree: Any) -> Any:
   """Leaves as float32, seeds as uint32; NamedTuples stay what they are."""
   if isinstance(tree, tuple):
     return type(tree)(*(_as_arrays(leaf) for leaf in tree))

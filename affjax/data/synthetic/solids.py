@@ -5,7 +5,7 @@ size, exact in depth, and smooth at their edges without supersampling.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +17,9 @@ from affjax.types import Camera
 class Point(NamedTuple):
   """Many points, their coordinates apart: long inner axes make the march fast."""
 
-  x: Float[Array, "*b"]
-  y: Float[Array, "*b"]
-  z: Float[Array, "*b"]
+  x: Any  # float arrays of one shape
+  y: Any
+  z: Any
 
   def stacked(self) -> Float[Array, "*b 3"]:
     """The usual form, coordinates on the last axis."""

@@ -81,8 +81,8 @@ class SyntheticFaces:
       "diffuse": to_bytes(painted["diffuse"]),
       "light": np.asarray(painted["light"]),
       "light_color": np.asarray(painted["light_color"]),
-      "has_pose": np.float32(1),
-      "has_diffuse": np.float32(1),
+      "has_pose": np.ones((), np.float32),
+      "has_diffuse": np.ones((), np.float32),
     }
 
   def exact(self, index: int) -> dict[str, np.ndarray]:
@@ -93,7 +93,7 @@ class SyntheticFaces:
     drawn, painted = self._paint(index)
     table = uv.uv_table(self.model.template, self.map_size)
     out = {name: np.asarray(value) for name, value in painted.items()}
-    out["position"] = np.asarray(uv.map_from_vertices(out["vertices"], table))
+    out["position"] = np.asarray(uv.map_from_vertices(painted["vertices"], table))
     out["identity"], out["expression"] = drawn.identity, drawn.expression
     return out
 

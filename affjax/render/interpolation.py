@@ -1,0 +1,60 @@
+"""Vertex attributes at the pixels of a raster."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from affjax.render import rasterization
+
+
+def interpolate(
+  attr: Float[Array, "b v a"],
+  rast: Float[Array, "b h w 4"],
+  tri: Int[Array, "t 3"] | np.ndarray,
+  *,
+  derivatives: Float[Array, "b h w 4"] | None = None,
+):
+  """Attributes at each pixel, weighted as the raster says.
+
+  Args:
+    attr: one row a vertex; a batch of 1 is shared by all images.
+    rast: what `rasterize` gave.
+    tri: triangles as indices into `attr`; may differ from those rasterized (UVs have
+      vertices of their own) as long as row `t` is the same triangle.
+    derivatives: the second output of `rasterize`, to get those of the attributes.
+
+  Returns:
+    `[B, H, W, A]`, zeros where the raster is empty; differentiable in `attr` and
+    `rast`. With `derivatives` a pair, whose second is `[B, H, W, A, 2]`: the change per
+    pixel along x and along y.
+
+  Raises:
+    ValueError: wrong shapes, or an index in `tri` outside `attr`.
+  """
+  if attr.ndim != 3 or attr.shape[0] not in (1, rast.shape[0]):
+    raise ValueError(
+      f"attr must have shape [1 or {rast.shape[0]}, V, A], got {attr.shape}"
+    )
+  rasterization.check_triangles("tri", tri, attr.shape[1], "vertices of attr")
+  if tri.shape[0] == 0:
+    value = jnp.zeros((*rast.shape[:3], attr.shape[-1]), attr.dtype)
+    if derivatives is None:
+      return value
+    return value, jnp.zeros((*value.shape, 2), attr.dtype)
+  tri = jnp.asarray(tri, jnp.int32)
+  rows = tri[jnp.maximum(rast[..., 3].astype(jnp.int32) - 1, 0)]
+  if attr.shape[0] == 1:
+    corners = attr[0][rows]
+  else:
+    corners = jax.vmap(lambda a, r: a[r])(attr, rows)
+  hit = rast[..., 3:] > 0
+  corners = jnp.where(hit[..., None], corners, 0)
+  first, second, third = (corners[..., k, :] for k in range(3))
+  u, v = rast[..., 0:1], rast[..., 1:2]
+  value = u * first + v * second + (1 - u - v) * third
+  if derivatives is None:
+    return value
+  by_u, by_v = (first - third)[..., None], (second - third)[..., None]
+  slopes = derivatives[..., None, :]
+  return value, by_u * slopes[..., :2] + by_v * slopes[..., 2:]

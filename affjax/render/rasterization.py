@@ -1,0 +1,135 @@
+"""Which triangle each pixel shows, and where in that triangle the pixel lies."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from affjax.render import _xla
+
+# Name -> search for triangle ids, with `_xla.triangle_ids`' contract; the fastest last.
+_BACKENDS: dict[str, Callable] = {"xla": _xla.triangle_ids}
+
+# An empty pixel computes with this triangle, whose derivatives are finite everywhere.
+_NOWHERE = np.array([[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 0, 1]], np.float32)
+
+
+def rasterize(
+  pos: Float[Array, "b v 4"],
+  tri: Int[Array, "t 3"] | np.ndarray,
+  resolution: tuple[int, int],
+  *,
+  backend: str = "auto",
+  derivatives: bool = False,
+):
+  """Finds the visible triangle of each pixel.
+
+  Pixel (row j, column i) has its centre at `x = (2 i + 1)/W - 1`,
+  `y = (2 j + 1)/H - 1`. A centre on a shared edge belongs to exactly one of the two
+  triangles (top-left rule); of equal depths the lower id is seen. Both sides of a
+  triangle are visible. A triangle is clipped, pixel by pixel, where it leaves
+  -1 <= z/w <= 1 or goes behind the eye, and is left out if a corner is not finite or
+  two corners coincide.
+
+  Visibility is piecewise constant. The weights are differentiable in `pos`; z/w is
+  not.
+
+  Args:
+    pos: clip-space vertices; smaller z/w is nearer.
+    tri: triangles, shared by the batch.
+    resolution: (height, width) of the raster, pixels.
+    backend: "xla", or "auto" for the fastest that is available.
+    derivatives: also return the derivatives of the weights.
+
+  Returns:
+    `[B, H, W, 4]`: perspective-correct weights (u, v) of the triangle's first and
+    second corner, z/w, triangle id + 1; zeros where no triangle is. With `derivatives`
+    a pair, whose second is `[B, H, W, 4]`: (du/dX, du/dY, dv/dX, dv/dY) per pixel.
+
+  Raises:
+    ValueError: wrong shapes or resolution, an unknown backend, or an index in `tri`
+      outside the vertices, if `tri` is concrete.
+  """
+  _check(pos, tri, resolution)
+  batch, (height, width) = pos.shape[0], resolution
+  if tri.shape[0] == 0 or batch == 0:
+    rast = jnp.zeros((batch, height, width, 4), pos.dtype)
+    return (rast, rast) if derivatives else rast
+  search = _BACKENDS[_resolve(backend)]
+  tri = jnp.asarray(tri, jnp.int32)
+  ids = search(lax.stop_gradient(pos).astype(jnp.float32), tri, resolution)
+  weights, slopes, depth = _locate(pos, tri, ids)
+  hit = (ids > 0)[..., None]
+  last = jnp.stack([lax.stop_gradient(depth), ids.astype(pos.dtype)], -1)
+  rast = jnp.where(hit, jnp.concatenate([weights, last], -1), 0)
+  return (rast, jnp.where(hit, slopes, 0)) if derivatives else rast
+
+
+def _locate(pos, tri, ids):
+  """Weights `[B, H, W, 2]`, their derivatives `[.., 4]` and z/w of given triangles."""
+  height, width = ids.shape[1:]
+  corners = jax.vmap(lambda p, i: p[tri[jnp.maximum(i - 1, 0)]])(pos, ids)
+  corners = jnp.where((ids > 0)[..., None, None], corners, jnp.asarray(_NOWHERE))
+  px = (2 * jnp.arange(width, dtype=pos.dtype) + 1) / width - 1
+  py = (2 * jnp.arange(height, dtype=pos.dtype) + 1) / height - 1
+  w = corners[..., 3]
+  # The edge functions of `_xla._cover`: corners seen from the pixel's ray.
+  x = corners[..., 0] - px[None, None, :, None] * w
+  y = corners[..., 1] - py[None, :, None, None] * w
+  x1, x2, y1, y2, w1, w2 = (
+    jnp.roll(v, shift, -1) for v in (x, y, w) for shift in (-1, -2)
+  )
+  area = x1 * y2 - x2 * y1
+  total = jnp.sum(area, -1, keepdims=True)
+  total = jnp.where(jnp.abs(total) < 1e-30, 1.0, total)
+  weights = area / total
+  depth = jnp.sum(weights * corners[..., 2], -1) / jnp.sum(weights * w, -1)
+  # Each area is linear in the pixel's place.
+  by_x, by_y = y1 * w2 - w1 * y2, w1 * x2 - x1 * w2
+  slope_x = (by_x - weights * jnp.sum(by_x, -1, keepdims=True)) / total * (2 / width)
+  slope_y = (by_y - weights * jnp.sum(by_y, -1, keepdims=True)) / total * (2 / height)
+  slopes = jnp.stack([slope_x, slope_y], -1)[..., :2, :]
+  weights = _pin(weights)[..., :2]
+  return weights, slopes.reshape((*slopes.shape[:-2], 4)), depth
+
+
+def _pin(weights: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
+  """Undoes the rounding that put a covered pixel's weights out of [0, 1]."""
+  exact = jnp.clip(weights, 0, 1)
+  exact = exact / jnp.maximum(jnp.sum(exact, -1, keepdims=True), 1e-6)
+  return weights + lax.stop_gradient(exact - weights)
+
+
+def _resolve(backend: str) -> str:
+  if backend == "auto":
+    return list(_BACKENDS)[-1]
+  if backend not in _BACKENDS:
+    raise ValueError(f"backend must be one of {['auto', *_BACKENDS]}, got {backend!r}")
+  return backend
+
+
+def _check(pos, tri, resolution) -> None:
+  if pos.ndim != 3 or pos.shape[-1] != 4:
+    raise ValueError(f"pos must have shape [B, V, 4], got {pos.shape}")
+  height, width = resolution
+  if height < 1 or width < 1:
+    raise ValueError(f"resolution must be at least (1, 1), got {resolution}")
+  check_triangles("tri", tri, pos.shape[1], "vertices of pos")
+
+
+def check_triangles(name: str, tri, count: int, of: str) -> None:
+  """Raises ValueError unless `tri` is `[T, 3]` and, if concrete, indexes `count`."""
+  if tri.ndim != 2 or tri.shape[1] != 3 or tri.shape[0] >= 2**24:
+    raise ValueError(f"{name} must have shape [T < 2^24, 3], got {tri.shape}")
+  if not np.issubdtype(tri.dtype, np.integer):
+    raise ValueError(f"{name} must hold integers, got {tri.dtype}")
+  if isinstance(tri, jax.core.Tracer) or tri.size == 0:
+    return
+  low, high = int(np.min(tri)), int(np.max(tri))
+  if low < 0 or high >= count:
+    raise ValueError(
+      f"{name} must index the {count} {of}, got indices from {low} to {high}"
+    )

@@ -43,7 +43,7 @@ endif
 lint: $(VENV)/.installed-dev
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
-	$(RUN)/basedpyright
+	$(RUN)/basedpyright --pythonpath $(RUN)/python
 
 bench: $(VENV)/.installed-dev
 	for f in experiments/bench_*.py; do $(RUN)/python $$f || exit 1; done

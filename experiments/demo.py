@@ -1,0 +1,92 @@
+"""`make demo`: trains the three stages small, then reconstructs five photos with them.
+
+    python experiments/demo.py --out out/demo
+
+Prints each stage's losses on held-out samples before and after it, and where the
+pictures are. A second call goes on where the first was stopped.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+STAGES = ("stage1", "stage2", "stage3")
+# Four of the split that no stage trains on, beyond those that the stages report on.
+HELD_OUT = (100, 102, 105, 111)
+
+
+def main() -> None:
+  """Trains, reconstructs, reports."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out/demo"))
+  out = parser.parse_args().out
+  out.mkdir(parents=True, exist_ok=True)
+  began = time.monotonic()
+  run = out / "run"
+  for stage in STAGES:
+    _call("-m", "affjax.main", f"--config=configs/demo.py:{stage}", f"--workdir={run}")
+  photos = write_photos(out / "photos")
+  heads = out / "heads"
+  _call(
+    *("-m", "affjax.cli", "reconstruct", str(photos), "-o", str(heads)),
+    *("--weights", str(run), "--overwrite"),
+  )
+  sheet = out / "sheet.png"
+  _call(str(ROOT / "experiments/figures/reconstructions.py"), str(heads), str(sheet))
+  print(losses_table(run))
+  print(f"\nDone in {(time.monotonic() - began) / 60:.1f} minutes. Look at")
+  for what, path in (
+    ("all heads, to turn in the browser", heads / "index.html"),
+    ("the same as one picture", sheet),
+    ("meshes and maps", heads / "*" / "face1"),
+    ("how training went", run / "pictures"),
+  ):
+    print(f"  {what:34} {path}")
+
+
+def write_photos(folder: pathlib.Path) -> pathlib.Path:
+  """The astronaut portrait and four synthetic faces as image files, for the CLI."""
+  # Imported late: a wrong flag should answer at once.
+  from PIL import Image
+
+  from affjax.assets import store
+  from affjax.data.synthetic import SyntheticFaces
+  from affjax.heads import embedded
+
+  folder.mkdir(parents=True, exist_ok=True)
+  (folder / "astronaut.jpg").write_bytes(store.path("astronaut.jpg").read_bytes())
+  faces = SyntheticFaces(
+    embedded.load(), max(HELD_OUT) + 1, 384, seed=0, split="test", occluders=0.0
+  )
+  for number, index in enumerate(HELD_OUT, start=1):
+    image = Image.fromarray(faces[index]["image"])
+    image.save(folder / f"held_out_{number}.png")
+  return folder
+
+
+def losses_table(run: pathlib.Path) -> str:
+  """Losses on held-out samples before and after each stage, as text."""
+  lines = [f"{'stage':8} {'loss (held-out)':28} {'before':>10} {'after':>10}"]
+  for stage in STAGES:
+    summary = json.loads((run / stage / "summary.json").read_text())
+    before, after = summary["eval_before"], summary["eval_after"]
+    for name in after:
+      lines.append(f"{stage:8} {name:28} {before[name]:10.4f} {after[name]:10.4f}")
+  return "\n".join(lines)
+
+
+def _call(*arguments: str) -> None:
+  """Runs Python on the arguments; ends the demo with its exit code if it fails."""
+  environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+  finished = subprocess.run([sys.executable, *arguments], env=environment, cwd=ROOT)
+  if finished.returncode:
+    sys.exit(finished.returncode)
+
+
+if __name__ == "__main__":
+  main()

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float, Int
 
 
 def face_normals(
-  vertices: Float[Array, "*b v 3"], faces: Int[Array, "t 3"]
+  vertices: Float[Array, "*b v 3"], faces: Int[Array, "t 3"] | np.ndarray
 ) -> Float[Array, "*b t 3"]:
   """Unnormalised outward normals (counter-clockwise faces), twice the area long."""
   a, b, c = (vertices[..., faces[:, k], :] for k in range(3))
@@ -14,7 +14,7 @@ def face_normals(
 
 
 def vertex_normals(
-  vertices: Float[Array, "*b v 3"], faces: Int[Array, "t 3"]
+  vertices: Float[Array, "*b v 3"], faces: Int[Array, "t 3"] | np.ndarray
 ) -> Float[Array, "*b v 3"]:
   """Unit normals, area-weighted; zero at a vertex without any area around it."""
   normal = face_normals(vertices, faces)

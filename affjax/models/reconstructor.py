@@ -101,6 +101,7 @@ class Reconstructor:
     parameters: params.Params,
     images: Float[Array, "n h w 3"],
     *,
+    pose: Float[Array, "n 6"] | None = None,
     antialias: bool = True,
     render: bool = True,
   ) -> Prediction:
@@ -112,6 +113,7 @@ class Reconstructor:
     Args:
       parameters: of the four networks, as `init` makes them.
       images: photos in [0, 1], `size` by `size`.
+      pose: known poses, which replace those of the pose network.
       antialias: of the render.
       render: False leaves render and alpha zero and saves their cost.
 
@@ -125,7 +127,7 @@ class Reconstructor:
       self.definitions[name], parameters[name], *args
     )
     position = self._position(apply("position", images))
-    pose_vector = apply("pose", images)
+    pose_vector = apply("pose", images) if pose is None else pose
     vertices = uv.vertices_from_map(position, self.table)
     vertices = cameras.head_to_world(vertices, pose_vector)
     alignment = self._alignment(vertices, (size, size))

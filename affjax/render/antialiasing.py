@@ -8,6 +8,7 @@ crosses the segment between their centres (Laine et al. 2020, section 3.6).
 import functools
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax import lax

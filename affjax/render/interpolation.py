@@ -1,5 +1,7 @@
 """Vertex attributes at the pixels of a raster."""
 
+from typing import overload
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,22 @@ from jaxtyping import Array, Float, Int
 from affjax.render import rasterization
 
 
+@overload
+def interpolate(
+  attr: Float[Array, "b v a"],
+  rast: Float[Array, "b h w 4"],
+  tri: Int[Array, "t 3"] | np.ndarray,
+  *,
+  derivatives: None = ...,
+) -> Float[Array, "b h w a"]: ...
+@overload
+def interpolate(
+  attr: Float[Array, "b v a"],
+  rast: Float[Array, "b h w 4"],
+  tri: Int[Array, "t 3"] | np.ndarray,
+  *,
+  derivatives: Float[Array, "b h w 4"],
+) -> tuple[Float[Array, "b h w a"], Float[Array, "b h w a 2"]]: ...
 def interpolate(
   attr: Float[Array, "b v a"],
   rast: Float[Array, "b h w 4"],

@@ -1,8 +1,10 @@
 """Which triangle each pixel shows, and where in that triangle the pixel lies."""
 
 from collections.abc import Callable
+from typing import Literal, overload
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -17,6 +19,24 @@ _BACKENDS: dict[str, Callable] = {"xla": _xla.triangle_ids}
 _NOWHERE = np.array([[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 0, 1]], np.float32)
 
 
+@overload
+def rasterize(
+  pos: Float[Array, "b v 4"],
+  tri: Int[Array, "t 3"] | np.ndarray,
+  resolution: tuple[int, int],
+  *,
+  backend: str = ...,
+  derivatives: Literal[False] = ...,
+) -> Float[Array, "b h w 4"]: ...
+@overload
+def rasterize(
+  pos: Float[Array, "b v 4"],
+  tri: Int[Array, "t 3"] | np.ndarray,
+  resolution: tuple[int, int],
+  *,
+  backend: str = ...,
+  derivatives: Literal[True],
+) -> tuple[Float[Array, "b h w 4"], Float[Array, "b h w 4"]]: ...
 def rasterize(
   pos: Float[Array, "b v 4"],
   tri: Int[Array, "t 3"] | np.ndarray,

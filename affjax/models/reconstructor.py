@@ -16,6 +16,7 @@ from affjax.models import alignment as alignments
 from affjax.models import light as lights
 from affjax.models import pose as poses
 from affjax.ops import resize
+from affjax.render import head
 from affjax.types import Camera, Prediction, Template
 
 NETWORKS = ("position", "diffuse", "light", "pose")
@@ -135,8 +136,6 @@ class Reconstructor:
     light_map, light_color = apply("light", images, alignment)
     picture = jnp.zeros_like(images), jnp.zeros_like(images[..., :1])
     if render:
-      from affjax.render import head  # to be a plain import once it is there
-
       texture = shade(diffuse, light_map, light_color)
       picture = head.render_head(
         vertices, texture, self.template, self.camera, (size, size), antialias=antialias

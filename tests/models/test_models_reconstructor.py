@@ -12,9 +12,8 @@ from affjax.geometry import camera as cameras
 from affjax.geometry import uv
 from affjax.models import affunet, light, params, pose, reconstructor
 from affjax.models import alignment as alignments
+from affjax.render import head
 from affjax.types import Camera, Prediction, Template
-
-head = pytest.importorskip("affjax.render.head")
 
 SIZE = 32
 

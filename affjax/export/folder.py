@@ -16,8 +16,11 @@ class OutputError(ValueError):
   """The output place cannot be used; the message is one line for the user."""
 
 
-def prepare(path: pathlib.Path, *, overwrite: bool) -> None:
+@contextlib.contextmanager
+def prepared(path: pathlib.Path, *, overwrite: bool) -> Iterator[None]:
   """Makes an output folder and checks that it can be written, before any work.
+
+  Folders that it made and that are still empty at the end are removed again.
 
   Args:
     path: the folder; made with its parents where missing.
@@ -34,13 +37,12 @@ def prepare(path: pathlib.Path, *, overwrite: bool) -> None:
     )
   made = _missing_parents(path)
   try:
-    path.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path, prefix=_PARTIAL):
-      pass
-  except OSError as error:
-    _remove_empty(made)
-    reason = error.strerror or type(error).__name__
-    raise OutputError(f"cannot write to {str(path)!r}: {reason}") from None
+    _require_writable(path)
+    yield
+  finally:
+    for new in made:
+      with contextlib.suppress(OSError):
+        new.rmdir()
 
 
 @contextlib.contextmanager
@@ -133,6 +135,16 @@ def _umask() -> int:
   return mask
 
 
+def _require_writable(path: pathlib.Path) -> None:
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path, prefix=_PARTIAL):
+      pass
+  except OSError as error:
+    reason = error.strerror or type(error).__name__
+    raise OutputError(f"cannot write to {str(path)!r}: {reason}") from None
+
+
 def _missing_parents(path: pathlib.Path) -> list[pathlib.Path]:
   """`path` and those of its parents that do not exist yet, innermost first."""
   missing = []
@@ -142,10 +154,3 @@ def _missing_parents(path: pathlib.Path) -> list[pathlib.Path]:
         break
       missing.append(folder)
   return missing
-
-
-def _remove_empty(folders: Sequence[pathlib.Path]) -> None:
-  """Removes folders that `prepare` made and that hold nothing."""
-  for folder in folders:
-    with contextlib.suppress(OSError):
-      folder.rmdir()

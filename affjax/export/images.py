@@ -18,14 +18,20 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
   return np.round(255 * np.clip(np.nan_to_num(image), 0, 1)).astype(np.uint8)
 
 
-def png_bytes(image: np.ndarray) -> bytes:
+def png_bytes(image: np.ndarray, *, compression: int = 6) -> bytes:
   """A PNG file of `[H, W]`, `[H, W, 1]`, `[H, W, 3]` or `[H, W, 4]`, in [0, 1]."""
-  return _encode(image, "PNG", compress_level=6)
+  return _encode(image, "PNG", compress_level=compression)
 
 
 def jpeg_bytes(image: np.ndarray, *, quality: int = 88) -> bytes:
   """A JPEG file of `[H, W, 3]`, in [0, 1]."""
   return _encode(image, "JPEG", quality=quality)
+
+
+def decoded(content: bytes) -> np.ndarray:
+  """The pixels of an image file that this module wrote, uint8."""
+  with Image.open(io.BytesIO(content)) as image:
+    return np.asarray(image)
 
 
 def thumbnail(image: np.ndarray, side: int) -> np.ndarray:

@@ -198,12 +198,13 @@ class Renderer {
     gl.viewport(0, 0, side, side);
     gl.clearColor(0, 0, 0, 0);
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
-    const fov = 0.36, distance = head.radius / Math.sin(fov / 2) * 0.82 / state.zoom;
+    const fov = 0.36, distance = head.radius / Math.sin(fov / 2) * 0.86 / state.zoom;
     const near = Math.max(0.05, distance - 2 * head.radius);
     const [x, y, z] = head.middle;
     let view = multiply(turn("x", state.pitch), turn("y", state.yaw));
     view = multiply(view, multiply(state.base, shift(-x, -y, -z)));
-    view = multiply(shift(0, 0, -distance), view);
+    // A little up, away from the buttons.
+    view = multiply(shift(0, 0.05 * head.radius / state.zoom, -distance), view);
     gl.uniformMatrix4fv(this.at("view"), false, view);
     gl.uniformMatrix4fv(
       this.at("projection"), false, perspective(fov, near, distance + 2 * head.radius));

@@ -60,23 +60,44 @@ def test_existing_folders_are_refused(tmp_path):
     folder.written_beside(place, overwrite=False),
   ):
     pass
-  folder.prepare(place, overwrite=False)
+  with folder.prepared(place, overwrite=False):
+    pass
   (place / "mine").write_text("x")
-  with pytest.raises(folder.OutputError, match="is not empty"):
-    folder.prepare(place, overwrite=False)
-  folder.prepare(place, overwrite=True)
+  with (
+    pytest.raises(folder.OutputError, match="is not empty"),
+    folder.prepared(place, overwrite=False),
+  ):
+    pass
+  with folder.prepared(place, overwrite=True):
+    pass
   assert _content(place) == {"mine": "x"}
 
 
-def test_unusable_places_are_refused_and_left_alone(tmp_path):
+@pytest.mark.parametrize(
+  ("place", "message"),
+  [
+    ("file", "is not a folder"),
+    ("file/out", "cannot write"),
+    ("made/" + "x" * 300, "cannot write"),
+  ],
+)
+def test_unusable_places_are_refused_and_left_alone(tmp_path, place, message):
   (tmp_path / "file").write_text("x")
-  with pytest.raises(folder.OutputError, match="is not a folder"):
-    folder.prepare(tmp_path / "file", overwrite=True)
-  with pytest.raises(folder.OutputError, match="cannot write"):
-    folder.prepare(tmp_path / "file" / "out", overwrite=False)
-  with pytest.raises(folder.OutputError, match="cannot write"):
-    folder.prepare(tmp_path / "made" / ("x" * 300), overwrite=False)
+  with (
+    pytest.raises(folder.OutputError, match=message),
+    folder.prepared(tmp_path / place, overwrite=False),
+  ):
+    pass
   assert _content(tmp_path) == {"file": "x"}
+
+
+def test_a_folder_made_for_nothing_goes_again(tmp_path):
+  with folder.prepared(tmp_path / "a" / "b", overwrite=False):
+    assert (tmp_path / "a" / "b").is_dir()
+  assert list(tmp_path.iterdir()) == []
+  with folder.prepared(tmp_path / "a" / "b", overwrite=False):
+    (tmp_path / "a" / "b" / "x").write_text("kept")
+  assert (tmp_path / "a" / "b" / "x").read_text() == "kept"
 
 
 def test_files_are_replaced_whole(tmp_path):

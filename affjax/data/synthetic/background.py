@@ -1,5 +1,6 @@
 """What is behind the head: gradients, blurred shapes, stripes, noise at many scales."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -23,8 +24,12 @@ def background(backdrop: Backdrop, size: int) -> Float[Array, "h w 3"]:
   color = _stripes(color, x, y, backdrop)
   plane = jnp.stack([x, y, jnp.full_like(x, 0.5)], -1)
   warp = noise.fractal(plane, backdrop.seed + 1, frequency=1.5, octaves=2)
-  for k in range(backdrop.shapes.shape[0]):
-    color = _shape(color, x, y, warp, backdrop, k)
+  color = jax.lax.fori_loop(
+    0,
+    backdrop.shapes.shape[0],
+    lambda k, below: _shape(below, x, y, warp, backdrop, k),
+    color,
+  )
   amount, frequency = backdrop.noise
   finest = size / 4
   texture = noise.fractal(
@@ -58,7 +63,7 @@ def _stripes(color, x, y, backdrop: Backdrop):
   return color + (other - color) * (opacity * soft)[..., None]
 
 
-def _shape(color, x, y, warp, backdrop: Backdrop, k: int):
+def _shape(color, x, y, warp, backdrop: Backdrop, k):
   """One soft rectangle or ellipse."""
   cx, cy, wide, high, angle, roundness = backdrop.shapes[k]
   a, b = _turn(x - cx, y - cy, angle)

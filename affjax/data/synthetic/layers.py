@@ -62,11 +62,11 @@ def compose(
   alpha: Float[Array, "h w 1"],
 ) -> tuple[Float[Array, "h w 3"], Float[Array, "h w"]]:
   """The whole picture, and the opacity of what lies before the head."""
-  person = _person(stage, world)
+  person, things = jax.lax.optimization_barrier((_person(stage, world), _things(stage)))
   image = _over(backdrop, person.color, person.alpha)
   image = image * (1 - alpha) + head
   covered = jnp.zeros_like(person.alpha)
-  for layer in (person, _cloth_mask(stage, surface), _glasses(stage), _things(stage)):
+  for layer in (person, _cloth_mask(stage, surface), _glasses(stage), things):
     ahead = layer.alpha * smoothstep(-0.03, 0.0, surface.depth - layer.depth)
     image = _over(image, layer.color, ahead)
     covered = 1 - (1 - covered) * (1 - ahead)

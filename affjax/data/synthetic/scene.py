@@ -30,6 +30,9 @@ from affjax.render.head import HeadBuffers, head_buffers
 from affjax.types import Camera, Template
 
 
+_apart = jax.lax.optimization_barrier
+
+
 @functools.partial(jax.jit, static_argnames=("template", "camera", "size"))
 def photograph(
   scene: Scene,
@@ -68,15 +71,16 @@ def photograph(
   pose = _pose(scene)
   matrix = rotation.axis_angle_to_matrix(pose)
   world = vertices @ matrix.T + scene.translation[None]
-  diffuse = skin.diffuse_map(scene.skin, layout)
+  # Barriers keep the stages apart: fused, they compile for twice as long.
+  diffuse = _apart(skin.diffuse_map(scene.skin, layout))
   skull = _skull(vertices, anatomy)
   light_map = _light_map(scene, vertices, world, matrix, layout, anatomy, skull)
   shaded = shade(diffuse, light_map, scene.light.color)
-  buffers = head_buffers(world[None], template, camera, (size, size))
-  head, alpha = _paint_head(shaded, world, buffers, anatomy, camera)
+  buffers = _apart(head_buffers(world[None], template, camera, (size, size)))
+  head, alpha = _apart(_paint_head(shaded, world, buffers, anatomy, camera))
 
   stage = layers.Stage(scene, skull, matrix, layout, anatomy, camera, size)
-  backdrop = background.background(scene.backdrop, size)
+  backdrop = _apart(background.background(scene.backdrop, size))
   backdrop = backdrop + (photo - backdrop) * photo_share
   surface = layers.Surface(
     depth=jnp.where(buffers.mask[0, ..., 0], buffers.depth[0, ..., 0], 1e3),
@@ -85,7 +89,9 @@ def photograph(
     group=buffers.group[0],
   )
   glossy = head + alpha * layers.gloss(stage, surface, template)
-  clean, covered = layers.compose(stage, surface, world, backdrop, glossy, alpha)
+  clean, covered = _apart(
+    layers.compose(stage, surface, world, backdrop, glossy, alpha)
+  )
   return {
     "vertices": vertices,
     "image": lens.develop(clean, scene.lens),

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 _SHA256 = {
-  "head.npz": "66215c1beef4c10c7dc2b42bea1e064ee554d59ed6b22f5a05b619c25deedc8d",
+  "head.npz": "4008777e03ff9693e973c1d80e99272c2295e8450a679a769bff827e6858544e",
   "vgg16.npz": "184a49dc1c53a7c60d177f54e5f92f4aeb575b5265ca1e9ee975d85f6cd7fea6",
 }
 

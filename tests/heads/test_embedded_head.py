@@ -40,7 +40,7 @@ def test_content(model, template):
   assert len(model.expression_names) == 52
   assert {"jawOpen", "mouthSmileLeft", "eyeBlinkRight"} < set(model.expression_names)
   assert set(template.masks) == {
-    "skin", "face", "brows", "eyes", "lips", "ears", "scalp", "neck"
+    "skin", "face", "brows", "eyes", "lips", "mouth", "ears", "scalp", "neck"
   }  # fmt: skip
   for mask in template.masks.values():
     assert mask.shape == (512, 512)

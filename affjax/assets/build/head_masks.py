@@ -3,20 +3,30 @@
 import numpy as np
 
 from affjax.assets.build import head_regions
-from affjax.assets.build.head_types import EYE, SKIN, SOCKET, HeadMesh
+from affjax.assets.build.head_types import (
+  EYE,
+  LOWER_TEETH,
+  MOUTH,
+  SKIN,
+  SOCKET,
+  TONGUE,
+  UPPER_TEETH,
+  HeadMesh,
+)
 from affjax.geometry import uv
 from affjax.types import Template
 
 SIZE = 512
+_MOUTH_PARTS = (MOUTH, UPPER_TEETH, LOWER_TEETH, TONGUE)
 # Outline of the lips' right half from corner to corner, and the line of the brow.
 _LIPS = np.array(
   [[0.275, 6.612], [0.22, 6.66], [0.15, 6.685], [0.1, 6.7], [0.05, 6.712], [0, 6.698],
    [0, 6.515], [0.06, 6.52], [0.12, 6.535], [0.2, 6.572]]
 )  # fmt: skip
 _BROW = np.array(
-  [[0.1, 7.425], [0.22, 7.475], [0.34, 7.487], [0.45, 7.457], [0.54, 7.395]]
+  [[0.1, 7.482], [0.21, 7.503], [0.33, 7.5], [0.45, 7.466], [0.545, 7.402]]
 )
-_BROW_WIDTH = (0.042, 0.04, 0.034, 0.026, 0.016)
+_BROW_WIDTH = (0.03, 0.031, 0.027, 0.02, 0.01)
 
 
 def masks(
@@ -26,7 +36,7 @@ def masks(
 
   "face" is the front of the head from hairline to jaw, everything on it included;
   "skin" is bare skin: face, ears and neck without brows, lips and eyes. "eyes" covers
-  the eyeballs and the sockets. Masks do not overlap, except that "face" includes.
+  the eyeballs and the sockets, "mouth" what lies behind the lips, teeth included.
 
   Args:
     mesh: the head.
@@ -57,6 +67,7 @@ def masks(
     "brows": brows,
     "eyes": eyes,
     "lips": lips,
+    "mouth": np.isin(parts, _MOUTH_PARTS) & table.support,
     "ears": ears,
     "scalp": scalp,
     "neck": neck,

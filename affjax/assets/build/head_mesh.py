@@ -179,7 +179,7 @@ def _mirrored(base, weights, faces, parts) -> HeadMesh:
   mirror = np.arange(count)
   mirror[~on_axis] = count + np.arange((~on_axis).sum())
   other = weights[:, swap]
-  both = sparse.vstack([weights, other[~on_axis]]).tocsr()
+  both = sparse.csr_matrix(sparse.vstack([weights, other[~on_axis]]))
   both_mirror = np.concatenate([mirror, np.flatnonzero(~on_axis)])
   flipped = mirror[faces][:, ::-1]
   half = np.arange(len(faces))

@@ -13,8 +13,8 @@ _BOUND = 2.5
 # Facial actions: how often one is picked, and the units that move together at full
 # strength. "*" stands for Left and Right, which differ a little in each sample.
 _ACTIONS: tuple[tuple[float, dict[str, float]], ...] = (
-  (3.0, {"mouthSmile*": 0.9, "cheekSquint*": 0.5, "eyeSquint*": 0.3}),
-  (1.5, {"mouthSmile*": 0.8, "mouthUpperUp*": 0.35, "jawOpen": 0.25}),
+  (5.0, {"mouthSmile*": 0.9, "cheekSquint*": 0.5, "eyeSquint*": 0.3}),
+  (3.0, {"mouthSmile*": 0.8, "mouthUpperUp*": 0.35, "jawOpen": 0.25}),
   (1.0, {"mouthSmile*": 0.4, "mouthDimple*": 0.6}),
   (2.0, {"jawOpen": 0.55}),
   (1.0, {"jawOpen": 0.35, "mouthLowerDown*": 0.5, "mouthUpperUp*": 0.3}),

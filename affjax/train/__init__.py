@@ -1,0 +1,1 @@
+"""Training: one step, one loop; a stage is data."""

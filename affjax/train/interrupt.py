@@ -1,0 +1,45 @@
+"""SIGTERM and Ctrl-C as a wish to stop, not as an end in the middle of a step."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interrupt:
+  """Whether the process has been asked to stop."""
+
+  def __init__(self):
+    self.signal: int | None = None
+
+  def __bool__(self) -> bool:
+    return self.signal is not None
+
+
+@contextmanager
+def watched() -> Iterator[Interrupt]:
+  """Turns the first SIGTERM or SIGINT into a flag; a second one ends the process.
+
+  Only in the main thread, where handlers can be set; elsewhere the flag stays down.
+  """
+  asked = Interrupt()
+  before = {}
+
+  def handler(number: int, frame: FrameType | None):
+    del frame
+    asked.signal = number
+    for name in _SIGNALS:
+      signal.signal(name, signal.SIG_DFL)
+
+  try:
+    for name in _SIGNALS:
+      before[name] = signal.signal(name, handler)
+  except ValueError:
+    pass
+  try:
+    yield asked
+  finally:
+    for name, old in before.items():
+      signal.signal(name, old)

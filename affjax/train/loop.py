@@ -1,0 +1,236 @@
+"""The one training loop."""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from affjax.models.features import FeatureNet
+from affjax.train import interrupt, metrics, pictures, sharding, workdir
+from affjax.train import step as step_lib
+from affjax.train.checkpoint import Checkpoints
+from affjax.train.metrics import Clock, Meter, NonFiniteError, Writer
+from affjax.train.start import Start
+from affjax.train.state import TrainState
+from affjax.train.step import Evaluation, Learner, Record
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """How long a stage lasts and how often it reports; all in steps.
+
+  Attributes:
+    total_steps: number of updates of the stage.
+    batch_size: photos in a batch.
+    log_every: a progress line, and a point on each curve.
+    checkpoint_every: a checkpoint; the last step is always saved.
+    picture_every: a sheet of pictures; 0 = only before and after the stage.
+    tensorboard: whether to write event files, too.
+  """
+
+  total_steps: int
+  batch_size: int
+  log_every: int = 50
+  checkpoint_every: int = 500
+  picture_every: int = 0
+  tensorboard: bool = True
+
+  def __post_init__(self):
+    for name in ("total_steps", "batch_size", "log_every", "checkpoint_every"):
+      if getattr(self, name) < 1:
+        raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+    if self.picture_every < 0:
+      raise ValueError(f"picture_every must be >= 0, got {self.picture_every}")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+  """One stage, ready to run.
+
+  Attributes:
+    learner: what a step is made of.
+    plan: how long, how often.
+    start: where to go on from.
+    data: the training iterator of records.
+    held_out: a record that is never trained on.
+    feature_net: of the perceptual losses, or `None`.
+    mesh: the devices.
+    root: the workdir.
+    meta: description that goes into checkpoints and summary.
+  """
+
+  learner: Learner
+  plan: Plan
+  start: Start
+  data: Iterator[Record]
+  held_out: Record
+  feature_net: FeatureNet | None
+  mesh: Mesh
+  root: pathlib.Path
+  meta: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """How a run of the loop ended.
+
+  Attributes:
+    step: number of updates made.
+    finished: whether that is all of the stage.
+    signal: number of the signal that asked to stop, or `None`.
+    summary: what `summary.json` holds.
+  """
+
+  step: int
+  finished: bool
+  signal: int | None
+  summary: dict[str, Any]
+
+
+def run(task: Task) -> Outcome:
+  """Trains a stage to its end, or until a signal asks to stop.
+
+  Each step: batch, update, log, checkpoint, picture, in this order.
+
+  Raises:
+    NonFiniteError: a loss or gradient was not finite; the newest checkpoint is older.
+  """
+  stage, plan = task.learner.stage, task.plan
+  folder = workdir.stage_folder(task.root, stage.name)
+  first = int(task.start.state.step)
+  done = workdir.read_summary(task.root, stage.name)
+  if first >= plan.total_steps and done.get("finished"):
+    print(f"{stage.name}: complete since step {first}; nothing to do", flush=True)
+    return Outcome(first, True, None, done)
+  with (
+    Checkpoints(folder) as checkpoints,
+    Writer(folder, resumed_at=first, tensorboard=plan.tensorboard) as writer,
+    interrupt.watched() as asked,
+  ):
+    writer.say(f"{stage.name}: starts from {task.start.origin}")
+    state = sharding.put_state(task.start.state, task.mesh)
+    look = _Look(task, writer)
+    summary = _opened_summary(task, first, lambda: look(state, first))
+    try:
+      state, report = _updates(task, state, checkpoints, writer, look, asked)
+    except NonFiniteError as error:
+      kept = checkpoints.latest()
+      kept = "there is no checkpoint yet" if kept is None else f"step {kept} is saved"
+      raise NonFiniteError(
+        f"{stage.name} stopped: {error}; {kept}. A smaller optimizer.learning_rate or "
+        "optimizer.clip_norm may help"
+      ) from None
+    step = int(state.step)
+    finished = step >= plan.total_steps
+    if finished:
+      summary |= {"finished": True, "eval_after": look(state, step)}
+    else:
+      writer.say(
+        f"{stage.name}: stopped at step {step} of {plan.total_steps}; it is saved, "
+        "the same command goes on"
+      )
+  summary |= {"step": step, **report}
+  metrics.write_json(folder / workdir.SUMMARY, summary)
+  return Outcome(step, finished, asked.signal, summary)
+
+
+def _updates(
+  task: Task,
+  state: TrainState,
+  checkpoints: Checkpoints,
+  writer: Writer,
+  look: "_Look",
+  asked: interrupt.Interrupt,
+) -> tuple[TrainState, dict[str, float]]:
+  """All updates up to the last one or a signal; the state and how fast it went."""
+  plan = task.plan
+  update = step_lib.make_update(task.learner, task.mesh)
+  feature_net = sharding.put_state(task.feature_net, task.mesh)
+  step = first = int(state.step)
+  meter, clock, began = Meter(), Clock(plan.batch_size), time.monotonic()
+  seconds = lambda: round(task.start.seconds + time.monotonic() - began, 1)
+  for step in range(first + 1, plan.total_steps + 1):
+    record = sharding.put_batch(next(task.data), task.mesh)
+    state, scalars = update(state, feature_net, record)
+    meter.add(step, scalars)
+    # One step ahead keeps the device busy; more would only delay a signal.
+    meter.wait(behind=1)
+    clock.tick(step - 1)
+    stop = bool(asked) or step == plan.total_steps
+    if stop or step % plan.log_every == 0:
+      _log(meter, writer, clock, task, step)
+    if stop or step % plan.checkpoint_every == 0:
+      meter.check()
+      checkpoints.save(state, task.data, {**task.meta, "seconds": seconds()})
+    if plan.picture_every and step % plan.picture_every == 0 and not stop:
+      look(state, step)
+    if stop:
+      break
+  speed = round(clock.speed(step), 2)
+  return state, {"seconds": seconds(), "images_per_second": speed}
+
+
+class _Look:
+  """Evaluates the held-out samples and shows them."""
+
+  def __init__(self, task: Task, writer: Writer):
+    self._task, self._writer = task, writer
+    self._feature_net = sharding.put_state(task.feature_net, task.mesh)
+    self._evaluate = step_lib.make_evaluate(task.learner)
+    count = len(next(iter(task.held_out.values())))
+    shares = count % task.mesh.size == 0
+    place = sharding.batched(task.mesh) if shares else sharding.replicated(task.mesh)
+    self._record = jax.device_put(task.held_out, place)
+
+  def __call__(self, state, step: int) -> dict[str, float]:
+    """The losses of the held-out samples; writes a sheet of pictures on the way."""
+    stage = self._task.learner.stage
+    found: Evaluation = self._evaluate(state, self._feature_net, self._record)
+    first = lambda item: item[0] != step_lib.TOTAL
+    scalars = sorted(found.scalars.items(), key=first)
+    values = {name: float(value) for name, value in scalars}
+    vertices = np.asarray(self._task.learner.where.pose_points)
+    sheet = pictures.sheet(
+      found, renders=stage.renders, low=vertices.min(0), high=vertices.max(0)
+    )
+    path = self._task.root / "pictures" / f"{stage.name}_{step:06d}.png"
+    pictures.save(path, sheet)
+    self._writer.picture(step, sheet)
+    self._writer.scalars(step, {f"held_out/{k}": v for k, v in values.items()})
+    shown = " ".join(f"{name} {value:.4g}" for name, value in values.items())
+    self._writer.say(f"{stage.name} {step} on held-out samples | {shown}")
+    return values
+
+
+def _opened_summary(task: Task, first: int, evaluate) -> dict[str, Any]:
+  """The summary with the losses before the stage, on disk before the first step."""
+  stage = task.learner.stage
+  before = workdir.read_summary(task.root, stage.name).get("eval_before")
+  if first == 0 or before is None:
+    before = evaluate() if first == 0 else None
+  summary = {
+    "stage": stage.name,
+    "finished": False,
+    "total_steps": task.plan.total_steps,
+    "eval_before": before,
+    "eval_after": None,
+    **{key: value for key, value in task.meta.items() if key != "config"},
+  }
+  folder = workdir.stage_folder(task.root, stage.name)
+  metrics.write_json(folder / workdir.SUMMARY, summary)
+  return summary
+
+
+def _log(meter: Meter, writer: Writer, clock: Clock, task: Task, step: int):
+  """Averages, checks, writes and shows the scalars since the last time."""
+  means, speed = meter.means(), clock.speed(step)
+  writer.scalars(step, {**means, "images_per_second": speed})
+  name, plan = task.learner.stage.name, task.plan
+  writer.say(
+    metrics.progress_line(name, step, plan.total_steps, means, speed, plan.batch_size)
+  )

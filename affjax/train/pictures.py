@@ -1,0 +1,90 @@
+"""Sheets that show at a glance what the networks make of a few photos."""
+
+import os
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from affjax.train.step import Evaluation
+
+_CELL = 128
+_HEADER = 14
+_ROWS = 8
+
+
+def sheet(
+  evaluation: Evaluation, *, renders: bool, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
+  """One row a sample, one column a map.
+
+  Args:
+    evaluation: of some samples; the first eight are shown.
+    renders: whether the stage renders; without, the true position map and the tenfold
+      error stand where photo and head could be compared.
+    low: smallest position of the head, `[3]`, dm: black in the position map.
+    high: largest: white.
+
+  Returns:
+    uint8 `[height, width, 3]`.
+  """
+  found, batch = evaluation.prediction, evaluation.batch
+  position = _scaled(found.position, low, high)
+  if renders:
+    columns = {
+      "photo": batch.image,
+      "overlay": evaluation.overlay,
+      "render": found.render,
+      "diffuse": found.diffuse,
+      # Light has no upper bound; half grey is light 1, which leaves the colour alone.
+      "light": np.asarray(found.light) / 2,
+      "position": position,
+    }
+  else:
+    error = np.abs(np.asarray(found.position) - np.asarray(batch.position))
+    columns = {
+      "photo": batch.image,
+      "position": position,
+      "true position": _scaled(batch.position, low, high),
+      "error x 10": 10 * error / (high - low).max(),
+    }
+  return _tabulate({name: np.asarray(values) for name, values in columns.items()})
+
+
+def save(path: pathlib.Path, picture: np.ndarray):
+  """Writes a PNG beside and renames it; makes the folder."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  beside = path.with_name(path.name + ".partial")
+  Image.fromarray(picture).save(beside, format="PNG")
+  os.replace(beside, path)
+
+
+def _scaled(position, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+  """Positions as colours, black where there is no head."""
+  values = np.asarray(position)
+  colours = (values - low) / np.maximum(high - low, 1e-6)
+  return np.where((values == 0).all(-1, keepdims=True), 0.0, colours)
+
+
+def _tabulate(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+  """Cells of one size under a line of names."""
+  rows = min(_ROWS, min(len(values) for values in columns.values()))
+  width = _CELL * len(columns)
+  page = Image.new("RGB", (width, _HEADER + _CELL * rows))
+  write = ImageDraw.Draw(page)
+  for column, (name, values) in enumerate(columns.items()):
+    write.text((column * _CELL + 4, 1), name, fill=(255, 255, 255))
+    for row in range(rows):
+      page.paste(_cell(values[row]), (column * _CELL, _HEADER + row * _CELL))
+  return np.asarray(page)
+
+
+def _cell(image: np.ndarray) -> Image.Image:
+  image = np.nan_to_num(image.astype(np.float32))
+  pixels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+  if pixels.shape[-1] == 1:
+    pixels = np.repeat(pixels, 3, -1)
+  larger = max(pixels.shape[:2]) < _CELL
+  method = Image.Resampling.NEAREST if larger else Image.Resampling.BOX
+  return Image.fromarray(pixels).resize((_CELL, _CELL), method)

@@ -1,0 +1,50 @@
+"""Data parallelism: the state on every device, each batch divided among them."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+AXIS = "data"
+
+
+def make_mesh(device_count: int = 0) -> Mesh:
+  """A mesh of one axis over the first `device_count` devices (0 = all)."""
+  devices = jax.devices()
+  if not 0 <= device_count <= len(devices):
+    raise ValueError(
+      f"devices must lie in [0, {len(devices)}] (0 = all here), got {device_count}"
+    )
+  chosen = np.array(devices[: device_count or len(devices)])
+  # Auto: batched gathers raise on the Explicit axes that jax.make_mesh makes.
+  return Mesh(chosen, (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def require_divisible(batch_size: int, mesh: Mesh):
+  """Raises unless every device gets the same number of samples."""
+  if batch_size % mesh.size:
+    raise ValueError(
+      f"batch_size must be a multiple of the number of devices, got {batch_size} for "
+      f"{mesh.size}; choose fewer with --config.devices"
+    )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """Every device holds all of it."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def batched(mesh: Mesh) -> NamedSharding:
+  """Each device holds its share of the leading axis."""
+  return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
+def put_state(state: Any, mesh: Mesh) -> Any:
+  """A copy of a tree on every device; the original may be donated or kept."""
+  return jax.device_put(jax.tree.map(np.asarray, state), replicated(mesh))
+
+
+def put_batch(record: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+  """A record of stacked arrays, divided among the devices."""
+  return jax.device_put(record, batched(mesh))

@@ -1,0 +1,173 @@
+"""`python -m affjax.main` as a user runs it."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+import tiny_config
+
+from affjax import build, main
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def _command(*arguments):
+  return [sys.executable, "-m", "affjax.main", *map(str, arguments)]
+
+
+def _run(*arguments, expect=0):
+  done = subprocess.run(
+    _command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=600
+  )
+  assert done.returncode == expect, done.stdout + done.stderr
+  return done
+
+
+def _stage(stage, photos, workdir, **changes):
+  return [
+    f"--config=configs/{stage}.py",
+    f"--workdir={workdir}",
+    f"--config.data.path={photos}",
+    *tiny_config.flags(**changes),
+  ]
+
+
+@pytest.fixture
+def refused(capsys, monkeypatch):
+  """`refused(*arguments, expect=2)`: the one line that a refused command prints."""
+  monkeypatch.chdir(ROOT)
+  monkeypatch.syspath_prepend(str(ROOT))
+
+  def run(*arguments, expect=2):
+    assert main.main(["main", *map(str, arguments)]) == expect
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+  return run
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+  return tiny_config.write_photos(tmp_path_factory.mktemp("data") / "photos")
+
+
+@pytest.fixture(scope="module")
+def chained(photos, tmp_path_factory):
+  """A workdir after all three stages, and what they printed."""
+  workdir = tmp_path_factory.mktemp("run") / "a"
+  printed = [
+    _run(*_stage(stage, photos, workdir)).stdout
+    for stage in ("stage1", "stage2", "stage3")
+  ]
+  return workdir, printed
+
+
+def test_three_stages_chain_by_themselves(chained):
+  workdir, printed = chained
+  assert "starts from fresh weights" in printed[0]
+  assert f"starts from the weights of {workdir / 'stage1'}, step 4" in printed[1]
+  assert f"starts from the weights of {workdir / 'stage2'}, step 4" in printed[2]
+  assert "adversarial_discriminator" in printed[2]
+  for name in ("stage1", "stage2", "stage3"):
+    summary = json.loads((workdir / name / "summary.json").read_text())
+    assert summary["finished"]
+    assert np.isfinite(list(summary["eval_after"].values())).all()
+    assert (workdir / "pictures" / f"{name}_000004.png").exists()
+  assert summary["features"].startswith("vgg16")
+  assert json.loads((workdir / "config.json").read_text())["stage"] == "stage3"
+
+
+def test_the_run_can_be_loaded_and_used(chained):
+  run = build.load_run(chained[0])
+  assert (run.stage, run.step) == ("stage3", 4)
+  images = np.full((1, tiny_config.SIZE, tiny_config.SIZE, 3), 0.5, np.float32)
+  found = run.reconstructor(run.params, images, render=False)
+  assert np.isfinite(found.position).all()
+  assert found.diffuse.shape == images.shape
+
+
+def test_a_complete_stage_is_not_run_again(chained, photos, capsys, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  assert main.main(["main", *_stage("stage1", photos, chained[0])]) == 0
+  assert "nothing to do" in capsys.readouterr().out
+
+
+def test_stopped_and_killed_it_goes_on_to_the_same_weights(photos, tmp_path):
+  options = {"steps": 30, "checkpoint__every": 5, "log__every": 1}
+  _run(*_stage("stage1", photos, tmp_path / "whole", **options))
+  for number, expect in ((signal.SIGTERM, 143), (signal.SIGKILL, -9)):
+    child = subprocess.Popen(
+      _command(*_stage("stage1", photos, tmp_path / "parts", **options)),
+      cwd=ROOT,
+      stdout=subprocess.PIPE,
+      text=True,
+    )
+    assert child.stdout is not None
+    lines = (line for line in child.stdout if "/30" in line)
+    for _ in range(7):
+      next(lines)
+    os.kill(child.pid, number)
+    child.stdout.read()
+    assert child.wait() == expect
+    time.sleep(0.1)
+  rest = _run(*_stage("stage1", photos, tmp_path / "parts", **options))
+  assert "its checkpoint of step" in rest.stdout
+  parts, whole = (build.load_run(tmp_path / name) for name in ("parts", "whole"))
+  assert parts.step == whole.step == 30
+  for a, b in zip(
+    *(jax.tree.leaves(run.params) for run in (parts, whole)), strict=True
+  ):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_typing_errors_are_one_line_that_helps(refused, tmp_path):
+  there = ("--config=configs/stage1.py", f"--workdir={tmp_path / 'a'}")
+  line = refused(*there, "--config.data.batchsize=3")
+  assert 'Did you mean "batch_size" instead of "batchsize"?' in line
+  assert 'Did you mean "data"' in refused(*there, "--config.dat.batch_size=3")
+  assert "invalid literal for int" in refused(*there, "--config.data.batch_size=x")
+  assert "Did you mean: workdir" in refused(*there, "--workdri=b")
+  assert "unexpected argument 'b'" in refused(*there, "b")
+  assert "--workdir is missing" in refused(there[0])
+  assert "--config is missing" in refused(there[1])
+  assert "nowhere.py" in refused("--config=configs/nowhere.py", there[1])
+  assert not (tmp_path / "a").exists()
+
+
+def test_a_misspelt_key_shows_no_traceback(tmp_path):
+  arguments = ("--config=configs/stage1.py", f"--workdir={tmp_path / 'a'}")
+  done = _run(*arguments, "--config.optimizer.learning_rat=1", expect=2)
+  assert 'Did you mean "learning_rate"' in done.stderr
+  assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_help_shows_the_commands(capsys):
+  with pytest.raises(SystemExit) as ended:
+    main.main(["main", "--help"])
+  assert ended.value.code == 0
+  assert "--config=configs/stage1.py" in capsys.readouterr().out
+
+
+def test_a_stage_without_its_predecessor_names_the_command(refused, photos, tmp_path):
+  line = refused(*_stage("stage2", photos, tmp_path / "a"))
+  assert "run first: python -m affjax.main --config=configs/stage1.py" in line
+
+
+def test_a_workdir_of_another_config_is_refused(refused, chained, photos):
+  line = refused(*_stage("stage2", photos, chained[0], model__position__width=8))
+  assert "model.position.width is 4 there and 8 here" in line
+
+
+def test_a_nan_names_its_term(refused, photos, tmp_path):
+  changes = {"optimizer__learning_rate": 1e30, "optimizer__clip_norm": 0, "steps": 30}
+  line = refused(*_stage("stage1", photos, tmp_path / "a", **changes), expect=1)
+  assert "loss term position_l1 became" in line

@@ -1,0 +1,82 @@
+"""Adam, its schedules, and slow predictors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from affjax.train import optimizer
+
+
+def _walk(tool, params, gradient, steps):
+  """Sizes of the changes of each leaf over some steps of one constant gradient."""
+  held = tool.init(params)
+  sizes = []
+  for _ in range(steps):
+    change, held = tool.update(gradient, held, params)
+    sizes.append(jax.tree.map(lambda leaf: float(jnp.abs(leaf).max()), change))
+  return sizes
+
+
+PARAMS = {
+  "position": {"affine": {"kernel": jnp.ones(2), "predictor": {"kernel": jnp.ones(2)}}},
+  "pose": {"affine": {"predictor": {"kernel": jnp.ones(2)}}},
+}
+ONES = jax.tree.map(jnp.ones_like, PARAMS)
+
+
+def test_first_step_of_adam_is_the_learning_rate():
+  (sizes,) = _walk(optimizer.make(learning_rate=0.1), PARAMS, ONES, 1)
+  np.testing.assert_allclose(jax.tree.leaves(sizes), 0.1, rtol=1e-5)
+
+
+def test_only_predictors_of_the_named_networks_are_slow():
+  tool = optimizer.make(learning_rate=0.1, slow_networks=("position",))
+  (sizes,) = _walk(tool, PARAMS, ONES, 1)
+  affine = sizes["position"]["affine"]
+  assert affine["predictor"]["kernel"] == pytest.approx(0.01, rel=1e-5)
+  assert affine["kernel"] == pytest.approx(0.1, rel=1e-5)
+  other = sizes["pose"]["affine"]["predictor"]["kernel"]
+  assert other == pytest.approx(0.1, rel=1e-5)
+
+
+def test_clipping_bounds_what_adam_sees():
+  tool = optimizer.make(clip_norm=1.0)
+  held = tool.init(PARAMS)
+  huge = jax.tree.map(lambda leaf: 1e6 * leaf, ONES)
+  _, held = tool.update(huge, held, PARAMS)
+  moments = jax.tree.leaves(held[1].mu)
+  assert max(float(jnp.abs(m).max()) for m in moments) < 0.1
+
+
+def test_warmup_rises_and_cosine_falls_to_zero():
+  tool = optimizer.make(
+    learning_rate=0.1, schedule="cosine", warmup_steps=4, total_steps=20
+  )
+  sizes = [
+    s["pose"]["affine"]["predictor"]["kernel"] for s in _walk(tool, PARAMS, ONES, 21)
+  ]
+  np.testing.assert_allclose(sizes[:4], [0.025, 0.05, 0.075, 0.1], rtol=1e-4)
+  assert np.all(np.diff(sizes[4:]) < 0)
+  assert sizes[-1] == pytest.approx(0, abs=1e-6)
+
+
+def test_warmup_of_one_step_and_constant():
+  sizes = _walk(optimizer.make(learning_rate=0.1, warmup_steps=1), PARAMS, ONES, 3)
+  np.testing.assert_allclose(jax.tree.leaves(sizes), 0.1, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"learning_rate": 0.0}, "learning_rate"),
+    ({"clip_norm": -1.0}, "clip_norm"),
+    ({"schedule": "linear"}, "constant, cosine"),
+    ({"warmup_steps": -1}, "warmup_steps"),
+    ({"schedule": "cosine"}, "total_steps"),
+    ({"schedule": "cosine", "warmup_steps": 5, "total_steps": 5}, "total_steps"),
+  ],
+)
+def test_nonsense_is_refused(options, message):
+  with pytest.raises(ValueError, match=message):
+    optimizer.make(**options)

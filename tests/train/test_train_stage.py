@@ -1,0 +1,62 @@
+"""Stages are data: what trains on what, in the paper."""
+
+import pytest
+
+from affjax.losses.total import LossWeights
+from affjax.train import stage
+
+
+def test_stage1_trains_the_position_net_on_its_map_alone():
+  first = stage.paper_stage("stage1")
+  assert first.trains == ("position",)
+  assert first.weights.active == ("position_l1",)
+  assert first.weights.position_l1 == 3
+  assert (first.epochs, first.previous) == (20, None)
+  assert not any((first.renders, first.features, first.adversarial))
+
+
+def test_stage2_trains_the_others_without_position_or_adversary():
+  second = stage.paper_stage("stage2")
+  assert set(second.trains) == {"diffuse", "light", "pose"}
+  assert "position_l1" not in second.weights.active
+  assert "adversarial_generator" not in second.weights.active
+  assert {"image_l1", "perceptual", "symmetry", "deviation", "variation"} <= set(
+    second.weights.active
+  )
+  assert (second.epochs, second.previous) == (30, "stage1")
+  assert second.renders
+  assert second.features
+
+
+def test_stage3_trains_everything_on_everything():
+  third = stage.paper_stage("stage3")
+  assert third.trains == stage.NETWORKS
+  assert third.weights == LossWeights()
+  assert third.adversarial
+  assert (third.epochs, third.previous) == (40, "stage2")
+
+
+def test_weights_of_the_user_reach_the_stages_that_use_them():
+  weights = LossWeights(pose_l1=2.0, adversarial_generator=0.0)
+  assert stage.paper_stage("stage2", weights=weights).weights.pose_l1 == 2
+  assert not stage.paper_stage("stage3", weights=weights).adversarial
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"trains": ("nose",)}, "position, diffuse"),
+    ({"trains": ()}, "trains of s"),
+    ({"weights": LossWeights().only()}, "every loss weight"),
+    ({"epochs": 0}, "epochs of s"),
+  ],
+)
+def test_nonsense_is_refused(change, message):
+  fields = {"name": "s", "trains": ("pose",), "weights": LossWeights(), "epochs": 1}
+  with pytest.raises(ValueError, match=message):
+    stage.Stage(**{**fields, **change})
+
+
+def test_unknown_stage_lists_the_known():
+  with pytest.raises(ValueError, match="stage1, stage2, stage3"):
+    stage.paper_stage("stage4")

@@ -1,0 +1,262 @@
+"""A head of 25 vertices and networks of a few numbers: training without its parts."""
+
+import dataclasses
+import functools
+import pathlib
+import sys
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from affjax.geometry import uv
+from affjax.losses.total import LossWeights
+from affjax.train import (
+  checkpoint,
+  loop,
+  objective,
+  optimizer,
+  sharding,
+  start,
+  state,
+  step,
+  workdir,
+)
+from affjax.train import stage as stage_lib
+from affjax.train.step import Adversary, Learner
+from affjax.types import Batch, Prediction, Template
+
+PHOTO, MAP = 16, 16
+
+
+def make_template() -> Template:
+  """A gently curved square sheet that faces the camera."""
+  u, v = np.meshgrid(np.linspace(0.1, 0.9, 5), np.linspace(0.1, 0.9, 5))
+  uvs = np.stack([u.ravel(), v.ravel()], -1).astype(np.float32)
+  depth = 1 - np.sum((uvs - 0.5) ** 2, -1, keepdims=True)
+  vertices = np.concatenate([(uvs - 0.5) * 2, depth], -1).astype(np.float32)
+  corner = (np.arange(4)[:, None] * 5 + np.arange(4)[None]).ravel()
+  lower = np.stack([corner, corner + 1, corner + 6], -1)
+  upper = np.stack([corner, corner + 6, corner + 5], -1)
+  faces = np.concatenate([lower, upper]).astype(np.int32)
+  return Template(
+    name="sheet",
+    vertices=vertices,
+    faces=faces,
+    uvs=uvs,
+    faces_uv=faces,
+    face_groups=np.zeros(len(faces), np.int32),
+    group_names=("skin",),
+    masks={"skin": np.ones((MAP, MAP), np.float32)},
+    landmark_faces=np.zeros(68, np.int32),
+    landmark_weights=np.full((68, 3), 1 / 3, np.float32),
+  )
+
+
+class Source:
+  """Sheets of different depth and colour; the photo shows both."""
+
+  def __init__(self, template: Template, count: int, *, first: int = 0):
+    self._template, self._count, self._first = template, count, first
+
+  def __len__(self) -> int:
+    return self._count
+
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(self._first + int(index))
+    scale, colour = random.uniform(0.5, 1.5), random.uniform(0.2, 0.8, 3)
+    colours = np.broadcast_to(colour, (PHOTO, PHOTO, 3)).copy()
+    colours[0, :, :] = scale / 2
+    return {
+      "image": np.round(colours * 255).astype(np.uint8),
+      "visible": np.full((PHOTO, PHOTO, 1), 255, np.uint8),
+      "vertices": self._template.vertices * np.float32([1, 1, scale]),
+      "pose": random.normal(0, 0.1, 6).astype(np.float32),
+      "diffuse": np.round(np.tile(colour, (MAP, MAP, 1)) * 255).astype(np.uint8),
+      "has_pose": np.float32(1),
+      "has_diffuse": np.float32(index % 2),
+    }
+
+
+def to_batch(record, *, table) -> Batch:
+  """A record of stacked arrays as float arrays."""
+  return Batch(
+    image=record["image"].astype(jnp.float32) / 255,
+    visible=record["visible"].astype(jnp.float32) / 255,
+    position=uv.map_from_vertices(record["vertices"], table),
+    pose=record["pose"],
+    diffuse=record["diffuse"].astype(jnp.float32) / 255,
+    has_pose=record["has_pose"],
+    has_diffuse=record["has_diffuse"],
+  )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Networks:
+  """Four linear networks and a renderer that shows the middle of the diffuse map."""
+
+  template: Template
+
+  def init(self, seed: int):
+    random = np.random.default_rng(seed)
+    width = {"diffuse": 3, "light": 1, "pose": 6}
+    params = {
+      name: {"kernel": jnp.asarray(random.normal(0, 0.1, (4, n)), jnp.float32)}
+      for name, n in width.items()
+    }
+    kernel = jnp.asarray(random.normal(0, 0.1, (4, 3)), jnp.float32)
+    params["position"] = {"predictor": {"kernel": kernel}}
+    return params
+
+  def __call__(self, params, images, *, antialias=True, render=True) -> Prediction:
+    count = images.shape[0]
+    colour = images[:, 8:].mean((1, 2))
+    seen = jnp.concatenate([colour, images[:, 0, :, :1].mean(1)], -1)
+    stretch = seen @ params["position"]["predictor"]["kernel"]
+    mean = uv.map_from_vertices(
+      jnp.asarray(self.template.vertices), uv.uv_table(self.template, MAP)
+    )
+    position = mean[None] * (1 + stretch[:, None, None])
+    diffuse = jax.nn.sigmoid(seen @ params["diffuse"]["kernel"])[:, None, None]
+    diffuse = jnp.tile(diffuse, (1, MAP, MAP, 1))
+    light = jax.nn.softplus(seen @ params["light"]["kernel"])[:, None, None]
+    light = jnp.tile(light, (1, MAP // 8, MAP // 8, 1))
+    alpha = jnp.zeros((count, PHOTO, PHOTO, 1)).at[:, 4:12, 4:12].set(1.0)
+    shaded = jnp.clip(diffuse * light[:, :1, :1], 0, 1)[:, :PHOTO, :PHOTO]
+    return Prediction(
+      position=position,
+      diffuse=diffuse,
+      light=light,
+      light_color=jnp.ones((count, 3)),
+      pose=seen @ params["pose"]["kernel"],
+      vertices=jnp.zeros((count, 25, 3)),
+      render=alpha * shaded,
+      alpha=alpha,
+    )
+
+
+class Discriminators:
+  """A linear judge at two scales."""
+
+  def init(self, seed: int):
+    kernel = np.random.default_rng(seed).normal(0, 0.1, (2, 3, 1))
+    return {"kernel": jnp.asarray(kernel, jnp.float32)}
+
+  def __call__(self, params, images):
+    return [images[:, ::s, ::s] @ params["kernel"][s - 1] for s in (1, 2)]
+
+
+def make_data(source, *, batch_size: int, seed: int = 0):
+  """Shuffled batches without end."""
+  return iter(
+    grain.MapDataset.source(source)
+    .seed(seed)
+    .shuffle()
+    .repeat()
+    .batch(batch_size)
+    .to_iter_dataset()
+  )
+
+
+def stacked(source) -> dict[str, np.ndarray]:
+  """All records of a source as one."""
+  records = [source[i] for i in range(len(source))]
+  return {key: np.stack([r[key] for r in records]) for key in records[0]}
+
+
+TEMPLATE = make_template()
+
+
+def make_learner(
+  name: str, *, learning_rate=1e-2, mirrored=False, clip_norm=1.0, **weights
+) -> Learner:
+  """A learner of one of the paper's stages, without the feature network."""
+  plain = {"perceptual": 0.0, "diffuse_perceptual": 0.0, "pose_l1": 1.0}
+  stage = stage_lib.paper_stage(name, weights=LossWeights(**{**plain, **weights}))
+  slow = optimizer.make(learning_rate=learning_rate / 10, betas=(0.5, 0.9))
+  return Learner(
+    stage=stage,
+    reconstructor=Networks(TEMPLATE),
+    prepare=functools.partial(to_batch, table=uv.uv_table(TEMPLATE, MAP)),
+    where=objective.regions(TEMPLATE, MAP),
+    optimizer=optimizer.make(learning_rate=learning_rate, clip_norm=clip_norm),
+    adversary=Adversary(Discriminators(), slow) if stage.adversarial else None,
+    mirrored=mirrored,
+  )
+
+
+def make_state(learner: Learner, *, params=None) -> state.TrainState:
+  """The state of a learner before its first update."""
+  return state.create(
+    learner.stage,
+    learner.reconstructor.init(0) if params is None else params,
+    learner.optimizer,
+    discriminator=Discriminators().init(1) if learner.adversary else None,
+    discriminator_optimizer=learner.adversary and learner.adversary.optimizer,
+  )
+
+
+def train(learner: Learner, start, record, *, steps=1, devices=1):
+  """The state after some steps on one record, and the scalars of each step."""
+  mesh = sharding.make_mesh(devices)
+  update = step.make_update(learner, mesh)
+  now = sharding.put_state(start, mesh)
+  history = []
+  for _ in range(steps):
+    now, scalars = update(now, None, sharding.put_batch(record, mesh))
+    history.append({name: float(value) for name, value in scalars.items()})
+  return now, history
+
+
+def same(a, b) -> bool:
+  """Whether two trees agree to the bit."""
+  return jax.tree.all(jax.tree.map(np.array_equal, a, b))
+
+
+def make_task(root, *, name="stage1", steps=8, learning_rate=1e-2, **plan) -> loop.Task:
+  """One stage in a workdir, as `build.task` makes it."""
+  root = pathlib.Path(root)
+  learner = make_learner(name, learning_rate=learning_rate)
+  config = {"model": {"template": "sheet"}, "learning_rate": learning_rate}
+  workdir.claim(root, name, config)
+  data = make_data(Source(TEMPLATE, 16), batch_size=4)
+  return loop.Task(
+    learner=learner,
+    plan=loop.Plan(
+      **{
+        "total_steps": steps,
+        "batch_size": 4,
+        "log_every": 2,
+        "checkpoint_every": 2,
+        "tensorboard": False,
+        **plan,
+      }
+    ),
+    start=start.begin(
+      learner.stage,
+      root,
+      create=lambda params: make_state(learner, params=params),
+      fresh_params=learner.reconstructor.init(0),
+      data=data,
+      command=f"train --config={name}",
+    ),
+    data=data,
+    held_out=stacked(Source(TEMPLATE, 3, first=100)),
+    feature_net=None,
+    mesh=sharding.make_mesh(1),
+    root=root,
+    meta={"config": config, "stage": name, "features": None},
+  )
+
+
+def final_params(root, name="stage1"):
+  """The weights in the newest checkpoint of a stage."""
+  learner = make_learner(name)
+  with checkpoint.Checkpoints(pathlib.Path(root) / name) as checkpoints:
+    return checkpoints.restore_params(learner.reconstructor.init(0))
+
+
+if __name__ == "__main__":
+  # python tiny_training.py WORKDIR STEPS: something to kill.
+  loop.run(make_task(sys.argv[1], steps=int(sys.argv[2]), checkpoint_every=5))

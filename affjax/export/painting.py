@@ -15,9 +15,12 @@ from affjax.geometry import mesh
 from affjax.render import head
 from affjax.types import Camera, Template
 
-# Sides of the raster, px: few sizes, hence few compilations. A head that is larger in
+# Sides of a painting, px: few sizes, hence few compilations. A head that is larger in
 # its photo is painted at the largest and enlarged.
 _SIDES = (256, 512, 1024)
+# Up to here paintings are rastered at twice the size: where triangles are as small as
+# pixels, few silhouettes cross a pixel in the way that antialiasing recognises.
+_DOUBLED = 512
 _STRIP = 512
 _ORIGINAL = ("eyes", "teeth")
 
@@ -67,15 +70,17 @@ def paint(
     keep_original: leave eyes and the inside of the mouth unpainted, so that a photo
       beneath shows its own.
   """
-  clip = projections.to_clip(vertices, projection, camera, size)
+  times = 2 if size <= _DOUBLED else 1
+  view = projections.scaled(projection, times, (0, 0))
+  clip = projections.to_clip(vertices, view, camera, times * size)
   layers = _paint(
     jnp.asarray(clip, jnp.float32)[None],
     jnp.asarray(texture, jnp.float32)[None],
     template,
-    size,
+    times * size,
     keep_original,
   )
-  layers = np.asarray(layers[0])
+  layers = np.asarray(layers[0]).reshape(size, times, size, times, 4).mean((1, 3))
   return Painting(color=layers[..., :3], alpha=layers[..., 3:])
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from affjax.geometry import mesh
 from affjax.heads import embedded, random
 
 
@@ -61,3 +62,25 @@ def test_vertices_are_finite(model):
   got = random.random_vertices(np.random.default_rng(0), model, 3)
   assert got.shape == (3, *model.template.vertices.shape)
   assert np.isfinite(got).all()
+
+
+def test_random_heads_are_of_human_size(model):
+  heads = random.random_vertices(np.random.default_rng(1), model, 40)
+  size = np.ptp(heads, axis=1)
+  mean = np.ptp(model.template.vertices, axis=0)
+  np.testing.assert_allclose(size, np.broadcast_to(mean, size.shape), rtol=0.25)
+  skull = heads[:, model.template.vertices[:, 1].argmax(), 1]
+  assert 0.02 < skull.std() < 0.08
+
+
+def test_the_neck_ends_on_one_plane(model):
+  template = model.template
+  skin = template.faces[template.face_groups == 0]
+  triangle, corner = np.nonzero(mesh.opposite_vertices(skin) < 0)
+  border = np.unique(skin[triangle, (corner + 1) % 3])
+  ring = template.vertices[border].astype(np.float64)
+  _, spread, axes = np.linalg.svd(ring - ring.mean(0), full_matrices=False)
+  assert spread[2] < 1e-3 * spread[0]
+  heads = random.random_vertices(np.random.default_rng(2), model, 20)
+  height = (heads[:, border] - ring.mean(0)) @ axes[2]
+  assert np.abs(height).max() < 5e-3

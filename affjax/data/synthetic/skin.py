@@ -60,7 +60,7 @@ def _bare_skin(skin: Skin, layout: Layout, finest: float) -> Float[Array, "s s 3
   broad = noise.fractal(point, seed + 1, frequency=1.3, octaves=3, finest=finest)
   blotch = noise.fractal(point, seed + 2, frequency=3.0, octaves=3, finest=finest)
   fine = noise.fractal(
-    point, seed + 3, frequency=14, octaves=3, gain=0.8, finest=finest
+    point, seed + 3, frequency=12, octaves=4, gain=0.85, finest=finest
   )
   sun = 0.3 + 0.7 * jnp.maximum(field["cheek"], field["nose"]) + 0.3 * field["forehead"]
   freckle = noise.spots(
@@ -100,7 +100,7 @@ def _bare_skin(skin: Skin, layout: Layout, finest: float) -> Float[Array, "s s 3
     jnp.clip(melanin, 0.0, 1.3), jnp.clip(blood, 0.03, 3.0), skin.oxygen
   )
   color = mix(color, color * rgb(0.32, 0.2, 0.17), mole)
-  shade = 1 + skin.pores * 0.09 * fine
+  shade = 1 + skin.pores * 0.1 * fine
   return color * shade[..., None]
 
 
@@ -141,8 +141,8 @@ def _lines(color, skin: Skin, layout: Layout):
   wobble = noise.fractal(point, skin.seed + 21, frequency=2, octaves=2)
   span = field["eye_span"]
   edge = jnp.maximum(
-    skin.lashes * _near(field["lid_upper"], 0.008, 0.018),
-    0.45 * skin.lashes * _near(field["lid_lower"], -0.004, 0.012),
+    skin.lashes * _near(field["lid_upper"], 0.0, 0.026),
+    0.5 * skin.lashes * _near(field["lid_lower"], 0.0, 0.016),
   )
   crease = 0.28 * _near(field["lid_upper"], 0.075, 0.016)
   waves = jnp.sin(point[..., 1] * 62 + 2.5 * wobble) ** 8
@@ -166,19 +166,25 @@ def _hair_on_skin(color, skin: Skin, layout: Layout, finest: float):
   """Brows, beard and the short hair of the scalp."""
   point = layout.point
   brow = _brow_density(skin, layout, finest)
-  color = mix(color, jnp.clip(skin.hair_color * 0.8, 0, 0.25), brow)
+  color = mix(color, _brow_color(skin), brow)
   color = mix(color, skin.beard_color, _beard_density(skin, layout, finest))
   ragged = noise.fractal(point, skin.seed + 31, frequency=6, octaves=3, finest=finest)
   edge = layout.hairline - skin.hairline * _front(layout) + 0.06 * ragged
   stretch = point * rgb(1.0, 0.3, 0.4)
   strand = noise.fractal(
-    stretch, skin.seed + 32, frequency=12, octaves=3, gain=0.8, finest=finest
+    stretch, skin.seed + 32, frequency=26, octaves=2, gain=0.8, finest=finest
   )
   amount = smoothstep(-0.03, 0.07, edge) * skin.scalp
-  amount = jnp.clip(amount * (1 + 0.25 * strand), 0, 1)
+  amount = jnp.clip(amount * (1 + 0.2 * strand), 0, 1)
   return mix(
-    color, skin.hair_color[None, None] * jnp.exp(0.5 * strand)[..., None], amount
+    color, skin.hair_color[None, None] * jnp.exp(0.4 * strand)[..., None], amount
   )
+
+
+def _brow_color(skin: Skin) -> Float[Array, "3"]:
+  """Brows of fair people are darker than their hair."""
+  hair = skin.hair_color * 0.8
+  return hair * jnp.minimum(1.0, 0.16 / jnp.max(hair))
 
 
 def _brow_density(skin: Skin, layout: Layout, finest: float):
@@ -193,13 +199,10 @@ def _brow_density(skin: Skin, layout: Layout, finest: float):
   body = jnp.exp(-(jnp.abs(across / (width * taper)) ** 2.5))
   # Strands lean outwards and up.
   x = jnp.abs(layout.point[..., 0]) * jnp.sign(layout.point[..., 0])
-  lean = jnp.stack(
-    [across * 9 - jnp.abs(x) * 4, (jnp.abs(x) + 0.6 * across) * 42, x * 3], -1
-  )
-  strand = noise.value_noise(lean, skin.seed + 41) * min(finest / 40, 1)
-  return jnp.clip(density * shape * body * (1.05 + 0.9 * strand), 0, 0.95) * _front(
-    layout
-  )
+  side = jnp.abs(x) - 0.55 * across
+  lean = jnp.stack([across * 8 - jnp.abs(x) * 4, side * 90, x * 3], -1)
+  strand = noise.value_noise(lean, skin.seed + 41) * min(finest / 50, 1)
+  return jnp.clip(density * shape * body * (1 + 0.8 * strand), 0, 0.93) * _front(layout)
 
 
 def _beard_density(skin: Skin, layout: Layout, finest: float):
@@ -209,11 +212,11 @@ def _beard_density(skin: Skin, layout: Layout, finest: float):
   zone = jnp.maximum(zone, jnp.maximum(jaw * field["jaw"], throat * field["throat"]))
   stretch = point * rgb(1.0, 1 - 0.75 * skin.beard_grain, 0.7)
   grain = noise.fractal(
-    stretch, skin.seed + 51, frequency=26, octaves=2, gain=0.9, finest=finest
+    stretch, skin.seed + 51, frequency=30, octaves=2, gain=1.0, finest=finest
   )
   patchy = noise.fractal(point, skin.seed + 52, frequency=2.5, octaves=3)
   keep = 1 - smoothstep(0.2, 0.7, layout.masks["lips"])
-  return jnp.clip(zone * (1 + 0.5 * patchy + 0.7 * grain), 0, 0.96) * keep
+  return jnp.clip(zone * (1.05 + 0.4 * patchy + 0.5 * grain), 0, 0.94) * keep
 
 
 def _eyes(skin: Skin, layout: Layout, finest: float) -> Float[Array, "s s 3"]:
@@ -222,7 +225,7 @@ def _eyes(skin: Skin, layout: Layout, finest: float) -> Float[Array, "s s 3"]:
   angle = jnp.arccos(jnp.clip(gaze[..., 2], -1, 1))
   around = jnp.arctan2(gaze[..., 1], gaze[..., 0])
   yellow, red = skin.sclera
-  white = rgb(0.72, 0.68, 0.64) * (1 - yellow * rgb(0.05, 0.1, 0.3))
+  white = rgb(0.6, 0.56, 0.53) * (1 - yellow * rgb(0.05, 0.1, 0.3))
   vein = noise.fractal(
     gaze * 1.0, skin.seed + 61, frequency=7, octaves=3, gain=0.7, finest=finest * 0.12
   )
@@ -230,7 +233,7 @@ def _eyes(skin: Skin, layout: Layout, finest: float) -> Float[Array, "s s 3"]:
   color = mix(jnp.broadcast_to(white, gaze.shape), rgb(0.55, 0.2, 0.17), blood)
   # Lids shade the upper part of the ball.
   shade = (
-    1 - 0.5 * smoothstep(0.1, 0.6, gaze[..., 1]) - 0.2 * smoothstep(0.7, 1.1, angle)
+    1 - 0.5 * smoothstep(0.05, 0.5, gaze[..., 1]) - 0.2 * smoothstep(0.7, 1.1, angle)
   )
   radius, pupil = skin.iris
   fibre = noise.value_noise(

@@ -30,7 +30,7 @@ def test_noise_has_its_statistics_and_seeds_differ():
   points = np.random.default_rng(0).uniform(-50, 50, (20000, 3)).astype(np.float32)
   a, b = noise.value_noise(points, 1), noise.value_noise(points, 2)
   assert abs(float(a.mean())) < 0.01
-  assert 0.25 < float(a.std()) < 0.35
+  assert 0.35 < float(a.std()) < 0.45
   assert abs(np.corrcoef(a, b)[0, 1]) < 0.03
 
 

@@ -30,7 +30,7 @@ def uniform(bits: Bits) -> Float[Array, "*b"]:
 
 
 def value_noise(points: Float[Array, "*b 3"], seed) -> Float[Array, "*b"]:
-  """Smooth noise of unit lattice spacing, mean 0, in [-1, 1], deviation about 0.3."""
+  """Smooth noise of unit lattice spacing, mean 0, in [-1, 1], deviation about 0.4."""
   x, y, z = points[..., 0], points[..., 1], points[..., 2]
   return _lattice_noise(x, y, z, jnp.asarray(seed, jnp.uint32))
 

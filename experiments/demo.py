@@ -55,7 +55,7 @@ def write_photos(folder: pathlib.Path) -> pathlib.Path:
   from PIL import Image
 
   from affjax.assets import store
-  from affjax.data.synthetic import SyntheticFaces
+  from affjax.data.synthetic.source import SyntheticFaces
   from affjax.heads import embedded
 
   folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,142 @@
+"""Rasterize, texture and antialias in float64 NumPy, pixel by pixel: the definition."""
+
+import numpy as np
+
+
+def rasterize(pos, tri, resolution):
+  """The visible triangle of each pixel of one image.
+
+  Args:
+    pos: clip space `[V, 4]`.
+    tri: `[T, 3]`.
+    resolution: (height, width).
+
+  Returns:
+    `(raster [H, W, 4], margin [H, W])`: how far (relative to its corners' size) the
+    closest decision of a pixel was from falling otherwise; the pixels of small margin
+    may differ under rounding.
+  """
+  height, width = resolution
+  raster = np.zeros((height, width, 4))
+  nearest = np.full((height, width), np.inf)
+  margin = np.full((height, width), np.inf)
+  for index, corners in enumerate(np.asarray(pos, np.float64)[np.asarray(tri)]):
+    if not np.isfinite(corners).all() or not (corners[:, 3] > 0).any():
+      continue
+    for j in range(height):
+      for i in range(width):
+        _fragment(raster, nearest, margin, corners, index, j, i)
+  return raster, margin
+
+
+def _fragment(raster, nearest, margin, corners, index, j, i):
+  """Tests one triangle at one pixel and keeps it if it is the nearest so far."""
+  height, width = nearest.shape
+  x, y = (2 * i + 1) / width - 1, (2 * j + 1) / height - 1
+  seen = corners[:, [0, 1, 3]] - np.outer(corners[:, 3], [x, y, 0])
+  weights, inside, close = np.zeros(3), [], np.inf
+  for k in range(3):
+    (ax, ay, aw), (bx, by, bw) = seen[(k + 1) % 3], seen[(k + 2) % 3]
+    weights[k] = ax * by - ay * bx
+    # On an edge: as if the pixel lay a little further right, and less further down.
+    right, down = bw * ay - aw * by, aw * bx - bw * ax
+    side = weights[k] or right or down
+    inside.append(np.sign(side))
+    size = np.hypot(ax, ay) * np.hypot(bx, by)
+    close = min(close, abs(weights[k]) / size if size else np.inf)
+  total = weights.sum()
+  if total == 0:
+    return
+  w, z = weights @ corners[:, 3] / total, weights @ corners[:, 2] / total
+  margin[j, i] = min(margin[j, i], close)
+  if len(set(inside)) != 1 or inside[0] == 0 or w <= 0 or abs(z / w) > 1:
+    return
+  depth = z / w
+  margin[j, i] = min(margin[j, i], abs(depth - nearest[j, i]) or np.inf)
+  if depth < nearest[j, i]:
+    nearest[j, i] = depth
+    raster[j, i] = [*(weights[:2] / total), depth, index + 1]
+
+
+def texture(tex, uv, *, boundary="clamp", texel_centers=False):
+  """Bilinear lookup of `tex [H, W, C]` at `uv [..., 2]`."""
+  height, width, channels = tex.shape
+  out = np.zeros((*uv.shape[:-1], channels))
+  for place in np.ndindex(uv.shape[:-1]):
+    u, v = uv[place]
+    if texel_centers:
+      x, y = u * (width - 1), (1 - v) * (height - 1)
+    else:
+      x, y = u * width - 0.5, (1 - v) * height - 0.5
+    column, row = int(np.floor(x)), int(np.floor(y))
+    for r, wy in ((row, row + 1 - y), (row + 1, y - row)):
+      for c, wx in ((column, column + 1 - x), (column + 1, x - column)):
+        if boundary == "wrap":
+          texel = tex[r % height, c % width]
+        elif boundary == "clamp":
+          texel = tex[np.clip(r, 0, height - 1), np.clip(c, 0, width - 1)]
+        else:
+          hit = 0 <= r < height and 0 <= c < width
+          texel = tex[r, c] if hit else 0.0
+        out[place] += wx * wy * texel
+  return out
+
+
+def antialias(color, raster, pos, tri):
+  """Blends the silhouettes of one image `[H, W, C]`; see rasterizer.md, steps 1-4."""
+  height, width = color.shape[:2]
+  ndc = pos[:, :2] / pos[:, 3:]
+  px = (ndc + 1) * np.array([width, height]) / 2 - 0.5
+  out = color.astype(np.float64).copy()
+  for j in range(height):
+    for i in range(width):
+      for dj, di in ((0, 1), (1, 0)):
+        if j + dj < height and i + di < width:
+          _blend(out, color, raster, px, tri, (j, i), (j + dj, i + di))
+  return out
+
+
+def _blend(out, color, raster, px, tri, first, second):
+  """One pair of neighbours."""
+  id_a, id_b = int(raster[first][3]), int(raster[second][3])
+  if id_a == id_b:
+    return
+  near, far = first, second
+  if id_a == 0 or (id_b != 0 and raster[second][2] < raster[first][2]):
+    near, far = second, first
+  horizontal = first[0] == second[0]
+  along, across = (0, 1) if horizontal else (1, 0)  # axes of px: x, y
+  center = np.array([near[1], near[0]], float)
+  towards = 1.0 if (far[1] - near[1]) + (far[0] - near[0]) > 0 else -1.0
+  triangle = tri[int(raster[near][3]) - 1]
+  crossings = []
+  for k in range(3):
+    a, b = triangle[(k + 1) % 3], triangle[(k + 2) % 3]
+    run, rise = np.abs(px[b] - px[a])[[along, across]]
+    steep = rise >= run if horizontal else rise > run
+    if rise == 0 or not steep or not is_silhouette(px, tri, a, b):
+      continue
+    if (px[a][across] - center[across]) * (px[b][across] - center[across]) > 0:
+      continue
+    t = (center[across] - px[a][across]) / (px[b][across] - px[a][across])
+    c = (px[a][along] + t * (px[b][along] - px[a][along]) - center[along]) * towards
+    if -1e-3 <= c <= 1 + 1e-3:
+      crossings.append(np.clip(c, 0, 1))
+  if not crossings:
+    return
+  c = min(crossings)
+  if c > 0.5:
+    out[far] += (c - 0.5) * (color[near] - color[far])
+  else:
+    out[near] += (0.5 - c) * (color[far] - color[near])
+
+
+def is_silhouette(px, tri, a, b):
+  """Whether edge a-b borders one triangle, or two on the same side of it."""
+  sides = []
+  for triangle in tri:
+    if a in triangle and b in triangle:
+      third = next(v for v in triangle if v not in (a, b))
+      run, to = px[b] - px[a], px[third] - px[a]
+      sides.append(np.sign(run[0] * to[1] - run[1] * to[0]))
+  return len(sides) != 2 or sides[0] * sides[1] >= 0

@@ -132,7 +132,8 @@ def _sphere(n=16):
 def test_normals_of_a_sphere_point_outwards():
   points, faces = _sphere()
   normals = mesh.vertex_normals(jnp.asarray(points), faces)
-  np.testing.assert_allclose(normals, points, atol=0.03)
+  # Near the poles area weights lean over by a fifth of a ring's 11 degrees.
+  np.testing.assert_allclose(normals, points, atol=0.04)
 
 
 def test_a_vertex_without_area_has_no_normal_and_no_nan():

@@ -56,6 +56,7 @@ def flat_size(points, faces, parts) -> tuple[np.ndarray, np.ndarray]:
 
 
 def step(value, low, high):
+  """0 below `low`, 1 above `high`, smooth between."""
   t = np.clip((value - low) / (high - low), 0, 1)
   return t * t * (3 - 2 * t)
 

@@ -77,6 +77,7 @@ def made():
 # Shapes and errors.
 
 
+@pytest.mark.smoke
 def test_prediction_has_every_field(made):
   weights = made.init(0)
   assert sorted(weights) == sorted(reconstructor.NETWORKS)
@@ -147,6 +148,16 @@ def test_position_is_the_mean_plus_residuals_in_units_of_std(made):
   moved = jax.jit(lambda p, x: made(p, x, render=False))(still, _images(1))
   step = np.where(made.table.support[..., None], np.full((1, 1, 3), 0.02), 0)
   np.testing.assert_allclose(moved.position[0] - got.position[0], step, atol=1e-6)
+
+
+def test_a_known_pose_replaces_the_predicted_one(made):
+  known = jnp.array([[0.1, 0.6, 0.0, 0.05, -0.1, 0.3]])
+  run = lambda p, x: made(p, x, pose=known, render=False)
+  got = jax.jit(run)(made.init(0), _images(1))
+  np.testing.assert_array_equal(got.pose, known)
+  head_space = uv.vertices_from_map(got.position, made.table)
+  want = cameras.head_to_world(head_space, known)
+  np.testing.assert_allclose(got.vertices, want, atol=1e-5)
 
 
 def test_shade_multiplies_and_clips():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from affjax.models import params
+from affjax.models import params as definitions
 from affjax.nn import block, conv, initializers
 from affjax.ops import theta as thetas
 
@@ -15,28 +15,35 @@ def _x(n=2, h=7, w=6, c=4, seed=0):
   return np.random.default_rng(seed).standard_normal((n, h, w, c)).astype(np.float32)
 
 
+def _apply(definition, weights, x, **options):
+  run = lambda w, x, o: definitions.apply(definition, w, x, **o)
+  return jax.jit(run)(weights, x, options)
+
+
 def _affine(**options):
-  definition = params.define(lambda rngs: conv.AffineConv(4, 5, rngs=rngs, **options))
-  return definition, params.init(definition, 0)
+  definition = definitions.define(
+    lambda rngs: conv.AffineConv(4, 5, rngs=rngs, **options)
+  )
+  return definition, definitions.init(definition, 0)
 
 
 @pytest.mark.parametrize("frame", ["window", "absolute"])
 @pytest.mark.parametrize(("k", "stride"), [(3, 1), (3, 2), (5, 3), (1, 2), (2, 1)])
 def test_affine_layer_starts_as_a_plain_one(frame, k, stride):
   definition, weights = _affine(kernel_size=k, stride=stride, frame=frame)
-  plain = params.define(
+  plain = definitions.define(
     lambda rngs: conv.Conv(4, 5, kernel_size=k, stride=stride, rngs=rngs)
   )
-  same = params.init(plain, 0)
+  same = definitions.init(plain, 0)
   np.testing.assert_array_equal(same["kernel"], weights["kernel"])
-  got = params.apply(definition, weights, _x())
-  np.testing.assert_allclose(got, params.apply(plain, same, _x()), atol=3e-5)
+  got = _apply(definition, weights, _x())
+  np.testing.assert_allclose(got, _apply(plain, same, _x()), atol=3e-5)
 
 
 @pytest.mark.parametrize("frame", ["window", "absolute"])
 def test_gradient_reaches_the_predictor(frame):
   definition, weights = _affine(stride=2, frame=frame)
-  loss = lambda w: jnp.sum(params.apply(definition, w, _x()) ** 2)
+  loss = lambda w: jnp.sum(definitions.apply(definition, w, _x()) ** 2)
   gradient = jax.jit(jax.grad(loss))(weights)["predictor"]
   assert all(float(jnp.abs(g).max()) > 0 for g in gradient.values())
 
@@ -45,9 +52,9 @@ def test_prior_places_the_windows():
   definition, weights = _affine()
   prior = np.array(thetas.identity((2, 7, 6)))
   prior[..., 0, 2] = 1.0
-  moved = params.apply(definition, weights, _x(), prior=prior)
+  moved = _apply(definition, weights, _x(), prior=prior)
   shifted = np.concatenate([_x()[:, :, 1:], np.zeros((2, 7, 1, 4), np.float32)], 2)
-  want = params.apply(definition, weights, shifted)
+  want = _apply(definition, weights, shifted)
   np.testing.assert_allclose(moved[:, :, 1:], want[:, :, 1:], atol=1e-5)
 
 
@@ -73,9 +80,9 @@ def test_layers_are_ordinary_nnx_modules():
 def test_bfloat16_keeps_parameters_and_matrices_float32():
   definition, weights = _affine(dtype="bfloat16")
   assert {leaf.dtype for leaf in jax.tree.leaves(weights)} == {jnp.dtype("float32")}
-  got = params.apply(definition, weights, _x())
+  got = _apply(definition, weights, _x())
   exact, _ = _affine()
-  want = params.apply(exact, weights, _x())
+  want = _apply(exact, weights, _x())
   assert got.dtype == jnp.bfloat16
   np.testing.assert_allclose(got.astype(np.float32), want, atol=0.1)
   module = nnx.merge(definition.graph, weights)
@@ -83,15 +90,15 @@ def test_bfloat16_keeps_parameters_and_matrices_float32():
 
 
 def test_group_norm_normalises_each_group():
-  definition = params.define(lambda rngs: block.GroupNorm(12, rngs=rngs))
-  weights = params.init(definition, 0)
+  definition = definitions.define(lambda rngs: block.GroupNorm(12, rngs=rngs))
+  weights = definitions.init(definition, 0)
   assert weights["scale"].shape == (12,)
   x = 3 + 2 * _x(c=12)
-  got = np.array(params.apply(definition, weights, x))
+  got = np.array(_apply(definition, weights, x))
   groups = got.reshape(2, 42, 3, 4)  # gcd(8, 12) = 4 channels a group
   np.testing.assert_allclose(groups.mean((1, 3)), 0, atol=1e-5)
   np.testing.assert_allclose(groups.std((1, 3)), 1, atol=1e-4)
-  flat = params.apply(definition, weights, np.full((1, 2, 2, 12), 7, np.float32))
+  flat = _apply(definition, weights, np.full((1, 2, 2, 12), 7, np.float32))
   np.testing.assert_allclose(flat, 0, atol=1e-2)
 
 

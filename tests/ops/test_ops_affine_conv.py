@@ -90,6 +90,7 @@ def test_matches_the_oracle(backend, k, stride, spread):
   np.testing.assert_allclose(got, want, atol=3e-5)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("k", "stride"), [(1, 1), (2, 2), (3, 1), (3, 2), (5, 3)])
 def test_identity_is_plain_convolution(backend, k, stride):

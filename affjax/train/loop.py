@@ -195,9 +195,7 @@ class _Look:
     scalars = sorted(found.scalars.items(), key=first)
     values = {name: float(value) for name, value in scalars}
     vertices = np.asarray(self._task.learner.where.pose_points)
-    sheet = pictures.sheet(
-      found, renders=stage.renders, low=vertices.min(0), high=vertices.max(0)
-    )
+    sheet = pictures.sheet(found.pictures, low=vertices.min(0), high=vertices.max(0))
     path = self._task.root / "pictures" / f"{stage.name}_{step:06d}.png"
     pictures.save(path, sheet)
     self._writer.picture(step, sheet)

@@ -5,51 +5,45 @@ import pathlib
 from collections.abc import Mapping
 
 import numpy as np
+from jaxtyping import Array
 from PIL import Image, ImageDraw
-
-from affjax.train.step import Evaluation
 
 _CELL = 128
 _HEADER = 14
 _ROWS = 8
+# A jitted function returns its dict sorted by name.
+_ORDER = (
+  "photo",
+  "overlay",
+  "render",
+  "diffuse",
+  "light",
+  "position",
+  "true position",
+)
 
 
 def sheet(
-  evaluation: Evaluation, *, renders: bool, low: np.ndarray, high: np.ndarray
+  maps: Mapping[str, Array], *, low: np.ndarray, high: np.ndarray
 ) -> np.ndarray:
   """One row a sample, one column a map.
 
   Args:
-    evaluation: of some samples; the first eight are shown.
-    renders: whether the stage renders; without, the true position map and the tenfold
-      error stand where photo and head could be compared.
-    low: smallest position of the head, `[3]`, dm: black in the position map.
+    maps: of `Evaluation.pictures`; the first eight samples are shown.
+    low: smallest position of the head, `[3]`, dm: black in the position maps.
     high: largest: white.
 
   Returns:
     uint8 `[height, width, 3]`.
   """
-  found, batch = evaluation.prediction, evaluation.batch
-  position = _scaled(found.position, low, high)
-  if renders:
-    columns = {
-      "photo": batch.image,
-      "overlay": evaluation.overlay,
-      "render": found.render,
-      "diffuse": found.diffuse,
-      # Light has no upper bound; half grey is light 1, which leaves the colour alone.
-      "light": np.asarray(found.light) / 2,
-      "position": position,
-    }
-  else:
-    error = np.abs(np.asarray(found.position) - np.asarray(batch.position))
-    columns = {
-      "photo": batch.image,
-      "position": position,
-      "true position": _scaled(batch.position, low, high),
-      "error x 10": 10 * error / (high - low).max(),
-    }
-  return _tabulate({name: np.asarray(values) for name, values in columns.items()})
+  columns = {name: np.asarray(maps[name]) for name in _ORDER if name in maps}
+  for name in ("position", "true position"):
+    if name in columns:
+      columns[name] = _scaled(columns[name], low, high)
+  if "light" in columns:
+    # Light has no upper bound; half grey is light 1, which leaves the colour alone.
+    columns["light"] = columns["light"] / 2
+  return _tabulate(columns)
 
 
 def save(path: pathlib.Path, picture: np.ndarray):
@@ -60,9 +54,8 @@ def save(path: pathlib.Path, picture: np.ndarray):
   os.replace(beside, path)
 
 
-def _scaled(position, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def _scaled(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
   """Positions as colours, black where there is no head."""
-  values = np.asarray(position)
   colours = (values - low) / np.maximum(high - low, 1e-6)
   return np.where((values == 0).all(-1, keepdims=True), 0.0, colours)
 

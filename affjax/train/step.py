@@ -76,12 +76,16 @@ class Learner:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-  """The losses of a batch and what to look at."""
+  """The losses of a batch and what to look at.
+
+  Attributes:
+    scalars: the loss terms, and their weighted total.
+    pictures: maps and images by name, `[n, h, w, c]`. A stage that does not render has
+      the position maps alone, so that the other networks are not even compiled.
+  """
 
   scalars: Scalars
-  batch: Batch
-  prediction: Prediction
-  overlay: Float[Array, "n h w 3"]
+  pictures: dict[str, Float[Array, "n h w c"]]
 
 
 def make_update(learner: Learner, mesh: Mesh):
@@ -108,9 +112,7 @@ def make_evaluate(learner: Learner):
     total, scalars = losses.weighted(values, learner.stage.weights)
     return Evaluation(
       scalars={TOTAL: total, **scalars},
-      batch=batch,
-      prediction=prediction,
-      overlay=objective.overlay(prediction, batch),
+      pictures=_pictures(learner.stage, prediction, batch),
     )
 
   return jax.jit(evaluate)
@@ -120,6 +122,24 @@ def first_bad(scalars: Mapping[str, Any]) -> str | None:
   """Name of the first value that is not finite, loss terms before the total."""
   names = sorted(scalars, key=lambda name: (name == TOTAL, name.startswith(GRADIENT)))
   return next((name for name in names if not np.isfinite(float(scalars[name]))), None)
+
+
+def _pictures(stage: Stage, prediction: Prediction, batch: Batch) -> dict[str, Array]:
+  """What to look at."""
+  if not stage.renders:
+    return {
+      "photo": batch.image,
+      "position": prediction.position,
+      "true position": batch.position,
+    }
+  return {
+    "photo": batch.image,
+    "overlay": objective.overlay(prediction, batch),
+    "render": prediction.render,
+    "diffuse": prediction.diffuse,
+    "light": prediction.light,
+    "position": prediction.position,
+  }
 
 
 def _update(

@@ -41,7 +41,7 @@ def test_a_stage_leaves_losses_pictures_and_weights(whole):
   assert summary["eval_after"]["position_l1"] < summary["eval_before"]["position_l1"]
   for step in (0, 20):
     with Image.open(root / "pictures" / f"stage1_{step:06d}.png") as picture:
-      assert picture.size[0] == 4 * 128
+      assert picture.size[0] == 3 * 128
   assert list((root / "stage1" / "tensorboard").iterdir())
   trained = [line for line in _lines(root) if "total" in line]
   assert [line["step"] for line in trained] == list(range(2, 21, 2))

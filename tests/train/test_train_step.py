@@ -103,10 +103,11 @@ def test_overlay_keeps_the_photo_beside_the_head_and_on_occluders():
   half = {**RECORD, "visible": RECORD["visible"].copy()}
   half["visible"][:, :8] = 0
   found = step.make_evaluate(learner)(tiny.make_state(learner), None, half)
-  photo, overlay = np.asarray(found.batch.image), np.asarray(found.overlay)
+  photo, overlay, render = (
+    np.asarray(found.pictures[name]) for name in ("photo", "overlay", "render")
+  )
   np.testing.assert_allclose(overlay[:, :8], photo[:, :8], atol=1e-6)
   np.testing.assert_allclose(overlay[:, :, :4], photo[:, :, :4], atol=1e-6)
-  render = np.asarray(found.prediction.render)
   np.testing.assert_allclose(overlay[:, 8:12, 4:12], render[:, 8:12, 4:12], atol=1e-6)
 
 
@@ -140,8 +141,9 @@ def test_mirrored_pose_moves_mirrored_points_to_mirrored_places():
 
 def test_terms_that_lack_their_network_are_errors():
   learner = tiny.make_learner("stage2")
-  found = step.make_evaluate(learner)(tiny.make_state(learner), None, RECORD)
-  args = (found.prediction, found.batch)
+  batch = learner.prepare(RECORD)
+  prediction = learner.reconstructor(learner.reconstructor.init(0), batch.image)
+  args = (prediction, batch)
   with pytest.raises(ValueError, match="feature_net"):
     objective.terms(*args, losses.LossWeights().only("perceptual"), learner.where)
   weights = losses.LossWeights().only("adversarial_generator")

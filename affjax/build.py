@@ -153,12 +153,15 @@ def reconstructor(config: Config) -> Reconstructor:
     pose = PoseNetConfig(**model.pose, dtype=config.dtype)
   with _section("model"):
     networks = Networks(model.size, position, diffuse, light, pose)
-    return Reconstructor(
+    found = Reconstructor(
       template=head.template,
       camera=camera,
       networks=networks,
       vertex_std=morphable.vertex_std(head),
     )
+    # Built on first use; some values are refused only then.
+    found.definitions  # noqa: B018
+    return found
 
 
 def stage(config: Config) -> Stage:

@@ -90,7 +90,8 @@ def test_the_run_can_be_loaded_and_used(chained):
   run = build.load_run(chained[0])
   assert (run.stage, run.step) == ("stage3", 4)
   images = np.full((1, tiny_config.SIZE, tiny_config.SIZE, 3), 0.5, np.float32)
-  found = run.reconstructor(run.params, images, render=False)
+  predict = jax.jit(lambda x: run.reconstructor(run.params, x, render=False))
+  found = predict(images)
   assert np.isfinite(found.position).all()
   assert found.diffuse.shape == images.shape
 

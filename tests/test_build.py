@@ -1,0 +1,187 @@
+"""Configs become parts; what is wrong with them is said in one line."""
+
+import dataclasses
+import importlib
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+import tiny_config
+
+from affjax import build
+from affjax.losses.total import LossWeights
+from affjax.train import loop
+from affjax.train.stage import STAGE_NAMES
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+  return tiny_config.write_photos(tmp_path_factory.mktemp("data") / "photos")
+
+
+@pytest.fixture(scope="module")
+def trained(photos, tmp_path_factory):
+  """A workdir with two updates of stage 1."""
+  root = tmp_path_factory.mktemp("trained") / "a"
+  config = tiny_config.config("stage1", data__path=str(photos), steps=2)
+  loop.run(build.task(config, root))
+  return root
+
+
+@pytest.mark.parametrize("name", STAGE_NAMES)
+def test_the_paper_s_numbers_are_the_defaults(name):
+  config = importlib.import_module(f"configs.{name}").get_config()
+  assert config.epochs == {"stage1": 20, "stage2": 30, "stage3": 40}[name]
+  assert config.model.size == 512
+  options = config.optimizer
+  assert (options.learning_rate, options.beta1, options.beta2) == (1e-3, 0.9, 0.999)
+  discriminator = options.discriminator
+  assert (discriminator.scale, discriminator.beta1, discriminator.beta2) == (
+    0.1,
+    0.5,
+    0.9,
+  )
+  weights = dataclasses.asdict(LossWeights(**config.loss))
+  paper = dataclasses.asdict(LossWeights())
+  del weights["pose_l1"], paper["pose_l1"]
+  assert weights == paper
+  assert config.data.source == "synthetic"
+  assert build.stage(config).name == name
+
+
+@pytest.mark.parametrize("name", STAGE_NAMES)
+def test_the_demo_has_every_stage_and_one_architecture(name):
+  from configs import demo
+
+  config = demo.get_config(name)
+  assert build.stage(config).name == name
+  assert config.model.to_dict() == demo.get_config().model.to_dict()
+  assert build.reconstructor(config).networks.diffuse.prior == "geometry"
+
+
+def test_a_config_becomes_a_task(photos, tmp_path):
+  config = tiny_config.config("stage2", data__path=str(photos), steps=0, epochs=2.0)
+  config.init_from = str(tmp_path / "none")
+  with pytest.raises(build.UserError, match="holds no checkpoint"):
+    build.task(config, tmp_path / "a")
+  config = tiny_config.config("stage1", data__path=str(photos), steps=0, epochs=2.0)
+  task = build.task(config, tmp_path / "b")
+  # Eight photos, two held out, batches of two, two epochs.
+  assert task.plan.total_steps == 6
+  assert task.feature_net is None
+  assert task.meta["template"] == "embedded"
+  assert len(task.held_out["image"]) == 2
+  stored = json.loads((tmp_path / "b" / "config.json").read_text())
+  assert stored["data"]["batch_size"] == 2
+
+
+def test_slow_predictors_only_in_the_absolute_frame(photos, tmp_path):
+  structure = []
+  for frame in ("window", "absolute"):
+    config = tiny_config.config(
+      "stage1", data__path=str(photos), model__position__frame=frame
+    )
+    task = build.task(config, tmp_path / frame)
+    structure.append(len(task.start.state.optimizer))
+  assert structure[1] == structure[0] + 1
+
+
+@pytest.mark.parametrize(
+  ("key", "value", "message"),
+  [
+    ("stage", "stage4", "stage1, stage2, stage3"),
+    ("epochs", -1.0, "epochs"),
+    ("dtype", "float16", r"config.model.position: dtype must be"),
+    ("devices", 99, "config.devices"),
+    ("data.batch_size", 0, "batch_size"),
+    ("data.batch_size", 7, "config.data: batch_size must be at most the 6"),
+    ("data.held_out", 0, "config.data: held_out"),
+    ("data.source", "cloud", "synthetic, folder"),
+    ("data.path", "/nowhere", "config.data: folder"),
+    ("loss.image_l1", -1.0, "config.loss: weight image_l1"),
+    ("model.position.width", 0, "config.model.position: width"),
+    ("model.position.frame", "polar", "config.model: frame"),
+    ("model.template", "mine", "config.model: template must be 'embedded'"),
+    ("model.camera.fov_deg", 0.0, "config.model: fov_deg"),
+    ("optimizer.schedule", "stairs", "config.optimizer: schedule"),
+    ("log.every", 0, "config.log: log_every"),
+  ],
+)
+def test_wrong_values_are_named(photos, tmp_path, key, value, message):
+  config = tiny_config.config("stage1", data__path=str(photos))
+  config.update_from_flattened_dict({key: value})
+  with pytest.raises(build.UserError, match=message) as error:
+    build.task(config, tmp_path / "a")
+  assert "\n" not in str(error.value)
+
+
+def test_a_missing_key_is_named(photos, tmp_path):
+  config = tiny_config.config("stage1", data__path=str(photos))
+  with config.unlocked():
+    del config.optimizer.schedule
+  with pytest.raises(build.UserError, match="schedule"):
+    build.task(config, tmp_path / "a")
+
+
+def test_a_run_is_loaded_with_its_weights(trained):
+  run = build.load_run(trained)
+  assert (run.stage, run.step) == ("stage1", 2)
+  assert run.config.model.size == tiny_config.SIZE
+  images = np.full((1, tiny_config.SIZE, tiny_config.SIZE, 3), 0.5, np.float32)
+  predict = jax.jit(lambda x: run.reconstructor(run.params, x, render=False))
+  found = predict(images)
+  assert np.isfinite(found.position).all()
+  same = build.load_run(trained / "stage1")
+  assert same.stage == "stage1"
+
+
+def test_a_folder_without_weights_says_what_to_do(tmp_path):
+  with pytest.raises(ValueError, match=r"holds no weights: train it first, python -m"):
+    build.load_run(tmp_path)
+
+
+def test_weights_of_another_architecture_name_the_first_that_differs(trained, tmp_path):
+  root = tmp_path / "a"
+  shutil.copytree(trained, root)
+  path = root / "stage1" / "config.json"
+  config = json.loads(path.read_text())
+  config["model"]["position"]["width"] = 8
+  path.write_text(json.dumps(config))
+  with pytest.raises(ValueError, match="of another architecture: position/") as error:
+    build.load_run(root)
+  assert "\n" not in str(error.value)
+  path.write_text("{}")
+  with pytest.raises(ValueError, match="is not a whole config"):
+    build.load_run(root)
+  path.write_text("\x00")
+  with pytest.raises(ValueError, match="cannot read"):
+    build.load_run(root)
+
+
+def test_weights_of_another_run_can_be_the_start(photos, trained, tmp_path):
+  config = tiny_config.config(
+    "stage2", data__path=str(photos), init_from=str(trained), loss__perceptual=0.0
+  )
+  task = build.task(config, tmp_path / "a")
+  assert f"the weights of {trained / 'stage1'}, step 2" == task.start.origin
+  wide = tiny_config.config(
+    "stage1",
+    data__path=str(photos),
+    init_from=str(trained),
+    model__position__width=8,
+  )
+  with pytest.raises(build.UserError, match="of another architecture"):
+    build.task(wide, tmp_path / "b")
+
+
+def test_the_last_photos_are_held_out(photos):
+  config = tiny_config.config("stage1", data__path=str(photos))
+  train, held = build.sources(config, photos)
+  assert len(train) == 6
+  assert len(held["image"]) == 2
+  np.testing.assert_array_equal(train[0]["image"], train.whole[0]["image"])
+  np.testing.assert_array_equal(held["image"][1], train.whole[7]["image"])
+  with pytest.raises(IndexError):
+    train[6]

@@ -41,9 +41,12 @@ class PoseNetConfig:
 class PoseNet(nnx.Module):
   """Plain convolutions of stride 2 down to at most 4 x 4, then one as large as that.
 
-  The last convolution has no padding and a kernel as large as its input, so that its
-  one output pixel sees every place with weights of its own. Four stages at 64²,
-  seven at 512²: 0.11 and 0.55 million parameters at width 16.
+  Each stage but the first, which is the largest, adds a convolution of stride 1: on
+  synthetic faces of 64² that brought the error of the yaw from 8.1° to 5.7° in as many
+  steps, doubling the width only to 6.9° at more cost. The last convolution has no
+  padding and a kernel as large as its input, so that its one output pixel sees every
+  place with weights of its own. Four stages at 64², seven at 512²: 0.30 and 1.19
+  million parameters at width 16.
 
   Args:
     config: of the network.
@@ -52,14 +55,17 @@ class PoseNet(nnx.Module):
   """
 
   def __init__(self, config: PoseNetConfig, *, size: int, rngs: nnx.Rngs):
-    stages, features, side, channels = [], config.width, size, 3
+    features, side, channels, depth = config.width, size, 3, 0
     while side > _LAST:
-      layer = conv.Conv(channels, features, stride=2, dtype=config.dtype, rngs=rngs)
-      stages.append(block.Block(layer, features, rngs=rngs))
-      channels, side = features, -(-side // 2)
+      for stride in (2,) if depth == 0 else (2, 1):
+        layer = conv.Conv(
+          channels, features, stride=stride, dtype=config.dtype, rngs=rngs
+        )
+        depth += 1
+        setattr(self, f"layer{depth}", block.Block(layer, features, rngs=rngs))
+        channels = features
+      side = -(-side // 2)
       features = min(2 * features, 8 * config.width)
-    for number, stage in enumerate(stages, 1):
-      setattr(self, f"layer{number}", stage)
     self.output = conv.Conv(
       channels,
       6,
@@ -70,7 +76,7 @@ class PoseNet(nnx.Module):
       out_dtype="float32",
       rngs=rngs,
     )
-    self.stages = len(stages)
+    self.depth = depth
     self.size = size
 
   def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n 6"]:
@@ -81,7 +87,7 @@ class PoseNet(nnx.Module):
         f"{images.shape}"
       )
     x = images
-    for number in range(1, self.stages + 1):
+    for number in range(1, self.depth + 1):
       x = getattr(self, f"layer{number}")(x)
     limit = jnp.array([_LIMIT], jnp.float32)
     raw = self.output(x)[:, 0, 0, :] * jnp.array([_SCALE], jnp.float32)

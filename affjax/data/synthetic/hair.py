@@ -68,6 +68,9 @@ def distance(point: Point, hair: Hair, skull: Skull) -> Float[Array, "*b"]:
   radii = (skull.radii[0] + 0.9 * thick, skull.radii[1] + thick, skull.radii[2] + thick)
   body = solids.smooth_union(solids.ellipsoid(q, radii), _curtain(q, hair, radii), 0.25)
   long = hair.length > 0.6
+  # Short hair thins out downwards, into the hair painted on the scalp.
+  thin = smoothstep(0.75, 0.0, q.y + hair.length) * jnp.where(long, 0.0, 1.25)
+  body = body + thin * thick
   end = -(q.y + hair.length + jnp.where(long, 0.0, 0.25))
   body = solids.smooth_cut(body, end, 0.1 + 0.1 * jnp.maximum(hair.length, 0.0))
   body = solids.smooth_cut(body, -_opening(q, hair, skull), 0.06)

@@ -66,7 +66,7 @@ def compose(
   image = _over(backdrop, person.color, person.alpha)
   image = image * (1 - alpha) + head
   covered = jnp.zeros_like(person.alpha)
-  for layer in (person, _cloth_mask(stage, surface), _glasses(stage), things):
+  for layer in (person, _cloth_mask(stage, surface), *_glasses(stage), things):
     ahead = layer.alpha * smoothstep(-0.03, 0.0, surface.depth - layer.depth)
     image = _over(image, layer.color, ahead)
     covered = 1 - (1 - covered) * (1 - ahead)
@@ -88,8 +88,8 @@ def gloss(stage: Stage, surface: Surface, template: Template) -> Float[Array, "h
   lips = texture(stage.layout.masks["lips"][None, ..., None], surface.uv[None])[
     0, ..., 0
   ]
-  power = jnp.where(eye, 90.0, 14 + 30 * lips)
-  strength = jnp.where(eye, 0.9, (0.16 + 0.2 * lips) * lamp.gloss)
+  power = jnp.where(eye, 150.0, 14 + 30 * lips)
+  strength = jnp.where(eye, 0.75, (0.2 + 0.25 * lips) * lamp.gloss)
   total = jnp.zeros(surface.depth.shape)
   catch = jnp.array([[-0.35, 0.5, 0.8]]) / 1.006
   directions = jnp.concatenate([lamp.direction, catch])
@@ -209,25 +209,27 @@ def _cloth_mask(stage: Stage, surface: Surface) -> Layer:
   thing = stage.scene.occluders
   point = texture(stage.layout.point[None], surface.uv[None])[0]
   alpha, pleat = occluders.mask_alpha(point, thing, stage.anatomy.landmarks)
-  seen = (surface.depth < 100) & (surface.group == 0)
+  seen = surface.depth < 100
   base = thing.mask_color[None, None] * pleat[..., None]
   color = _lit(stage, base, surface.normal, openness=0.9)
   return Layer(color, alpha * seen, surface.depth - 0.01)
 
 
-def _glasses(stage: Stage) -> Layer:
-  scene = stage.scene
+def _glasses(stage: Stage) -> tuple[Layer, ...]:
+  """The front, and the two arms."""
+  scene, pixel = stage.scene, 2.2 / stage.size
   origin, ray = solids.camera_rays(stage.camera, stage.size)
   start = solids.transform(origin, stage.matrix, scene.translation)
   turned = solids.transform(ray, stage.matrix, (0.0, 0.0, 0.0))
-  alpha, rim, t = occluders.glasses(
-    start, turned, scene.occluders, stage.skull, 2.2 / stage.size
-  )
+  alpha, rim, t = occluders.glasses(start, turned, scene.occluders, stage.skull, pixel)
   shape = (*rim.shape, 3)
   dark = jnp.broadcast_to(scene.occluders.glasses_color[None, None], shape)
   base = 0.02 + (dark - 0.02) * rim[..., None]
   normal = jnp.broadcast_to(stage.matrix[:, 2][None, None], shape)
-  return Layer(_lit(stage, base, normal), alpha, -t * ray.z)
+  front = Layer(_lit(stage, base, normal), alpha, -t * ray.z)
+  arms = occluders.temples(start, turned, scene.occluders, stage.skull, pixel)
+  side = _lit(stage, dark, normal)
+  return (*(Layer(side, opacity, -t * ray.z) for opacity, t in arms), front)
 
 
 def _flat_layers(stage: Stage):

@@ -51,7 +51,7 @@ def vertex_light(
   seen = occlusion.towards(visibility, light.direction @ matrix)
   mean = jnp.clip(visibility[:, 0] * (0.282095 / 0.5), 0, 1)
   soft = 1 - light.shadow * (1 - seen)
-  return irradiance(normal, light, openness=mean**1.3, shadow=soft)
+  return irradiance(normal, light, openness=mean**1.7, shadow=soft)
 
 
 def light_map(

@@ -107,17 +107,30 @@ def glasses(
   frame = jnp.minimum(
     jnp.abs(inside), jnp.where(jnp.abs(x) < reach - wide, bridge, 9.0)
   )
-  hinge = jnp.abs(skull.ear[0]) + 0.02
-  arm = jnp.maximum(
-    jnp.abs(y - middle - 0.4 * high),
-    jnp.abs(jnp.abs(x) - 0.5 * (hinge + reach + wide)) - 0.5 * (hinge - reach - wide),
-  )
-  frame = jnp.minimum(frame, arm)
   soft = pixel
   rim = jnp.clip(0.5 + (thick - frame) / soft, 0, 1)
   lens = tint * jnp.clip(0.5 - inside / soft, 0, 1)
   alpha = jnp.maximum(rim, lens) * present
   return alpha, rim, t
+
+
+def temples(
+  origin: Point, ray: Point, occluders: Occluders, skull: Skull, pixel: float
+):
+  """The arms of the glasses, from hinge to ear, head space.
+
+  Returns:
+    `(alpha, distance)` of the one on -x and of the one on +x.
+  """
+  present, wide, high, thick, _ = occluders.glasses
+  reach = 0.5 * (skull.eyes[1, 0] - skull.eyes[0, 0]) + wide
+  plane = jnp.mean(skull.eyes[:, 2]) + 0.2
+  height = jnp.mean(skull.eyes[:, 1]) - 0.03 + 0.4 * high
+  for side in (-1.0, 1.0):
+    hinge = (side * reach, height, plane)
+    ear = (side * (skull.ear[0] + 0.02), height - 0.03, skull.ear[2])
+    gap, t = solids.ray_to_segment(origin, ray, hinge, ear)
+    yield jnp.clip(0.5 + (1.2 * thick - gap) / pixel, 0, 1) * present, t
 
 
 def loose_strands(x: Float[Array, "h w"], y: Float[Array, "h w"], occluders: Occluders):

@@ -27,7 +27,7 @@ def visibility(template: Template) -> np.ndarray:
   basis = np.asarray(harmonics(jnp.asarray(direction, jnp.float32)))
   seen = seen * facing
   # Eyes and teeth are moist and lit through skin: never as dark as their cavities.
-  for name, least in (("eyes", 0.5), ("teeth", 0.35)):
+  for name, least in (("eyes", 0.25), ("teeth", 0.35)):
     if name in template.group_names:
       group = template.face_groups == template.group_names.index(name)
       index = np.unique(template.faces[group])

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 # Absorption at about 610, 550 and 465 nm relative to green.
-_MELANIN = (0.66, 1.0, 1.42)
+_MELANIN = (0.74, 1.0, 1.3)
 _BLOOD = (0.08, 0.62, 0.56)
 _DERMIS = (0.87, 0.71, 0.56)
 _SURFACE = (0.012, 0.0095, 0.009)
@@ -81,7 +81,7 @@ def hair_colors(rng: np.random.Generator, melanin: float):
   hair = _HAIR[rng.choice(len(_HAIR), p=np.array(chances) / sum(chances))]
   hair = hair * np.exp(rng.normal(0, 0.18)) * np.exp(rng.normal(0, 0.06, 3))
   beard = hair * np.exp(rng.normal(0, 0.25)) * (1.15, 0.98, 0.9)
-  if rng.random() < 0.06:
+  if rng.random() < 0.03:
     hair = rng.uniform(0.01, 0.5, 3)
   return np.clip(hair, 0.006, 0.8), np.clip(beard, 0.006, 0.7)
 

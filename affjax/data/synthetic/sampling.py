@@ -44,7 +44,7 @@ def scene(
     model: draws identity and expression.
     occluders: chance of something before the face; loose hair comes on top.
   """
-  melanin = float(rng.uniform(0, 1))
+  melanin = float(rng.uniform(0, 1) ** 1.25)
   hair_color, beard_color = palette.hair_colors(rng, melanin)
   bald = rng.random() < 0.1
   angles, translation = _pose(rng)
@@ -54,7 +54,7 @@ def scene(
     angles_deg=angles,
     translation=translation,
     skin=_skin(rng, melanin, hair_color, beard_color, bald),
-    light=_light(rng),
+    light=_light(rng, melanin),
     hair=_hair(rng, hair_color, bald),
     outfit=_outfit(rng),
     occluders=_occluders(rng, occluders, melanin),
@@ -137,7 +137,7 @@ def _skin(rng, melanin, hair_color, beard_color, bald) -> Skin:
   )
 
 
-def _light(rng) -> Light:
+def _light(rng, melanin) -> Light:
   """A key light with fill, rim and top; sometimes flat, sometimes from one side."""
   azimuth = rng.uniform(-1.9, 1.9) if rng.random() < 0.45 else rng.normal(0, 0.6)
   height = np.clip(rng.normal(0.5, 0.4), -0.5, 1.4)
@@ -152,13 +152,18 @@ def _light(rng) -> Light:
     ],
     -1,
   )
-  key = rng.uniform(0.2, 1.15)
+  key = rng.uniform(0.3, 1.3)
   fill = rng.uniform(0, 0.35)
   intensity = key * np.array(
     [1, fill, *(rng.uniform(0, 0.5, 2) * (rng.random(2) < 0.5))]
   )
-  exposure = rng.uniform(0.85, 1.3) if rng.random() < 0.85 else rng.uniform(0.3, 1.5)
-  sky = (1.0 - key * (0.65 + 0.3 * fill)) * rng.uniform(0.55, 1)
+  # People are photographed so that their faces are bright enough.
+  exposure = rng.uniform(0.95, 1.6) if rng.random() < 0.85 else rng.uniform(0.35, 2.0)
+  exposure = exposure * (0.85 + 0.75 * melanin)
+  sky = (1.05 - key * (0.65 + 0.3 * fill)) * rng.uniform(0.45, 0.95)
+  # The brightest spot of a face is rarely burnt out.
+  brightest = key * (1 + 0.3 * fill) + max(sky, 0.08)
+  exposure = min(exposure, (1.15 + 1.2 * melanin) / brightest)
   warm = rng.normal(0, 1)
   color = np.exp(np.array([0.05, 0, -0.07]) * warm + rng.normal(0, 0.025, 3))
   if rng.random() < 0.08:
@@ -171,7 +176,7 @@ def _light(rng) -> Light:
     ground=max(sky, 0.08) * exposure * rng.uniform(0.3, 0.8),
     shadow=rng.uniform(0.4, 1),
     color=color / color.max(),
-    gloss=rng.beta(1.3, 3),
+    gloss=rng.beta(1.5, 2),
   )
 
 
@@ -295,7 +300,7 @@ def _lens(rng) -> Lens:
     blur=max(rng.normal(0.002, 0.0035), 0.0),
     noise=np.array([rng.beta(1, 4) * 0.03, rng.beta(1, 4) * 0.035]),
     gamma=np.exp(rng.normal(0.05, 0.1)),
-    contrast=np.exp(rng.normal(0.05, 0.08)),
+    contrast=np.exp(rng.normal(0.1, 0.1)),
     saturation=np.exp(np.clip(rng.normal(-0.03, 0.12), -0.5, 0.25))
     if rng.random() < 0.95
     else 0.0,

@@ -202,7 +202,9 @@ def _brow_density(skin: Skin, layout: Layout, finest: float):
   side = jnp.abs(x) - 0.55 * across
   lean = jnp.stack([across * 8 - jnp.abs(x) * 4, side * 90, x * 3], -1)
   strand = noise.value_noise(lean, skin.seed + 41) * min(finest / 50, 1)
-  return jnp.clip(density * shape * body * (1 + 0.8 * strand), 0, 0.93) * _front(layout)
+  return jnp.clip(density * shape * body * (1.1 + 0.55 * strand), 0, 0.93) * _front(
+    layout
+  )
 
 
 def _beard_density(skin: Skin, layout: Layout, finest: float):
@@ -225,7 +227,7 @@ def _eyes(skin: Skin, layout: Layout, finest: float) -> Float[Array, "s s 3"]:
   angle = jnp.arccos(jnp.clip(gaze[..., 2], -1, 1))
   around = jnp.arctan2(gaze[..., 1], gaze[..., 0])
   yellow, red = skin.sclera
-  white = rgb(0.6, 0.56, 0.53) * (1 - yellow * rgb(0.05, 0.1, 0.3))
+  white = rgb(0.5, 0.465, 0.44) * (1 - yellow * rgb(0.05, 0.1, 0.3))
   vein = noise.fractal(
     gaze * 1.0, skin.seed + 61, frequency=7, octaves=3, gain=0.7, finest=finest * 0.12
   )

@@ -132,6 +132,20 @@ def capsule(point: Point, a, b, radius) -> Float[Array, "*b"]:
   return length(*(v - d * t for v, d in zip(offset, axis, strict=True))) - radius
 
 
+def ray_to_segment(origin: Point, ray: Point, a, b):
+  """Least distance between unit rays and a segment, and where along the rays it is."""
+  axis = [q - p for p, q in zip(a, b, strict=True)]
+  offset = [o - p for o, p in zip(origin, a, strict=True)]
+  dot = lambda u, v: sum(p * q for p, q in zip(u, v, strict=True))
+  along, square = dot(ray, axis), dot(axis, axis)
+  # The stationary point of |offset + t ray - s axis|, s limited to the segment.
+  s = (dot(offset, axis) - dot(offset, ray) * along) / (square - along * along + 1e-6)
+  s = jnp.clip(s, 0, 1)
+  t = s * along - dot(offset, ray)
+  gap = length(*(o + t * r - s * d for o, r, d in zip(offset, ray, axis, strict=True)))
+  return gap, t
+
+
 def torus(point: Point, wide, deep, radius) -> Float[Array, "*b"]:
   """About the distance to an elliptic ring around the y axis."""
   across = (length(point.x / wide, point.z / deep) - 1) * jnp.minimum(wide, deep)

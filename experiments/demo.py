@@ -59,7 +59,7 @@ def write_photos(folder: pathlib.Path) -> pathlib.Path:
   from affjax.heads import embedded
 
   folder.mkdir(parents=True, exist_ok=True)
-  (folder / "astronaut.jpg").write_bytes(store.path("astronaut.jpg").read_bytes())
+  (folder / "astronaut.jpg").write_bytes(store.read_asset("astronaut.jpg"))
   faces = SyntheticFaces(
     embedded.load(), max(HELD_OUT) + 1, 384, seed=0, split="test", occluders=0.0
   )

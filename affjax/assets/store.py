@@ -14,6 +14,8 @@ from collections.abc import Mapping
 import numpy as np
 
 _SHA256 = {
+  "astronaut.jpg": "f5724aea6d926c89b191192877e8d879de8d5be509645935dbf684f6278fe275",
+  "faces.npz": "e6a30dc219d2c88b40bf6d83e64175cad625849c13a684b49d61ca3dc11803df",
   "head.npz": "4008777e03ff9693e973c1d80e99272c2295e8450a679a769bff827e6858544e",
   "vgg16.npz": "184a49dc1c53a7c60d177f54e5f92f4aeb575b5265ca1e9ee975d85f6cd7fea6",
 }
@@ -26,7 +28,7 @@ class AssetError(ValueError):
 
 
 def names() -> tuple[str, ...]:
-  """The files that `open_asset` knows."""
+  """The embedded files."""
   return tuple(sorted(_SHA256))
 
 
@@ -41,6 +43,31 @@ def open_asset(name: str) -> Mapping[str, np.ndarray]:
     ValueError: the name is unknown.
   """
   return _open(name)
+
+
+def read_asset(name: str) -> bytes:
+  """The content of an embedded file of any kind.
+
+  Args:
+    name: a file name, one of `names()`.
+
+  Raises:
+    AssetError: the file is missing, or its content is not what was released.
+    ValueError: the name is unknown.
+  """
+  if name not in _SHA256:
+    raise ValueError(f"unknown asset {name!r}; known: {', '.join(names())}")
+  try:
+    data = (_FOLDER / name).read_bytes()
+  except OSError as error:
+    raise AssetError(f"embedded file {name} cannot be read: {error}") from error
+  got = hashlib.sha256(data).hexdigest()
+  if got != _SHA256[name]:
+    raise AssetError(
+      f"embedded file {name} is damaged: SHA-256 {got[:12]}… of {len(data)} bytes, "
+      f"expected {_SHA256[name][:12]}…; reinstall affjax"
+    )
+  return data
 
 
 def sha256(path: str | pathlib.Path) -> str:
@@ -67,17 +94,4 @@ def read_npz(data: bytes, name: str) -> dict[str, np.ndarray]:
 
 @functools.cache
 def _open(name: str) -> Mapping[str, np.ndarray]:
-  if name not in _SHA256:
-    raise ValueError(f"unknown asset {name!r}; known: {', '.join(names())}")
-  path = _FOLDER / name
-  try:
-    data = path.read_bytes()
-  except OSError as error:
-    raise AssetError(f"embedded file {name} cannot be read: {error}") from error
-  got = hashlib.sha256(data).hexdigest()
-  if got != _SHA256[name]:
-    raise AssetError(
-      f"embedded file {name} is damaged: SHA-256 {got[:12]}… of {len(data)} bytes, "
-      f"expected {_SHA256[name][:12]}…; reinstall affjax"
-    )
-  return read_npz(data, name)
+  return read_npz(read_asset(name), name)

@@ -69,4 +69,4 @@ def test_read_npz_rejects_what_is_not_one(data):
 
 def test_the_shipped_files_are_whole():
   for name in store.names():
-    assert store.open_asset(name)
+    assert store.read_asset(name)

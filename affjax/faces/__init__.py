@@ -1,0 +1,1 @@
+"""Photos: reading them, finding faces and landmarks, cropping to the networks' view."""

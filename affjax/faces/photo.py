@@ -1,0 +1,146 @@
+"""Reads a photo of any common kind as RGB, or says in one line why it cannot.
+
+Files are hostile input: nothing but the listed formats is opened (PostScript, which
+Pillow hands to an interpreter, is not among them), the size is judged from the header
+before anything is decoded, and whatever Pillow raises becomes a `PhotoError`.
+"""
+
+import os
+import pathlib
+import warnings
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+# Pixels that are decoded at most by default: 80 million, 240 MB as RGB.
+MAX_PIXELS = 80_000_000
+_SMALLEST = 32
+_FORMATS = (
+  "AVIF",
+  "BMP",
+  "GIF",
+  "JPEG",
+  "JPEG2000",
+  "MPO",
+  "PNG",
+  "PPM",
+  "TIFF",
+  "WEBP",
+)
+_EXIF_ORIENTATION = 0x0112
+_TRANSPOSE = {
+  2: Image.Transpose.FLIP_LEFT_RIGHT,
+  3: Image.Transpose.ROTATE_180,
+  4: Image.Transpose.FLIP_TOP_BOTTOM,
+  5: Image.Transpose.TRANSPOSE,
+  6: Image.Transpose.ROTATE_270,
+  7: Image.Transpose.TRANSVERSE,
+  8: Image.Transpose.ROTATE_90,
+}
+
+
+class PhotoError(ValueError):
+  """A photo cannot be read; the message is one line and names the file."""
+
+
+def read_photo(
+  path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS
+) -> UInt8[np.ndarray, "h w 3"]:
+  """Reads a photo as 8-bit RGB, turned upright by its EXIF orientation.
+
+  Grey, palette, CMYK and 16-bit images are converted (16 bit: the upper eight), what is
+  transparent lies on white, of an animation the first frame is taken. Colour profiles
+  are not applied.
+
+  Args:
+    path: a regular file in AVIF, BMP, GIF, JPEG, JPEG 2000, MPO, PNG, PPM, TIFF or WebP
+      format, as far as the installed Pillow knows them.
+    max_pixels: width times height that is decoded at most. Beyond 179 million Pillow's
+      own limit (`PIL.Image.MAX_IMAGE_PIXELS`) must be raised as well.
+
+  Raises:
+    PhotoError: there is no such file, it is empty, no image, of an unknown kind, broken
+      or truncated, smaller than 32 px or larger than `max_pixels`.
+  """
+  if max_pixels < 1:
+    raise ValueError(f"max_pixels must be positive, got {max_pixels}")
+  path = pathlib.Path(path)
+  try:
+    _check_file(path)
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")
+      return _decode(path, max_pixels)
+  except PhotoError as error:
+    raise PhotoError(f"photo {str(path)!r}: {error}") from None
+  except Image.UnidentifiedImageError:
+    message = f"not an image, expected one of {', '.join(_known())}"
+    raise PhotoError(f"photo {str(path)!r}: {message}") from None
+  except Image.DecompressionBombError:
+    message = f"too large, expected at most {max_pixels} pixels"
+    raise PhotoError(f"photo {str(path)!r}: {message}") from None
+  except Exception as error:  # Pillow raises nearly anything on broken files.
+    reason = " ".join(str(error).split()) or type(error).__name__
+    raise PhotoError(f"photo {str(path)!r}: cannot be read: {reason}") from error
+
+
+def _check_file(path: pathlib.Path) -> None:
+  if not path.exists():
+    raise PhotoError("no such file")
+  if not path.is_file():
+    raise PhotoError("not a regular file")
+  if path.stat().st_size == 0:
+    raise PhotoError("the file is empty")
+
+
+def _known() -> list[str]:
+  """The formats of the list that the installed Pillow can open."""
+  Image.init()
+  return [name for name in _FORMATS if name in Image.OPEN]
+
+
+def _decode(path: pathlib.Path, max_pixels: int) -> UInt8[np.ndarray, "h w 3"]:
+  with Image.open(path, formats=_known()) as image:
+    width, height = image.size
+    if width * height > max_pixels:
+      raise PhotoError(
+        f"too large: {width} x {height} px, expected at most {max_pixels} pixels"
+      )
+    if min(width, height) < _SMALLEST:
+      raise PhotoError(
+        f"too small: {width} x {height} px, expected at least {_SMALLEST} x {_SMALLEST}"
+      )
+    orientation = _orientation(image)
+    rgb = _rgb(image)
+  if orientation in _TRANSPOSE:
+    rgb = rgb.transpose(_TRANSPOSE[orientation])
+  return np.array(rgb, np.uint8)
+
+
+def _orientation(image: Image.Image) -> int:
+  """The EXIF orientation, 1 (upright) where there is none or the EXIF is broken."""
+  try:
+    return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+  except Exception:
+    return 1
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+  """The first frame, decoded, as 8-bit RGB."""
+  image.load()
+  if image.mode == "F":
+    raise PhotoError("floating-point pixels are not supported")
+  if image.mode.startswith("I"):
+    return _from_16_bit(image)
+  if image.has_transparency_data:
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
+  return image.convert("RGB")
+
+
+def _from_16_bit(image: Image.Image) -> Image.Image:
+  grey = np.asarray(image)
+  if grey.min() < 0 or grey.max() > 65535:
+    raise PhotoError("pixels of more than 16 bit are not supported")
+  return Image.fromarray((grey // 257).astype(np.uint8)).convert("RGB")

@@ -1,0 +1,111 @@
+"""Similarity transforms of photos, antialiased at any scale.
+
+A matrix `[2, 3]` takes `(x, y, 1)` in photo px to px of the result, both with pixel
+centres at integers.
+"""
+
+import math
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+Matrix = Float[np.ndarray, "2 3"]
+
+
+def invert(matrix: Matrix) -> Matrix:
+  """The inverse of an affine map."""
+  linear = np.linalg.inv(matrix[:, :2])
+  return np.concatenate([linear, -linear @ matrix[:, 2:]], 1)
+
+
+def transform(matrix: Matrix, points: Float[np.ndarray, "*b d"]) -> np.ndarray:
+  """Maps points; of coordinates beyond (x, y) the third is scaled, as a depth is."""
+  moved = points[..., :2] @ matrix[:, :2].T + matrix[:, 2]
+  if points.shape[-1] == 2:
+    return moved
+  return np.concatenate([moved, points[..., 2:] * scale(matrix)], -1)
+
+
+def scale(matrix: Matrix) -> float:
+  """Px of the result for one px of the photo."""
+  return math.sqrt(abs(np.linalg.det(matrix[:, :2])))
+
+
+def similarity(
+  center: Float[np.ndarray, " 2"], size: float, angle: float, to_size: int
+) -> Matrix:
+  """The map of a turned square of the photo to an upright image.
+
+  Args:
+    center: centre of the square, photo px.
+    size: its side, photo px.
+    angle: direction of its upper edge, radians, positive = clockwise on screen.
+    to_size: width and height of the image.
+  """
+  s = to_size / size
+  linear = s * np.array(
+    [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]
+  )
+  shift = (to_size - 1) / 2 - linear @ center
+  return np.concatenate([linear, shift[:, None]], 1)
+
+
+def warp(
+  photo: UInt8[np.ndarray, "h w 3"], matrix: Matrix, size: int
+) -> Float[np.ndarray, "size size 3"]:
+  """Resamples a photo; beyond its edge the edge pixels repeat.
+
+  A photo larger than the result is first averaged over blocks of whole px, then read
+  bilinearly at four points of each pixel: antialiased at every scale, and the work
+  grows with the part of the photo that is seen, not with the photo.
+
+  Args:
+    photo: 8-bit RGB.
+    matrix: photo px to px of the result, a similarity.
+    size: width and height of the result, px.
+
+  Returns:
+    float32 in [0, 1].
+  """
+  inverse = invert(matrix)
+  block = max(1, int(1 / scale(matrix)))
+  corners = transform(
+    inverse, np.array([[0, 0], [0, size], [size, 0], [size, size]]) - 0.5
+  )
+  region, origin = _region(photo, corners, block)
+  # Four samples a pixel: the image is made at twice the size and averaged.
+  # In edge coordinates (px + 0.5), as Pillow counts: x = inverse(u / 2 - 0.5) + 0.5.
+  linear = inverse[:, :2] / (2 * block)
+  shift = (inverse @ [-0.5, -0.5, 1] + 0.5 - origin) / block
+  double = Image.fromarray(region).transform(
+    (2 * size, 2 * size),
+    Image.Transform.AFFINE,
+    (*linear[0], shift[0], *linear[1], shift[1]),
+    Image.Resampling.BILINEAR,
+  )
+  pixels = np.asarray(double, np.float32).reshape(size, 2, size, 2, 3)
+  return pixels.mean((1, 3)) / 255
+
+
+def _region(
+  photo: np.ndarray, corners: np.ndarray, block: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """The part of the photo under the corners, shrunk by `block`, edges repeated.
+
+  Returns:
+    The part, and the corner of its first pixel in edge coordinates of the photo.
+  """
+  height, width = photo.shape[:2]
+  low = np.floor(corners.min(0) / block).astype(int) - 2
+  high = np.ceil(corners.max(0) / block).astype(int) + 3
+  limit = np.array([math.ceil(width / block), math.ceil(height / block)])
+  inner_low = np.clip(low, 0, limit - 1)
+  inner_high = np.clip(high, inner_low + 1, limit)
+  (x0, y0), (x1, y1) = inner_low * block, inner_high * block
+  part = photo[y0:y1, x0:x1]
+  if block > 1:
+    part = np.asarray(Image.fromarray(part).reduce(block))
+  before, after = inner_low - low, high - inner_high
+  widths = [(before[1], after[1]), (before[0], after[0]), (0, 0)]
+  return np.pad(part, np.maximum(widths, 0), "edge"), low * block

@@ -1,0 +1,160 @@
+"""Detection, landmarks, crops and poses, on the embedded portrait and beyond."""
+
+import io
+import pathlib
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from affjax.assets import store
+from affjax.faces import crop, find, network, warp
+from affjax.geometry import camera as cameras
+from affjax.geometry import rotation
+from affjax.heads import embedded, landmarks
+from affjax.types import Camera
+
+TEMPLATE, CAMERA = embedded.load().template, Camera()
+PHOTOS = pathlib.Path(__file__).parents[2].parent / "shared/data/photos"
+# Centres of the eyes and the mouth in the portrait, read off the picture.
+LEFT_EYE, RIGHT_EYE, MOUTH = (203, 101), (249, 102), (223, 146)
+
+
+@pytest.fixture(scope="module")
+def portrait():
+  image = Image.open(io.BytesIO(store.read_asset("astronaut.jpg")))
+  return np.asarray(image.convert("RGB"))
+
+
+@pytest.fixture(scope="module")
+def face(portrait):
+  (found,) = find.find_faces(portrait)
+  return found
+
+
+def _check_places(points, scale=1.0, shift=(0, 0)):
+  for part, place in ((slice(36, 42), LEFT_EYE), (slice(42, 48), RIGHT_EYE)):
+    expected = np.array(place) * scale + shift
+    assert np.linalg.norm(points[part].mean(0) - expected) < 5 * scale
+  mouth = np.array(MOUTH) * scale + shift
+  assert np.linalg.norm(points[48:].mean(0) - mouth) < 6 * scale
+
+
+def test_finds_the_astronaut_where_she_is(face):
+  assert face.score > 0.9
+  _check_places(face.landmarks68)
+  low, high = face.box[:2], face.box[2:]
+  assert (low < np.array(LEFT_EYE)).all()
+  assert (high > np.array(MOUTH)).all()
+
+
+def test_finds_several_faces_of_several_sizes(portrait):
+  """Three portraits of different sizes in one picture, the largest first."""
+  canvas = np.full((700, 900, 3), 120, np.uint8)
+  places = ((512, 0, 0), (256, 560, 40), (160, 620, 400))
+  for size, x, y in places:
+    canvas[y : y + size, x : x + size] = np.asarray(
+      Image.fromarray(portrait).resize((size, size), Image.Resampling.LANCZOS)
+    )
+  found = find.find_faces(canvas)
+  assert len(found) == 3
+  for one, (size, x, y) in zip(found, places, strict=True):
+    _check_places(one.landmarks68, size / 512, (x, y))
+
+
+def test_a_turned_photo(portrait):
+  """Rotated by 25 degrees the landmarks turn along."""
+  turned = np.asarray(Image.fromarray(portrait).rotate(25, Image.Resampling.BICUBIC))
+  (found,) = find.find_faces(turned)
+  c, s = np.cos(np.deg2rad(25)), np.sin(np.deg2rad(25))
+  eye = np.array([[c, s], [-s, c]]) @ (np.array(LEFT_EYE) - 255.5) + 255.5
+  assert np.linalg.norm(found.landmarks68[36:42].mean(0) - eye) < 6
+
+
+def test_no_face_is_an_empty_list():
+  noise = np.random.default_rng(0).integers(0, 255, (200, 300, 3), np.uint8)
+  assert find.find_faces(noise) == []
+
+
+@pytest.mark.parametrize(
+  "bad",
+  [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
+)
+def test_errors_name_the_argument(bad):
+  with pytest.raises(ValueError, match="photo"):
+    find.find_faces(bad)
+
+
+def test_unknown_operators_are_refused():
+  graph = (
+    b'{"x":{"size":8,"nodes":[{"op":"exec","inputs":[],"weights":[]}],"outputs":{}}}'
+  )
+  with pytest.raises(ValueError, match="exec"):
+    network.networks({"graph": np.frombuffer(graph, np.uint8)})
+
+
+def test_the_crop_frames_the_head_as_in_training(face, portrait):
+  placed = crop.face_crop(face, TEMPLATE, CAMERA, 128)
+  pose = crop.initial_pose(face, TEMPLATE, CAMERA, placed)
+  # No roll, no translation: that is what the crop is for.
+  assert np.abs(pose[3:]).max() < 0.05
+  turn = np.asarray(rotation.axis_angle_to_matrix(jnp.asarray(pose[:3], float)))
+  assert abs(np.arctan2(turn[1, 0], turn[0, 0])) < np.deg2rad(1)
+  pixels = crop.apply(portrait, placed)
+  assert pixels.shape == (128, 128, 3)
+  assert pixels.dtype == np.float32
+  assert 0 <= pixels.min() <= pixels.max() <= 1
+  eye = placed.matrix @ [*LEFT_EYE, 1]
+  x, y = np.round(eye).astype(int)
+  expected = portrait[
+    LEFT_EYE[1] - 3 : LEFT_EYE[1] + 4, LEFT_EYE[0] - 3 : LEFT_EYE[0] + 4
+  ]
+  found = pixels[y - 2 : y + 3, x - 2 : x + 3].mean((0, 1))
+  np.testing.assert_allclose(found, expected.mean((0, 1)) / 255, atol=0.12)
+
+
+@pytest.mark.parametrize("yaw", [-55, -20, 0, 35, 55])
+@pytest.mark.parametrize("shift", [(0, 0, 0), (0.2, -0.15, 0.5)])
+def test_poses_are_recovered_from_projected_landmarks(yaw, shift):
+  points = np.asarray(
+    landmarks.landmarks68(jnp.asarray(TEMPLATE.vertices), TEMPLATE), float
+  )
+  turn = rotation.euler_deg_to_axis_angle(*map(jnp.float32, (yaw, 12, -9)))
+  pose = jnp.concatenate([turn, jnp.asarray(shift, jnp.float32)])
+  world = cameras.head_to_world(jnp.asarray(points, jnp.float32), pose)
+  px = np.array(cameras.world_to_px(world, CAMERA, 128, 128), float)
+  px[40] += 30  # one landmark is plainly wrong
+  found = crop.solve_pose(points, px, CAMERA, 128)
+  np.testing.assert_allclose(found[:3], pose[:3], atol=0.02)
+  np.testing.assert_allclose(found[3:5], pose[3:5], atol=0.02)
+  np.testing.assert_allclose(found[5], pose[5], atol=0.1)
+
+
+def test_poses_refuse_what_cannot_be_solved():
+  with pytest.raises(ValueError, match="points"):
+    crop.solve_pose(np.zeros((3, 3)), np.zeros((3, 2)), CAMERA, 64)
+  with pytest.raises(ValueError, match="finite"):
+    crop.solve_pose(np.full((5, 3), np.nan), np.zeros((5, 2)), CAMERA, 64)
+
+
+def test_warping_is_antialiased_and_repeats_the_edge():
+  stripes = np.zeros((400, 400, 3), np.uint8)
+  stripes[:, ::2] = 255
+  small = warp.warp(stripes, warp.similarity(np.array([200.0, 200]), 400, 0.0, 32), 32)
+  np.testing.assert_allclose(small[2:-2, 2:-2], 0.5, atol=0.02)
+  red = np.zeros((50, 50, 3), np.uint8)
+  red[..., 0] = 255
+  outside = warp.warp(red, warp.similarity(np.array([-40.0, 25]), 60, 0.3, 16), 16)
+  np.testing.assert_allclose(outside, np.broadcast_to([1.0, 0, 0], (16, 16, 3)))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="the photos of shared/ are not here")
+def test_every_portrait_has_its_face():
+  paths = sorted(p for p in PHOTOS.rglob("*.jpg") if "demo" not in p.parent.name)
+  from affjax.faces import photo
+
+  missed = [p.name for p in paths if not find.find_faces(photo.read_photo(p))]
+  assert len(paths) > 50
+  assert len(missed) <= 1, missed

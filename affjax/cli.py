@@ -1,0 +1,223 @@
+"""The command line: `affjax reconstruct` and `affjax doctor`.
+
+Errors are one line on stderr. Exit codes: 0 all done, 1 some photos gave nothing, 2
+nothing could be started, 130 interrupted. AFFJAX_DEBUG=1 shows tracebacks.
+"""
+
+import contextlib
+import os
+import pathlib
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from rich import console, markup, progress, table
+
+import affjax
+
+# JAX and all that needs it are imported inside the commands: `--help`, `--version` and
+# wrong arguments answer at once.
+
+app = typer.Typer(
+  help="3D heads from photographs.",
+  add_completion=False,
+  no_args_is_help=True,
+  pretty_exceptions_enable=False,
+  rich_markup_mode=None,
+)
+_OUT = console.Console(highlight=False, soft_wrap=True)
+_ERR = console.Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+  """Entry point of the `affjax` command."""
+  app(prog_name="affjax")
+
+
+def _version(wanted: bool) -> None:
+  if wanted:
+    _OUT.print(f"affjax {affjax.__version__}")
+    raise typer.Exit
+
+
+@app.callback()
+def _common(
+  version: Annotated[
+    bool,
+    typer.Option("--version", callback=_version, is_eager=True, help="Print it."),
+  ] = False,
+) -> None:
+  del version
+
+
+@app.command()
+def reconstruct(
+  photos: Annotated[
+    list[pathlib.Path], typer.Argument(help="Photos, or folders of photos.")
+  ],
+  out: Annotated[
+    pathlib.Path, typer.Option("-o", "--out", help="Folder to write into.")
+  ],
+  weights: Annotated[
+    pathlib.Path | None,
+    typer.Option(help="A training workdir. Default: what `make demo` left."),
+  ] = None,
+  pose: Annotated[
+    str,
+    typer.Option(help="Where the pose comes from: landmarks or network."),
+  ] = "landmarks",
+  keep_eyes_and_mouth: Annotated[
+    bool,
+    typer.Option(
+      "--keep-eyes-and-mouth",
+      help="Overlays leave the photo its own eyes and mouth interior.",
+    ),
+  ] = False,
+  overwrite: Annotated[
+    bool, typer.Option("--overwrite", help="Replace results of the same name.")
+  ] = False,
+) -> None:
+  """Turns every face of the photos into a textured 3D head."""
+  with _one_line_errors():
+    from affjax.export import folder
+
+    with folder.prepared(out, overwrite=overwrite):
+      from affjax import reconstruct as chain
+
+      inputs = chain.gather(photos)
+      if pose not in chain.POSES:
+        raise ValueError(
+          f"--pose must be one of {', '.join(chain.POSES)}, got {pose!r}"
+        )
+      run = chain.load_run(weights)
+      with _photo_progress(len(inputs.photos)) as step:
+        report = chain.reconstruct(
+          inputs,
+          out,
+          run=run,
+          pose=pose,
+          keep_original=keep_eyes_and_mouth,
+          overwrite=overwrite,
+          progress=step,
+        )
+    _tell(report, inputs.ignored)
+
+
+@app.command()
+def doctor() -> None:
+  """Says what is installed, which devices there are, and whether all is whole."""
+  with _one_line_errors():
+    sheet = table.Table("", "what", "found", box=None, pad_edge=False)
+    checks = list(_checks())
+    for name, found, good in checks:
+      sign = "[green]ok[/]" if good else "[bold red]bad[/]"
+      sheet.add_row(sign, name, _shown(found))
+    _OUT.print(sheet)
+    if not all(good for _, _, good in checks):
+      raise typer.Exit(1)
+
+
+def _checks() -> Iterator[tuple[str, str, bool]]:
+  """Name, finding and verdict of each thing to look at."""
+  from importlib import metadata
+
+  import jax
+
+  from affjax.assets import store
+  from affjax.reconstruct import DEFAULT_RUN
+
+  yield "affjax", affjax.__version__, True
+  yield "python", sys.version.split()[0], sys.version_info >= (3, 11)
+  for name in ("jax", "jaxlib", "flax", "numpy", "trimesh"):
+    try:
+      yield name, metadata.version(name), True
+    except metadata.PackageNotFoundError:
+      yield name, "not installed", name == "trimesh"
+  try:
+    devices = ", ".join(f"{d.platform} {d.device_kind}" for d in jax.devices())
+    yield "devices", devices, True
+  except RuntimeError as error:
+    yield "devices", " ".join(str(error).split())[:200], False
+  for name in store.names():
+    try:
+      store.read_asset(name)
+      yield f"asset {name}", "whole", True
+    except ValueError as error:
+      yield f"asset {name}", str(error), False
+  found = "present" if DEFAULT_RUN.is_dir() else "none; `make demo` trains some"
+  yield f"weights {DEFAULT_RUN}", found, True
+
+
+def _tell(report, ignored: int) -> None:
+  """The last lines; exits with 1 if a photo gave nothing."""
+  for path, reason in report.problems.items():
+    _error(f"{path}: {reason}")
+  if ignored:
+    _ERR.print(f"note: {ignored} entries of the folders are not called like photos")
+  if report.page is not None:
+    heads, photos = _count(report.heads, "head"), _count(report.photos, "photo")
+    _OUT.print(f"{heads} from {photos}: {_shown(str(report.page))}")
+  if report.problems or report.page is None:
+    raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _photo_progress(total: int) -> Iterator:
+  """A bar on a terminal, a line a photo elsewhere."""
+  columns = (
+    progress.TextColumn("{task.description}"),
+    progress.BarColumn(),
+    progress.MofNCompleteColumn(),
+    progress.TimeRemainingColumn(),
+  )
+  with progress.Progress(
+    *columns, console=_ERR, transient=True, disable=not _ERR.is_terminal
+  ) as bar:
+    task = bar.add_task("photos", total=total)
+
+    def step(path: pathlib.Path, faces: int) -> None:
+      bar.advance(task)
+      if faces and not _ERR.is_terminal:
+        _ERR.print(_shown(f"{path}: {_count(faces, 'face')}"))
+
+    yield step
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+  """Turns exceptions into one line and exit code 2."""
+  try:
+    yield
+  except typer.Exit:
+    raise
+  except KeyboardInterrupt:
+    _error("interrupted; finished photos stay")
+    raise typer.Exit(130) from None
+  except Exception as error:
+    if os.environ.get("AFFJAX_DEBUG"):
+      raise
+    message = " ".join(str(error).split())
+    if not isinstance(error, (ValueError, OSError)) or not message:
+      message = f"unexpected {type(error).__name__}: {message[:300]}"
+    _error(message)
+    raise typer.Exit(2) from None
+
+
+def _error(message: str) -> None:
+  """One line on stderr."""
+  _ERR.print(f"[bold red]error:[/] {_shown(message)}")
+
+
+def _shown(text: str) -> str:
+  """Text as rich may print it: no markup, no bytes that are not UTF-8."""
+  return markup.escape(text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _count(number: int, noun: str) -> str:
+  """ "1 head", "2 heads"."""
+  return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+if __name__ == "__main__":
+  sys.exit(main())

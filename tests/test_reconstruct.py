@@ -1,0 +1,275 @@
+"""From photos to files: what is written, what is refused, and that nothing is lost."""
+
+import dataclasses
+import json
+import pathlib
+import types as namespaces
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from affjax import build, reconstruct, types
+from affjax.export import folder, images, projection, reconstruction
+from affjax.faces import find
+from affjax.geometry import uv
+from affjax.heads import embedded
+
+SIZE = 64
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MeanHead:
+  """Networks that answer every photo with the template, in grey."""
+
+  template: types.Template
+  camera: types.Camera = types.Camera()  # noqa: RUF009
+  broken: bool = False
+
+  @property
+  def networks(self) -> namespaces.SimpleNamespace:
+    return namespaces.SimpleNamespace(size=SIZE)
+
+  @property
+  def table(self) -> uv.UVTable:
+    return uv.uv_table(self.template, SIZE)
+
+  def __call__(self, params, photos, *, render, pose=None):
+    assert not render
+    count = len(photos)
+    position = uv.map_from_vertices(jnp.asarray(self.template.vertices), self.table)
+    if self.broken:
+      position = position.at[0, 0, 0].set(jnp.nan)
+    zero = jnp.zeros((count, SIZE, SIZE, 3))
+    return types.Prediction(
+      position=position[None] + zero,
+      diffuse=zero + 0.6,
+      light=jnp.ones((count, SIZE // 8, SIZE // 8, 1)),
+      light_color=jnp.ones((count, 3)),
+      pose=jnp.zeros((count, 6)) if pose is None else pose,
+      vertices=jnp.zeros((count, 1, 3)),
+      render=zero,
+      alpha=zero[..., :1],
+    )
+
+
+@pytest.fixture(scope="module")
+def template():
+  return embedded.load().template
+
+
+def make_run(template, *, broken=False):
+  return build.Run(
+    config=None,
+    reconstructor=MeanHead(template, broken=broken),
+    params=jnp.zeros(()),
+    step=7,
+    stage="stage3",
+  )
+
+
+def fake_face(template, *, scale=300.0, center=(150.0, 130.0), yaw=0.0):
+  """A face whose landmarks are the template's, orthographic, turned by `yaw`."""
+  corners = template.vertices[template.faces[template.landmark_faces]]
+  points = np.sum(corners * template.landmark_weights[..., None], 1)
+  turned = points @ projection.rigid(np.array([0, yaw, 0, 0, 0, 0]))[:3, :3].T
+  px = np.array(center) + turned[:, :2] * np.array([1, -1]) * scale / 4
+  return find.Face(
+    box=np.concatenate([px.min(0), px.max(0)]),
+    score=0.9,
+    landmarks=np.zeros((468, 3)),
+    landmarks68=px,
+  )
+
+
+@pytest.fixture
+def faces(monkeypatch, template):
+  """Found faces by the photo's red corner: 0 = none, else that many."""
+
+  def find_faces(photo):
+    count = int(photo[0, 0, 0])
+    return [fake_face(template, center=(110 + 70 * k, 130)) for k in range(count)]
+
+  monkeypatch.setattr(find, "find_faces", find_faces)
+
+
+def write_photo(path, *, count=1):
+  pixels = np.full((260, 300, 3), 90, np.uint8)
+  pixels[0, 0] = count
+  path.parent.mkdir(parents=True, exist_ok=True)
+  Image.fromarray(pixels).save(path, format="PNG")
+  return path
+
+
+def go(paths, out, template, **options):
+  out.mkdir(exist_ok=True)
+  inputs = reconstruct.gather(paths)
+  options = {"run": make_run(template), **options}
+  return reconstruct.reconstruct(inputs, out, **options)
+
+
+def names(place: pathlib.Path):
+  return sorted(str(p.relative_to(place)) for p in place.rglob("*") if p.is_file())
+
+
+def test_good_photos_are_done_and_bad_ones_listed(tmp_path, template, faces):
+  photos = tmp_path / "photos"
+  write_photo(photos / "a.png", count=2)
+  write_photo(photos / "nobody.png", count=0)
+  (photos / "broken.jpg").write_bytes(b"\xff\xd8 no")
+  (photos / "empty.png").write_bytes(b"")
+  (photos / "notes.txt").write_text("x")
+  write_photo(tmp_path / "b" / "a.png")
+  seen = []
+  report = go(
+    [photos, tmp_path / "b" / "a.png", tmp_path / "missing.png"],
+    tmp_path / "out",
+    template,
+    progress=lambda path, count: seen.append((path.name, count)),
+  )
+  assert (report.heads, report.photos) == (3, 2)
+  reasons = {pathlib.Path(path).name: why for path, why in report.problems.items()}
+  assert set(reasons) == {"nobody.png", "broken.jpg", "empty.png", "missing.png"}
+  assert reasons["nobody.png"] == "no face found"
+  assert all("\n" not in why and "Traceback" not in why for why in reasons.values())
+  assert dict(seen)["nobody.png"] == 0
+  expected = [
+    f"{place}/{name}"
+    for place in ("a/face1", "a/face2", "a-2/face1")
+    for name in reconstruction.FILES
+  ]
+  assert names(tmp_path / "out") == sorted([*expected, "index.html"])
+  text = (tmp_path / "out" / "index.html").read_text()
+  assert "no face found" in text
+  assert 'href="a-2/face1/head.glb"' in text
+
+
+@pytest.mark.parametrize("pose", reconstruct.POSES)
+def test_the_head_lies_on_the_face(tmp_path, template, faces, monkeypatch, pose):
+  yaw = 0.0 if pose == "network" else 0.3
+  face = fake_face(template, yaw=yaw)
+  monkeypatch.setattr(find, "find_faces", lambda photo: [face])
+  go([write_photo(tmp_path / "a.png")], tmp_path / "out", template, pose=pose)
+  place = tmp_path / "out" / "a" / "face1"
+  facts = json.loads((place / "pose.json").read_text())
+  assert facts["made"]["pose_from"] == pose
+  corners = template.vertices[template.faces[template.landmark_faces]]
+  points = np.sum(corners * template.landmark_weights[..., None], 1)
+  matrix = np.array(facts["projection_from_decimetres"])
+  off = np.linalg.norm(projection.project(points, matrix) - face.landmarks68, axis=-1)
+  # The faked landmarks know no perspective, and the jaw weighs little in the fit.
+  assert off.mean() < 5
+  assert abs(facts["pose"]["in_photo_deg"]["yaw"] - np.degrees(yaw)) < 3
+  overlay = images.decoded((place / "overlay.png").read_bytes())
+  x, y = np.round(face.landmarks68[30]).astype(int)
+  np.testing.assert_allclose(overlay[y, x], 0.6 * 255, atol=3)
+  assert (overlay[:3, :, :] != 150).any()
+
+
+def test_results_are_replaced_only_when_asked(tmp_path, template, faces):
+  path, out = write_photo(tmp_path / "a.png"), tmp_path / "out"
+  go([path], out, template)
+  (out / "a" / "face1" / "head.obj").write_text("old")
+  report = go([path], out, template)
+  assert "exists" in report.problems[str(path)]
+  assert (out / "a" / "face1" / "head.obj").read_text() == "old"
+  report = go([path], out, template, overwrite=True)
+  assert not report.problems
+  assert (out / "a" / "face1" / "head.obj").read_text() != "old"
+
+
+def test_what_is_not_ours_is_never_replaced(tmp_path, template, faces):
+  path, out = write_photo(tmp_path / "a.png"), tmp_path / "out"
+  (out / "a").mkdir(parents=True)
+  (out / "a" / "precious.txt").write_text("mine")
+  report = go([path], out, template, overwrite=True)
+  assert "not a result of affjax" in report.problems[str(path)]
+  assert report.page is None
+  assert names(out) == ["a/precious.txt"]
+  (out / "index.html").write_text("<html>mine</html>")
+  with pytest.raises(folder.OutputError, match="not a page of affjax"):
+    go([path], out, template, overwrite=True)
+
+
+def test_a_failure_half_way_leaves_nothing(tmp_path, template, faces, monkeypatch):
+  whole = reconstruction.contents
+  calls = []
+
+  def fail_second(head, photo, **options):
+    calls.append(head)
+    if len(calls) == 2:
+      raise MemoryError("no room")
+    return whole(head, photo, **options)
+
+  monkeypatch.setattr(reconstruction, "contents", fail_second)
+  path, out = write_photo(tmp_path / "a.png", count=2), tmp_path / "out"
+  report = go([path], out, template)
+  assert report.problems[str(path)] == "unexpected MemoryError: no room"
+  assert names(out) == []
+  assert list(out.iterdir()) == []
+
+
+def test_interruption_leaves_only_whole_photos(tmp_path, template, faces, monkeypatch):
+  photos = [write_photo(tmp_path / "a.png"), write_photo(tmp_path / "b.png")]
+  whole = reconstruction.contents
+
+  def interrupt(head, photo, **options):
+    if head.notes["photo"] == "b.png":
+      raise KeyboardInterrupt
+    return whole(head, photo, **options)
+
+  monkeypatch.setattr(reconstruction, "contents", interrupt)
+  with pytest.raises(KeyboardInterrupt):
+    go(photos, tmp_path / "out", template)
+  assert [p.name for p in (tmp_path / "out").iterdir()] == ["a"]
+
+
+def test_networks_that_give_nan_are_a_problem(tmp_path, template, faces):
+  path = write_photo(tmp_path / "a.png")
+  report = go([path], tmp_path / "out", template, run=make_run(template, broken=True))
+  assert report.problems[str(path)] == "the networks gave NaN or infinity in position"
+
+
+def test_many_faces_pass_in_chunks(template):
+  predict = reconstruct._predictor(make_run(template))
+  photos = np.zeros((11, SIZE, SIZE, 3), np.float32)
+  maps = predict(photos)
+  assert maps["position"].shape == (11, SIZE, SIZE, 3)
+  assert maps["pose"].shape == (11, 6)
+
+
+def test_gathering(tmp_path):
+  write_photo(tmp_path / "in" / "b.PNG")
+  write_photo(tmp_path / "in" / "a.jpeg")
+  write_photo(tmp_path / "in" / "deeper" / "c.png")
+  (tmp_path / "in" / "x.txt").write_text("")
+  (tmp_path / "void").mkdir()
+  inputs = reconstruct.gather(
+    [
+      tmp_path / "in",
+      tmp_path / "in" / "a.jpeg",
+      tmp_path / "in" / "x.txt",
+      tmp_path / "void",
+      tmp_path / "gone.png",
+    ]
+  )
+  assert [p.name for p in inputs.photos] == ["a.jpeg", "b.PNG", "x.txt", "gone.png"]
+  assert inputs.ignored == 2
+  assert dict(inputs.problems) == {str(tmp_path / "void"): "no photos in this folder"}
+
+
+def test_weights_must_be_there(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(reconstruct.WeightsError, match=r"run `make demo`.*--weights"):
+    reconstruct.load_run(None)
+  with pytest.raises(reconstruct.WeightsError, match="no such training workdir"):
+    reconstruct.load_run(tmp_path / "nowhere")
+  (tmp_path / "void").mkdir()
+  with pytest.raises(ValueError, match="void"):
+    reconstruct.load_run(tmp_path / "void")
+
+
+def test_unknown_pose_is_refused(tmp_path, template):
+  with pytest.raises(ValueError, match="pose must be one of landmarks, network"):
+    go([], tmp_path / "out", template, pose="guess")

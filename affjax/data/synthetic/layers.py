@@ -21,6 +21,7 @@ from affjax.data.synthetic.parameters import Scene
 from affjax.data.synthetic.skin import smoothstep
 from affjax.data.synthetic.solids import Point
 from affjax.render import texture
+from affjax.render.head import HeadBuffers
 from affjax.types import Camera, Template
 
 
@@ -43,6 +44,12 @@ class Surface(NamedTuple):
   normal: Float[Array, "h w 3"]
   uv: Float[Array, "h w 2"]
   group: Int[Array, "h w"]
+
+
+def surface_of(buffers: HeadBuffers) -> Surface:
+  """The first picture of a batch of one."""
+  depth = jnp.where(buffers.mask[0], buffers.depth[0], 1e3)[..., 0]
+  return Surface(depth, buffers.normal[0], buffers.uv[0], buffers.group[0])
 
 
 class Layer(NamedTuple):

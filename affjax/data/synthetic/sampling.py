@@ -79,16 +79,6 @@ def _skin(rng, melanin, hair_color, beard_color, bald) -> Skin:
   age = rng.beta(1.3, 1.8)
   freckled = rng.random() < (0.3 if melanin < 0.4 else 0.06)
   painted = (not adult) and rng.random() < 0.6
-  beard = np.zeros(4)
-  style = rng.random() if adult else 1.0
-  if style < 0.18:  # full
-    beard = rng.uniform(0.5, 1.0) * np.array([1, 1, rng.uniform(0.7, 1), 0.5])
-  elif style < 0.30:  # goatee
-    beard = rng.uniform(0.5, 1.0) * np.array([1, 1, rng.uniform(0, 0.3), 0.1])
-  elif style < 0.38:  # moustache
-    beard = rng.uniform(0.5, 1.0) * np.array([1, rng.uniform(0, 0.3), 0.05, 0])
-  elif style < 0.75:  # stubble or a shaved shadow
-    beard = rng.uniform(0.05, 0.45) * np.array([0.9, 1, 0.8, 0.6])
   paint = lambda chance: float(painted and rng.random() < chance)
   lip_hue = np.array(
     [rng.uniform(0.2, 0.6), rng.uniform(0.01, 0.12), rng.uniform(0.02, 0.16)]
@@ -122,7 +112,7 @@ def _skin(rng, melanin, hair_color, beard_color, bald) -> Skin:
         rng.beta(1, 4) * adult,
       ]
     ),
-    beard=beard,
+    beard=_beard(rng, adult),
     beard_grain=rng.uniform(0, 1),
     scalp=rng.uniform(0, 0.3) if bald else rng.uniform(0.75, 1),
     hairline=np.clip(rng.normal(0.02, 0.06), -0.1, 0.25) + 0.1 * adult * age,
@@ -135,6 +125,21 @@ def _skin(rng, melanin, hair_color, beard_color, bald) -> Skin:
     * rng.uniform(0.7, 1.15)
     * (1, 1, rng.uniform(0.8, 1.1)),
   )
+
+
+def _beard(rng, grown: bool) -> np.ndarray:
+  """Densities of moustache, chin, jaw and throat."""
+  beard = np.zeros(4)
+  style = rng.random() if grown else 1.0
+  if style < 0.18:  # full
+    beard = rng.uniform(0.5, 1.0) * np.array([1, 1, rng.uniform(0.7, 1), 0.5])
+  elif style < 0.30:  # goatee
+    beard = rng.uniform(0.5, 1.0) * np.array([1, 1, rng.uniform(0, 0.3), 0.1])
+  elif style < 0.38:  # moustache
+    beard = rng.uniform(0.5, 1.0) * np.array([1, rng.uniform(0, 0.3), 0.05, 0])
+  elif style < 0.75:  # stubble or a shaved shadow
+    beard = rng.uniform(0.05, 0.45) * np.array([0.9, 1, 0.8, 0.6])
+  return beard
 
 
 def _light(rng, melanin) -> Light:

@@ -64,13 +64,8 @@ def photograph(
     along the axis, 0 where empty), `normal` (camera space), `mask`, `diffuse`, `light`,
     `light_color`, `pose`.
   """
-  mean, identity, expression = bases
-  vertices = mean + jnp.tensordot(scene.identity, identity, 1)
-  vertices = vertices + jnp.tensordot(scene.expression, expression, 1)
-  pose = _pose(scene)
-  matrix = rotation.axis_angle_to_matrix(pose)
-  world = vertices @ matrix.T + scene.translation[None]
-  # Barriers keep the stages apart: fused, they compile for twice as long.
+  vertices, pose, matrix, world = _geometry(scene, bases)
+  # Barriers keep the stages apart: XLA would fuse them and repeat work.
   diffuse = _apart(skin.diffuse_map(scene.skin, layout))
   skull = _skull(vertices, anatomy)
   light_map = _light_map(scene, vertices, world, matrix, layout, anatomy, skull)
@@ -81,30 +76,21 @@ def photograph(
   stage = layers.Stage(scene, skull, matrix, layout, anatomy, camera, size)
   backdrop = _apart(background.background(scene.backdrop, size))
   backdrop = backdrop + (photo - backdrop) * photo_share
-  surface = layers.Surface(
-    depth=jnp.where(buffers.mask[0, ..., 0], buffers.depth[0, ..., 0], 1e3),
-    normal=buffers.normal[0],
-    uv=buffers.uv[0],
-    group=buffers.group[0],
-  )
+  surface = layers.surface_of(buffers)
   glossy = head + alpha * layers.gloss(stage, surface, template)
-  clean, covered = _apart(
-    layers.compose(stage, surface, world, backdrop, glossy, alpha)
-  )
+  clean, covered = layers.compose(stage, surface, world, backdrop, glossy, alpha)
   return {
     "vertices": vertices,
-    "image": lens.develop(clean, scene.lens),
+    "image": lens.develop(_apart(clean), scene.lens),
     "clean": clean,
     "head": head,
     "alpha": alpha,
     "visible": alpha * (1 - covered)[..., None],
-    "depth": buffers.depth[0],
-    "normal": buffers.normal[0],
-    "mask": buffers.mask[0],
     "diffuse": diffuse,
     "light": light_map,
     "light_color": scene.light.color,
-    "pose": jnp.concatenate([pose, scene.translation]),
+    "pose": pose,
+    **{name: getattr(buffers, name)[0] for name in ("depth", "normal", "mask")},
   }
 
 
@@ -118,9 +104,19 @@ def shade(
   return jnp.clip(diffuse * up * color[None, None], 0, 1)
 
 
-def _pose(scene: Scene) -> Float[Array, "3"]:
+def _geometry(scene: Scene, bases):
+  """Vertices in head space, pose, rotation matrix, vertices in world space.
+
+  As `heads.morphable.vertices`, but the bases are arguments instead of constants.
+  """
+  mean, identity, expression = bases
+  vertices = mean + jnp.tensordot(scene.identity, identity, 1)
+  vertices = vertices + jnp.tensordot(scene.expression, expression, 1)
   yaw, pitch, roll = scene.angles_deg
-  return rotation.euler_deg_to_axis_angle(yaw, pitch, roll)
+  turn = rotation.euler_deg_to_axis_angle(yaw, pitch, roll)
+  pose = jnp.concatenate([turn, scene.translation])
+  world = cameras.head_to_world(vertices[None], pose[None])[0]
+  return vertices, pose, rotation.axis_angle_to_matrix(turn), world
 
 
 def _skull(vertices, anatomy: Anatomy) -> hair.Skull:

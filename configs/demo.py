@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from configs import base
 
-_STEPS = {"stage1": 400, "stage2": 300, "stage3": 150}
+_STEPS = {"stage1": 900, "stage2": 350, "stage3": 100}
 
 
 def get_config(stage: str = "stage1") -> ConfigDict:
@@ -26,16 +26,20 @@ def get_config(stage: str = "stage1") -> ConfigDict:
   config = base.get_config()
   config.stage, config.steps = stage, _STEPS.get(stage, 1)
   config.model.size = 64
-  config.model.position.width = 16
+  config.model.position.width = 8
   config.model.diffuse.width = 16
   config.model.diffuse.prior = "geometry"
+  config.model.diffuse.global_context = True
   config.model.light.width = 8
   config.model.light.prior = "geometry"
   config.model.discriminator.width = 16
-  config.data.count = 512
+  config.data.count = 1500
+  config.data.occluders = 0.15
+  config.optimizer.learning_rate = 2e-3
+  config.optimizer.schedule = "cosine"
   config.data.cache = "workdir"
   config.loss.pose_l1 = 3.0
-  config.features.layers = (1, 3, 5)
+  config.features.layers = (1, 3)
   config.log.every = 25
   config.log.pictures_every = 0
   config.checkpoint.every = 200

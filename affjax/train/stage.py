@@ -55,9 +55,10 @@ class Stage:
 
 
 # Stage 1 is the paper's L_rec without its image term: while pose, light and diffuse are
-# untrained, a rendered picture says nothing about the shape.
+# untrained, a rendered picture says nothing about the shape. With a weight for known
+# poses it trains the pose network along, so that stage 2 starts with heads in place.
 _TERMS = {
-  "stage1": ("position_l1",),
+  "stage1": ("position_l1", "pose_l1"),
   "stage2": (
     "image_l1",
     "perceptual",
@@ -69,7 +70,7 @@ _TERMS = {
     "pose_l1",
   ),
 }
-_TRAINS = {"stage1": ("position",), "stage2": ("diffuse", "light", "pose")}
+_TRAINS = {"stage1": ("position", "pose"), "stage2": ("diffuse", "light", "pose")}
 _EPOCHS = {"stage1": 20, "stage2": 30, "stage3": 40}
 _PREVIOUS = {"stage1": None, "stage2": "stage1", "stage3": "stage2"}
 
@@ -90,9 +91,12 @@ def paper_stage(
   if name not in STAGE_NAMES:
     raise ValueError(f"stage must be one of {', '.join(STAGE_NAMES)}, got {name!r}")
   weights = LossWeights() if weights is None else weights
+  trains = _TRAINS.get(name, NETWORKS)
+  if name == "stage1" and weights.pose_l1 == 0:
+    trains = ("position",)
   return Stage(
     name=name,
-    trains=_TRAINS.get(name, NETWORKS),
+    trains=trains,
     weights=weights.only(*_TERMS[name]) if name in _TERMS else weights,
     epochs=_EPOCHS[name] if epochs is None else epochs,
     previous=_PREVIOUS[name],

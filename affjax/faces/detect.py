@@ -77,7 +77,7 @@ def _all_large(rows: np.ndarray, photo: np.ndarray, longer: int) -> bool:
   """Whether there are faces, none near the smallest width that a level can show."""
   widths = (rows[:, 2] - rows[:, 0])[rows[:, 16] >= _SURE]
   limit = _LIMIT * max(photo.shape[:2]) / longer
-  return len(widths) > 0 and longer > _TILE and bool(widths.min() > _HEADROOM * limit)
+  return len(widths) > 0 and bool(widths.min() > _HEADROOM * limit)
 
 
 def _level(

@@ -12,7 +12,7 @@ import tiny_config
 
 from affjax import build
 from affjax.losses.total import LossWeights
-from affjax.train import loop
+from affjax.train import loop, sharding, step
 from affjax.train.stage import STAGE_NAMES
 
 
@@ -185,3 +185,27 @@ def test_the_last_photos_are_held_out(photos):
   np.testing.assert_array_equal(held["image"][1], train.whole[7]["image"])
   with pytest.raises(IndexError):
     train[6]
+
+
+@pytest.mark.slow
+def test_four_devices_equal_one_with_all_real_parts(photos, trained, tmp_path):
+  found = {}
+  for devices in (1, 4):
+    config = tiny_config.config(
+      "stage3",
+      data__path=str(photos),
+      data__batch_size=4,
+      init_from=str(trained),
+      devices=devices,
+    )
+    task = build.task(config, tmp_path / str(devices))
+    update = step.make_update(task.learner, task.mesh)
+    state = sharding.put_state(task.start.state, task.mesh)
+    record = sharding.put_batch(next(task.data), task.mesh)
+    state, scalars = update(state, task.feature_net, record)
+    found[devices] = {name: float(value) for name, value in scalars.items()}
+    assert bool(state.healthy)
+  for name, value in found[1].items():
+    # Edges of triangles and the corners of L1 amplify the last bit in a gradient.
+    tolerance = 1e-3 if name.startswith(step.GRADIENT) else 1e-5
+    assert found[4][name] == pytest.approx(value, rel=tolerance, abs=1e-5), name

@@ -85,7 +85,7 @@ def paper_stage(
   Args:
     name: one of `STAGE_NAMES`.
     weights: the weights of stage 3; earlier stages use their part of them. Default:
-      the paper's.
+      the paper's. A weight of `pose_l1` has stage 1 train the pose network, too.
     epochs: default: the paper's 20, 30 and 40.
   """
   if name not in STAGE_NAMES:

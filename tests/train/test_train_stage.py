@@ -15,6 +15,12 @@ def test_stage1_trains_the_position_net_on_its_map_alone():
   assert not any((first.renders, first.features, first.adversarial))
 
 
+def test_stage1_trains_the_pose_net_along_where_poses_have_a_weight():
+  first = stage.paper_stage("stage1", weights=LossWeights(pose_l1=0.5))
+  assert first.trains == ("position", "pose")
+  assert first.weights.active == ("position_l1", "pose_l1")
+
+
 def test_stage2_trains_the_others_without_position_or_adversary():
   second = stage.paper_stage("stage2")
   assert set(second.trains) == {"diffuse", "light", "pose"}

@@ -16,7 +16,8 @@ from affjax.heads import embedded, landmarks
 from affjax.types import Camera
 
 TEMPLATE, CAMERA = embedded.load().template, Camera()
-PHOTOS = pathlib.Path(__file__).parents[2].parent / "shared/data/photos"
+_NEAR = [p / "shared/data/photos" for p in pathlib.Path(__file__).resolve().parents]
+PHOTOS = next((p for p in _NEAR if p.is_dir()), _NEAR[0])
 # Centres of the eyes and the mouth in the portrait, read off the picture.
 LEFT_EYE, RIGHT_EYE, MOUTH = (203, 101), (249, 102), (223, 146)
 
@@ -158,3 +159,36 @@ def test_every_portrait_has_its_face():
   missed = [p.name for p in paths if not find.find_faces(photo.read_photo(p))]
   assert len(paths) > 50
   assert len(missed) <= 1, missed
+
+
+# Faces of each photo that are turned no further than the landmark network can see.
+_GROUPS = {
+  "3DDFA_V2/emma_1024.jpg": 3,
+  "3DDFA_V2/trump_hillary.jpg": 2,
+  "vladmandic_face-api_demo/sample1.jpg": 3,
+  "vladmandic_face-api_demo/sample2.jpg": 2,
+  "vladmandic_face-api_demo/sample3.jpg": 3,
+  "vladmandic_face-api_demo/sample4.jpg": 4,
+  "DECA_TestSamples/6.jpg": 1,  # a mouth wide open, which looks like another face
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="the photos of shared/ are not here")
+@pytest.mark.parametrize(("name", "count"), _GROUPS.items())
+def test_groups_are_found_whole(name, count):
+  from affjax.faces import photo
+
+  assert len(find.find_faces(photo.read_photo(PHOTOS / name))) == count
+
+
+def test_small_faces_of_a_large_photo(portrait):
+  """Twelve faces, each a fiftieth of the photo's width."""
+  small = Image.fromarray(portrait).resize((220, 220), Image.Resampling.LANCZOS)
+  canvas = np.full((1000, 2000, 3), 90, np.uint8)
+  for k in range(12):
+    x, y = 60 + k % 6 * 320, 100 + k // 6 * 430
+    canvas[y : y + 220, x : x + 220] = np.asarray(small)
+  found = find.find_faces(canvas)
+  assert len(found) == 12
+  assert all(30 < np.ptp(face.landmarks68[:, 0]) < 50 for face in found)

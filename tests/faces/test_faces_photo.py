@@ -147,3 +147,25 @@ def test_missing_files_and_folders(tmp_path):
     photo.read_photo(tmp_path)
   with pytest.raises(ValueError, match="max_pixels"):
     photo.read_photo(tmp_path, max_pixels=0)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
+def test_damaged_files_raise_nothing_else(tmp_path, kind):
+  """Sixty files with flipped bytes or a missing end: a picture or one line."""
+  out = io.BytesIO()
+  Image.fromarray(RGB).save(out, kind)
+  rng = np.random.default_rng(0)
+  path = tmp_path / "damaged"
+  for _ in range(60):
+    content = np.frombuffer(out.getvalue(), np.uint8).copy()
+    places = rng.integers(0, min(len(content), rng.choice([64, 4000])), 3)
+    content[places] = rng.integers(0, 256, 3)
+    path.write_bytes(content[: rng.integers(1, 2 * len(content))].tobytes())
+    try:
+      outcome = photo.read_photo(path)
+    except photo.PhotoError as error:
+      outcome = str(error)
+    if isinstance(outcome, str):
+      assert "\n" not in outcome
+    else:
+      assert outcome.shape[2] == 3

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     outcome = loop.run(build.task(config, workdir, command=command))
   except build.UserError as error:
     return _fail(error, 2)
-  except (NonFiniteError, OSError) as error:
+  except (NonFiniteError, loop.DataError, OSError) as error:
     return _fail(error, 1)
   except KeyboardInterrupt:
     return _fail("interrupted before the first step; nothing was lost", 130)

@@ -209,3 +209,23 @@ def test_four_devices_equal_one_with_all_real_parts(photos, trained, tmp_path):
     # Edges of triangles and the corners of L1 amplify the last bit in a gradient.
     tolerance = 1e-3 if name.startswith(step.GRADIENT) else 1e-5
     assert found[4][name] == pytest.approx(value, rel=tolerance, abs=1e-5), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  "change", [{"dtype": "bfloat16"}, {"mirror_supervision": True}]
+)
+def test_options_of_the_step_train(photos, trained, tmp_path, change):
+  config = tiny_config.config(
+    "stage3", data__path=str(photos), init_from=str(trained), **change
+  )
+  task = build.task(config, tmp_path)
+  update = step.make_update(task.learner, task.mesh)
+  state = sharding.put_state(task.start.state, task.mesh)
+  for _ in range(2):
+    record = sharding.put_batch(next(task.data), task.mesh)
+    state, _ = update(state, task.feature_net, record)
+  assert bool(state.healthy)
+  assert int(state.step) == 2
+  leaves = jax.tree.leaves(state.params)
+  assert {leaf.dtype.name for leaf in leaves} == {"float32"}

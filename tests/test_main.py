@@ -180,6 +180,20 @@ def test_a_workdir_of_another_config_is_refused(refused, chained, photos):
   assert "model.position.width is 4 there and 8 here" in line
 
 
+def test_a_workdir_that_cannot_be_made_is_one_line(refused, photos, tmp_path):
+  (tmp_path / "file").write_text("")
+  line = refused(*_stage("stage1", photos, tmp_path / "file" / "a"), expect=1)
+  assert "file" in line
+
+
+def test_a_damaged_photo_is_named(refused, tmp_path):
+  folder = tiny_config.write_photos(tmp_path / "photos")
+  whole = (folder / "03.png").read_bytes()
+  (folder / "03.png").write_bytes(whole[:100])
+  line = refused(*_stage("stage1", folder, tmp_path / "a"), expect=1)
+  assert "cannot read photo '03.png'" in line
+
+
 def test_a_nan_names_its_term(refused, photos, tmp_path):
   changes = {"optimizer__learning_rate": 1e30, "optimizer__clip_norm": 0, "steps": 30}
   line = refused(*_stage("stage1", photos, tmp_path / "a", **changes), expect=1)

@@ -20,6 +20,10 @@ from affjax.train.state import TrainState
 from affjax.train.step import Evaluation, Learner, Record
 
 
+class DataError(ValueError):
+  """A training sample cannot be read; one line, for the user."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
   """How long a stage lasts and how often it reports; all in steps.
@@ -99,6 +103,7 @@ def run(task: Task) -> Outcome:
 
   Raises:
     NonFiniteError: a loss or gradient was not finite; the newest checkpoint is older.
+    DataError: a sample cannot be read.
   """
   stage, plan = task.learner.stage, task.plan
   folder = workdir.stage_folder(task.root, stage.name)
@@ -155,7 +160,7 @@ def _updates(
   meter, clock, began = Meter(), Clock(plan.batch_size), time.monotonic()
   seconds = lambda: round(task.start.seconds + time.monotonic() - began, 1)
   for step in range(first + 1, plan.total_steps + 1):
-    record = sharding.put_batch(next(task.data), task.mesh)
+    record = sharding.put_batch(_next_record(task.data, step), task.mesh)
     state, scalars = update(state, feature_net, record)
     meter.add(step, scalars)
     # One step ahead keeps the device busy; more would only delay a signal.
@@ -173,6 +178,13 @@ def _updates(
       break
   speed = round(clock.speed(step), 2)
   return state, {"seconds": seconds(), "images_per_second": speed}
+
+
+def _next_record(data: Iterator[Record], step: int) -> Record:
+  try:
+    return next(data)
+  except (OSError, ValueError) as error:
+    raise DataError(f"no data for step {step}: {error}") from error
 
 
 class _Look:

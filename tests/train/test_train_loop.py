@@ -193,6 +193,15 @@ def test_another_config_is_refused(tmp_path):
     workdir.claim(tmp_path, "stage2", config)
 
 
+def test_a_finished_stage_can_be_made_longer(tmp_path):
+  loop.run(tiny.make_task(tmp_path / "a", steps=4))
+  longer = loop.run(tiny.make_task(tmp_path / "a", steps=8))
+  assert longer.finished
+  assert longer.step == 8
+  loop.run(tiny.make_task(tmp_path / "b", steps=8))
+  assert tiny.same(tiny.final_params(tmp_path / "a"), tiny.final_params(tmp_path / "b"))
+
+
 def test_damaged_files_are_named(tmp_path):
   loop.run(tiny.make_task(tmp_path, steps=2))
   (tmp_path / "config.json").write_text("{")

@@ -169,6 +169,7 @@ def _download(folder: str) -> pathlib.Path:
 
 
 def main() -> None:
+  """Writes the asset and prints its hash, for `store.py`."""
   parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
   parser.add_argument("--package", type=pathlib.Path, help="the .tgz, if at hand")
   package = parser.parse_args().package

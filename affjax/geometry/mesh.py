@@ -40,20 +40,41 @@ def opposite_vertices(faces: np.ndarray) -> np.ndarray:
   Returns:
     int32 `[T, 3]`.
   """
-  count = len(faces)
-  if count == 0:
-    return np.zeros((0, 3), np.int32)
+  left, right = _twin_edges(faces)
+  corner = faces.reshape(-1)
+  opposite = np.full(faces.size, -1, np.int32)
+  opposite[left], opposite[right] = corner[right], corner[left]
+  return opposite.reshape(-1, 3)
+
+
+def neighbors(faces: np.ndarray) -> np.ndarray:
+  """The triangle across each edge of each triangle.
+
+  Edges are numbered and left out (-1) as in `opposite_vertices`.
+
+  Args:
+    faces: int `[T, 3]`, welded.
+
+  Returns:
+    int32 `[T, 3]`.
+  """
+  left, right = _twin_edges(faces)
+  across = np.full(faces.size, -1, np.int32)
+  across[left], across[right] = right // 3, left // 3
+  return across.reshape(-1, 3)
+
+
+def _twin_edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Both numbers, `3 triangle + edge`, of each edge that two triangles share."""
+  if not len(faces):
+    return np.zeros(0, int), np.zeros(0, int)
   start = faces[:, [1, 2, 0]].reshape(-1).astype(np.int64)
   end = faces[:, [2, 0, 1]].reshape(-1).astype(np.int64)
   key = np.minimum(start, end) * (int(faces.max()) + 1) + np.maximum(start, end)
   order = np.argsort(key, kind="stable")
   _, first, number = np.unique(key[order], return_index=True, return_counts=True)
   pair = first[number == 2]
-  left, right = order[pair], order[pair + 1]
-  corner = faces.reshape(-1)
-  opposite = np.full(count * 3, -1, np.int32)
-  opposite[left], opposite[right] = corner[right], corner[left]
-  return opposite.reshape(count, 3)
+  return order[pair], order[pair + 1]
 
 
 def weld(

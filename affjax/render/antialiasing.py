@@ -15,11 +15,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from affjax.geometry import mesh
-from affjax.render import rasterization
+from affjax.render import _silhouettes, rasterization
 
-_TINY_W = 1e-20
-# A crossing this far (pixels) outside the segment is one at its end, but for rounding.
-_SLACK = 1e-3
 # A pair without an edge computes with this one, whose derivatives are finite.
 _NO_EDGE = np.array([[0, -1, 0, 1], [0, 1, 0, 1]], np.float32)[:, None, None, None]
 
@@ -31,14 +28,15 @@ def antialias(
   tri: Int[Array, "t 3"] | np.ndarray,
   *,
   opposite: Int[Array, "t 3"] | np.ndarray | None = None,
+  neighbors: Int[Array, "t 3"] | np.ndarray | None = None,
 ) -> Float[Array, "b h w c"]:
   """Blends the pixels on both sides of each silhouette.
 
-  Of a pair of neighbours that show different triangles, the nearer one's triangle is
-  looked at. If the segment from its centre to the other leaves that triangle through a
-  silhouette edge at a fraction `c`, then the farther pixel takes `c - 0.5` of the
-  nearer colour where `c > 0.5`, and else the nearer takes `0.5 - c` of the farther
-  colour.
+  Of a pair of neighbours that show different triangles, the nearer one's surface is
+  followed towards the other. If it ends at a silhouette edge at a fraction `c` of the
+  way, then the farther pixel takes `c - 0.5` of the nearer colour where `c > 0.5`, and
+  else the nearer takes `0.5 - c` of the farther colour. Following the surface, where
+  the paper looks at one triangle, smooths meshes finer than the pixels as well.
 
   Colours get the transpose of the blend as their gradient, the two vertices of the edge
   theirs through `c`; which pairs, triangles and edges take part is constant. An edge
@@ -52,6 +50,8 @@ def antialias(
       its edges silhouettes.
     opposite: `geometry.mesh.opposite_vertices(tri)`; built if None, which needs a
       concrete `tri`.
+    neighbors: `geometry.mesh.neighbors(tri)`; built if None and `tri` is concrete. With
+      neither, only the nearer pixel's own triangle is looked at.
 
   Raises:
     ValueError: wrong shapes, or no `opposite` for a traced `tri`.
@@ -59,31 +59,39 @@ def antialias(
   _check(color, rast, pos, tri, opposite)
   if tri.shape[0] == 0:
     return color
-  if opposite is None:
-    opposite = _opposite(np.asarray(tri, np.int32).tobytes())
+  if not isinstance(tri, jax.core.Tracer):
+    tables = _adjacency(np.asarray(tri, np.int32).tobytes())
+    opposite = tables[0] if opposite is None else opposite
+    neighbors = tables[1] if neighbors is None else neighbors
   tri, opposite = jnp.asarray(tri, jnp.int32), jnp.asarray(opposite, jnp.int32)
-  frozen = lax.stop_gradient((rast[..., 2:], pos))
-  across = functools.partial(_exchange, tri=tri, opposite=opposite)
-  moved = across(color, *frozen, pos, axis=2) + across(color, *frozen, pos, axis=1)
-  return color + moved
+  alone = jnp.full_like(tri, -1)
+  neighbors = alone if neighbors is None else jnp.asarray(neighbors, jnp.int32)
+  depth, ids = lax.stop_gradient(rast[..., 2]), rast[..., 3].astype(jnp.int32)
+  outline = _silhouettes.outline(
+    lax.stop_gradient(pos), tri, opposite, neighbors, color.shape[1:3]
+  )
+  result = color
+  for axis in (2, 1):
+    pairs = _silhouettes.pairs(depth, ids, axis=axis)
+    shape = outline if axis == 2 else outline.transposed()
+    edge = _silhouettes.crossed_edges(pairs, shape, tri, steeper=axis == 1)
+    result += _exchange(color, pos, pairs.near_left, *edge, axis=axis)
+  return result
 
 
 @functools.lru_cache(maxsize=8)
-def _opposite(faces: bytes) -> np.ndarray:
-  return mesh.opposite_vertices(np.frombuffer(faces, np.int32).reshape(-1, 3))
+def _adjacency(faces: bytes) -> tuple[np.ndarray, np.ndarray]:
+  triangles = np.frombuffer(faces, np.int32).reshape(-1, 3)
+  return mesh.opposite_vertices(triangles), mesh.neighbors(triangles)
 
 
-def _exchange(color, depth_id, frozen, pos, *, tri, opposite, axis: int):
+def _exchange(color, pos, near_left, start, end, *, axis: int):
   """What each pixel gains from its neighbours along an axis (1: y, 2: x)."""
   if axis == 1:  # Transposed, so that below a pair lies side by side.
-    color, depth_id = (jnp.swapaxes(v, 1, 2) for v in (color, depth_id))
-    frozen, pos = (v[..., jnp.array([1, 0, 2, 3])] for v in (frozen, pos))
+    color = jnp.swapaxes(color, 1, 2)
+    pos = pos[..., jnp.array([1, 0, 2, 3])]
   height, width = color.shape[1:3]
-  size = (width, height)
-  near_left, start, end = _crossed_edge(
-    depth_id, frozen, tri, opposite, size, strict=axis == 1
-  )
-  c = _crossing(pos, start, end, near_left, size)
+  c = _crossing(pos, start, end, near_left, (width, height))
   share = jnp.where(start >= 0, jnp.clip(c, 0, 1) - 0.5, 0)[..., None]
   step = color[:, :, :-1] - color[:, :, 1:]
   left_nears = near_left[..., None]
@@ -94,81 +102,6 @@ def _exchange(color, depth_id, frozen, pos, *, tri, opposite, axis: int):
   gain = jnp.pad(to_left, [*rows, (0, 1), (0, 0)])
   gain += jnp.pad(to_right, [*rows, (1, 0), (0, 0)])
   return jnp.swapaxes(gain, 1, 2) if axis == 1 else gain
-
-
-def _crossed_edge(depth_id, pos, tri, opposite, size, *, strict: bool):
-  """The silhouette edge between the pixels of each horizontal pair.
-
-  Args:
-    strict: leave out edges as steep as flat (the other axis takes them).
-
-  Returns:
-    `near_left` bool `[B, H, W - 1]`, whether the left pixel is the nearer; the vertices
-    `start`, `end` of the edge, -1 where nothing is to be blended.
-  """
-  depth, ids = depth_id[..., 0], depth_id[..., 1].astype(jnp.int32)
-  left, right = ids[:, :, :-1], ids[:, :, 1:]
-  nearer = depth[:, :, :-1] <= depth[:, :, 1:]
-  near_left = (left > 0) & ((right == 0) | nearer)
-  px, outline = _outline(pos, tri, opposite, size)
-  rows = jnp.concatenate([px.reshape((*px.shape[:2], 6)), outline], -1)
-  rows = jax.vmap(lambda r, i: r[jnp.maximum(i - 1, 0)])(rows, ids)
-  rows = jnp.where(near_left[..., None], rows[:, :, :-1], rows[:, :, 1:])
-  near_id = jnp.where(near_left, left, right)
-  corner = rows[..., :6].reshape((*rows.shape[:-1], 3, 2))
-  row = jnp.arange(left.shape[1], dtype=pos.dtype)[None, :, None, None]
-  column = jnp.arange(left.shape[2], dtype=pos.dtype)[None, None, :]
-  origin = column + jnp.where(near_left, 0.0, 1.0)
-  first, second = jnp.roll(corner, -1, -2), jnp.roll(corner, -2, -2)
-  run, rise = second[..., 0] - first[..., 0], second[..., 1] - first[..., 1]
-  run_, rise_ = jnp.abs(run), jnp.abs(rise)
-  steep = rise_ > run_ if strict else (rise_ >= run_) & (rise_ > 0)
-  met = (first[..., 1] - row) * (second[..., 1] - row) <= 0
-  t = (row - first[..., 1]) / jnp.where(steep, rise, 1.0)
-  c = first[..., 0] + t * run - origin[..., None]
-  c = jnp.where(near_left[..., None], c, -c)
-  met &= steep & (rows[..., 6:] > 0) & (c >= -_SLACK) & (c <= 1 + _SLACK)
-  met &= (left != right)[..., None]
-  edge = jnp.argmin(jnp.where(met, c, jnp.inf), -1)
-  corners = tri[jnp.maximum(near_id - 1, 0)]
-  found = jnp.any(met, -1)
-  return near_left, *(
-    jnp.where(
-      found, jnp.take_along_axis(corners, (edge[..., None] + k) % 3, -1)[..., 0], -1
-    )
-    for k in (1, 2)
-  )
-
-
-def _outline(pos, tri, opposite, size):
-  """Corners `[B, T, 3, 2]` in pixels, and 1 for each edge that is a silhouette."""
-  front = pos[..., 3:] > _TINY_W
-  behind = pos[..., 3:] < -_TINY_W
-  w = jnp.where(front | behind, pos[..., 3:], 1.0)
-  px = _to_px(pos[..., :2] / w, size)
-  corner = px[:, tri]
-  first, second = jnp.roll(corner, -1, -2), jnp.roll(corner, -2, -2)
-  # An edge's neighbour that reaches behind the eye leaves it on the mirrored side.
-  sign = jnp.where(behind, -1.0, 1.0)[..., 0]
-  own = _side(first, second, corner) * sign[:, tri]
-  other = jnp.maximum(opposite, 0)
-  other = _side(first, second, px[:, other]) * sign[:, other]
-  outline = (opposite < 0)[None] | (own * other >= 0)
-  seen = front[..., 0][:, tri]
-  outline &= jnp.roll(seen, -1, -1) & jnp.roll(seen, -2, -1)
-  outline &= jnp.all(jnp.isfinite(corner), (-1, -2))[..., None]
-  return corner, outline.astype(pos.dtype)
-
-
-def _to_px(ndc, size: tuple[int, int]):
-  x = (ndc[..., 0] + 1) * (size[0] / 2) - 0.5
-  return jnp.stack([x, (ndc[..., 1] + 1) * (size[1] / 2) - 0.5], -1)
-
-
-def _side(a, b, p):
-  """Sign (-1, 0, 1) of the side of the line a -> b that a point lies on."""
-  run, to = b - a, p - a
-  return jnp.sign(run[..., 0] * to[..., 1] - run[..., 1] * to[..., 0])
 
 
 def _crossing(pos, start, end, near_left, size):
@@ -183,6 +116,11 @@ def _crossing(pos, start, end, near_left, size):
   t = (row - a[..., 1]) / (b[..., 1] - a[..., 1])
   x = a[..., 0] + t * (b[..., 0] - a[..., 0]) - column
   return jnp.where(near_left, x, 1 - x)
+
+
+def _to_px(ndc, size: tuple[int, int]):
+  x = (ndc[..., 0] + 1) * (size[0] / 2) - 0.5
+  return jnp.stack([x, (ndc[..., 1] + 1) * (size[1] / 2) - 0.5], -1)
 
 
 def _check(color, rast, pos, tri, opposite) -> None:

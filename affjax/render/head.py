@@ -69,7 +69,12 @@ def render_head(
   layers = jnp.concatenate([lookup(texture, uv) * mask, mask], -1)
   if antialias:
     layers = antialiased(
-      layers, rast, clip, template.faces, opposite=_opposite(template)
+      layers,
+      rast,
+      clip,
+      template.faces,
+      opposite=_opposite(template),
+      neighbors=_neighbors(template),
     )
   return layers[..., :-1], layers[..., -1:]
 
@@ -152,3 +157,8 @@ def _to_clip(vertices_world, camera: Camera, resolution: tuple[int, int]):
 @functools.lru_cache(maxsize=16)
 def _opposite(template: Template) -> np.ndarray:
   return mesh.opposite_vertices(template.faces)
+
+
+@functools.lru_cache(maxsize=16)
+def _neighbors(template: Template) -> np.ndarray:
+  return mesh.neighbors(template.faces)

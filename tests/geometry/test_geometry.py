@@ -163,6 +163,21 @@ def test_opposite_vertices():
   assert mesh.opposite_vertices(np.zeros((0, 3), int)).shape == (0, 3)
 
 
+def test_neighbors_share_the_edge():
+  _, faces = _sphere()
+  across = mesh.neighbors(faces)
+  assert (across >= 0).all()
+  for t in range(0, len(faces), 37):
+    for k in range(3):
+      shared = set(faces[t]) & set(faces[across[t, k]])
+      assert shared == set(faces[t]) - {faces[t, k]}
+  plate = np.array([[0, 1, 2], [0, 2, 3]])
+  np.testing.assert_array_equal(mesh.neighbors(plate), [[-1, 1, -1], [-1, -1, 0]])
+  fan = np.array([[0, 1, 2], [0, 1, 3], [0, 1, 4]])
+  assert (mesh.neighbors(fan) == -1).all()
+  assert mesh.neighbors(np.zeros((0, 3), int)).shape == (0, 3)
+
+
 def test_welding():
   points = np.array([[0, 0, 0], [1, 0, 0], [0, 0, 0], [1, 0, 1e-7]])
   keep, index = mesh.weld(points)

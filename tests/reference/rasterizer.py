@@ -83,7 +83,11 @@ def texture(tex, uv, *, boundary="clamp", texel_centers=False):
 
 
 def antialias(color, raster, pos, tri):
-  """Blends the silhouettes of one image `[H, W, C]`; see rasterizer.md, steps 1-4."""
+  """Blends the silhouettes of one image `[H, W, C]`; see rasterizer.md, steps 1-4.
+
+  In step 2 the near pixel's surface is followed over its inner edges towards the far
+  pixel, so that triangles smaller than a pixel do not hide the silhouette.
+  """
   height, width = color.shape[:2]
   ndc = pos[:, :2] / pos[:, 3:]
   px = (ndc + 1) * np.array([width, height]) / 2 - 0.5
@@ -104,31 +108,45 @@ def _blend(out, color, raster, px, tri, first, second):
   near, far = first, second
   if id_a == 0 or (id_b != 0 and raster[second][2] < raster[first][2]):
     near, far = second, first
-  horizontal = first[0] == second[0]
-  along, across = (0, 1) if horizontal else (1, 0)  # axes of px: x, y
-  center = np.array([near[1], near[0]], float)
-  towards = 1.0 if (far[1] - near[1]) + (far[0] - near[0]) > 0 else -1.0
-  triangle = tri[int(raster[near][3]) - 1]
-  crossings = []
-  for k in range(3):
-    a, b = triangle[(k + 1) % 3], triangle[(k + 2) % 3]
-    run, rise = np.abs(px[b] - px[a])[[along, across]]
-    steep = rise >= run if horizontal else rise > run
-    if rise == 0 or not steep or not is_silhouette(px, tri, a, b):
-      continue
-    if (px[a][across] - center[across]) * (px[b][across] - center[across]) > 0:
-      continue
-    t = (center[across] - px[a][across]) / (px[b][across] - px[a][across])
-    c = (px[a][along] + t * (px[b][along] - px[a][along]) - center[along]) * towards
-    if -1e-3 <= c <= 1 + 1e-3:
-      crossings.append(np.clip(c, 0, 1))
-  if not crossings:
+  c = _silhouette_between(raster, px, tri, near, far)
+  if c is None:
     return
-  c = min(crossings)
   if c > 0.5:
     out[far] += (c - 0.5) * (color[near] - color[far])
   else:
     out[near] += (0.5 - c) * (color[far] - color[near])
+
+
+def _silhouette_between(raster, px, tri, near, far):
+  """The fraction of the way to the far pixel where the near surface ends, or None."""
+  horizontal = near[0] == far[0]
+  along, across = (0, 1) if horizontal else (1, 0)  # axes of px: x, y
+  center = np.array([near[1], near[0]], float)
+  towards = float(far[1] - near[1] + far[0] - near[0])
+  at, before = int(raster[near][3]) - 1, None
+  while at is not None and at != int(raster[far][3]) - 1:
+    exits = []
+    for k in range(3):
+      a, b = tri[at][(k + 1) % 3], tri[at][(k + 2) % 3]
+      below = [px[v][across] <= center[across] for v in (a, b)]
+      others = [t for t, f in enumerate(tri) if t != at and a in f and b in f]
+      neighbor = others[0] if len(others) == 1 else None
+      if below[0] == below[1] or (neighbor is not None and neighbor == before):
+        continue
+      t = (center[across] - px[a][across]) / (px[b][across] - px[a][across])
+      c = (px[a][along] + t * (px[b][along] - px[a][along]) - center[along]) * towards
+      exits.append((c, a, b, neighbor))
+    if not exits:
+      return None
+    c, a, b, neighbor = max(exits, key=lambda e: e[0])
+    if is_silhouette(px, tri, a, b):
+      run, rise = np.abs(px[b] - px[a])[[along, across]]
+      steep = rise >= run if horizontal else rise > run
+      return np.clip(c, 0, 1) if steep and -1e-3 <= c <= 1 + 1e-3 else None
+    if c > 1:
+      return None
+    at, before = neighbor, at
+  return None
 
 
 def is_silhouette(px, tri, a, b):

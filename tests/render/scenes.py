@@ -64,3 +64,31 @@ def square_template():
     landmark_faces=np.zeros(0, np.int32),
     landmark_weights=np.zeros((0, 3), np.float32),
   )
+
+
+def bumpy_ball(seed, *, bumps=0.15, rings=10):
+  """A closed ball `[1, V, 4]` of radius 0.6 in the picture, orthographic."""
+  rng = np.random.default_rng(seed)
+  theta = np.linspace(0, np.pi, rings + 1)[1:-1]
+  phi = np.arange(2 * rings) * np.pi / rings + 0.1
+  ring = np.stack(
+    [
+      np.outer(np.sin(theta), np.cos(phi)),
+      np.outer(np.sin(theta), np.sin(phi)),
+      np.outer(np.cos(theta), np.ones_like(phi)),
+    ],
+    -1,
+  ).reshape(-1, 3)
+  points = np.concatenate([ring, [[0, 0, 1], [0, 0, -1]]])
+  points *= 1 + bumps * rng.uniform(-1, 1, (len(points), 1))
+  turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+  points = 0.6 * points @ turn + rng.uniform(-0.05, 0.05, 3)
+  m, top, tri = 2 * rings, len(ring), []
+  for c in range(m):
+    d = (c + 1) % m
+    tri += [(top, c, d), (top + 1, (rings - 2) * m + d, (rings - 2) * m + c)]
+    for r in range(rings - 2):
+      a, b = r * m + c, r * m + d
+      tri += [(a, a + m, b + m), (a, b + m, b)]
+  pos = np.concatenate([points, np.ones((len(points), 1))], 1)[None]
+  return pos.astype(np.float32), np.array(tri, np.int32)

@@ -68,7 +68,7 @@ def antialias(
   neighbors = alone if neighbors is None else jnp.asarray(neighbors, jnp.int32)
   depth, ids = lax.stop_gradient(rast[..., 2]), rast[..., 3].astype(jnp.int32)
   outline = _silhouettes.outline(
-    lax.stop_gradient(pos), tri, opposite, neighbors, color.shape[1:3]
+    lax.stop_gradient(pos), tri, opposite, neighbors, (rast.shape[1], rast.shape[2])
   )
   result = color
   for axis in (2, 1):

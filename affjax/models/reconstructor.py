@@ -21,6 +21,11 @@ from affjax.types import Camera, Prediction, Template
 
 NETWORKS = ("position", "diffuse", "light", "pose")
 
+# Position maps stay within this many standard deviations of the mean head. A few texels
+# cost little in a mean over the map: without a bound the image losses of stage 3 tear
+# the lips off.
+_BOUND = 5.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Networks:

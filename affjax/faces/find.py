@@ -26,7 +26,7 @@ class Face:
     box: `(x0, y0, x1, y1)` of the landmarks.
     score: how sure the landmark network is that this is a face, in [0, 1].
     landmarks: FaceMesh's 468 points; z in px too, smaller = nearer.
-    landmarks68: those of them that stand for the 68 standard landmarks.
+    landmarks68: the 68 standard landmarks, made of one or two of those points each.
   """
 
   box: Float[np.ndarray, " 4"]
@@ -85,7 +85,7 @@ def _networks() -> dict[str, network.Network]:
 
 def _face(points: Float[np.ndarray, "468 3"], score: float) -> Face:
   box = np.concatenate([points[:, :2].min(0), points[:, :2].max(0)])
-  return Face(box, score, points, points[mesh.STANDARD68, :2])
+  return Face(box, score, points, mesh.standard68(points))
 
 
 def _area(face: Face) -> float:

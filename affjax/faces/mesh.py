@@ -9,16 +9,30 @@ from jaxtyping import Float, UInt8
 
 from affjax.faces import network, warp
 
-# The landmarks of FaceMesh that stand for the 68 standard (iBUG) ones. Its outline is
-# that of the visible face in no pose but the frontal one: 0-16 slide along the jaw.
-STANDARD68 = np.array(
-  [
-    *(162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454),
-    *(389, 71, 63, 105, 66, 107, 336, 296, 334, 293, 301, 168, 197, 5, 4, 75, 97, 2),
-    *(326, 305, 33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380, 61, 39, 37),
-    *(0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87),
-  ]
+# Each of the 68 standard (iBUG) landmarks lies at one point of FaceMesh, or on the way
+# to a second; experiments/landmark_correspondence.py found them. The outline of
+# FaceMesh is that of the visible face in frontal poses only: 0-16 slide along the jaw.
+# fmt: off
+_FIRST68 = (
+  234, 132, 58, 172, 136, 150, 176, 148, 152, 377, 400, 379, 365, 397, 288, 361,
+  454, 46, 53, 66, 65, 107, 336, 295, 296, 283, 276, 168, 197, 5, 4, 98, 97, 2, 326,
+  327, 246, 160, 157, 133, 153, 144, 362, 384, 387, 466, 373, 380, 61, 39, 37, 11,
+  267, 269, 291, 405, 314, 17, 84, 181, 61, 41, 13, 271, 291, 403, 15, 179,
 )
+_SECOND68 = (
+  234, 132, 58, 172, 150, 149, 149, 176, 152, 400, 378, 378, 379, 397, 288, 361,
+  454, 46, 105, 52, 107, 55, 285, 336, 282, 334, 276, 168, 6, 195, 2, 98, 167, 164,
+  393, 327, 25, 144, 158, 233, 231, 24, 453, 385, 373, 255, 254, 451, 43, 180, 12,
+  0, 12, 404, 273, 424, 314, 200, 84, 204, 180, 84, 17, 314, 404, 16, 15, 16,
+)
+_SHARE68 = (
+  0, 0, 0, 0, 0.24, 0.35, 0.33, 0.23, 0, 0.23, 0.33, 0.35, 0.24, 0, 0, 0, 0, 0,
+  0.28, 0.44, 0.45, 0.37, 0.37, 0.45, 0.44, 0.28, 0, 0, 0.39, 0.3, 0.19, 0, 0.14,
+  0.18, 0.14, 0, 0.41, 0.27, 0.46, 0.19, 0.2, 0.4, 0.19, 0.46, 0.27, 0.41, 0.4, 0.2,
+  0.25, 0.27, 0.26, 0.5, 0.26, 0.27, 0.25, 0.11, 0, 0.09, 0, 0.11, 0.17, 0.15, 0.09,
+  0.15, 0.17, 0.15, 0, 0.15,
+)
+# fmt: on
 # Outer eye corners, the left one in the image first when the face is upright.
 _EYES = (33, 263)
 # Side of the square that the network sees, in longer sides of the face's bounding box.
@@ -83,6 +97,12 @@ def landmarks(
     points[k] = warp.transform(warp.invert(matrix), mesh)
     flags[k] = np.asarray(outputs["flag"]).item()
   return points, flags
+
+
+def standard68(points: Float[np.ndarray, "468 3"]) -> Float[np.ndarray, "68 2"]:
+  """The 68 standard landmarks where templates have theirs, of FaceMesh's points."""
+  first, second = points[list(_FIRST68), :2], points[list(_SECOND68), :2]
+  return first + np.array(_SHARE68)[:, None] * (second - first)
 
 
 def _angle(left: np.ndarray, right: np.ndarray) -> float:

@@ -192,3 +192,17 @@ def test_small_faces_of_a_large_photo(portrait):
   found = find.find_faces(canvas)
   assert len(found) == 12
   assert all(30 < np.ptp(face.landmarks68[:, 0]) < 50 for face in found)
+
+
+def test_standard_landmarks_treat_left_and_right_alike(face, portrait):
+  (flipped,) = find.find_faces(np.ascontiguousarray(portrait[:, ::-1]))
+  back = flipped.landmarks68[landmarks.MIRRORED]
+  back = np.stack([portrait.shape[1] - 1 - back[:, 0], back[:, 1]], -1)
+  assert np.linalg.norm(back - face.landmarks68, axis=1).mean() < 2
+
+
+def test_who_looks_ahead_does_not_nod(face):
+  """The portrait faces the camera: the landmarks are the template's own."""
+  placed = crop.face_crop(face, TEMPLATE, CAMERA, 128)
+  turn = np.rad2deg(crop.initial_pose(face, TEMPLATE, CAMERA, placed)[:3])
+  assert np.abs(turn).max() < 7

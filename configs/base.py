@@ -17,9 +17,9 @@ def get_config() -> ConfigDict:
   config.devices = 0  # 0 = all; the batch is divided among them
   config.dtype = "float32"  # "bfloat16": the arithmetic inside the networks
   config.affine_backend = "auto"
-  config.antialias = (
-    True  # gradients through silhouettes; False is the paper's renderer
-  )
+  # False is the paper's renderer. With gradients through silhouettes the image loss
+  # drags heads whose texture is still wrong off their place (docs/losses.md).
+  config.antialias = False
   config.mirror_supervision = False  # every photo and its mirror image (MeInGame)
 
   config.model = ConfigDict(

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from configs import base
 
-_STEPS = {"stage1": 900, "stage2": 350, "stage3": 100}
+_STEPS = {"stage1": 700, "stage2": 450, "stage3": 100}
 
 # Joint training starts from heads that lie right: large steps would tear them.
 _LEARNING_RATE = {"stage1": 2e-3, "stage2": 2e-3, "stage3": 3e-4}

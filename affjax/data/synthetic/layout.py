@@ -42,6 +42,7 @@ class Anatomy(NamedTuple):
 
   faces: Numbers  # [T, 3] int32
   opposite: Numbers  # [T, 3] int32, of `mesh.opposite_vertices`
+  neighbors: Numbers  # [T, 3] int32, of `mesh.neighbors`
   landmarks: Numbers  # [68, 3] of the mean shape
   landmark_corners: Numbers  # [68, 3] int32
   landmark_weights: Numbers  # [68, 3]
@@ -104,6 +105,7 @@ def anatomy(template: Template) -> Anatomy:
   return Anatomy(
     faces=template.faces.astype(np.int32),
     opposite=mesh.opposite_vertices(template.faces),
+    neighbors=mesh.neighbors(template.faces),
     landmarks=mean_landmarks(template).astype(np.float32),
     landmark_corners=template.faces[template.landmark_faces].astype(np.int32),
     landmark_weights=template.landmark_weights.astype(np.float32),

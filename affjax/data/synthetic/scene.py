@@ -147,6 +147,11 @@ def _paint_head(shaded, world, buffers: HeadBuffers, anatomy: Anatomy, camera: C
   picture = jnp.concatenate([texture(shaded[None], buffers.uv) * mask, mask], -1)
   clip = cameras.world_to_clip(world[None], camera)
   picture = antialias(
-    picture, buffers.rast, clip, anatomy.faces, opposite=anatomy.opposite
+    picture,
+    buffers.rast,
+    clip,
+    anatomy.faces,
+    opposite=anatomy.opposite,
+    neighbors=anatomy.neighbors,
   )[0]
   return picture[..., :3], picture[..., 3:]

@@ -158,7 +158,7 @@ class Reconstructor:
 
   def _position(self, residual: Float[Array, "n s s 3"]) -> Float[Array, "n s s 3"]:
     mean, std = map(jnp.asarray, self._position_statistics)
-    return mean + residual * std
+    return mean + _BOUND * jnp.tanh(residual / _BOUND) * std
 
   @functools.cached_property
   def _position_statistics(self) -> tuple[np.ndarray, np.ndarray]:

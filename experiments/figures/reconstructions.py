@@ -88,7 +88,9 @@ def _overlay_crop(face: pathlib.Path, facts: dict) -> np.ndarray:
 
 
 def _picture(path: pathlib.Path) -> np.ndarray:
-  return _cell(np.asarray(Image.open(path).convert("RGB")))
+  picture = Image.open(path).convert("RGBA")
+  white = Image.new("RGBA", picture.size, "white")
+  return _cell(np.asarray(Image.alpha_composite(white, picture).convert("RGB")))
 
 
 def _cell(image: np.ndarray) -> np.ndarray:

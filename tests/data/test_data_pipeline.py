@@ -5,6 +5,8 @@ import pytest
 
 from affjax.data import mirroring, pipeline
 
+pytestmark = pytest.mark.smoke  # on a newer jax as well, see `make smoke`
+
 
 class _Numbers:
   def __init__(self, count):

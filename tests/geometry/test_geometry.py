@@ -11,6 +11,8 @@ from scipy.spatial import transform
 from affjax.geometry import camera, mesh, rotation
 from affjax.types import Camera
 
+pytestmark = pytest.mark.smoke  # on a newer jax as well, see `make smoke`
+
 VECTOR = st.lists(st.floats(-6, 6, width=32), min_size=3, max_size=3)
 to_matrix = jax.jit(rotation.axis_angle_to_matrix)
 to_vector = jax.jit(rotation.matrix_to_axis_angle)

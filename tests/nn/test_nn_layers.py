@@ -10,6 +10,8 @@ from affjax.models import params as definitions
 from affjax.nn import block, conv, initializers
 from affjax.ops import theta as thetas
 
+pytestmark = pytest.mark.smoke  # on a newer jax as well, see `make smoke`
+
 
 def _x(n=2, h=7, w=6, c=4, seed=0):
   return np.random.default_rng(seed).standard_normal((n, h, w, c)).astype(np.float32)

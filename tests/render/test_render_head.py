@@ -13,6 +13,8 @@ from affjax.geometry import camera as cameras
 from affjax.render import head
 from affjax.types import Camera
 
+pytestmark = pytest.mark.smoke  # on a newer jax as well, see `make smoke`
+
 PLATE = scenes.square_template()
 
 

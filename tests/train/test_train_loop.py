@@ -16,6 +16,8 @@ from PIL import Image
 
 from affjax.train import checkpoint, loop, metrics, sharding, workdir
 
+pytestmark = pytest.mark.smoke  # on a newer jax as well, see `make smoke`
+
 
 def _lines(root, name="stage1"):
   text = (root / name / "metrics.jsonl").read_text()

@@ -1,6 +1,6 @@
 """A sheet of reconstructions: a row a face, from what `affjax reconstruct` wrote.
 
-    python experiments/figures/reconstructions.py out/demo/heads docs/images/heads.png
+    python experiments/figures/reconstructions.py out/demo/heads docs/images/demo.png
 
 Columns: the photo's crop, the overlay, the head lit, then without light turned to both
 sides, the diffuse map, the light map, the position map.
@@ -36,7 +36,8 @@ def main() -> None:
   if not faces:
     raise SystemExit(f"no reconstructions in {arguments.heads}")
   rows = [np.concatenate(row(face), 1) for face in faces[: arguments.rows]]
-  Image.fromarray(np.concatenate(rows, 0)).save(arguments.sheet, optimize=True)
+  sheet = Image.fromarray(np.concatenate(rows, 0)).quantize(256)
+  sheet.save(arguments.sheet, optimize=True)
   print(f"{arguments.sheet}: {len(rows)} faces")
 
 

@@ -46,7 +46,8 @@ lint: $(VENV)/.installed-dev
 	$(RUN)/basedpyright --pythonpath $(RUN)/python
 
 bench: $(VENV)/.installed-dev
-	for f in experiments/bench_*.py; do $(RUN)/python $$f || exit 1; done
+	@for f in $(wildcard experiments/bench_*.py); do $(RUN)/python $$f || exit 1; done
+	@test -n "$(wildcard experiments/bench_*.py)" || echo 'bench: none yet'
 
 clean:
 	rm -rf $(VENV) $(VENV)-newer .cache out

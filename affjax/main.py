@@ -6,6 +6,7 @@ the command line: `--config.data.batch_size=4 --config.optimizer.learning_rate=3
 """
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -105,11 +106,11 @@ def _parse(arguments: list[str]) -> tuple[Any, str, str]:
 def _one_line(error: BaseException) -> str:
   """The message of an exception on one line, without its quotes."""
   text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
-  text = " ".join(text.split())
-  # ml_collections puts the unknown key before its suggestion.
-  if "Did you mean" in text:
-    text = f"no such config key: {text}"
-  return text
+  # ml_collections quotes the unknown key, twice over, before its suggestion.
+  unknown = re.search(r"Did you mean .*?(\w+).*? instead of .*?(\w+)", text)
+  if unknown:
+    return f"no config key {unknown[2]!r}; did you mean {unknown[1]!r}?"
+  return " ".join(text.split())
 
 
 def _fail(message: BaseException | str, status: int) -> int:

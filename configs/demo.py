@@ -20,7 +20,7 @@ from configs import base
 
 _STEPS = {"stage1": 700, "stage2": 450, "stage3": 100}
 
-# Joint training starts from heads that lie right: large steps would tear them.
+# Joint training starts from heads that lie right; ours, not compared with others.
 _LEARNING_RATE = {"stage1": 2e-3, "stage2": 2e-3, "stage3": 3e-4}
 
 

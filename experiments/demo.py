@@ -77,6 +77,7 @@ def losses_table(run: pathlib.Path) -> str:
     before, after = summary["eval_before"], summary["eval_after"]
     for name in after:
       lines.append(f"{stage:8} {name:28} {before[name]:10.4f} {after[name]:10.4f}")
+    lines.append(f"{stage:8} {'seconds':28} {'':10} {summary['seconds']:10.0f}")
   return "\n".join(lines)
 
 

@@ -22,8 +22,9 @@ from affjax.types import Camera, Prediction, Template
 NETWORKS = ("position", "diffuse", "light", "pose")
 
 # Position maps stay within this many standard deviations of the mean head. A few texels
-# cost little in a mean over the map: without a bound the image losses of stage 3 tear
-# the lips off.
+# cost little in a mean over the map: in a run of stage 3 without a bound the lips left
+# by 16. That run also had larger steps and silhouette gradients; which one did it was
+# not told apart.
 _BOUND = 5.0
 
 

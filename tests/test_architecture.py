@@ -13,15 +13,17 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each place may import from those named, and from itself.
 _BASE = {"types", "geometry"}
-_NETS = _BASE | {"ops", "render", "nn", "assets"}
+_KERNELS = _BASE | {"native"}
+_NETS = _KERNELS | {"ops", "render", "nn", "assets"}
 _ALL = _NETS | {"models", "losses", "heads", "faces", "data", "train", "eval", "export"}
 ALLOWED = {
   "__init__": set(),
   "types": set(),
   "assets": {"types", "geometry"},
   "geometry": {"types"},
-  "ops": _BASE,
-  "render": _BASE | {"ops"},
+  "native": set(),
+  "ops": _KERNELS,
+  "render": _KERNELS | {"ops"},
   "nn": _BASE | {"ops", "render"},
   "models": _NETS,
   "losses": _NETS | {"models"},

@@ -1,0 +1,1 @@
+"""Kernels in C++ and CUDA: compiled on this machine, registered with XLA, called."""

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from affjax.render import rasterization
+from affjax.render._mixing import mix
 
 
 @overload
@@ -62,17 +63,22 @@ def interpolate(
     return value, jnp.zeros((*value.shape, 2), attr.dtype)
   tri = jnp.asarray(tri, jnp.int32)
   rows = tri[jnp.maximum(rast[..., 3].astype(jnp.int32) - 1, 0)]
-  if attr.shape[0] == 1:
-    corners = attr[0][rows]
-  else:
-    corners = jax.vmap(lambda a, r: a[r])(attr, rows)
-  hit = rast[..., 3:] > 0
-  corners = jnp.where(hit[..., None], corners, 0)
-  first, second, third = (corners[..., k, :] for k in range(3))
-  u, v = rast[..., 0:1], rast[..., 1:2]
-  value = u * first + v * second + (1 - u - v) * third
+  hit = rast[..., 3] > 0
+  first, second, third = (_corner(attr, rows[..., k], hit) for k in range(3))
+  u, v = rast[..., 0], rast[..., 1]
+  value = mix([u, v, 1 - u - v], [first, second, third])
   if derivatives is None:
     return value
-  by_u, by_v = (first - third)[..., None], (second - third)[..., None]
-  slopes = derivatives[..., None, :]
-  return value, by_u * slopes[..., :2] + by_v * slopes[..., 2:]
+  by_u, by_v = first - third, second - third
+  slopes = [
+    mix([derivatives[..., k], derivatives[..., k + 2]], [by_u, by_v]) for k in (0, 1)
+  ]
+  return value, jnp.stack(slopes, -1)
+
+
+def _corner(attr, vertex, hit):
+  if attr.shape[0] == 1:
+    picked = attr[0][vertex]
+  else:
+    picked = jax.vmap(lambda a, i: a[i])(attr, vertex)
+  return jnp.where(hit[..., None], picked, 0)

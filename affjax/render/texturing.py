@@ -60,22 +60,19 @@ def texture(
     read = _nearest if filter == "nearest" else _bilinear
     return read(_flat(tex), (0, height, width), row, column, boundary)
   sizes = _mipmaps.level_sizes((height, width), max_mip_level)
+  size = (height - 1, width - 1) if texel_centers else (height, width)
+  level = _level(uv, uv_derivatives, mip_level_bias, size)
+  linear = filter == "linear-mipmap-linear"
+  texels = _mipmaps.pyramid(tex, sizes)
+  return _mip_mapped(texels, sizes, row, column, level, boundary, linear=linear)
+
+
+def _level(uv, derivatives, bias, size: tuple[int, int]):
   level = jnp.zeros(uv.shape[:3], uv.dtype)
-  if uv_derivatives is not None:
-    slopes = uv_derivatives.reshape(*uv.shape[:3], 2, 2)
-    size = (height - 1, width - 1) if texel_centers else (height, width)
+  if derivatives is not None:
+    slopes = derivatives.reshape(*uv.shape[:3], 2, 2)
     level = _mipmaps.footprint_level(slopes, size)
-  if mip_level_bias is not None:
-    level += mip_level_bias
-  return _mip_mapped(
-    _mipmaps.pyramid(tex, sizes),
-    row,
-    column,
-    level,
-    sizes=sizes,
-    boundary=boundary,
-    linear=filter == "linear-mipmap-linear",
-  )
+  return level if bias is None else level + bias
 
 
 def _texel(place, size: int, boundary: str, texel_centers: bool):
@@ -89,7 +86,7 @@ def _flat(tex):
   return tex.reshape(tex.shape[0], -1, tex.shape[-1])
 
 
-def _mip_mapped(texels, row, column, level, *, sizes, boundary: str, linear: bool):
+def _mip_mapped(texels, sizes, row, column, level, boundary: str, *, linear: bool):
   """Reads one or two levels of a pyramid at texel coordinates of level 0."""
   fine, coarse, share = _mipmaps.blend_of(level, len(sizes), linear=linear)
   height, width = sizes[0]

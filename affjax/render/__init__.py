@@ -2,7 +2,8 @@
 
 from affjax.render.antialiasing import antialias
 from affjax.render.interpolation import interpolate
+from affjax.render.peeling import over, peel
 from affjax.render.rasterization import rasterize
 from affjax.render.texturing import texture
 
-__all__ = ["antialias", "interpolate", "rasterize", "texture"]
+__all__ = ["antialias", "interpolate", "over", "peel", "rasterize", "texture"]

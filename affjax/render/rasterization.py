@@ -73,14 +73,19 @@ def rasterize(
     ValueError: wrong shapes or resolution, an unknown backend, or an index in `tri`
       outside the vertices, if `tri` is concrete.
   """
-  _check(pos, tri, resolution)
+  check_scene(pos, tri, resolution)
   batch, (height, width) = pos.shape[0], resolution
   if tri.shape[0] == 0 or batch == 0:
     rast = jnp.zeros((batch, height, width, 4), pos.dtype)
     return (rast, rast) if derivatives else rast
-  search = _BACKENDS[_resolve(backend)]
+  search = _BACKENDS[resolve_backend(backend)]
   tri = jnp.asarray(tri, jnp.int32)
   ids = search(lax.stop_gradient(pos).astype(jnp.float32), tri, resolution)
+  return raster_of(pos, tri, ids, derivatives)
+
+
+def raster_of(pos, tri, ids, derivatives: bool):
+  """What `rasterize` returns, given the id + 1 that each pixel shows (0: none)."""
   weights, slopes, depth = _locate(pos, tri, ids)
   hit = (ids > 0)[..., None]
   last = jnp.stack([lax.stop_gradient(depth), ids.astype(pos.dtype)], -1)
@@ -123,7 +128,8 @@ def _pin(weights: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
   return weights + lax.stop_gradient(exact - weights)
 
 
-def _resolve(backend: str) -> str:
+def resolve_backend(backend: str) -> str:
+  """The name of a backend; ValueError if there is none."""
   if backend == "auto":
     return list(_BACKENDS)[-1]
   if backend not in _BACKENDS:
@@ -131,7 +137,8 @@ def _resolve(backend: str) -> str:
   return backend
 
 
-def _check(pos, tri, resolution) -> None:
+def check_scene(pos, tri, resolution) -> None:
+  """Raises ValueError for what `rasterize` could not do."""
   if pos.ndim != 3 or pos.shape[-1] != 4:
     raise ValueError(f"pos must have shape [B, V, 4], got {pos.shape}")
   height, width = resolution

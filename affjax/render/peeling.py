@@ -1,0 +1,140 @@
+"""Depth peeling: the surfaces behind the visible one, layer by layer."""
+
+from typing import Literal, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from affjax.render import _xla, rasterization
+
+
+@overload
+def peel(
+  pos: Float[Array, "b v 4"],
+  tri: Int[Array, "t 3"] | np.ndarray,
+  resolution: tuple[int, int],
+  *,
+  layers: int,
+  backend: str = ...,
+  derivatives: Literal[False] = ...,
+) -> Float[Array, "l b h w 4"]: ...
+@overload
+def peel(
+  pos: Float[Array, "b v 4"],
+  tri: Int[Array, "t 3"] | np.ndarray,
+  resolution: tuple[int, int],
+  *,
+  layers: int,
+  backend: str = ...,
+  derivatives: Literal[True],
+) -> tuple[Float[Array, "l b h w 4"], Float[Array, "l b h w 4"]]: ...
+def peel(
+  pos: Float[Array, "b v 4"],
+  tri: Int[Array, "t 3"] | np.ndarray,
+  resolution: tuple[int, int],
+  *,
+  layers: int,
+  backend: str = "auto",
+  derivatives: bool = False,
+):
+  """Rasters of the nearest surface, of the next behind it, and so on (Everitt 2001).
+
+  Layer 0 is what `rasterize` gives, with the same rules and gradients. Each further
+  layer shows, pixel by pixel, the nearest triangle behind that of the layer before;
+  triangles at the same depth follow each other in order of their ids, so that each
+  triangle that covers a pixel is in exactly one layer, if there are enough of them.
+
+  Args:
+    pos: clip-space vertices; smaller z/w is nearer.
+    tri: triangles, shared by the batch.
+    resolution: (height, width) of the raster, pixels.
+    layers: how many to find; those behind the last are left out.
+    backend: as in `rasterize`.
+    derivatives: also return the derivatives of the weights.
+
+  Returns:
+    `[layers, B, H, W, 4]`, near to far; each layer is a raster for `interpolate` and
+    the others. With `derivatives` a pair, as in `rasterize`.
+
+  Raises:
+    ValueError: `layers` below 1, and what `rasterize` raises.
+  """
+  rasterization.check_scene(pos, tri, resolution)
+  if layers < 1:
+    raise ValueError(f"layers must be at least 1, got {layers}")
+  rasterization.resolve_backend(backend)
+  batch, (height, width) = pos.shape[0], resolution
+  if tri.shape[0] == 0 or batch == 0:
+    rast = jnp.zeros((layers, batch, height, width, 4), pos.dtype)
+    return (rast, rast) if derivatives else rast
+  tri = jnp.asarray(tri, jnp.int32)
+  ids = _layers(lax.stop_gradient(pos).astype(jnp.float32), tri, resolution, layers)
+  return jax.vmap(lambda i: rasterization.raster_of(pos, tri, i, derivatives))(ids)
+
+
+def over(
+  color: Float[Array, "l b h w c"], alpha: Float[Array, "l b h w 1"]
+) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w 1"]]:
+  """Lays pictures over each other, the first in front (Porter and Duff 1984).
+
+  Args:
+    color: premultiplied by `alpha`.
+    alpha: opacity in [0, 1].
+
+  Returns:
+    The premultiplied colour and the opacity of all together.
+  """
+  before = jnp.cumprod(1 - alpha, 0)
+  share = jnp.concatenate([jnp.ones_like(alpha[:1]), before[:-1]], 0)
+  return jnp.sum(share * color, 0), 1 - before[-1]
+
+
+def _layers(pos, tri, resolution: tuple[int, int], layers: int):
+  """Ids + 1 of each layer, 0 where there is none: int32 `[layers, B, H, W]`."""
+  batch, (height, width) = pos.shape[0], resolution
+  tile, block = _xla._tile_and_block(batch * len(tri), height, width)
+  setup = _xla._set_up(pos, tri, height, width, tile)
+  pixels = batch * height * width
+
+  def next_layer(last, _):
+    def step(state):
+      first, depth, ids = state
+      item = first + jnp.arange(block, dtype=jnp.int32)
+      place, near, triangle = _fragments(
+        setup, item, tile, len(tri), resolution, pixels
+      )
+      # Behind the last layer: farther, or as far and of a higher id.
+      last_near = last[0].at[place].get(mode="fill", fill_value=jnp.inf)
+      last_id = last[1].at[place].get(mode="fill", fill_value=0)
+      behind = (near > last_near) | ((near == last_near) & (triangle > last_id))
+      place = jnp.where(behind, place, pixels)
+      return first + block, *_xla._keep_nearest(depth, ids, place, near, triangle)
+
+    start = (
+      jnp.int32(0),
+      jnp.full(pixels, jnp.inf, jnp.float32),
+      jnp.zeros(pixels, jnp.int32),
+    )
+    _, depth, ids = lax.while_loop(lambda s: s[0] < setup.ends[-1], step, start)
+    return (depth, ids), ids
+
+  nothing = (jnp.full(pixels, -jnp.inf, jnp.float32), jnp.zeros(pixels, jnp.int32))
+  _, ids = lax.scan(next_layer, nothing, length=layers)
+  return ids.reshape(layers, batch, height, width)
+
+
+def _fragments(setup, item, tile, count, resolution, pixels):
+  """Pixel (`pixels` where none), z/w and id + 1 of the fragments of a block of tiles."""
+  height, width = resolution
+  owner, x, y, live = _xla._tile_pixels(setup, item, tile)
+  corners = [v[None, None] for v in jnp.unstack(setup.corners[owner], axis=1)]
+  near, hit = _xla._cover(corners, x, y, height, width)
+  owner = owner[None, None]
+  place = (owner // count) * (height * width) + y * width + x
+  place = jnp.where(hit & live, place, pixels)
+  # One value of `near` for all comparisons, in whatever fusions they end up.
+  near = lax.optimization_barrier(near)
+  return place, near, jnp.broadcast_to(owner % count + 1, place.shape)

@@ -127,7 +127,7 @@ def _layers(pos, tri, resolution: tuple[int, int], layers: int):
 
 
 def _fragments(setup, item, tile, count, resolution, pixels):
-  """Pixel (`pixels` where none), z/w and id + 1 of the fragments of a block of tiles."""
+  """Pixel (`pixels` where none), z/w and id + 1 of a block's fragments."""
   height, width = resolution
   owner, x, y, live = _xla._tile_pixels(setup, item, tile)
   corners = [v[None, None] for v in jnp.unstack(setup.corners[owner], axis=1)]

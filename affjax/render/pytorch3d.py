@@ -61,11 +61,12 @@ def to_pytorch3d(
   hit = layers[..., 3] > 0
   images = jnp.arange(pos.shape[0], dtype=jnp.int32)[None, :, None, None]
   face = images * tri.shape[0] + layers[..., 3].astype(jnp.int32) - 1
-  attributes = jnp.concatenate([depth[..., None], _to_px(pos, rast.shape[-3:-1])], -1)
+  height, width = layers.shape[2:4]
+  attributes = jnp.concatenate([depth[..., None], _to_px(pos, (height, width))], -1)
   zbuf = jax.vmap(lambda r: interpolate(attributes[..., :1], r, tri)[..., 0])(layers)
   u, v = layers[..., 0], layers[..., 1]
   bary = jnp.stack([u, v, 1 - u - v], -1)
-  unit = 2 / min(rast.shape[-3:-1])
+  unit = 2 / min(height, width)
   dists = -jax.vmap(lambda r: _edge_distance2(attributes[..., 1:], r, tri))(layers)
   return Fragments(
     *(

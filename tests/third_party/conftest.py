@@ -1,0 +1,40 @@
+"""nvdiffrast's kernels on the devices that can run them."""
+
+import jax
+import nvdiffrast_on_host
+import pytest
+
+from third_party.nvdiffrast_jax import library, sources
+
+
+@pytest.fixture(scope="session")
+def host_library(tmp_path_factory):
+  """The adapter's layer and nvdiffrast's kernels, compiled for the CPU."""
+  try:
+    sources.find()
+    library.compilers.find("cpu")
+  except (ImportError, library.compilers.CompileError) as error:
+    pytest.skip(str(error))
+  loaded = nvdiffrast_on_host.build(tmp_path_factory.mktemp("nvdiffrast"))
+  nvdiffrast_on_host.register(loaded)
+  return loaded
+
+
+@pytest.fixture(params=["host", "cuda"])
+def device(request, monkeypatch):
+  """A device of JAX that runs nvdiffrast's kernels; the host's do without CudaRaster.
+
+  The parity tests have never run on a GPU: none was at hand.
+  """
+  if request.param == "cuda":
+    try:
+      library.require()
+      device = jax.devices("cuda")[0]
+    except (ImportError, RuntimeError) as error:
+      pytest.skip(f"needs a GPU and nvdiffrast: {error}")
+  else:
+    request.getfixturevalue("host_library")
+    monkeypatch.setattr(library, "require", lambda: None)
+    device = jax.devices("cpu")[0]
+  with jax.default_device(device):
+    yield device

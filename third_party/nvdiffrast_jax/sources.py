@@ -1,0 +1,70 @@
+"""Where the user's nvdiffrast lies, and which of its sources are its CUDA core."""
+
+import importlib.util
+import os
+import pathlib
+from typing import NoReturn
+
+VARIABLE = "NVDIFFRAST_ROOT"
+
+_HOW = (
+  "Install it (pip install 'affjax[nvdiffrast]', or pip install diffrp-nvdiffrast), or "
+  f"clone https://github.com/NVlabs/nvdiffrast and set {VARIABLE} to the clone. Its "
+  "licence allows non-commercial use only."
+)
+# A release keeps its CUDA core in the package, the repository since 0.4 beside it.
+_PLACES = ("nvdiffrast/common", "csrc/common", "common")
+_MARK = "cudaraster/CudaRaster.hpp"
+_CORE = ("*.cu", "cudaraster/impl/*.cu", "cudaraster/impl/*.cpp")
+_HEADERS = ("*.h", "cudaraster/*.hpp", "cudaraster/impl/*.hpp", "cudaraster/impl/*.inl")
+
+
+class NotInstalledError(ImportError):
+  """There is no nvdiffrast; the message says how to get it."""
+
+
+def find() -> pathlib.Path:
+  """The folder of nvdiffrast's CUDA core: NVDIFFRAST_ROOT's, or the installed one's.
+
+  Nothing of nvdiffrast is imported.
+
+  Raises:
+    NotInstalledError: there is none.
+  """
+  root = os.environ.get(VARIABLE)
+  if root:
+    return _core_of([pathlib.Path(root)], f"{VARIABLE}={root} holds no CUDA core of it")
+  try:
+    spec = importlib.util.find_spec("nvdiffrast")
+  except (ImportError, ValueError):
+    spec = None
+  if spec is None or not spec.submodule_search_locations:
+    _absent("it is not installed")
+  folders = [pathlib.Path(place) for place in spec.submodule_search_locations]
+  return _core_of(folders, f"the installed one ({folders[0]}) ships no CUDA sources")
+
+
+def compiled(core: pathlib.Path) -> list[pathlib.Path]:
+  """Sources to compile: the kernels, and CudaRaster's host code; nothing of OpenGL."""
+  return _matching(core, _CORE)
+
+
+def included(core: pathlib.Path) -> list[pathlib.Path]:
+  """What those sources include."""
+  return _matching(core, _HEADERS)
+
+
+def _core_of(roots: list[pathlib.Path], complaint: str) -> pathlib.Path:
+  for root in roots:
+    for place in (*_PLACES, "."):
+      if (root / place / _MARK).is_file():
+        return (root / place).resolve()
+  _absent(complaint)
+
+
+def _absent(complaint: str) -> NoReturn:
+  raise NotInstalledError(f"backend 'nvdiffrast' needs nvdiffrast: {complaint}. {_HOW}")
+
+
+def _matching(core: pathlib.Path, patterns: tuple[str, ...]) -> list[pathlib.Path]:
+  return sorted(path for pattern in patterns for path in core.glob(pattern))

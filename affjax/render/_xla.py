@@ -6,22 +6,23 @@ takes a block at a time. Shapes are static, the number of rounds is as large as 
 picture needs, and a triangle that covers no pixel centre costs nothing there.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-# Below this w a vertex counts as lying at or behind the eye.
-_TINY_W = 1e-20
+from affjax.render import _exact
 
 
 class _Setup(NamedTuple):
   """Triangles of all images in one list `n = B T`, ready for the search."""
 
-  # Three corners (x, y, z, w) in ascending order: an edge that two triangles share is
-  # the same arithmetic in both, so that they agree on which side a pixel lies.
+  # Three scaled corners (x, y, z, w) in ascending order: an edge that two triangles
+  # share is the same arithmetic in both, so that they agree on which side a pixel lies.
   corners: Float[Array, "n 12"]
   # First column, first row, last column, last row, tiles in a row.
   boxes: Int[Array, "n 5"]
@@ -36,11 +37,31 @@ def triangle_ids(
 
   The contract of every backend; `affjax.render.rasterize` has the rules of coverage.
   """
+  return nearest(pos, tri, resolution)[1]
+
+
+def nearest(
+  pos: Float[Array, "b v 4"],
+  tri: Int[Array, "t 3"],
+  resolution: tuple[int, int],
+  *,
+  behind: tuple[Float[Array, "b h w"], Int[Array, "b h w"]] | None = None,
+) -> tuple[Float[Array, "b h w"], Int[Array, "b h w"]]:
+  """Depth z/w and id of the visible triangle of each pixel; inf and 0 without any.
+
+  Args:
+    pos: clip-space vertices.
+    tri: triangles; those with an index outside the vertices are left out.
+    resolution: (height, width).
+    behind: depths and ids; only what comes after them is seen, a greater id coming
+      after a less one of the same depth.
+  """
   batch, count = pos.shape[0], tri.shape[0]
   height, width = resolution
   tile, block = _tile_and_block(batch * count, height, width)
   setup = _set_up(pos, tri, height, width, tile)
   pixels = batch * height * width
+  passed = None if behind is None else [v.reshape(-1) for v in behind]
 
   def more(state):
     return state[0] < setup.ends[-1]
@@ -53,8 +74,14 @@ def triangle_ids(
     owner = owner[None, None]
     near, hit = _cover(corners, x, y, height, width)
     hit = hit & live
+    # One value of `near` for every comparison, in whatever fusions they end up.
+    near = lax.optimization_barrier(near)
     place = jnp.where(hit, (owner // count) * (height * width) + y * width + x, pixels)
     triangle = jnp.broadcast_to(owner % count + 1, place.shape)
+    if passed is not None:
+      d, i = (v.at[place].get(mode="fill", fill_value=0) for v in passed)
+      after = (near > d) | ((near == d) & (triangle > i))
+      place = jnp.where(after, place, pixels)
     depth, ids = _keep_nearest(depth, ids, place, near, triangle)
     return first + block, depth, ids
 
@@ -63,8 +90,8 @@ def triangle_ids(
     jnp.full(pixels, jnp.inf, jnp.float32),
     jnp.zeros(pixels, jnp.int32),
   )
-  ids = lax.while_loop(more, step, start)[2]
-  return ids.reshape(batch, height, width)
+  _, depth, ids = lax.while_loop(more, step, start)
+  return depth.reshape(batch, height, width), ids.reshape(batch, height, width)
 
 
 def _tile_and_block(triangles: int, height: int, width: int) -> tuple[int, int]:
@@ -80,8 +107,11 @@ def _tile_and_block(triangles: int, height: int, width: int) -> tuple[int, int]:
 
 
 def _set_up(pos, tri, height: int, width: int, tile: int) -> _Setup:
-  corner = pos[:, tri].reshape(-1, 3, 4)
-  usable = jnp.all(jnp.isfinite(corner), (1, 2)) & jnp.any(corner[..., 3] > 0, 1)
+  known = jnp.all((tri >= 0) & (tri < pos.shape[1]), 1)
+  corner = pos[:, jnp.clip(tri, 0, pos.shape[1] - 1)].reshape(-1, 3, 4)
+  corner, usable = _exact.scaled(corner)
+  usable = jnp.all(usable, 1) & jnp.any(corner[..., 3] > 0, 1)
+  usable &= jnp.tile(known, pos.shape[0])
   a, b, c = corner[:, 0], corner[:, 1], corner[:, 2]
   a, b = _ascending(a, b)
   b, c = _ascending(b, c)
@@ -112,11 +142,11 @@ def _ascending(p, q):
 
 def _span(coordinate, w, size: int):
   """First and last pixel whose centre the triangle may cover along one axis."""
-  front = w > _TINY_W
+  front = w > _exact.TINY_W
   px = (coordinate / jnp.where(front, w, 1.0) + 1) * (size / 2) - 0.5
   # A triangle that reaches behind the eye may show anywhere.
   crossing = ~jnp.all(front, 1)
-  slack = size * 4e-7
+  slack = size * _exact.SLACK
   low = jnp.where(crossing, 0.0, jnp.ceil(jnp.min(px, 1) - slack))
   high = jnp.where(crossing, size - 1.0, jnp.floor(jnp.max(px, 1) + slack))
   low = jnp.clip(jnp.nan_to_num(low), 0, size).astype(jnp.int32)
@@ -138,44 +168,34 @@ def _tile_pixels(setup: _Setup, item, tile: int):
   return owner, x, y, live & (item < setup.ends[-1])[None, None]
 
 
+@functools.cache
+def _centers(size: int) -> Float[np.ndarray, " size"]:
+  """Pixel centres in [-1, 1]; XLA would divide by multiplying with a reciprocal."""
+  return np.arange(1, 2 * size, 2).astype(np.float32) / np.float32(size) - np.float32(1)
+
+
 def _cover(corners, x, y, height: int, width: int):
   """z/w of triangles at pixels, and whether the triangle covers the pixel's centre.
 
-  Homogeneous edge functions (Olano and Greer 1997): with the corners moved so that the
-  pixel's ray is the origin, `cross(a, b)` has the sign of the side and the size of the
-  opposite corner's perspective-correct weight. No corner is divided by its w, so that a
-  triangle through w = 0 needs no clipping; what lies outside the near and far plane is
-  dropped pixel by pixel.
+  The arithmetic of `csrc/coverage.h`, which has the reasons, to the bit.
   """
-  px = (2 * x + 1).astype(jnp.float32) / width - 1
-  py = (2 * y + 1).astype(jnp.float32) / height - 1
+  px = jnp.asarray(_centers(width))[jnp.minimum(x, width - 1)]
+  py = jnp.asarray(_centers(height))[jnp.minimum(y, height - 1)]
   ax, ay, az, aw, bx, by, bz, bw, cx, cy, cz, cw = corners
-  a = (ax - px * aw, ay - py * aw, aw)
-  b = (bx - px * bw, by - py * bw, bw)
-  c = (cx - px * cw, cy - py * cw, cw)
-  weight_c, side_c = _edge(a, b)
-  weight_a, side_a = _edge(b, c)
-  weight_b, side_b = _edge(a, c)
-  weight_b = -weight_b
-  z = weight_a * az + weight_b * bz + weight_c * cz
-  w = weight_a * aw + weight_b * bw + weight_c * cw
+  a = (_exact.moved(ax, px, aw), _exact.moved(ay, py, aw), aw)
+  b = (_exact.moved(bx, px, bw), _exact.moved(by, py, bw), bw)
+  c = (_exact.moved(cx, px, cw), _exact.moved(cy, py, cw), cw)
+  weight_c, side_c = _exact.edge(a, b)
+  weight_a, side_a = _exact.edge(b, c)
+  weight_b, side_b = _exact.edge(a, c)
+  weights = (weight_a, -weight_b, weight_c)
+  z = _exact.weighted(weights, (az, bz, cz))
+  w = _exact.weighted(weights, (aw, bw, cw))
   inside = (side_a == side_c) & (side_a != side_b)
-  # Weights and w are of one sign in front of the eye.
+  # The weights and w are of one sign in front of the eye.
   inside &= jnp.where(side_a, w > 0, w < 0)
   near = z / jnp.where(w == 0, 1.0, w)
   return near, inside & (jnp.abs(near) <= 1)
-
-
-def _edge(a, b) -> tuple[Float[Array, "*n"], Bool[Array, "*n"]]:
-  """Edge function of the pixel, and its sign; never zero.
-
-  A pixel on the edge counts as moved a little right, and less down: the top-left rule.
-  """
-  value = a[0] * b[1] - b[0] * a[1]
-  right = b[2] * a[1] - a[2] * b[1]
-  down = a[2] * b[0] - b[2] * a[0]
-  tie = (right > 0) | ((right == 0) & (down > 0))
-  return value, (value > 0) | ((value == 0) & tie)
 
 
 def _keep_nearest(depth, ids, place, near, triangle):
@@ -184,8 +204,6 @@ def _keep_nearest(depth, ids, place, near, triangle):
   Blocks come in ascending order of triangles, so that an older fragment wins a tie; in
   a block the least id wins.
   """
-  # One value of `near` for scatter and comparison, in whatever fusions they end up.
-  near = lax.optimization_barrier(near)
   before = depth.at[place].get(mode="fill", fill_value=-jnp.inf)
   depth = depth.at[place].min(near, mode="drop")
   after = depth.at[place].get(mode="fill", fill_value=-jnp.inf)

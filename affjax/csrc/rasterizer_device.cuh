@@ -1,0 +1,364 @@
+// The visible triangle of each pixel, on a GPU: device code and the order of launches.
+//
+// The picture is a buffer of 64-bit keys, ~(depth, id), that fragments raise by atomic
+// maximum: whatever the order, the nearest and among equals the least id remains, so
+// that two runs never differ. The keys of as many images as fit in the L2 cache are
+// worked on at a time. Coverage itself is `coverage.h`, to the bit.
+//
+// A warp takes 32 triangles. Those whose box holds few pixels (a face's have two) are
+// drawn there and then, the pixels of all 32 boxes dealt evenly to the lanes. Larger
+// ones are listed with a running total of their tiles, and a second kernel deals the
+// tiles of the list to all warps: no triangle, however large, holds up a block, and no
+// list can overflow, as it has one entry a triangle and none a tile.
+#ifndef AFFJAX_CSRC_RASTERIZER_DEVICE_CUH_
+#define AFFJAX_CSRC_RASTERIZER_DEVICE_CUH_
+
+#include <algorithm>
+#include <cstdint>
+
+#include "coverage.h"
+
+#ifdef AFFJAX_ON_HOST
+#define AFFJAX_LAUNCH(kernel, blocks, threads, stream, ...) \
+  cuda_host::launch(kernel, dim3(blocks), dim3(threads), 0, __VA_ARGS__)
+#else
+#define AFFJAX_LAUNCH(kernel, blocks, threads, stream, ...) \
+  kernel<<<blocks, threads, 0, stream>>>(__VA_ARGS__)
+#endif
+
+namespace affjax::raster {
+
+using Key = unsigned long long;
+
+// Pixels in the box of a triangle that is drawn by the warp that sets it up.
+constexpr int kSmall = 64;
+// Side of a tile, pixels; 8 x 4 of them are a block, which a warp tests at once.
+constexpr int kTile = 32;
+constexpr int kBlockWidth = 8, kBlockHeight = 4;
+constexpr int kThreads = 256, kWarps = kThreads / 32;
+// Enough to fill any present GPU with warps that go on until all tiles are done.
+constexpr int kLargeBlocks = 1056;
+// A total is entries << kTileBits | tiles; entries < 2^25.
+constexpr int kTileBits = 39;
+constexpr int64_t kMaxTriangles = int64_t{1} << 24;
+// Keys (bytes) and triangles in one pass, if it has more than one image.
+constexpr int64_t kPassBytes = int64_t{32} << 20, kPassTriangles = int64_t{4} << 20;
+
+// What one pass draws, and where.
+struct Pass {
+  const float4* pos;  // [images, vertices]
+  const int* tri;     // [triangles, 3]
+  int images, vertices, triangles, height, width;
+  int tile;        // side, pixels, a multiple of kTile
+  Key* total;      // entries and tiles of the list
+  Key* keys;       // [images, height, width], 0 = empty
+  Key* starts;     // by entry: tiles before its own
+  unsigned* list;  // by entry: image * triangles + triangle
+};
+
+__device__ inline float4 load_corner(const Pass& pass, int image, int vertex) {
+  return pass.pos[int64_t{image} * pass.vertices + vertex];
+}
+
+// Triangle `owner` and its box; false if nothing of it can be seen.
+__device__ inline bool fetch(const Pass& pass, unsigned owner, Triangle& out, Box& box) {
+  const int image = owner / pass.triangles;
+  const int* corner = pass.tri + int64_t{3} * (owner % pass.triangles);
+  const int i = corner[0], j = corner[1], k = corner[2];
+  const unsigned count = pass.vertices;
+  if (unsigned(i) >= count || unsigned(j) >= count || unsigned(k) >= count) return false;
+  const float4 p = load_corner(pass, image, i), q = load_corner(pass, image, j),
+               r = load_corner(pass, image, k);
+  return set_up({p.x, p.y, p.z, p.w}, {q.x, q.y, q.z, q.w}, {r.x, r.y, r.z, r.w},
+                pass.width, pass.height, out, box);
+}
+
+// Lets a fragment compete for a pixel.
+__device__ inline void offer(Key* pixel, float depth, unsigned id) {
+  // -0 and 0 are one depth.
+  const unsigned bits = __float_as_uint(__fadd_rn(depth, 0.0f));
+  const unsigned ascending = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+  const Key key = ~(Key{ascending} << 32 | id);
+  // Keys only grow: one that loses against an old value loses against the present one.
+  if (*static_cast<volatile const Key*>(pixel) < key) atomicMax(pixel, key);
+}
+
+__device__ inline void draw_pixel(const Pass& pass, const Triangle& triangle, int x, int y,
+                                  int image, unsigned id) {
+  float depth;
+  const float px = center(x, pass.width), py = center(y, pass.height);
+  if (!covers(triangle, px, py, depth)) return;
+  const int64_t pixel = (int64_t{image} * pass.height + y) * pass.width + x;
+  offer(pass.keys + pixel, depth, id);
+}
+
+// Sum over the lanes up to and including this one.
+template <class T>
+__device__ T running_total(T value) {
+  const int lane = threadIdx.x % 32;
+  for (int by = 1; by < 32; by *= 2) {
+    const T before = __shfl_up_sync(~0u, value, by);
+    if (lane >= by) value += before;
+  }
+  return value;
+}
+
+// Enters the triangles of the lanes that have tiles into the list of large ones.
+__device__ inline void enlist(const Pass& pass, unsigned owner, Key tiles) {
+  const unsigned mine = __ballot_sync(~0u, tiles > 0);
+  if (!mine) return;
+  const int lane = threadIdx.x % 32;
+  const Key through = running_total(tiles);
+  const Key all = __shfl_sync(~0u, through, 31);
+  Key before = 0;
+  if (lane == 0) before = atomicAdd(pass.total, Key(__popc(mine)) << kTileBits | all);
+  before = __shfl_sync(~0u, before, 0);
+  if (!tiles) return;
+  const Key entry = (before >> kTileBits) + __popc(mine & ((1u << lane) - 1));
+  pass.starts[entry] = (before & ((Key{1} << kTileBits) - 1)) + through - tiles;
+  pass.list[entry] = owner;
+}
+
+// The small triangles of a warp, word by word, so that lanes read without conflicts.
+struct Pool {
+  float corner[12][32];
+  int end[32];  // pixels of this triangle's box and of those before
+  int pixels[32], width[32], low_x[32], low_y[32];  // of its box
+  unsigned reciprocal[32];  // of the width, in 1 / 65536, rounded up
+  int image[32];
+  unsigned id[32];
+};
+
+__device__ inline void fill(Pool& pool, const Triangle& t, const Box& box) {
+  const int lane = threadIdx.x % 32;
+  const float words[12] = {t.ax, t.ay, t.az, t.aw, t.bx, t.by,
+                           t.bz, t.bw, t.cx, t.cy, t.cz, t.cw};
+  for (int k = 0; k < 12; ++k) pool.corner[k][lane] = words[k];
+  const int width = box.high_x - box.low_x + 1;
+  pool.width[lane] = width;
+  pool.reciprocal[lane] = 65535u / width + 1;
+  pool.low_x[lane] = box.low_x;
+  pool.low_y[lane] = box.low_y;
+}
+
+__device__ inline Triangle triangle_of(const Pool& pool, int k) {
+  const auto& c = pool.corner;
+  return {c[0][k], c[1][k], c[2][k], c[3][k], c[4][k],  c[5][k],
+          c[6][k], c[7][k], c[8][k], c[9][k], c[10][k], c[11][k]};
+}
+
+// Draws the small triangles and lists the large ones; one lane a triangle.
+__global__ void __launch_bounds__(kThreads) draw_small(const Pass pass) {
+  __shared__ Pool pools[kWarps];
+  Pool& pool = pools[threadIdx.x / 32];
+  const unsigned owner = blockIdx.x * unsigned(kThreads) + threadIdx.x;
+  Triangle triangle;
+  Box box;
+  int pixels = 0;
+  Key tiles = 0;
+  if (owner < unsigned(pass.images) * pass.triangles &&
+      fetch(pass, owner, triangle, box)) {
+    const int across = box.high_x - box.low_x, down = box.high_y - box.low_y;
+    if (int64_t{across + 1} * (down + 1) <= kSmall) {
+      pixels = (across + 1) * (down + 1);
+    } else {
+      tiles = Key(across / pass.tile + 1) * (down / pass.tile + 1);
+    }
+  }
+  enlist(pass, owner, tiles);
+  const int lane = threadIdx.x % 32, end = running_total(pixels);
+  const int total = __shfl_sync(~0u, end, 31);
+  pool.end[lane] = end;
+  if (pixels) {
+    fill(pool, triangle, box);
+    pool.pixels[lane] = pixels;
+    pool.image[lane] = owner / pass.triangles;
+    pool.id[lane] = owner % pass.triangles + 1;
+  }
+  __syncwarp();
+  for (int item = lane; item < total; item += 32) {
+    int k = 0;  // triangles that end at or before the item
+    for (int by = 16; by; by /= 2)
+      if (pool.end[k + by - 1] <= item) k += by;
+    const int place = item - (pool.end[k] - pool.pixels[k]);
+    // Exact, as place * width < 2^16.
+    const int row = place * pool.reciprocal[k] >> 16;
+    const int column = place - row * pool.width[k];
+    draw_pixel(pass, triangle_of(pool, k), pool.low_x[k] + column, pool.low_y[k] + row,
+               pool.image[k], pool.id[k]);
+  }
+}
+
+// What can be said of an edge function, which is linear in the pixel's place, without
+// looking at each pixel.
+struct Edge {
+  float value, by_x, by_y;
+  float doubt;  // bounds twice the error of `coverage.h` plus that of this form
+};
+
+__device__ inline Edge edge_through(float ax, float ay, float aw, float bx, float by,
+                                    float bw) {
+  // Each of the forms is rounded at most six times, relative to `size`.
+  const float size = (fabsf(ax) + fabsf(aw)) * (fabsf(by) + fabsf(bw)) +
+                     (fabsf(bx) + fabsf(bw)) * (fabsf(ay) + fabsf(aw));
+  return {ax * by - bx * ay, bw * ay - aw * by, aw * bx - bw * ax,
+          size * (1.0f / (1 << 19)) + 1e-35f};
+}
+
+struct Span {
+  float low, high;
+};
+
+// Side of the edge on which all pixels of a rectangle lie for certain, or 0.
+__device__ inline int side_of(const Edge& edge, const Span& x, const Span& y) {
+  const float x1 = edge.by_x * x.low, x2 = edge.by_x * x.high;
+  const float y1 = edge.by_y * y.low, y2 = edge.by_y * y.high;
+  // What overflows is never certain, as a NaN compares as false.
+  if (edge.value + fminf(x1, x2) + fminf(y1, y2) > edge.doubt) return 1;
+  return edge.value + fmaxf(x1, x2) + fmaxf(y1, y2) < -edge.doubt ? -1 : 0;
+}
+
+struct Edges {
+  Edge a, b, c;  // opposite the corners
+
+  __device__ explicit Edges(const Triangle& t)
+      : a(edge_through(t.bx, t.by, t.bw, t.cx, t.cy, t.cw)),
+        b(edge_through(t.ax, t.ay, t.aw, t.cx, t.cy, t.cw)),
+        c(edge_through(t.ax, t.ay, t.aw, t.bx, t.by, t.bw)) {}
+
+  // Whether the triangle covers no pixel of a rectangle for certain.
+  __device__ bool miss(const Span& x, const Span& y) const {
+    const int on_a = side_of(a, x, y), on_b = side_of(b, x, y), on_c = side_of(c, x, y);
+    return on_a * on_c < 0 || on_a * on_b > 0 || on_b * on_c > 0;
+  }
+};
+
+// Last entry that starts at or before `item`; all lanes of a warp search together.
+__device__ inline int64_t find_entry(const Key* starts, int64_t entries, Key item) {
+  const int lane = threadIdx.x % 32;
+  int64_t low = 0;
+  for (int64_t count = entries; count > 1;) {
+    const int64_t step = (count + 31) / 32;
+    const int64_t probe = low + lane * step;
+    const bool before = lane * step < count && starts[probe] <= item;
+    const int chosen = __popc(__ballot_sync(~0u, before)) - 1;
+    low += chosen * step;
+    count = min(step, count - chosen * step);
+  }
+  return low;
+}
+
+// The part of a triangle within a square of kTile pixels; a whole warp.
+__device__ inline void draw_square(const Pass& pass, const Triangle& triangle,
+                                   const Edges& edges, const Box& box, int x, int y,
+                                   int image, unsigned id) {
+  const int lane = threadIdx.x % 32;
+  constexpr int columns = kTile / kBlockWidth;
+  const int left = x + lane % columns * kBlockWidth;
+  const int top = y + lane / columns * kBlockHeight;
+  bool wanted = left <= box.high_x && top <= box.high_y;
+  if (wanted) {
+    const int right = min(left + kBlockWidth - 1, box.high_x);
+    const int bottom = min(top + kBlockHeight - 1, box.high_y);
+    const Span across = {center(left, pass.width), center(right, pass.width)};
+    const Span down = {center(top, pass.height), center(bottom, pass.height)};
+    wanted = !edges.miss(across, down);
+  }
+  for (unsigned left_over = __ballot_sync(~0u, wanted); left_over;
+       left_over &= left_over - 1) {
+    const int block = __ffs(left_over) - 1;
+    const int column = x + block % columns * kBlockWidth + lane % kBlockWidth;
+    const int row = y + block / columns * kBlockHeight + lane / kBlockWidth;
+    if (column <= box.high_x && row <= box.high_y)
+      draw_pixel(pass, triangle, column, row, image, id);
+  }
+}
+
+// Draws the listed triangles; one warp a tile.
+__global__ void __launch_bounds__(kThreads) draw_large(const Pass pass) {
+  const Key total = *pass.total;
+  const Key tiles = total & ((Key{1} << kTileBits) - 1);
+  const Key warps = Key{gridDim.x} * kWarps;
+  for (Key item = blockIdx.x * Key{kWarps} + threadIdx.x / 32; item < tiles;
+       item += warps) {
+    const int64_t entry = find_entry(pass.starts, total >> kTileBits, item);
+    const int64_t local = item - pass.starts[entry];
+    const unsigned owner = pass.list[entry];
+    Triangle triangle;
+    Box box;
+    fetch(pass, owner, triangle, box);
+    const int across = (box.high_x - box.low_x) / pass.tile + 1;
+    const int left = box.low_x + int(local % across) * pass.tile;
+    const int top = box.low_y + int(local / across) * pass.tile;
+    const Edges edges(triangle);
+    for (int y = top; y < top + pass.tile && y <= box.high_y; y += kTile)
+      for (int x = left; x < left + pass.tile && x <= box.high_x; x += kTile)
+        draw_square(pass, triangle, edges, box, x, y, owner / pass.triangles,
+                    owner % pass.triangles + 1);
+  }
+}
+
+// Ids from keys, two pixels a thread.
+__global__ void __launch_bounds__(kThreads)
+    write_ids(const Key* keys, int* ids, int64_t pixels) {
+  const int64_t pixel = 2 * (int64_t{blockIdx.x} * kThreads + threadIdx.x);
+  for (int64_t p = pixel; p < min(pixel + 2, pixels); ++p)
+    ids[p] = keys[p] ? int(~unsigned(keys[p])) : 0;
+}
+
+// How the images of a call are divided into passes.
+struct Plan {
+  int images;  // in a pass
+  int tile;
+  int64_t bytes;                     // of scratch memory
+  int large_blocks = kLargeBlocks;  // of the grid that draws large triangles
+
+  Plan(int64_t batch, int64_t triangles, int64_t height, int64_t width,
+       int64_t pass_bytes = kPassBytes) {
+    const int64_t pixels = height * width;
+    const int64_t fit = std::min(pass_bytes / int64_t(sizeof(Key)) / pixels,
+                                 kPassTriangles / triangles);
+    images = int(std::max<int64_t>(1, std::min(batch, fit)));
+    const auto tiles = [&](int64_t side) {
+      return ((width - 1) / side + 1) * ((height - 1) / side + 1);
+    };
+    tile = kTile;
+    while (tiles(tile) >= (int64_t{1} << kTileBits) / (images * triangles)) tile *= 2;
+    bytes = (1 + images * pixels) * sizeof(Key) +
+            images * triangles * (sizeof(Key) + sizeof(unsigned));
+  }
+};
+
+// Rasterizes a batch into `ids` [batch, height, width]; `scratch` has `plan.bytes`.
+inline void rasterize(cudaStream_t stream, const Plan& plan, void* scratch,
+                      const float* pos, const int* tri, int* ids, int64_t batch,
+                      int vertices, int triangles, int height, int width) {
+  const int64_t pixels = int64_t{height} * width;
+  Pass pass{};
+  pass.tri = tri;
+  pass.vertices = vertices;
+  pass.triangles = triangles;
+  pass.height = height;
+  pass.width = width;
+  pass.tile = plan.tile;
+  pass.total = static_cast<Key*>(scratch);
+  pass.keys = pass.total + 1;
+  pass.starts = pass.keys + plan.images * pixels;
+  pass.list = reinterpret_cast<unsigned*>(pass.starts + int64_t{plan.images} * triangles);
+  for (int64_t image = 0; image < batch; image += plan.images) {
+    pass.images = int(std::min<int64_t>(plan.images, batch - image));
+    pass.pos = reinterpret_cast<const float4*>(pos) + image * vertices;
+    const int64_t drawn = pass.images * pixels;
+    cudaMemsetAsync(scratch, 0, (1 + drawn) * sizeof(Key), stream);
+    const int64_t setups = int64_t{pass.images} * triangles;
+    AFFJAX_LAUNCH(draw_small, unsigned((setups - 1) / kThreads + 1), kThreads, stream,
+                  pass);
+    AFFJAX_LAUNCH(draw_large, plan.large_blocks, kThreads, stream, pass);
+    AFFJAX_LAUNCH(write_ids, unsigned((drawn - 1) / (2 * kThreads) + 1), kThreads, stream,
+                  pass.keys, ids + image * pixels, drawn);
+  }
+}
+
+}  // namespace affjax::raster
+
+#endif  // AFFJAX_CSRC_RASTERIZER_DEVICE_CUH_

@@ -1,0 +1,277 @@
+"""Everything that wants a GPU, in one command: builds, checks, timings, training.
+
+  python experiments/gpu_session.py --out out/gpu            # all, in ten minutes
+  python experiments/gpu_session.py --out out/gpu --part 1   # a part: 1, 2 or 3
+  python experiments/gpu_session.py --out out/gpu --only rasterizer affine
+  python experiments/gpu_session.py --out out/gpu --cpu      # tiny, without a GPU
+  python experiments/gpu_session.py --dry-run                # only say what would run
+
+Run it from the repository's root. Each step is a process with a time limit of its own;
+one that fails, hangs or lacks something is recorded and the next one begins. Writes
+`session.json` (rewritten after every step, so that an interrupted session keeps what it
+has), `session.log` (all output) and the JSON files of the benchmarks into the folder,
+by default `$OUT`. `docs/gpu.md` says what to expect and how to divide half an hour.
+"""
+
+import argparse
+import dataclasses
+import importlib.util
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).parents[1]
+_RESULT = "RESULT "
+_TAIL = 3000
+_TRAINING = ("ml_collections", "grain", "array_record")
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+  """One process of the session.
+
+  Attributes:
+    name: in the record, and for `--only`.
+    part: 1 = is it right, 2 = how fast, 3 = does it train.
+    command: arguments; `{out}` is the folder of the session. A shell's if a string.
+    limit_s: after which it is killed.
+    needs: modules and programs without which it is skipped.
+    needs_gpu: skipped with `--cpu`.
+  """
+
+  name: str
+  part: int
+  command: tuple[str, ...] | str
+  limit_s: int
+  needs: tuple[str, ...] = ()
+  needs_gpu: bool = False
+
+
+def plan(cpu: bool) -> list[Step]:
+  """The steps in order, the most telling first; small ones with `cpu`."""
+  python = sys.executable
+  return [
+    Step("machine", 1, _check("machine", cpu), 90),
+    Step("build", 1, _check("build", cpu), 180),
+    *_standalone(),
+    Step("rasterizer", 1, _check("rasterizer", cpu), 180),
+    Step("affine", 1, _check("affine", cpu), 240),
+    Step("render", 1, _check("render", cpu), 120),
+    Step("memcheck", 1, _memcheck(), 150, ("compute-sanitizer",), needs_gpu=True),
+    *(
+      Step(name, 2, (python, f"experiments/{name}.py", *arguments), limit)
+      for name, arguments, limit in _benchmarks(cpu)
+    ),
+    Step("nvdiffrast", 2, _check("nvdiffrast", cpu), 240, needs_gpu=True),
+    *(
+      Step(f"stage{n}", 3, _stage(n, cpu), 400 if cpu else 180, _TRAINING)
+      for n in (1, 2, 3)
+    ),
+  ]
+
+
+def _check(name: str, cpu: bool) -> tuple[str, ...]:
+  return (sys.executable, "experiments/gpu/checks.py", name, *(["--cpu"] * cpu))
+
+
+def _standalone() -> list[Step]:
+  """The rasterizer's device code without JAX, which sanitizers can watch."""
+  build = (
+    "nvcc -std=c++17 -O3 -arch=native -Iaffjax/csrc"
+    " experiments/gpu/rasterizer_check.cu -o {out}/rasterizer_check"
+  )
+  watch = "compute-sanitizer --error-exitcode 9 --tool"
+  return [
+    Step("device_code", 1, f"{build} && {{out}}/rasterizer_check 1000", 120, ("nvcc",)),
+    Step(
+      "device_code_memory",
+      1,
+      f"{watch} memcheck {{out}}/rasterizer_check -40"
+      f" && {watch} racecheck {{out}}/rasterizer_check -8"
+      f" && {watch} initcheck {{out}}/rasterizer_check -8",
+      120,
+      ("compute-sanitizer",),
+      needs_gpu=True,
+    ),
+  ]
+
+
+def _memcheck() -> str:
+  """A small case of each kernel as JAX calls it, every buffer an allocation."""
+  return (
+    "XLA_PYTHON_CLIENT_ALLOCATOR=platform XLA_FLAGS=--xla_gpu_autotune_level=0"
+    " compute-sanitizer --tool memcheck --error-exitcode 9"
+    f" {sys.executable} experiments/gpu/checks.py small"
+  )
+
+
+def _benchmarks(cpu: bool) -> list[tuple[str, tuple[str, ...], int]]:
+  """Name, arguments and time limit of each benchmark."""
+  size = ("--quick",) if cpu else ("--device", "gpu")
+  return [
+    ("bench_rasterizer", (*size, "--out", "{out}"), 200),
+    ("bench_affine_conv", (*size, "--out", "{out}"), 240),
+    ("bench_network", (*size, "--out", "{out}"), 200),
+  ]
+
+
+def _stage(number: int, cpu: bool) -> tuple[str, ...]:
+  """A few updates of a stage, each going on from the one before."""
+  values = {"steps": 30, "data.count": 40, "data.held_out": 2, "log.every": 5}
+  values |= {"data.cache": "workdir", "log.tensorboard": False, "data.threads": 12}
+  if cpu:
+    values |= {"steps": 2, "data.count": 4, "data.batch_size": 2, "model.size": 32}
+    values |= {"log.every": 1, "data.threads": 1}
+  changes = [f"--config.{name}={value}" for name, value in values.items()]
+  config = f"--config=configs/stage{number}.py"
+  command = (sys.executable, "-m", "affjax.main", config, "--workdir={out}/train")
+  return (*command, *changes)
+
+
+def run(step: Step, out: pathlib.Path, limit_s: float, environment: dict) -> dict:
+  """Runs a step; what happened, as it stands in `session.json`."""
+  record = {"name": step.name, "part": step.part, "limit_s": round(limit_s)}
+  missing = [need for need in step.needs if not _there(need)]
+  if missing:
+    return {**record, "status": "skipped", "reason": f"needs {', '.join(missing)}"}
+  command = _filled(step.command, out)
+  began = time.monotonic()
+  log = out / "session.log"
+  with log.open("ab") as stream:
+    stream.write(f"\n===== {step.name}: {command}\n".encode())
+    stream.flush()
+    at = stream.tell()
+    process = subprocess.Popen(
+      command,
+      shell=isinstance(command, str),
+      cwd=ROOT,
+      env=environment,
+      stdout=stream,
+      stderr=subprocess.STDOUT,
+      start_new_session=True,
+    )
+    status = _wait(process, limit_s)
+  output = log.read_bytes()[at:].decode(errors="replace")
+  record |= {"status": status, "seconds": round(time.monotonic() - began, 1)}
+  return {
+    **record,
+    "exit": process.returncode,
+    "result": _result(output),
+    "end_of_output": output[-_TAIL:],
+  }
+
+
+def _there(need: str) -> bool:
+  return bool(shutil.which(need) or importlib.util.find_spec(need))
+
+
+def _filled(command, out: pathlib.Path):
+  if isinstance(command, str):
+    return command.replace("{out}", str(out))
+  return [part.replace("{out}", str(out)) for part in command]
+
+
+def _wait(process: subprocess.Popen, limit_s: float) -> str:
+  try:
+    code = process.wait(timeout=limit_s)
+  except subprocess.TimeoutExpired:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return "out of time"
+  return "ok" if code == 0 else "failed"
+
+
+def _result(output: str):
+  """What the last line that begins with RESULT holds."""
+  for line in reversed(output.splitlines()):
+    if line.startswith(_RESULT):
+      try:
+        return json.loads(line[len(_RESULT) :])
+      except json.JSONDecodeError:
+        return None
+  return None
+
+
+def main(arguments: list[str] | None = None) -> int:
+  """Runs the session; 0 if every step that could run was right."""
+  options = _parse(arguments)
+  steps = [
+    step
+    for step in plan(options.cpu)
+    if (options.part in (0, step.part))
+    and (not options.only or step.name in options.only)
+  ]
+  if options.dry_run:
+    for step in steps:
+      command = _filled(step.command, options.out)
+      shown = command if isinstance(command, str) else " ".join(command)
+      print(f"{step.part} {step.name} ({step.limit_s} s): {shown}")
+    return 0
+  out = options.out.resolve()
+  out.mkdir(parents=True, exist_ok=True)
+  end = time.monotonic() + options.seconds
+  records = []
+  for step in steps:
+    limit = min(step.limit_s, end - time.monotonic())
+    if options.cpu and step.needs_gpu:
+      record = {"name": step.name, "status": "skipped", "reason": "needs a GPU"}
+    elif limit < 10:
+      record = {"name": step.name, "status": "skipped", "reason": "no time left"}
+    else:
+      record = run(step, out, limit, _environment(out, options.cpu))
+    records.append(record)
+    _report(record)
+    (out / "session.json").write_text(json.dumps({"steps": records}, indent=1) + "\n")
+  return int(any(r["status"] in ("failed", "out of time") for r in records))
+
+
+def _report(record: dict) -> None:
+  what = record.get("reason") or json.dumps(record.get("result")) or ""
+  if record["status"] in ("failed", "out of time"):
+    what = "\n" + record["end_of_output"][-600:]
+  seconds = record.get("seconds", 0)
+  print(
+    f"{record['status']:>12} {seconds:7.1f} s  {record['name']}  {what}", flush=True
+  )
+
+
+def _environment(out: pathlib.Path, cpu: bool) -> dict:
+  paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+  added = {
+    "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    "PYTHONUNBUFFERED": "1",
+    "JAX_PLATFORMS": "cpu" if cpu else "cuda,cpu",
+    # Several processes share the card in turn; none should find it taken.
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+  }
+  # What is compiled once serves the later steps. Not among what comes back.
+  cache = pathlib.Path(os.environ.get("TMPDIR", "/tmp")) / "affjax_gpu_session"
+  os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "jax"))
+  return {**os.environ, **added}
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+  parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+  parser.add_argument(
+    "--out", type=pathlib.Path, default=os.environ.get("OUT", "out/gpu")
+  )
+  parser.add_argument("--part", type=int, default=0, choices=(0, 1, 2, 3))
+  parser.add_argument("--only", nargs="*", default=[], metavar="STEP")
+  parser.add_argument("--seconds", type=float, default=570, help="for everything")
+  parser.add_argument("--cpu", action="store_true", help="tiny sizes, no GPU")
+  parser.add_argument("--dry-run", action="store_true")
+  options = parser.parse_args(arguments)
+  known = [step.name for step in plan(options.cpu)]
+  for name in options.only:
+    if name not in known:
+      parser.error(f"--only must name steps among {known}, got {name!r}")
+  return options
+
+
+if __name__ == "__main__":
+  sys.exit(main())

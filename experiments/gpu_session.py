@@ -23,12 +23,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).parents[1]
 _RESULT = "RESULT "
 _TAIL = 3000
 _TRAINING = ("ml_collections", "grain", "array_record")
+_SCRATCH = pathlib.Path(tempfile.gettempdir()) / f"affjax_gpu_session_{os.getpid()}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Step:
   Attributes:
     name: in the record, and for `--only`.
     part: 1 = is it right, 2 = how fast, 3 = does it train.
-    command: arguments; `{out}` is the folder of the session. A shell's if a string.
+    command: arguments, a shell's if a string. `{out}` is the folder of the session,
+      `{scratch}` one for what nobody wants to keep.
     limit_s: after which it is killed.
     needs: modules and programs without which it is skipped.
     needs_gpu: skipped with `--cpu`.
@@ -83,17 +86,19 @@ def _standalone() -> list[Step]:
   """The rasterizer's device code without JAX, which sanitizers can watch."""
   build = (
     "nvcc -std=c++17 -O3 -arch=native -Iaffjax/csrc"
-    " experiments/gpu/rasterizer_check.cu -o {out}/rasterizer_check"
+    " experiments/gpu/rasterizer_check.cu -o {scratch}/rasterizer_check"
   )
   watch = "compute-sanitizer --error-exitcode 9 --tool"
   return [
-    Step("device_code", 1, f"{build} && {{out}}/rasterizer_check 1000", 120, ("nvcc",)),
+    Step(
+      "device_code", 1, f"{build} && {{scratch}}/rasterizer_check 400", 120, ("nvcc",)
+    ),
     Step(
       "device_code_memory",
       1,
-      f"{watch} memcheck {{out}}/rasterizer_check -40"
-      f" && {watch} racecheck {{out}}/rasterizer_check -8"
-      f" && {watch} initcheck {{out}}/rasterizer_check -8",
+      f"{watch} memcheck {{scratch}}/rasterizer_check -40"
+      f" && {watch} racecheck {{scratch}}/rasterizer_check -8"
+      f" && {watch} initcheck {{scratch}}/rasterizer_check -8",
       120,
       ("compute-sanitizer",),
       needs_gpu=True,
@@ -129,7 +134,7 @@ def _stage(number: int, cpu: bool) -> tuple[str, ...]:
     values |= {"log.every": 1, "data.threads": 1}
   changes = [f"--config.{name}={value}" for name, value in values.items()]
   config = f"--config=configs/stage{number}.py"
-  command = (sys.executable, "-m", "affjax.main", config, "--workdir={out}/train")
+  command = (sys.executable, "-m", "affjax.main", config, "--workdir={scratch}/train")
   return (*command, *changes)
 
 
@@ -172,8 +177,8 @@ def _there(need: str) -> bool:
 
 def _filled(command, out: pathlib.Path):
   if isinstance(command, str):
-    return command.replace("{out}", str(out))
-  return [part.replace("{out}", str(out)) for part in command]
+    return command.replace("{out}", str(out)).replace("{scratch}", str(_SCRATCH))
+  return [_filled(part, out) for part in command]
 
 
 def _wait(process: subprocess.Popen, limit_s: float) -> str:
@@ -212,22 +217,32 @@ def main(arguments: list[str] | None = None) -> int:
       shown = command if isinstance(command, str) else " ".join(command)
       print(f"{step.part} {step.name} ({step.limit_s} s): {shown}")
     return 0
-  out = options.out.resolve()
-  out.mkdir(parents=True, exist_ok=True)
-  end = time.monotonic() + options.seconds
+  options.out.mkdir(parents=True, exist_ok=True)
+  _SCRATCH.mkdir()
+  try:
+    records = _session(steps, options.out.resolve(), options.seconds, options.cpu)
+  finally:
+    shutil.rmtree(_SCRATCH)
+  return int(any(r["status"] in ("failed", "out of time") for r in records))
+
+
+def _session(steps: list[Step], out: pathlib.Path, seconds: float, cpu: bool):
+  """Runs steps for so many seconds; their records."""
+  end = time.monotonic() + seconds
   records = []
   for step in steps:
     limit = min(step.limit_s, end - time.monotonic())
-    if options.cpu and step.needs_gpu:
+    if cpu and step.needs_gpu:
       record = {"name": step.name, "status": "skipped", "reason": "needs a GPU"}
-    elif limit < 10:
+    elif limit < min(step.limit_s, 10):
       record = {"name": step.name, "status": "skipped", "reason": "no time left"}
     else:
-      record = run(step, out, limit, _environment(out, options.cpu))
+      record = run(step, out, limit, _environment(cpu))
     records.append(record)
     _report(record)
-    (out / "session.json").write_text(json.dumps({"steps": records}, indent=1) + "\n")
-  return int(any(r["status"] in ("failed", "out of time") for r in records))
+    text = json.dumps({"steps": records}, indent=1)
+    (out / "session.json").write_text(f"{text}\n")
+  return records
 
 
 def _report(record: dict) -> None:
@@ -240,7 +255,7 @@ def _report(record: dict) -> None:
   )
 
 
-def _environment(out: pathlib.Path, cpu: bool) -> dict:
+def _environment(cpu: bool) -> dict:
   paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
   added = {
     "PYTHONPATH": os.pathsep.join(filter(None, paths)),
@@ -249,10 +264,9 @@ def _environment(out: pathlib.Path, cpu: bool) -> dict:
     # Several processes share the card in turn; none should find it taken.
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
   }
-  # What is compiled once serves the later steps. Not among what comes back.
-  cache = pathlib.Path(os.environ.get("TMPDIR", "/tmp")) / "affjax_gpu_session"
-  os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "jax"))
-  return {**os.environ, **added}
+  # What is compiled once serves the later steps, and later calls on this machine.
+  cache = pathlib.Path(tempfile.gettempdir()) / "affjax_gpu_session_jax"
+  return {"JAX_COMPILATION_CACHE_DIR": str(cache), **os.environ, **added}
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -61,7 +61,7 @@ static Scene random_scene(unsigned seed) {
   std::mt19937 random(seed);
   auto below = [&](int n) { return int(random() % unsigned(n)); };
   std::normal_distribution<float> normal;
-  Scene s{1 + below(4), 3 + below(200), 1 + below(400), 1 + below(300), 1 + below(300)};
+  Scene s{1 + below(4), 3 + below(100), 1 + below(200), 1 + below(130), 1 + below(130)};
   const int kind = seed % 4;
   const float grid = std::exp2(float(2 + below(4)));
   for (int i = 0; i < s.batch * s.vertices; ++i)
@@ -167,7 +167,7 @@ static float time_of(const Scene& s) {
 }
 
 int main(int count, char** arguments) {
-  const int scenes = count > 1 ? std::atoi(arguments[1]) : 1000;
+  const int scenes = count > 1 ? std::atoi(arguments[1]) : 400;
   int64_t pixels = 0;
   for (int i = 0; i < std::abs(scenes); ++i) pixels += differing(random_scene(i));
   std::printf("RESULT {\"scenes\": %d, \"pixels_that_differ\": %lld", std::abs(scenes),

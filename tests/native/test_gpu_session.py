@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from experiments import gpu_session
 from experiments.gpu_session import Step
 

@@ -28,6 +28,9 @@
 
 namespace affjax::raster {
 
+using coverage::Corner;
+using coverage::Triangle;
+using coverage::center;
 using Key = unsigned long long;
 
 // Pixels in the box of a triangle that is drawn by the warp that sets it up.
@@ -56,9 +59,10 @@ struct Pass {
   unsigned* list;  // by entry: image * triangles + triangle
 };
 
-__device__ inline float4 load_corner(const Pass& pass, int image, int vertex) {
-  return pass.pos[int64_t{image} * pass.vertices + vertex];
-}
+// First and last column and row that a triangle may cover.
+struct Box {
+  int low_x, low_y, high_x, high_y;
+};
 
 // Triangle `owner` and its box; false if nothing of it can be seen.
 __device__ inline bool fetch(const Pass& pass, unsigned owner, Triangle& out, Box& box) {
@@ -67,10 +71,13 @@ __device__ inline bool fetch(const Pass& pass, unsigned owner, Triangle& out, Bo
   const int i = corner[0], j = corner[1], k = corner[2];
   const unsigned count = pass.vertices;
   if (unsigned(i) >= count || unsigned(j) >= count || unsigned(k) >= count) return false;
-  const float4 p = load_corner(pass, image, i), q = load_corner(pass, image, j),
-               r = load_corner(pass, image, k);
-  return set_up({p.x, p.y, p.z, p.w}, {q.x, q.y, q.z, q.w}, {r.x, r.y, r.z, r.w},
-                pass.width, pass.height, out, box);
+  const float4* vertex = pass.pos + int64_t{image} * pass.vertices;
+  const float4 p = vertex[i], q = vertex[j], r = vertex[k];
+  const float first[4] = {p.x, p.y, p.z, p.w}, second[4] = {q.x, q.y, q.z, q.w},
+              third[4] = {r.x, r.y, r.z, r.w};
+  return coverage::set_up(first, second, third, out) &&
+         coverage::box(out, pass.width, pass.height, box.low_x, box.low_y, box.high_x,
+                       box.high_y);
 }
 
 // Lets a fragment compete for a pixel.
@@ -87,7 +94,7 @@ __device__ inline void draw_pixel(const Pass& pass, const Triangle& triangle, in
                                   int image, unsigned id) {
   float depth;
   const float px = center(x, pass.width), py = center(y, pass.height);
-  if (!covers(triangle, px, py, depth)) return;
+  if (!coverage::covers(triangle, px, py, depth)) return;
   const int64_t pixel = (int64_t{image} * pass.height + y) * pass.width + x;
   offer(pass.keys + pixel, depth, id);
 }
@@ -131,8 +138,8 @@ struct Pool {
 
 __device__ inline void fill(Pool& pool, const Triangle& t, const Box& box) {
   const int lane = threadIdx.x % 32;
-  const float words[12] = {t.ax, t.ay, t.az, t.aw, t.bx, t.by,
-                           t.bz, t.bw, t.cx, t.cy, t.cz, t.cw};
+  const float words[12] = {t.a.x, t.a.y, t.a.z, t.a.w, t.b.x, t.b.y,
+                           t.b.z, t.b.w, t.c.x, t.c.y, t.c.z, t.c.w};
   for (int k = 0; k < 12; ++k) pool.corner[k][lane] = words[k];
   const int width = box.high_x - box.low_x + 1;
   pool.width[lane] = width;
@@ -143,8 +150,9 @@ __device__ inline void fill(Pool& pool, const Triangle& t, const Box& box) {
 
 __device__ inline Triangle triangle_of(const Pool& pool, int k) {
   const auto& c = pool.corner;
-  return {c[0][k], c[1][k], c[2][k], c[3][k], c[4][k],  c[5][k],
-          c[6][k], c[7][k], c[8][k], c[9][k], c[10][k], c[11][k]};
+  return {{c[0][k], c[1][k], c[2][k], c[3][k]},
+          {c[4][k], c[5][k], c[6][k], c[7][k]},
+          {c[8][k], c[9][k], c[10][k], c[11][k]}};
 }
 
 // Draws the small triangles and lists the large ones; one lane a triangle.
@@ -189,21 +197,24 @@ __global__ void __launch_bounds__(kThreads) draw_small(const Pass pass) {
   }
 }
 
-// What can be said of an edge function, which is linear in the pixel's place, without
-// looking at each pixel.
+// The function whose sign `coverage::side` takes: linear in the pixel's place, but for
+// the rounding of the moved corners. Used to see that a whole rectangle lies on one side.
 struct Edge {
   float value, by_x, by_y;
-  float doubt;  // bounds twice the error of `coverage.h` plus that of this form
-};
+  float doubt;  // more than the error of this form and of the moved corners together
 
-__device__ inline Edge edge_through(float ax, float ay, float aw, float bx, float by,
-                                    float bw) {
-  // Each of the forms is rounded at most six times, relative to `size`.
-  const float size = (fabsf(ax) + fabsf(aw)) * (fabsf(by) + fabsf(bw)) +
-                     (fabsf(bx) + fabsf(bw)) * (fabsf(ay) + fabsf(aw));
-  return {ax * by - bx * ay, bw * ay - aw * by, aw * bx - bw * ax,
-          size * (1.0f / (1 << 19)) + 1e-35f};
-}
+  __device__ Edge(const Corner& p, const Corner& q)
+      : value(p.x * q.y - q.x * p.y),
+        by_x(q.w * p.y - p.w * q.y),
+        by_y(p.w * q.x - q.w * p.x) {
+    const float px = fabsf(p.x), py = fabsf(p.y), pw = fabsf(p.w);
+    const float qx = fabsf(q.x), qy = fabsf(q.y), qw = fabsf(q.w);
+    // A dozen roundings, each by 2^-24 of `size` at most, and what is set to zero.
+    const float size = (px + pw) * (qy + qw) + (qx + qw) * (py + pw);
+    doubt = 0x1p-19f * size +
+            4 * coverage::kTinyCoordinate * (px + py + pw + qx + qy + qw);
+  }
+};
 
 struct Span {
   float low, high;
@@ -213,7 +224,6 @@ struct Span {
 __device__ inline int side_of(const Edge& edge, const Span& x, const Span& y) {
   const float x1 = edge.by_x * x.low, x2 = edge.by_x * x.high;
   const float y1 = edge.by_y * y.low, y2 = edge.by_y * y.high;
-  // What overflows is never certain, as a NaN compares as false.
   if (edge.value + fminf(x1, x2) + fminf(y1, y2) > edge.doubt) return 1;
   return edge.value + fmaxf(x1, x2) + fmaxf(y1, y2) < -edge.doubt ? -1 : 0;
 }
@@ -221,10 +231,7 @@ __device__ inline int side_of(const Edge& edge, const Span& x, const Span& y) {
 struct Edges {
   Edge a, b, c;  // opposite the corners
 
-  __device__ explicit Edges(const Triangle& t)
-      : a(edge_through(t.bx, t.by, t.bw, t.cx, t.cy, t.cw)),
-        b(edge_through(t.ax, t.ay, t.aw, t.cx, t.cy, t.cw)),
-        c(edge_through(t.ax, t.ay, t.aw, t.bx, t.by, t.bw)) {}
+  __device__ explicit Edges(const Triangle& t) : a(t.b, t.c), b(t.a, t.c), c(t.a, t.b) {}
 
   // Whether the triangle covers no pixel of a rectangle for certain.
   __device__ bool miss(const Span& x, const Span& y) const {

@@ -16,6 +16,7 @@
 
 #include "rasterizer_device.cuh"
 
+namespace coverage = affjax::coverage;
 namespace raster = affjax::raster;
 
 static void check(cudaError_t error, const char* what) {
@@ -104,25 +105,21 @@ static std::vector<int> definition(const Scene& s) {
   for (int image = 0; image < s.batch; ++image) {
     std::vector<float> nearest(pixels, INFINITY);
     for (int t = 0; t < s.triangles; ++t) {
-      raster::Corner corner[3];
+      const float* corner[3];
       bool there = true;
       for (int k = 0; k < 3; ++k) {
         const int v = s.tri[3 * t + k];
         there &= v >= 0 && v < s.vertices;
-        const float* p = s.pos.data() + 4 * (image * s.vertices + (there ? v : 0));
-        corner[k] = {p[0], p[1], p[2], p[3]};
+        corner[k] = s.pos.data() + 4 * (image * s.vertices + (there ? v : 0));
       }
-      raster::Triangle triangle;
-      raster::Box box;
-      if (!there || !raster::set_up(corner[0], corner[1], corner[2], s.width, s.height,
-                                    triangle, box))
-        continue;
-      for (int y = box.low_y; y <= box.high_y; ++y)
-        for (int x = box.low_x; x <= box.high_x; ++x) {
+      coverage::Triangle triangle;
+      if (!there || !coverage::set_up(corner[0], corner[1], corner[2], triangle)) continue;
+      for (int y = 0; y < s.height; ++y)
+        for (int x = 0; x < s.width; ++x) {
           float depth;
           float& best = nearest[int64_t{y} * s.width + x];
-          if (!raster::covers(triangle, raster::center(x, s.width),
-                              raster::center(y, s.height), depth) ||
+          if (!coverage::covers(triangle, coverage::center(x, s.width),
+                                coverage::center(y, s.height), depth) ||
               !(depth < best))
             continue;
           best = depth;

@@ -115,7 +115,8 @@ class Fiber {
 
   // Stacks outlive their block: a thousand mappings a launch would be slow.
   static std::vector<unsigned char*>& spare() {
-    static std::vector<unsigned char*> stacks;
+    // Never destroyed: the last block ends after what this function could hold.
+    static auto& stacks = *new std::vector<unsigned char*>;
     return stacks;
   }
 

@@ -175,10 +175,11 @@ def _there(need: str) -> bool:
   return bool(shutil.which(need) or importlib.util.find_spec(need))
 
 
-def _filled(command, out: pathlib.Path):
-  if isinstance(command, str):
-    return command.replace("{out}", str(out)).replace("{scratch}", str(_SCRATCH))
-  return [_filled(part, out) for part in command]
+def _filled(command: tuple[str, ...] | str, out: pathlib.Path) -> str | list[str]:
+  def fill(text: str) -> str:
+    return text.replace("{out}", str(out)).replace("{scratch}", str(_SCRATCH))
+
+  return fill(command) if isinstance(command, str) else [fill(c) for c in command]
 
 
 def _wait(process: subprocess.Popen, limit_s: float) -> str:

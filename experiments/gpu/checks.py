@@ -84,10 +84,7 @@ def rasterizer(cpu: bool) -> dict:
     differ["again"] += int(np.sum(got != _ids(pos, tri, size, native)))
   pos, tri = _sphere(20 if cpu else 187, 1 if cpu else 8)
   size = (64, 64) if cpu else (512, 512)
-  draw = functools.partial(_ids, tri=tri, size=size, wait=False)
-  times = {
-    name: _ms(lambda name=name: draw(pos, backend=name)) for name in (native, "xla")
-  }
+  times = {name: _ms(_rasterize, pos, tri, size, name) for name in (native, "xla")}
   result = {"pixels covered": seen, "pixels that differ": differ}
   result |= {f"ms, {len(tri)} triangles, {size[0]} px, batch {len(pos)}": times}
   # Portable XLA on a GPU may divide inexactly; there a near tie can fall differently.
@@ -238,7 +235,7 @@ def _affine_error(shape, dtype: str, stride: int, size: int, form: str, native: 
   exact = jax.tree.map(lambda v: v.astype(jnp.float32), (args, grad))
   exact = jax.device_put(exact, CPU)
   want = jax.jit(functools.partial(both, "xla"))(*exact)
-  names = ("value", "x", form, "kernel", "theta")
+  names = ("value", "x", "coordinates", "kernel", "prior")
   return {n: _error(g, w) for n, g, w in zip(names, got, want, strict=False)}
 
 
@@ -251,21 +248,20 @@ def _affine_case(shape, dtype: str, stride: int, size: int, form: str):
   matrices = jnp.eye(2, 3) + 0.3 * jax.random.normal(keys[2], (*grid, 2, 3))
   if form == "offsets":
     offsets = jax.random.normal(keys[3], (*grid, size * size, 2))
-
-    def call(x, offsets, kernel, backend="xla"):
-      return affine_conv.deformable_conv(
-        x, offsets, kernel, stride=stride, backend=backend
-      )
-
-    return (x, offsets, kernel), call
-
-  def call(x, theta, kernel, prior=None, backend="xla"):
-    return affine_conv.affine_conv(
-      x, theta, kernel, stride=stride, prior=prior, backend=backend
-    )
-
+    return (x, offsets, kernel), functools.partial(_deformable, stride)
   prior = jnp.eye(2, 3) + 0.3 * jax.random.normal(keys[3], (*grid, 2, 3))
-  return (x, matrices, kernel) + ((prior,) if form == "prior" else ()), call
+  more = (prior,) if form == "prior" else ()
+  return (x, matrices, kernel, *more), functools.partial(_affine, stride)
+
+
+def _affine(stride: int, x, theta, kernel, prior=None, backend: str = "xla"):
+  return affine_conv.affine_conv(
+    x, theta, kernel, stride=stride, prior=prior, backend=backend
+  )
+
+
+def _deformable(stride: int, x, offsets, kernel, backend: str = "xla"):
+  return affine_conv.deformable_conv(x, offsets, kernel, stride=stride, backend=backend)
 
 
 def _error(got, want) -> float:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from affjax.render import rasterization
+from affjax.render import _nvdiffrast, rasterization
 from affjax.render._mixing import mix
 
 
@@ -18,6 +18,7 @@ def interpolate(
   tri: Int[Array, "t 3"] | np.ndarray,
   *,
   derivatives: None = ...,
+  backend: str = ...,
 ) -> Float[Array, "b h w a"]: ...
 @overload
 def interpolate(
@@ -26,6 +27,7 @@ def interpolate(
   tri: Int[Array, "t 3"] | np.ndarray,
   *,
   derivatives: Float[Array, "b h w 4"],
+  backend: str = ...,
 ) -> tuple[Float[Array, "b h w a"], Float[Array, "b h w a 2"]]: ...
 def interpolate(
   attr: Float[Array, "b v a"],
@@ -33,6 +35,7 @@ def interpolate(
   tri: Int[Array, "t 3"] | np.ndarray,
   *,
   derivatives: Float[Array, "b h w 4"] | None = None,
+  backend: str = "auto",
 ):
   """Attributes at each pixel, weighted as the raster says.
 
@@ -42,6 +45,7 @@ def interpolate(
     tri: triangles as indices into `attr`; may differ from those rasterized (UVs have
       vertices of their own) as long as row `t` is the same triangle.
     derivatives: the second output of `rasterize`, to get those of the attributes.
+    backend: "auto" or "xla", which are the same, or "nvdiffrast" for users who have it.
 
   Returns:
     `[B, H, W, A]`, zeros where the raster is empty; differentiable in `attr` and
@@ -49,13 +53,15 @@ def interpolate(
     pixel along x and along y.
 
   Raises:
-    ValueError: wrong shapes, or an index in `tri` outside `attr`.
+    ValueError: wrong shapes, an index in `tri` outside `attr`, an unknown backend.
   """
   if attr.ndim != 3 or attr.shape[0] not in (1, rast.shape[0]):
     raise ValueError(
       f"attr must have shape [1 or {rast.shape[0]}, V, A], got {attr.shape}"
     )
   rasterization.check_triangles("tri", tri, attr.shape[1], "vertices of attr")
+  if _nvdiffrast.wanted(backend, "auto", "xla"):
+    return _nvdiffrast.adapter().interpolate(attr, rast, tri, derivatives=derivatives)
   if tri.shape[0] == 0:
     value = jnp.zeros((*rast.shape[:3], attr.shape[-1]), attr.dtype)
     if derivatives is None:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from affjax.render import _mipmaps
+from affjax.render import _mipmaps, _nvdiffrast
 from affjax.render._mixing import mix
 
 _MIPMAPPED = ("linear-mipmap-nearest", "linear-mipmap-linear")
@@ -22,6 +22,7 @@ def texture(
   uv_derivatives: Float[Array, "b h w 2 2"] | Float[Array, "b h w 4"] | None = None,
   mip_level_bias: Float[Array, "b h w"] | float | None = None,
   max_mip_level: int | None = None,
+  backend: str = "auto",
 ) -> Float[Array, "b h w c"]:
   """Looks a texture up; `(u, v) = (0, 0)` is its bottom left, row 0 lies at v = 1.
 
@@ -46,6 +47,7 @@ def texture(
       derivatives=)` gives it: `[.., (u, v), (x, y)]`, or the four in that order.
     mip_level_bias: added to the level; alone, it is the level.
     max_mip_level: the coarsest level to make; None for all, down to one texel.
+    backend: "auto" or "xla", which are the same, or "nvdiffrast" for users who have it.
 
   Raises:
     ValueError: wrong shapes, an unknown option, or a mip-mapped filter with neither
@@ -53,6 +55,31 @@ def texture(
   """
   _check(tex, uv, filter, boundary)
   _check_mip_maps(uv, filter, uv_derivatives, mip_level_bias, max_mip_level)
+  theirs = _nvdiffrast.wanted(backend, "auto", "xla")
+  read = _nvdiffrast.adapter().texture if theirs else _read
+  return read(
+    tex,
+    uv,
+    filter=filter,
+    boundary=boundary,
+    texel_centers=texel_centers,
+    uv_derivatives=uv_derivatives,
+    mip_level_bias=mip_level_bias,
+    max_mip_level=max_mip_level,
+  )
+
+
+def _read(
+  tex,
+  uv,
+  *,
+  filter: str,
+  boundary: str,
+  texel_centers: bool,
+  uv_derivatives,
+  mip_level_bias,
+  max_mip_level: int | None,
+):
   height, width = tex.shape[1:3]
   row = _texel(1 - uv[..., 1], height, boundary, texel_centers)
   column = _texel(uv[..., 0], width, boundary, texel_centers)

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from affjax import render
+from affjax.render import _nvdiffrast
 from third_party import nvdiffrast_jax
 from third_party.nvdiffrast_jax import library, sources
 
@@ -92,10 +94,25 @@ def test_without_a_gpu_the_error_says_so(monkeypatch, tmp_path):
     nvdiffrast_jax.rasterize(POS, TRIANGLE, (4, 6))
 
 
+def test_without_the_adapter_the_error_says_how_to_get_it(monkeypatch):
+  monkeypatch.setattr(_nvdiffrast, "_ADAPTERS", ("no_such.adapter", "no_such_adapter"))
+  with pytest.raises(ImportError, match=r"affjax\[nvdiffrast\]"):
+    _nvdiffrast.adapter()
+
+
+@pytest.mark.parametrize("name", ["interpolate", "texture"])
+def test_the_renderer_asks_for_it_by_name(absent, name):
+  args = {"interpolate": (POS, RAST, TRIANGLE), "texture": (TEXTURE, UV)}[name]
+  with pytest.raises(nvdiffrast_jax.NotInstalledError):
+    getattr(render, name)(*args, backend="nvdiffrast")
+  with pytest.raises(ValueError, match=r"'nvdiffrast'.*got 'opengl'"):
+    getattr(render, name)(*args, backend="opengl")
+
+
 def test_the_renderer_does_not_import_it():
   program = (
     "import sys, affjax.render\n"
-    "assert not [name for name in sys.modules if 'nvdiffrast' in name]"
+    "assert not [name for name in sys.modules if 'nvdiffrast_jax' in name]"
   )
   subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, timeout=120)
 

@@ -61,11 +61,11 @@ AFFJAX_HD Point place_by_offset(Point offset, Point tap, Point center) {
 // What a bilinear sample reads: the pixels (row, column), (row, column + 1),
 // (row + 1, column), (row + 1, column + 1), which are corners 0 to 3.
 //
-// `corners` says which of them are inside the image (bit k for corner k): only those may
-// be read, the others are zero. It is 0 where nothing is read: further out than one
-// pixel, at infinity and where a coordinate is NaN. Then the sample is 0 or, if `nan`,
-// NaN; and there is no gradient. Row and column are within [-1, height) and [-1, width)
-// for any coordinates.
+// `corners` says which of them are inside the image (bit k for corner k): only those
+// are to be read, the others are zero. It is 0 where nothing is read: further out than
+// one pixel, at infinity and where a coordinate is NaN. Then the sample is 0 or, if
+// `nan`, NaN; and there is no gradient. Row and column are within [-1, height) and
+// [-1, width) for any coordinates.
 struct Footprint {
   int row, column;
   float fx, fy;  // fractions towards the right and lower corners, in [0, 1)
@@ -102,7 +102,7 @@ AFFJAX_HD void corner_weights(float fx, float fy, float (&w)[4]) {
   w[3] = fx * fy;
 }
 
-// Gradient by the coordinates, one-sided to the right and down on the grid. `dots[k]` is
+// Gradient by the coordinates, one-sided to the right and down on the grid. dots[k] is
 // the product of corner k (zero if outside) with the gradient of the sample, summed
 // over channels. Only for footprints that read something; else the gradient is zero.
 AFFJAX_HD Point coordinate_gradient(float fx, float fy, const float (&dots)[4]) {

@@ -56,7 +56,8 @@ constexpr int warpSize = 32;
 
 using cudaStream_t = void*;
 using cudaError_t = int;
-constexpr int cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorLaunchFailure = 719;
+constexpr int cudaSuccess = 0, cudaErrorInvalidValue = 1;
+constexpr int cudaErrorMemoryAllocation = 2, cudaErrorLaunchFailure = 719;
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 
 namespace cuda_host {

@@ -1,0 +1,319 @@
+// Affine convolution on CUDA: the kernels of the backward pass, which samples again.
+#ifndef AFFJAX_CSRC_AFFINE_CONV_BACKWARD_CUH_
+#define AFFJAX_CSRC_AFFINE_CONV_BACKWARD_CUH_
+
+#include "affine_conv_device.cuh"
+
+namespace affjax {
+
+// Where gradients of input pixels are added up, by many blocks.
+//
+// By default in float32 atomics: fast, and the order of additions, hence the last bits,
+// may differ from run to run. With `fixed`, as 64-bit integers: the same bits always,
+// twice the traffic. Then `largest` holds the bits of the largest |grad| and |kernel|,
+// from which all sums are bounded; not finite, they make all the input's gradient NaN.
+struct Sink {
+  float* sums;
+  long long* fixed;
+  const unsigned* largest;
+  double terms;  // products that a sum may hold: O * Ho * Wo * K * K
+
+  // 2^e such that no sum times it leaves 62 bits.
+  __device__ double scale() const {
+    if (!fixed) return 1.0;
+    const double bound = double(__uint_as_float(largest[0])) *
+                         double(__uint_as_float(largest[1])) * terms;
+    if (!(bound <= 1.7e308)) return __int_as_float(0x7fc00000);
+    if (bound == 0.0) return 1.0;
+    int exponent;
+    frexp(bound, &exponent);
+    return ldexp(1.0, 61 - exponent);
+  }
+
+  __device__ __forceinline__ void add_quad(long long at, const float (&v)[4], int count,
+                                           double scale) const {
+    if (fixed) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        if (i < count)
+          atomicAdd(reinterpret_cast<unsigned long long*>(fixed) + at + i,
+                    (unsigned long long)__double2ll_rn(double(v[i]) * scale));
+      return;
+    }
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    if (count >= 4 && reinterpret_cast<uintptr_t>(sums + at) % 16 == 0) {
+      asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};\n" ::"l"(sums + at),
+                   "f"(v[0]), "f"(v[1]), "f"(v[2]), "f"(v[3])
+                   : "memory");
+      return;
+    }
+#endif
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      if (i < count) atomicAdd(sums + at + i, v[i]);
+  }
+};
+
+template <class T>
+struct Samples {
+  using Tile = Product<T, 64, false, true>;
+  static constexpr int kThreads = Tile::kThreads;
+  static constexpr int kQuads = 16;  // of 4 columns in a tile
+  static constexpr int kProduct = kRows * (64 + 4) * 4;
+  static constexpr int kTable = larger(operand_bytes<Tile, T>(), kProduct);
+  static constexpr int kParts = kTable + kEntries * int(sizeof(Entry));
+  static constexpr int kShared = kParts + kRows * kQuads * int(sizeof(Point));
+};
+
+// Hands the gradient of 4 channels of a sample to its pixels; returns its place's.
+template <class T>
+__device__ __forceinline__ Point scatter(const Problem<T>& p, const Sink& sink,
+                                         double scale, const Entry& entry, int channel,
+                                         const float (&grad)[4]) {
+  const int count = p.channels - channel;
+  float w[4], dots[4];
+  corner_weights(entry.fx, entry.fy, w);
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    dots[k] = 0.0f;
+    if (!(entry.corners() >> k & 1)) continue;
+    const long long next = (k & 1) + (k >> 1) * (long long)p.width;
+    const long long at = (entry.pixel() + next) * p.channels + channel;
+    float v[4], share[4];
+    load_quad(p.x + at, v, count);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (i < count) dots[k] = fmaf(v[i], grad[i], dots[k]);
+      share[i] = w[k] * grad[i];
+    }
+    sink.add_quad(at, share, count, scale);
+  }
+  return coordinate_gradient(entry.fx, entry.fy, dots);
+}
+
+// Output pixels blockIdx.x * 64 ..., taps blockIdx.y * taps_each ..., all channels.
+// Writes gradients of offsets [pixels, K * K, 2]; or for matrices the sums over its
+// taps [gridDim.y, pixels, 6], in the frame that placed the taps (prior after theta).
+template <class T>
+__global__ __launch_bounds__(Samples<T>::kThreads, 3) void backward_samples(
+    Problem<T> p, Sink sink, int taps_each, float* places) {
+  using Tile = typename Samples<T>::Tile;
+  constexpr int kThreads = Tile::kThreads, kQuads = Samples<T>::kQuads, kPitch = 68;
+  AFFJAX_DYNAMIC_SHARED(memory);
+  T* const left = reinterpret_cast<T*>(memory);
+  T* const right = left + 2 * Tile::kSizeA;
+  float* const product = reinterpret_cast<float*>(memory);
+  Entry* const table = reinterpret_cast<Entry*>(memory + Samples<T>::kTable);
+  Point* const parts = reinterpret_cast<Point*>(memory + Samples<T>::kParts);
+  const int first = blockIdx.x * kRows, tap_begin = blockIdx.y * taps_each;
+  const int taps = min(taps_each, p.taps() - tap_begin), padded = p.padded();
+  const int columns = taps * padded;
+  const int mine = first + threadIdx.x;  // the pixel that this thread adds up, if any
+  const bool adds = threadIdx.x < kRows && mine < p.pixels;
+  const double scale = sink.scale();
+  Affine matrix = {};  // the gradient of its matrix so far,
+  Point offset = {};   // or of the offset of the current tap
+  Tile tile;
+  for (int column0 = 0; column0 < columns; column0 += kRows) {
+    const int tap0 = column0 / padded;
+    const int tap1 = min(taps - 1, (column0 + kRows - 1) / padded);
+    __syncthreads();  // table, product and parts of the last round have been read
+    fill_table<T, kThreads>(p, table, first, kRows, p.pixels, tap_begin + tap0,
+                            tap1 - tap0 + 1);
+    auto fetch = [&](int slab) {
+      const int o = slab * kSlab<T>;
+      copy_tile<T, kRows, kSlab<T>, kThreads>(
+          left + slab % 2 * Tile::kSizeA, Tile::kPitchA, o, p.out_channels, p.o_aligned,
+          p.grad, [&](int r) {
+            return first + r < p.pixels
+                       ? p.grad + (first + r) * (long long)p.out_channels
+                       : nullptr;
+          });
+      copy_tile<T, 64, kSlab<T>, kThreads>(
+          right + slab % 2 * Tile::kSizeB, Tile::kPitchB, o, p.out_channels,
+          p.o_aligned, p.kernel,
+          [&](int r) { return kernel_row(p, tap_begin, column0 + r, columns); });
+      commit_copies();
+    };
+    fetch(0);
+    for (int slab = 0; slab * kSlab<T> < p.out_channels; ++slab) {
+      wait_for_copies();
+      __syncthreads();
+      if ((slab + 1) * kSlab<T> < p.out_channels) fetch(slab + 1);
+      tile.add(left + slab % 2 * Tile::kSizeA, right + slab % 2 * Tile::kSizeB);
+    }
+    __syncthreads();
+    tile.take([&](int r, int c, float v) { product[r * kPitch + c] = v; });
+    __syncthreads();
+    for (int i = threadIdx.x; i < kRows * kQuads; i += kThreads) {
+      const int row = i / kQuads, c = i % kQuads * 4;
+      const int tap = (column0 + c) / padded, channel = column0 + c - tap * padded;
+      Point part = {0.0f, 0.0f};
+      if (tap < taps && channel < p.channels) {
+        const Entry entry = table[(tap - tap0) * kRows + row];
+        float grad[4];
+        unpack(*reinterpret_cast<const uint4*>(product + row * kPitch + c), grad);
+        if (entry.corners()) part = scatter(p, sink, scale, entry, channel, grad);
+      }
+      parts[row + i % kQuads * kRows] = part;
+    }
+    __syncthreads();
+    if (!adds) continue;
+    for (int q = 0; q < kQuads && column0 + 4 * q < columns; ++q) {
+      const Point part = parts[q * kRows + threadIdx.x];
+      const int tap = (column0 + 4 * q) / padded;
+      if (!p.offsets) {
+        add_matrix_gradient(matrix, part, tap_offset(tap_begin + tap, p.size));
+        continue;
+      }
+      offset = {offset.x + part.x, offset.y + part.y};
+      if ((column0 + 4 * q + 4) % padded) continue;
+      float* to = places + 2 * ((long long)mine * p.taps() + tap_begin + tap);
+      to[0] = offset.x, to[1] = offset.y;
+      offset = {};
+    }
+  }
+  if (!adds || p.offsets) return;
+  float* to = places + 6 * ((long long)blockIdx.y * p.pixels + mine);
+#pragma unroll
+  for (int i = 0; i < 6; ++i) to[i] = matrix.m[i];
+}
+
+// Adds the groups of taps up and divides the gradient between theta and prior.
+template <class T>
+__global__ __launch_bounds__(256) void finish_matrices(
+    Problem<T> p, const float* places, int groups, float* grad_theta,
+    float* grad_prior) {
+  const long long m = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (m >= p.pixels) return;
+  Affine sum = {};
+  for (int group = 0; group < groups; ++group)
+    for (int i = 0; i < 6; ++i)
+      sum.m[i] += places[6 * (group * (long long)p.pixels + m) + i];
+  Affine theta = sum, prior = {};
+  if (p.prior)
+    compose_gradient(load_affine(p.prior + 6 * m), load_affine(p.coords + 6 * m), sum,
+                     prior, theta);
+  for (int i = 0; i < 6; ++i) {
+    grad_theta[6 * m + i] = theta.m[i];
+    if (p.prior) grad_prior[6 * m + i] = prior.m[i];
+  }
+}
+
+template <class T, int kN>
+struct Kernel {
+  using Tile = Product<T, kN, true, false>;
+  static constexpr int kThreads = Tile::kThreads;
+  static constexpr int kTable = operand_bytes<Tile, T>();
+  static constexpr int kShared = kTable + kEntries * int(sizeof(Entry));
+};
+
+// Columns blockIdx.x * 64 ..., output channels blockIdx.y * kN ..., output pixels
+// blockIdx.z * pixels_each ...; partial [z, K * K * C, O] gets sums over these pixels.
+template <class T, int kN>
+__global__ __launch_bounds__(Kernel<T, kN>::kThreads) void backward_kernel(
+    Problem<T> p, int pixels_each, float* partial) {
+  using Tile = typename Kernel<T, kN>::Tile;
+  constexpr int kThreads = Tile::kThreads, kAcross = kRows / kVector<T>;
+  constexpr int kEach = kSlab<T> * kAcross / kThreads;
+  AFFJAX_DYNAMIC_SHARED(memory);
+  T* const left = reinterpret_cast<T*>(memory);
+  T* const right = left + 2 * Tile::kSizeA;
+  Entry* const table = reinterpret_cast<Entry*>(memory + Kernel<T, kN>::kTable);
+  const int column0 = blockIdx.x * kRows, first_o = blockIdx.y * kN;
+  const int padded = p.padded(), tap0 = column0 / padded;
+  const int taps = min(p.taps() - 1, (column0 + kRows - 1) / padded) - tap0 + 1;
+  const int begin = blockIdx.z * pixels_each;
+  const int end = min(p.pixels, begin + pixels_each);
+  // As many pixels at a time as a table of these taps can hold.
+  const int count = taps == 1 ? 512 : taps == 2 ? 256 : taps <= 4 ? 128 : 64;
+  const int across = threadIdx.x % kAcross * kVector<T>;
+  const int tap = (column0 + across) / padded - tap0;
+  const int channel =
+      tap < taps ? column0 + across - (tap0 + tap) * padded : p.channels;
+  Tile tile;
+  for (int first = begin; first < end; first += count) {
+    const int pixels = min(count, end - first);
+    __syncthreads();  // the last round's slabs and table have been read
+    fill_table<T, kThreads>(p, table, first, count, end, tap0, taps);
+    __syncthreads();
+    Gathered<T> gathered[kEach];
+    auto fetch = [&](int slab) {
+      copy_tile<T, kSlab<T>, kN, kThreads>(
+          right + slab % 2 * Tile::kSizeB, Tile::kPitchB, first_o, p.out_channels,
+          p.o_aligned, p.grad, [&](int r) {
+            const int pixel = slab * kSlab<T> + r;
+            return pixel < pixels
+                       ? p.grad + (first + pixel) * (long long)p.out_channels
+                       : nullptr;
+          });
+      commit_copies();
+#pragma unroll
+      for (int j = 0; j < kEach; ++j) {
+        const int pixel = slab * kSlab<T> + (j * kThreads + threadIdx.x) / kAcross;
+        gathered[j].load(p, table[min(tap, taps - 1) * count + pixel], channel);
+      }
+    };
+    fetch(0);
+    for (int slab = 0; slab * kSlab<T> < pixels; ++slab) {
+#pragma unroll
+      for (int j = 0; j < kEach; ++j) {
+        const int row = (j * kThreads + threadIdx.x) / kAcross;
+        T* at = left + slab % 2 * Tile::kSizeA + row * Tile::kPitchA + across;
+        *reinterpret_cast<uint4*>(at) = gathered[j].interpolate();
+      }
+      wait_for_copies();
+      __syncthreads();
+      if ((slab + 1) * kSlab<T> < pixels) fetch(slab + 1);
+      tile.add(left + slab % 2 * Tile::kSizeA, right + slab % 2 * Tile::kSizeB);
+    }
+  }
+  const long long size = (long long)p.taps() * p.channels * p.out_channels;
+  float* const to = partial + blockIdx.z * size;
+  tile.take([&](int r, int c, float v) {
+    const int in = (column0 + r) / padded, ch = column0 + r - in * padded;
+    if (in < p.taps() && ch < p.channels && first_o + c < p.out_channels)
+      to[((long long)in * p.channels + ch) * p.out_channels + first_o + c] = v;
+  });
+}
+
+// out[i] = sum of parts[z, i] over z, in this order.
+template <class T>
+__global__ __launch_bounds__(256) void add_parts(const float* parts, int count,
+                                                 long long size, T* out) {
+  const long long step = (long long)gridDim.x * blockDim.x;
+  for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < size;
+       i += step) {
+    float sum = 0.0f;
+    for (int z = 0; z < count; ++z) sum += parts[z * size + i];
+    out[i] = from_float<T>(sum);
+  }
+}
+
+// The bits of the largest magnitude; of NaN, if there is any. `largest` starts at 0.
+template <class T>
+__global__ __launch_bounds__(256) void find_largest(const T* values, long long size,
+                                                    unsigned* largest) {
+  const long long step = (long long)gridDim.x * blockDim.x;
+  unsigned bits = 0;
+  for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < size;
+       i += step)
+    bits = max(bits, __float_as_uint(to_float(values[i])) & 0x7fffffffu);
+#pragma unroll
+  for (int by = 16; by; by /= 2) bits = max(bits, __shfl_xor_sync(~0u, bits, by));
+  if (threadIdx.x % 32 == 0) atomicMax(largest, bits);
+}
+
+// Sums of a Sink in fixed point, as numbers.
+template <class T>
+__global__ __launch_bounds__(256) void read_fixed(Sink sink, long long size, T* out) {
+  const double scale = sink.scale();
+  const long long step = (long long)gridDim.x * blockDim.x;
+  for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < size;
+       i += step)
+    out[i] = from_float<T>(float(double(sink.fixed[i]) / scale));
+}
+
+}  // namespace affjax
+
+#endif  // AFFJAX_CSRC_AFFINE_CONV_BACKWARD_CUH_

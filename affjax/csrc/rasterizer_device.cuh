@@ -30,7 +30,6 @@ namespace affjax::raster {
 
 using coverage::Corner;
 using coverage::Triangle;
-using coverage::center;
 using Key = unsigned long long;
 
 // Pixels in the box of a triangle that is drawn by the warp that sets it up.
@@ -52,12 +51,33 @@ struct Pass {
   const float4* pos;  // [images, vertices]
   const int* tri;     // [triangles, 3]
   int images, vertices, triangles, height, width;
+  float per_height, per_width;  // reciprocals, 0 = unknown
   int tile;        // side, pixels, a multiple of kTile
   Key* total;      // entries and tiles of the list
   Key* keys;       // [images, height, width], 0 = empty
   Key* starts;     // by entry: tiles before its own
   unsigned* list;  // by entry: image * triangles + triangle
 };
+
+// Largest picture side up to which `quick_center` was compared for every pixel.
+constexpr int kQuickSide = 16384;
+
+// `coverage::center`, to the bit: the quotient by the reciprocal, and its remainder's.
+AFFJAX_HD float quick_center(int i, int size, float reciprocal) {
+  if (reciprocal == 0.0f) return coverage::center(i, size);
+  const float number = static_cast<float>(2 * i + 1);
+  const float quotient = coverage::mul(number, reciprocal);
+  const float rest = coverage::fma(-quotient, static_cast<float>(size), number);
+  return coverage::sub(coverage::fma(rest, reciprocal, quotient), 1.0f);
+}
+
+__device__ inline float center_x(const Pass& pass, int column) {
+  return quick_center(column, pass.width, pass.per_width);
+}
+
+__device__ inline float center_y(const Pass& pass, int row) {
+  return quick_center(row, pass.height, pass.per_height);
+}
 
 // First and last column and row that a triangle may cover.
 struct Box {
@@ -93,8 +113,7 @@ __device__ inline void offer(Key* pixel, float depth, unsigned id) {
 __device__ inline void draw_pixel(const Pass& pass, const Triangle& triangle, int x, int y,
                                   int image, unsigned id) {
   float depth;
-  const float px = center(x, pass.width), py = center(y, pass.height);
-  if (!coverage::covers(triangle, px, py, depth)) return;
+  if (!coverage::covers(triangle, center_x(pass, x), center_y(pass, y), depth)) return;
   const int64_t pixel = (int64_t{image} * pass.height + y) * pass.width + x;
   offer(pass.keys + pixel, depth, id);
 }
@@ -267,8 +286,8 @@ __device__ inline void draw_square(const Pass& pass, const Triangle& triangle,
   if (wanted) {
     const int right = min(left + kBlockWidth - 1, box.high_x);
     const int bottom = min(top + kBlockHeight - 1, box.high_y);
-    const Span across = {center(left, pass.width), center(right, pass.width)};
-    const Span down = {center(top, pass.height), center(bottom, pass.height)};
+    const Span across = {center_x(pass, left), center_x(pass, right)};
+    const Span down = {center_y(pass, top), center_y(pass, bottom)};
     wanted = !edges.miss(across, down);
   }
   for (unsigned left_over = __ballot_sync(~0u, wanted); left_over;
@@ -347,6 +366,8 @@ inline void rasterize(cudaStream_t stream, const Plan& plan, void* scratch,
   pass.triangles = triangles;
   pass.height = height;
   pass.width = width;
+  pass.per_height = height <= kQuickSide ? 1.0f / height : 0.0f;
+  pass.per_width = width <= kQuickSide ? 1.0f / width : 0.0f;
   pass.tile = plan.tile;
   pass.total = static_cast<Key*>(scratch);
   pass.keys = pass.total + 1;

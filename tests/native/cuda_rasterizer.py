@@ -56,6 +56,14 @@ extern "C" const char* define(const float* pos, const int* tri, int* ids, int64_
   return "";
 }
 
+// Pixels of all pictures up to some size whose centre the kernel gets wrong.
+extern "C" const char* centers(int64_t largest, int64_t* wrong) {
+  for (int size = 1; size <= largest; ++size)
+    for (int i = 0; i < size; ++i)
+      *wrong += raster::quick_center(i, size, 1.0f / size) != coverage::center(i, size);
+  return "";
+}
+
 // The passes of a call that nobody would run here: images, side of a tile, bytes.
 extern "C" const char* plan(int64_t batch, int64_t triangles, int64_t height,
                             int64_t width, int64_t* out) {

@@ -33,6 +33,13 @@ def test_equals_the_definition_to_the_pixel(device_code, kind):
   assert covered > 500
 
 
+@pytest.mark.parametrize("largest", [3000, pytest.param(16384, marks=pytest.mark.slow)])
+def test_pixel_centers_without_division(device_code, largest):
+  wrong = np.zeros(1, np.int64)
+  cuda_host.call(device_code, "centers", largest, wrong)
+  assert wrong[0] == 0
+
+
 def test_large_pictures_and_edges_of_large_tiles(device_code):
   for height, width in ((1, 700), (300, 3), (257, 259)):
     pos, tri, _, _ = check.scene(5)

@@ -3,6 +3,7 @@
 On a GPU `experiments/gpu/checks.py rasterizer` compares it with the other backends.
 """
 
+import functools
 import pathlib
 import re
 import shutil
@@ -14,8 +15,10 @@ import numpy as np
 import pytest
 from native import cuda_host
 from native import cuda_rasterizer as check
+from render import hostile
 
 from affjax.native import library
+from affjax.render import _xla
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -33,10 +36,25 @@ def test_equals_the_definition_to_the_pixel(device_code, kind):
   assert covered > 500
 
 
-@pytest.mark.parametrize("largest", [3000, pytest.param(16384, marks=pytest.mark.slow)])
-def test_pixel_centers_without_division(device_code, largest):
+@pytest.mark.parametrize("kind", hostile.KINDS)
+def test_equals_portable_xla(device_code, kind):
+  resolution = (33, 47)
+  pos, tri = hostile.scenes(kind, 11, batch=40, resolution=resolution)
+  got = np.full((len(pos), *resolution), -7, np.int32)
+  sizes = (len(pos), pos.shape[1], len(tri), *resolution)
+  cuda_host.call(device_code, "search", pos, tri, got, *sizes, 2**17, 32)
+  np.testing.assert_array_equal(got, _portable(pos, tri, resolution))
+  assert np.sum(got > 0) > 100
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _portable(pos, tri, resolution):
+  return _xla.triangle_ids(pos, tri, resolution)
+
+
+def test_pixel_centers_without_division(device_code):
   wrong = np.zeros(1, np.int64)
-  cuda_host.call(device_code, "centers", largest, wrong)
+  cuda_host.call(device_code, "centers", 16384, wrong)
   assert wrong[0] == 0
 
 

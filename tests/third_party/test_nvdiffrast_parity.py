@@ -245,6 +245,23 @@ def test_antialiasing_finds_the_topology_of_a_traced_mesh(device, request):
   _agree(traced, nvdiffrast_jax.antialias(color, rast, pos, tri), 1e-6)
 
 
+def test_bad_numbers_touch_no_memory_of_others(device, request):
+  pos, tri = _cubes(5)
+  rast, _ = _raster(request, pos, tri)
+  attr = jnp.asarray(_random(3, BATCH, pos.shape[1], 3))
+  beyond = jax.jit(lambda t: nvdiffrast_jax.interpolate(attr, rast, t))(tri + 8)
+  np.testing.assert_array_equal(beyond, 0)
+  color = jnp.asarray(_random(4, BATCH, HEIGHT, WIDTH, 3))
+  same = jax.jit(lambda t: nvdiffrast_jax.antialias(color, rast, pos, t))(tri + 8)
+  np.testing.assert_array_equal(same, color)
+  tex = jnp.asarray(_random(5, 1, 8, 8, 4))
+  far = jnp.full((BATCH, HEIGHT, WIDTH, 2), 3e38).at[:, ::2].set(-jnp.inf)
+  for boundary in ("wrap", "clamp", "zero"):
+    for filter in ("nearest", "linear"):
+      read = nvdiffrast_jax.texture(tex, far, filter=filter, boundary=boundary)
+      assert not np.any(np.isfinite(read) & (np.abs(read) > np.abs(tex).max()))
+
+
 def test_vmap_equals_a_loop(device, request):
   pos, tri = _cubes(3)
   rast, slopes = _raster(request, pos, tri)

@@ -80,8 +80,9 @@ def texture(
   if mipmapped and mip_level_bias is not None:
     bias = jnp.broadcast_to(jnp.asarray(mip_level_bias, jnp.float32), uv.shape[:3])
   if not cube:
-    if texel_centers and boundary == "wrap":
-      # Once scaled, a period is longer than the texture.
+    if boundary == "wrap":
+      # Their kernel wraps too, but out of the texture where int32 is too small for uv;
+      # and with texel centres at the ends a period is longer than the texture.
       uv = uv - jax.lax.stop_gradient(jnp.floor(uv))
     uv, slopes = _to_theirs(uv, slopes, size, texel_centers)
   mode = _Mode(FILTERS.index(filter), BOUNDARIES.index(boundary), levels)

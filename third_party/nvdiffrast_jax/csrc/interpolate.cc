@@ -37,6 +37,8 @@ InterpolateKernelParams describe(const Floats& attr, const Floats& rast,
 ffi::Error interpolate_forward(cudaStream_t stream, Floats attr, Floats rast, Ints tri,
                                Floats slopes, FloatsOut value, FloatsOut change) {
   return guarded([&] {
+    // Their kernels write nothing where a triangle's indices are out of range.
+    for (FloatsOut* out : {&value, &change}) clear(*out, stream);
     InterpolateKernelParams params = describe(attr, rast, tri, slopes);
     params.out = value->typed_data();
     params.outDA = optional(change);
@@ -50,7 +52,7 @@ ffi::Error interpolate_backward(cudaStream_t stream, Floats attr, Floats rast, I
                                 FloatsOut attr_grad, FloatsOut rast_grad,
                                 FloatsOut slopes_grad) {
   return guarded([&] {
-    clear(attr_grad, stream);
+    for (FloatsOut* out : {&attr_grad, &rast_grad, &slopes_grad}) clear(*out, stream);
     InterpolateKernelParams params = describe(attr, rast, tri, slopes);
     params.dy = value_grad.typed_data();
     params.dda = optional(change_grad);

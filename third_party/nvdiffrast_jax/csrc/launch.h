@@ -52,6 +52,7 @@ void launch_persistent(void (*kernel)(Params), int threads, Params params,
 
 template <typename Out>
 void clear(Out& buffer, cudaStream_t stream) {
+  if (buffer->element_count() == 0) return;
   check(cudaMemsetAsync(buffer->untyped_data(), 0, buffer->size_bytes(), stream),
         "cudaMemsetAsync");
 }

@@ -163,7 +163,7 @@ ffi::Error texture_backward(cudaStream_t stream, Floats tex, Floats uv, Floats s
     // where the filter has any.
     for (FloatsOut* out :
          {&tex_grad, &uv_grad, &slopes_grad, &bias_grad, &pyramid_grad})
-      if ((*out)->element_count()) clear(*out, stream);
+      clear(*out, stream);
     auto params = describe(tex, uv, slopes, bias, filter, boundary, levels);
     params.dy = value_grad.typed_data();
     params.gradTex[0] = tex_grad->typed_data();

@@ -77,8 +77,8 @@ __device__ __forceinline__ Point scatter(const Problem<T>& p, const Sink& sink,
   for (int k = 0; k < 4; ++k) {
     dots[k] = 0.0f;
     if (!(entry.corners() >> k & 1)) continue;
-    const long long next = (k & 1) + (k >> 1) * (long long)p.width;
-    const long long at = (entry.pixel() + next) * p.channels + channel;
+    const long long next = ((k & 1) + (k >> 1) * (long long)p.width) * p.channels;
+    const long long at = entry.offset() + next + channel;
     float v[4], share[4];
     load_quad(p.x + at, v, count);
 #pragma unroll
@@ -111,8 +111,8 @@ __global__ __launch_bounds__(Samples<T>::kThreads, 3) void backward_samples(
   const int mine = first + threadIdx.x;  // the pixel that this thread adds up, if any
   const bool adds = threadIdx.x < kRows && mine < p.pixels;
   const double scale = sink.scale();
-  Affine matrix = {};  // the gradient of its matrix so far,
-  Point offset = {};   // or of the offset of the current tap
+  Affine matrix = {};  // the gradient of its matrix so far
+  Point place = {};    // and of the place of the current tap
   Tile tile;
   for (int column0 = 0; column0 < columns; column0 += kRows) {
     const int tap0 = column0 / padded;
@@ -145,32 +145,36 @@ __global__ __launch_bounds__(Samples<T>::kThreads, 3) void backward_samples(
     __syncthreads();
     tile.take([&](int r, int c, float v) { product[r * kPitch + c] = v; });
     __syncthreads();
-    for (int i = threadIdx.x; i < kRows * kQuads; i += kThreads) {
-      const int row = i / kQuads, c = i % kQuads * 4;
-      const int tap = (column0 + c) / padded, channel = column0 + c - tap * padded;
+    // Each thread has four columns of every eighth row.
+    const int quad = threadIdx.x % kQuads, c = quad * 4;
+    const int tap = (column0 + c) / padded, channel = column0 + c - tap * padded;
+    const bool there = tap < taps && channel < p.channels;
+    for (int row = threadIdx.x / kQuads; row < kRows; row += kThreads / kQuads) {
       Point part = {0.0f, 0.0f};
-      if (tap < taps && channel < p.channels) {
+      if (there) {
         const Entry entry = table[(tap - tap0) * kRows + row];
         float grad[4];
         unpack(*reinterpret_cast<const uint4*>(product + row * kPitch + c), grad);
         if (entry.corners()) part = scatter(p, sink, scale, entry, channel, grad);
       }
-      parts[row + i % kQuads * kRows] = part;
+      parts[quad * kRows + row] = part;
     }
     __syncthreads();
     if (!adds) continue;
+    int done = tap0, ends = (tap0 + 1) * padded - column0;  // columns until it is done
     for (int q = 0; q < kQuads && column0 + 4 * q < columns; ++q) {
       const Point part = parts[q * kRows + threadIdx.x];
-      const int tap = (column0 + 4 * q) / padded;
-      if (!p.offsets) {
-        add_matrix_gradient(matrix, part, tap_offset(tap_begin + tap, p.size));
-        continue;
+      place = {place.x + part.x, place.y + part.y};
+      if (4 * q + 4 < ends) continue;
+      if (p.offsets) {
+        float* to = places + 2 * ((long long)mine * p.taps() + tap_begin + done);
+        to[0] = place.x, to[1] = place.y;
+      } else {
+        add_matrix_gradient(matrix, place, tap_offset(tap_begin + done, p.size));
       }
-      offset = {offset.x + part.x, offset.y + part.y};
-      if ((column0 + 4 * q + 4) % padded) continue;
-      float* to = places + 2 * ((long long)mine * p.taps() + tap_begin + tap);
-      to[0] = offset.x, to[1] = offset.y;
-      offset = {};
+      place = {0.0f, 0.0f};
+      ++done;
+      ends += padded;
     }
   }
   if (!adds || p.offsets) return;

@@ -36,15 +36,15 @@ struct Problem {
   AFFJAX_HD bool has_gaps() const { return channels % 8 != 0; }
 };
 
-// A footprint in shared memory. `place` is 32 times the pixel of x (counted through the
-// batch) at the upper left, plus 16 if NaN, plus the corners' bits.
+// A footprint in shared memory: 16 times the offset in x of the pixel at its upper left
+// plus the corners' bits. The fractions are NaN where a coordinate was, so that weights
+// and samples become NaN by themselves.
 struct __align__(16) Entry {
   long long place;
   float fx, fy;
 
-  __device__ __forceinline__ long long pixel() const { return place >> 5; }
+  __device__ __forceinline__ long long offset() const { return place >> 4; }
   __device__ __forceinline__ unsigned corners() const { return unsigned(place) & 15u; }
-  __device__ __forceinline__ bool nan() const { return place & 16; }
 };
 
 constexpr int kEntries = 9 * kRows;  // of a table: 64 pixels of 9 taps, or 512 of one
@@ -84,7 +84,9 @@ __device__ void fill_table(const Problem<T>& p, Entry* table, int first, int cou
       const Footprint f = footprint(at, p.height, p.width);
       const long long pixel =
           ((long long)image * p.height + f.row) * p.width + f.column;
-      table[tap * count + q] = {pixel * 32 + f.nan * 16 + f.corners, f.fx, f.fy};
+      const float nan = __int_as_float(0x7fc00000);
+      table[tap * count + q] = {pixel * p.channels * 16 + f.corners, f.nan ? nan : f.fx,
+                                f.fy};
     }
   }
 }
@@ -93,15 +95,14 @@ __device__ void fill_table(const Problem<T>& p, Entry* table, int first, int cou
 template <class T>
 struct Gathered {
   uint4 corner[4];
-  Entry entry;
+  float fx, fy;
 
   // `channel` may be past the end: then, as for a pixel without corners, all zeros.
-  __device__ __forceinline__ void load(const Problem<T>& p, const Entry& from,
+  __device__ __forceinline__ void load(const Problem<T>& p, const Entry& entry,
                                        int channel) {
-    entry = from;
-    const bool there = channel < p.channels;
-    const unsigned corners = there ? entry.corners() : 0u;
-    const T* upper = p.x + entry.pixel() * p.channels;
+    fx = entry.fx, fy = entry.fy;
+    const unsigned corners = channel < p.channels ? entry.corners() : 0u;
+    const T* upper = p.x + entry.offset();
     const T* lower = upper + (long long)p.width * p.channels;
     const T* const rows[4] = {upper, upper + p.channels, lower, lower + p.channels};
     const uint4 zero = make_uint4(0, 0, 0, 0);
@@ -115,22 +116,17 @@ struct Gathered {
         corner[k] =
             corners >> k & 1 ? load_vector(rows[k], channel, p.channels) : zero;
     }
-    if (!there) entry.place = 0;
   }
 
   __device__ __forceinline__ uint4 interpolate() const {
     float w[4], sum[kVector<T>] = {};
-    corner_weights(entry.fx, entry.fy, w);
+    corner_weights(fx, fy, w);
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       float v[kVector<T>];
       unpack(corner[k], v);
 #pragma unroll
       for (int i = 0; i < kVector<T>; ++i) sum[i] = fmaf(w[k], v[i], sum[i]);
-    }
-    if (entry.nan()) {
-#pragma unroll
-      for (int i = 0; i < kVector<T>; ++i) sum[i] = __int_as_float(0x7fc00000);
     }
     return pack(sum);
   }

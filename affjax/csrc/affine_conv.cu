@@ -1,5 +1,7 @@
 // Affine convolution on CUDA: what XLA calls. See affine_conv_device.cuh.
+#ifndef AFFJAX_ON_HOST
 #include <cuda_runtime.h>
+#endif
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>

@@ -22,7 +22,9 @@ _FLAGS = [
 ]
 
 
-def build(source: str | pathlib.Path, *, sanitize: bool = False) -> ctypes.CDLL:
+def build(
+  source: str | pathlib.Path, *, sanitize: bool = False, include: str = ""
+) -> ctypes.CDLL:
   """The library of a driver: C++ that includes cuda_host.h, then device code.
 
   Its functions are `extern "C" const char* name(...)`, made to be run by `call`, and
@@ -32,12 +34,14 @@ def build(source: str | pathlib.Path, *, sanitize: bool = False) -> ctypes.CDLL:
     source: C++, or the file that holds it.
     sanitize: with address sanitizer; load it in a process with `sanitized`'s
       environment only.
+    include: one more folder of headers.
   """
   compiler = shutil.which("g++")
   if compiler is None:
     pytest.skip("no g++ here, which compiles CUDA device code for the CPU")
   text = source if isinstance(source, str) else source.read_text("utf-8")
   flags = [*_FLAGS, f"-I{CSRC}", f"-I{pathlib.Path(__file__).parent}"]
+  flags += [f"-I{include}"] if include else []
   if sanitize:
     flags += ["-fsanitize=address", "-fno-omit-frame-pointer"]
   plain = _run([compiler, *flags, "-x", "c++", "-E", "-"], text)

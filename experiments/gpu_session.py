@@ -71,6 +71,7 @@ def plan(cpu: bool) -> list[Step]:
       for name, arguments, limit in _benchmarks(cpu)
     ),
     Step("nvdiffrast", 2, _check("nvdiffrast", cpu), 240, needs_gpu=True),
+    Step("nvdiffrast_tests", 2, _tests("third_party", "cuda"), 150, ("pytest",), True),
     *(
       Step(f"stage{n}", 3, _stage(n, cpu), 400 if cpu else 180, _TRAINING)
       for n in (1, 2, 3)
@@ -113,6 +114,11 @@ def _memcheck() -> str:
     " compute-sanitizer --tool memcheck --error-exitcode 9"
     f" {sys.executable} experiments/gpu/checks.py small"
   )
+
+
+def _tests(folder: str, which: str) -> tuple[str, ...]:
+  """Those tests of a folder that want a GPU."""
+  return (sys.executable, "-m", "pytest", f"tests/{folder}", "-k", which, "-rs")
 
 
 def _benchmarks(cpu: bool) -> list[tuple[str, tuple[str, ...], int]]:

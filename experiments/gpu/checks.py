@@ -157,6 +157,12 @@ def small(cpu: bool) -> dict:
 
 def nvdiffrast(cpu: bool) -> dict:
   """Ids and time of nvdiffrast's rasterizer, if the user has installed it."""
+  from third_party.nvdiffrast_jax import library as adapter
+
+  try:
+    adapter.require()
+  except ImportError as error:
+    return {"absent": str(error)}
   pos, tri = _sphere(187, 8)
   result = {}
   for size in ((512, 512), (1024, 1024)):

@@ -138,10 +138,10 @@ class AffineConv(nnx.Module):
         predicted ones have warped.
     """
     theta = self.theta(x)
-    if prior is not None:
-      theta = thetas.compose(prior, theta)
     x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
-    y = ops.affine_conv(x, theta, kernel, stride=self.stride, backend=self.backend)
+    y = ops.affine_conv(
+      x, theta, kernel, stride=self.stride, prior=prior, backend=self.backend
+    )
     return y + _row(self.bias[...], y.ndim, self.dtype)
 
   def theta(self, x: Float[Array, "n h w c"]) -> Float[Array, "n i j 2 3"]:

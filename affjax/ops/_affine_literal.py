@@ -10,24 +10,32 @@ from affjax.ops import theta as thetas
 
 def affine_conv(
   x: Float[Array, "n h w c"],
-  theta: Float[Array, "n i j 2 3"],
+  coords: Float[Array, "n i j *m"],
+  prior: Float[Array, "n i j 2 3"] | None,
   kernel: Float[Array, "k k c o"],
   stride: int,
 ) -> Float[Array, "n i j o"]:
-  """One output pixel of one image, mapped over all of them."""
-  height, width = x.shape[1:3]
-  window = jnp.asarray(thetas.taps(kernel.shape[0]))
-  window = jnp.concatenate([window, jnp.ones_like(window[:, :1])], -1)
-  flat = kernel.reshape(-1, *kernel.shape[2:]).astype(jnp.float32)
+  """One output pixel of one image, mapped over all of them.
 
-  def pixel(image, matrix, center):
-    xy = center[None, :] + jnp.matmul(window, matrix.T, precision="highest")
-    return jnp.einsum("kc,kco->o", _read(image, xy), flat)
+  Arguments as of `_affine_xla.affine_conv`.
+  """
+  height, width = x.shape[1:3]
+  regular = jnp.asarray(thetas.taps(kernel.shape[0]))
+  window = jnp.concatenate([regular, jnp.ones_like(regular[:, :1])], -1)
+  flat = kernel.reshape(-1, *kernel.shape[2:]).astype(jnp.float32)
+  affine = coords.shape[3:] == (2, 3)
+  if prior is not None:
+    coords = thetas.compose(prior, coords)
+
+  def pixel(image, own, center):
+    warped = lambda: jnp.matmul(window, own.T, precision="highest")
+    moved = warped() if affine else regular + own
+    return jnp.einsum("kc,kco->o", _read(image, center[None, :] + moved), flat)
 
   rows = jax.vmap(pixel, (None, 0, 0))
   images = jax.vmap(jax.vmap(rows, (None, 0, 0)), (0, 0, None))
   centers = jnp.asarray(thetas.centers_px(height, width, stride))
-  return images(x.astype(jnp.float32), theta, centers).astype(x.dtype)
+  return images(x.astype(jnp.float32), coords, centers).astype(x.dtype)
 
 
 def _read(image: Float[Array, "h w c"], xy: Float[Array, "k 2"]):

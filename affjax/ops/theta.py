@@ -49,6 +49,32 @@ def sample_xy(
   return jnp.stack([x, y], -1) + centers_px(height, width, stride)[None, :, :, None]
 
 
+def places_xy(
+  coords: Float[Array, "n i j *m"],
+  prior: Float[Array, "n i j 2 3"] | None,
+  size: int,
+  height: int,
+  width: int,
+  stride: int,
+) -> Float[Array, "n i j k 2"]:
+  """Where taps read the input, px, in either form of coordinates.
+
+  Args:
+    coords: matrices `[N, Ho, Wo, 2, 3]`, or offsets `[N, Ho, Wo, K², 2]` from the taps'
+      regular places, px.
+    prior: placed after the matrices of `coords`, see `compose`; None for none.
+    size: K of the kernel.
+    height: of the input.
+    width: of the input.
+    stride: distance of neighbouring windows.
+  """
+  if coords.shape[3:] == (2, 3):
+    theta = coords if prior is None else compose(prior, coords)
+    return sample_xy(theta, size, height, width, stride)
+  regular = taps(size)[None, None, None]
+  return coords + regular + centers_px(height, width, stride)[None, :, :, None]
+
+
 def from_absolute(
   absolute: Float[Array, "n i j 2 3"], height: int, width: int, stride: int
 ) -> Float[Array, "n i j 2 3"]:

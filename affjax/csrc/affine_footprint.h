@@ -1,0 +1,152 @@
+// Where the taps of affine convolution read their input, for a tile of output pixels.
+//
+// The arithmetic of `affjax/ops/theta.py` and `affjax/ops/sampling.py`, one pixel a lane.
+#ifndef AFFJAX_CSRC_AFFINE_FOOTPRINT_H_
+#define AFFJAX_CSRC_AFFINE_FOOTPRINT_H_
+
+#include <cstdint>
+#include <limits>
+
+#include "matmul.h"
+
+namespace affjax {
+
+constexpr int64_t kTile = 112;  // output pixels at most; whole blocks and whole vectors
+static_assert(kTile % kLanes == 0 && kTile % 2 == 0);
+
+// Sizes of a call. Coordinates are affine matrices [batch, rows, columns, 2, 3], or with
+// `offsets` a displacement for each tap [batch, rows, columns, size * size, 2].
+struct Problem {
+  int64_t batch, height, width, channels;
+  int64_t rows, columns, out_channels;
+  int64_t size, stride;
+  bool offsets, prior;
+
+  int64_t taps() const { return size * size; }
+  int64_t pixels() const { return rows * columns; }
+  int64_t coordinates() const { return offsets ? 2 * taps() : 6; }
+  // Offset of a tap from the middle one, px.
+  float tap_x(int64_t tap) const { return float(tap % size - (size - 1) / 2); }
+  float tap_y(int64_t tap) const { return float(tap / size - (size - 1) / 2); }
+};
+
+// Where one tap of the pixels of a tile falls.
+struct TapFootprint {
+  // Pixels of the input around the place, upper left, upper right, lower left, lower
+  // right, as row * width + column; -1 outside.
+  alignas(64) int32_t corner[4][kTile];
+  alignas(64) float weight[4][kTile];
+  alignas(64) float fraction[2][kTile];  // of the way to the right and down
+  alignas(64) int32_t moves[2][kTile];   // whether the sample changes with x, with y
+};
+
+// The matrix of an output pixel, row by row: `prior` after `theta` (theta.compose).
+inline void compose(const float* prior, const float* theta, float* out) {
+  for (int row = 0; row < 2; ++row) {
+    const float* p = prior + 3 * row;
+    for (int k = 0; k < 3; ++k) out[3 * row + k] = p[0] * theta[k] + p[1] * theta[3 + k];
+    out[3 * row + 2] += p[2];
+  }
+}
+
+// Gradients of `compose`.
+inline void compose_gradient(const float* prior, const float* theta, const float* grad,
+                             float* grad_prior, float* grad_theta) {
+  for (int k = 0; k < 3; ++k) {
+    grad_theta[k] = prior[0] * grad[k] + prior[3] * grad[3 + k];
+    grad_theta[3 + k] = prior[1] * grad[k] + prior[4] * grad[3 + k];
+  }
+  for (int row = 0; row < 2; ++row) {
+    const float* g = grad + 3 * row;
+    for (int m = 0; m < 2; ++m) {
+      const float* t = theta + 3 * m;
+      grad_prior[3 * row + m] = g[0] * t[0] + g[1] * t[1] + g[2] * t[2];
+    }
+    grad_prior[3 * row + 2] = g[2];
+  }
+}
+
+// Splits a coordinate, bounded to [-1, size], into a pixel and a fraction in [0, 1].
+inline void split(Vec place, float size, VecInt* pixel, Vec* fraction) {
+  place = place < -1.0f ? all(-1.0f) : place > size ? all(size) : place;
+  VecInt whole = __builtin_convertvector(place, VecInt);
+  whole += __builtin_convertvector(whole, Vec) > place;  // a mask is -1
+  const VecInt last = VecInt{} + (int32_t(size) - 1);
+  whole = whole > last ? last : whole;
+  *pixel = whole;
+  *fraction = place - __builtin_convertvector(whole, Vec);
+}
+
+// Fills kLanes pixels of a footprint, beginning with `lane`, from their places.
+inline void place_tap(const Problem& p, Vec x, Vec y, int64_t lane, TapFootprint* out) {
+  const float width = float(p.width), height = float(p.height);
+  const VecInt nowhere = (x != x) | (y != y);
+  const VecInt moves_x = ~nowhere & (x >= -1.0f) & (x < width);
+  const VecInt moves_y = ~nowhere & (y >= -1.0f) & (y < height);
+  VecInt left, top;
+  Vec fx, fy;
+  split(nowhere ? all(-1.0f) : x, width, &left, &fx);
+  split(nowhere ? all(-1.0f) : y, height, &top, &fy);
+  const VecInt in_x[2] = {left >= 0, left < int32_t(p.width) - 1};
+  const VecInt in_y[2] = {top >= 0, top < int32_t(p.height) - 1};
+  const Vec wx[2] = {1.0f - fx, fx}, wy[2] = {1.0f - fy, fy};
+  const VecInt first = top * int32_t(p.width) + left;
+  for (int c = 0; c < 4; ++c) {
+    const int right = c & 1, down = c >> 1;
+    const VecInt inside = in_x[right] & in_y[down] & ~nowhere;
+    const VecInt corner = first + (right + down * int32_t(p.width));
+    *reinterpret_cast<VecInt*>(out->corner[c] + lane) = inside ? corner : VecInt{} - 1;
+    // A sample without a place is NaN: this weight times zero.
+    const Vec outside = all(c ? 0.0f : std::numeric_limits<float>::quiet_NaN());
+    store(out->weight[c] + lane, nowhere ? outside : wx[right] * wy[down]);
+  }
+  store(out->fraction[0] + lane, fx);
+  store(out->fraction[1] + lane, fy);
+  *reinterpret_cast<VecInt*>(out->moves[0] + lane) = moves_x;
+  *reinterpret_cast<VecInt*>(out->moves[1] + lane) = moves_y;
+}
+
+// Footprints of all taps of `count` pixels of an image, from pixel `first` on.
+//
+// `coords` and `prior` are those of the image. Lanes past `count` repeat the last pixel.
+inline void place_taps(const Problem& p, const float* coords, const float* prior,
+                       int64_t first, int64_t count, TapFootprint* out) {
+  for (int64_t lane = 0; lane < count; lane += kLanes) {
+    alignas(64) float center[2][kLanes], matrix[6][kLanes];
+    const float* own[kLanes];
+    for (int l = 0; l < kLanes; ++l) {
+      const int64_t pixel = first + (lane + l < count ? lane + l : count - 1);
+      center[0][l] = float(pixel % p.columns * p.stride);
+      center[1][l] = float(pixel / p.columns * p.stride);
+      own[l] = coords + pixel * p.coordinates();
+      if (p.offsets) continue;
+      float composed[6];
+      const float* values = own[l];
+      if (p.prior) {
+        compose(prior + pixel * 6, values, composed);
+        values = composed;
+      }
+      for (int k = 0; k < 6; ++k) matrix[k][l] = values[k];
+    }
+    for (int64_t tap = 0; tap < p.taps(); ++tap) {
+      const float dx = p.tap_x(tap), dy = p.tap_y(tap);
+      Vec xy[2];
+      for (int axis = 0; axis < 2; ++axis) {
+        if (p.offsets) {
+          alignas(64) float moved[kLanes];
+          for (int l = 0; l < kLanes; ++l) moved[l] = own[l][2 * tap + axis];
+          xy[axis] = load(moved) + (axis ? dy : dx);
+        } else {
+          const auto row = matrix + 3 * axis;
+          xy[axis] = load(row[0]) * dx + load(row[1]) * dy + load(row[2]);
+        }
+        xy[axis] += load(center[axis]);
+      }
+      place_tap(p, xy[0], xy[1], lane, out + tap);
+    }
+  }
+}
+
+}  // namespace affjax
+
+#endif  // AFFJAX_CSRC_AFFINE_FOOTPRINT_H_

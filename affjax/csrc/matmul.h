@@ -1,0 +1,129 @@
+// A matrix product for tiles that lie in cache.
+//
+// Written with the compilers' vector types: the same source becomes AVX-512, AVX2, SSE
+// or NEON code, or scalar code where a processor has none of them.
+#ifndef AFFJAX_CSRC_MATMUL_H_
+#define AFFJAX_CSRC_MATMUL_H_
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <utility>
+
+namespace affjax {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+constexpr int kBlockRows = 14;  // 28 of 32 registers hold sums
+#elif defined(__AVX__)
+constexpr int kLanes = 8;
+constexpr int kBlockRows = 6;  // 12 of 16
+#elif defined(__ARM_NEON)
+constexpr int kLanes = 4;
+constexpr int kBlockRows = 12;  // 24 of 32
+#else
+constexpr int kLanes = 4;
+constexpr int kBlockRows = 6;
+#endif
+constexpr int kPanel = 2 * kLanes;  // columns that a block of sums is wide
+
+typedef float Vec __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+typedef int32_t VecInt __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+
+inline Vec load(const float* from) { return *reinterpret_cast<const Vec*>(from); }
+inline void store(float* to, Vec value) { *reinterpret_cast<Vec*>(to) = value; }
+inline Vec all(float value) { return Vec{} + value; }
+
+inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
+inline int64_t ceil_div(int64_t n, int64_t d) { return (n + d - 1) / d; }
+
+// Memory on cache lines, not initialised; throws std::bad_alloc.
+template <typename T>
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(int64_t count) {
+    const size_t bytes = round_up(std::max<int64_t>(count, 1) * sizeof(T), 64);
+    data_.reset(static_cast<T*>(std::aligned_alloc(64, bytes)));
+    if (!data_) throw std::bad_alloc();
+  }
+  T* get() const { return data_.get(); }
+  T& operator[](int64_t i) const { return data_.get()[i]; }
+
+ private:
+  struct Free {
+    void operator()(T* p) const { std::free(p); }
+  };
+  std::unique_ptr<T, Free> data_;
+};
+
+// The left factor: entry (r, k) at data[r * row + k * step]; either stride may be 1.
+struct Left {
+  const float* data;
+  ptrdiff_t row, step;
+};
+
+// The right factor in panels of kPanel columns: entry (k, column c of panel p) at
+// data[p * panel + k * step + c]. Whole vectors of columns are read.
+struct Right {
+  const float* data;
+  ptrdiff_t panel, step;
+};
+
+using Block = void (*)(Left, const float*, ptrdiff_t, float*, ptrdiff_t, int64_t, bool);
+
+// rows x (vectors * kLanes) sums of products, kept in registers.
+template <int kRows, int kVectors>
+void multiply_block(Left a, const float* b, ptrdiff_t step, float* c, ptrdiff_t c_row,
+                    int64_t depth, bool add) {
+  Vec sums[kRows][kVectors];
+  for (int r = 0; r < kRows; ++r)
+    for (int v = 0; v < kVectors; ++v)
+      sums[r][v] = add ? load(c + r * c_row + v * kLanes) : Vec{};
+  for (int64_t k = 0; k < depth; ++k) {
+    Vec right[kVectors];
+    for (int v = 0; v < kVectors; ++v) right[v] = load(b + k * step + v * kLanes);
+    for (int r = 0; r < kRows; ++r) {
+      const Vec left = all(a.data[r * a.row + k * a.step]);
+      for (int v = 0; v < kVectors; ++v) sums[r][v] += left * right[v];
+    }
+  }
+  for (int r = 0; r < kRows; ++r)
+    for (int v = 0; v < kVectors; ++v) store(c + r * c_row + v * kLanes, sums[r][v]);
+}
+
+template <int... kRows>
+constexpr auto block_table(std::integer_sequence<int, kRows...>) {
+  return std::array<std::array<Block, 2>, sizeof...(kRows)>{
+      {{multiply_block<kRows + 1, 1>, multiply_block<kRows + 1, 2>}...}};
+}
+
+// c [rows, columns] = a [rows, depth] . b [depth, columns], or += with `add`. Columns are
+// computed in whole vectors: rows of c must have room for them.
+inline void multiply(Left a, Right b, float* c, ptrdiff_t c_row, int64_t rows,
+                     int64_t columns, int64_t depth, bool add) {
+  static constexpr auto kBlocks =
+      block_table(std::make_integer_sequence<int, kBlockRows>());
+  if (rows < 1) return;
+  const int64_t vectors = ceil_div(columns, kLanes);
+  const int64_t blocks = ceil_div(rows, kBlockRows);
+  for (int64_t v = 0; v < vectors; v += 2) {
+    const float* panel = b.data + v / 2 * b.panel;
+    const int wide = vectors - v > 1;
+    int64_t row = 0;
+    for (int64_t i = 0; i < blocks; ++i) {
+      const int64_t next = rows * (i + 1) / blocks;
+      kBlocks[next - row - 1][wide]({a.data + row * a.row, a.row, a.step}, panel, b.step,
+                                    c + row * c_row + v * kLanes, c_row, depth, add);
+      row = next;
+    }
+  }
+}
+
+}  // namespace affjax
+
+#endif  // AFFJAX_CSRC_MATMUL_H_

@@ -1,0 +1,117 @@
+"""Affine convolution by kernels in C++ and CUDA, without a matrix of columns.
+
+Both directions are FFI calls. What they compute is defined by `_affine_xla`, which also
+stands in on platforms without a kernel and gives second derivatives.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from affjax.native import dispatch, library
+from affjax.ops import _affine_xla
+
+LIBRARY = "affine_conv"
+
+
+def affine_conv(
+  x: Float[Array, "n h w c"],
+  coords: Float[Array, "n i j *m"],
+  prior: Float[Array, "n i j 2 3"] | None,
+  kernel: Float[Array, "k k c o"],
+  stride: int,
+  platform: str | None = None,
+) -> Float[Array, "n i j o"]:
+  """As `_affine_xla.affine_conv`, by a kernel.
+
+  Args:
+    x: float32 or bfloat16.
+    coords: matrices or offsets.
+    prior: or None.
+    kernel: of the dtype of `x`.
+    stride: px.
+    platform: "cpu" or "cuda" insists on that kernel; None takes what the platform has.
+
+  Raises:
+    RuntimeError: the kernel of `platform` is not available; says why.
+  """
+  if platform is not None:
+    library.require(LIBRARY, platform)
+  if prior is None:
+    prior = jnp.zeros((0,), jnp.float32)
+  return _conv(x, coords, prior, kernel, stride, platform)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _conv(x, coords, prior, kernel, stride: int, platform: str | None):
+  out = jax.ShapeDtypeStruct((*coords.shape[:3], kernel.shape[3]), x.dtype)
+  native = _call("affjax_affine_conv_forward", (out,), stride)
+  run = _dispatched(native, functools.partial(_forward, stride), platform)
+  flags = (True, True, prior.ndim == 5, False)
+  (result,) = dispatch.batch_parallel(run, flags, (True,))(x, coords, prior, kernel)
+  return result
+
+
+def _conv_forward(x, coords, prior, kernel, stride, platform):
+  inputs = (x, coords, prior, kernel)
+  return _conv(*inputs, stride, platform), inputs
+
+
+def _conv_backward(stride, platform, inputs, grad):
+  return _grads(*inputs, grad, stride, platform)
+
+
+_conv.defvjp(_conv_forward, _conv_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def _grads(x, coords, prior, kernel, grad, stride: int, platform: str | None):
+  """Gradients by x, coords, prior and kernel."""
+  like = tuple(
+    jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (x, coords, prior, kernel)
+  )
+  native = _call("affjax_affine_conv_backward", like, stride)
+  run = _dispatched(native, functools.partial(_backward, stride), platform)
+  placed = prior.ndim == 5
+  flags = (True, True, placed, False, True)
+  call = dispatch.batch_parallel(run, flags, (True, True, placed, False))
+  return call(x, coords, prior, kernel, grad)
+
+
+def _grads_forward(x, coords, prior, kernel, grad, stride, platform):
+  inputs = (x, coords, prior, kernel, grad)
+  return _grads(*inputs, stride, platform), inputs
+
+
+def _grads_backward(stride, platform, inputs, grads):
+  del platform
+  return jax.vjp(functools.partial(_backward, stride), *inputs)[1](grads)
+
+
+_grads.defvjp(_grads_forward, _grads_backward)
+
+
+def _call(target: str, results: tuple, stride: int):
+  def call(*args):
+    return tuple(jax.ffi.ffi_call(target, results)(*args, stride=np.int64(stride)))
+
+  return call
+
+
+def _dispatched(native, portable, platform: str | None):
+  if platform is not None:
+    return native
+  return dispatch.per_platform(LIBRARY, native, portable)
+
+
+def _forward(stride: int, x, coords, prior, kernel):
+  prior = prior if prior.ndim == 5 else None
+  return (_affine_xla.affine_conv(x, coords, prior, kernel, stride),)
+
+
+def _backward(stride: int, x, coords, prior, kernel, grad):
+  _, pull = jax.vjp(functools.partial(_forward, stride), x, coords, prior, kernel)
+  return pull((grad,))

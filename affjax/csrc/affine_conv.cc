@@ -161,28 +161,28 @@ void forward(ffi::ThreadPool& pool, const Problem& p, const T* x, const float* c
   const int64_t group = std::max<int64_t>(1, kDepth / p.channels);  // taps at a time
   const int64_t sums_row = round_up(p.out_channels, kLanes);
   const bool direct = std::is_same_v<T, float> && sums_row == p.out_channels;
+  const Outside outside(p.channels);
   parallel_for(pool, p.batch * tiles, [&](int64_t item) {
     const int64_t n = item / tiles, first = item % tiles * tile;
     const int64_t count = std::min(tile, p.pixels() - first);
-    const Outside outside(p.channels);
-    const Buffer<TapFootprint> footprints(p.taps());
-    const Buffer<float> columns(count * group * p.channels);
-    const Buffer<float> sums(direct ? 0 : count * sums_row);
+    TapFootprint* footprints = scratch<TapFootprint, 0>(p.taps());
+    float* columns = scratch<float, 0>(kTile * group * p.channels);
+    float* sums = scratch<float, 1>(direct ? 0 : kTile * sums_row);
     const T* image = x + n * p.height * p.width * p.channels;
     T* result = out + (n * p.pixels() + first) * p.out_channels;
-    float* to = direct ? reinterpret_cast<float*>(result) : sums.get();
+    float* to = direct ? reinterpret_cast<float*>(result) : sums;
     place_taps(p, coords + n * p.pixels() * p.coordinates(), prior + n * p.pixels() * 6,
-               first, count, footprints.get());
+               first, count, footprints);
     for (int64_t tap = 0; tap < p.taps(); tap += group) {
       const int64_t taps = std::min(group, p.taps() - tap);
       const int64_t row = taps * p.channels;
       for (int64_t t = 0; t < taps; ++t) {
         for (int64_t i = 0; i < count; ++i) {
           sample(Corners<T>(footprints[tap + t], i, image, p.channels, outside),
-                 p.channels, columns.get() + i * row + t * p.channels);
+                 p.channels, columns + i * row + t * p.channels);
         }
       }
-      multiply({columns.get(), row, 1}, packed.from(tap * p.channels), to, sums_row,
+      multiply({columns, row, 1}, packed.from(tap * p.channels), to, sums_row,
                count, p.out_channels, row, tap > 0);
     }
     if (direct) return;

@@ -36,7 +36,8 @@ typedef int32_t VecInt __attribute__((vector_size(4 * kLanes), aligned(4), may_a
 
 inline Vec load(const float* from) { return *reinterpret_cast<const Vec*>(from); }
 inline void store(float* to, Vec value) { *reinterpret_cast<Vec*>(to) = value; }
-inline Vec all(float value) { return Vec{} + value; }
+// Minus zero changes no number, not even -0: it compiles to a broadcast alone.
+inline Vec all(float value) { return value - Vec{}; }
 
 inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 inline int64_t ceil_div(int64_t n, int64_t d) { return (n + d - 1) / d; }
@@ -60,6 +61,19 @@ class Buffer {
   };
   std::unique_ptr<T, Free> data_;
 };
+
+// Memory for one tile's work. It is kept for the thread's next tile: giving it back to
+// the system and touching it again costs as much as the work.
+template <typename T, int kPurpose>
+T* scratch(int64_t count) {
+  static thread_local Buffer<T> kept;
+  static thread_local int64_t size = 0;
+  if (count > size) {
+    kept = Buffer<T>(count);
+    size = count;
+  }
+  return kept.get();
+}
 
 // The left factor: entry (r, k) at data[r * row + k * step]; either stride may be 1.
 struct Left {

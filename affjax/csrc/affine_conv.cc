@@ -98,6 +98,20 @@ struct Corners {
   }
 };
 
+// Pixels between asking for memory and reading it.
+constexpr int64_t kAhead = 4;
+
+template <typename T>
+inline void prefetch(const TapFootprint& f, int64_t pixel, const T* image,
+                     int64_t stride, int64_t channels) {
+  for (int c = 1; c < 4; c += 2) {
+    const int64_t corner = f.corner[c][pixel];
+    if (corner < 0) continue;
+    const char* from = reinterpret_cast<const char*>(image + corner * stride);
+    for (size_t i = 0; i < channels * sizeof(T); i += 64) __builtin_prefetch(from + i);
+  }
+}
+
 template <typename T>
 inline void sample(const Corners<T>& k, int64_t channels, float* out) {
   int64_t i = 0;
@@ -176,10 +190,12 @@ void forward(ffi::ThreadPool& pool, const Problem& p, const T* x, const float* c
     for (int64_t tap = 0; tap < p.taps(); tap += group) {
       const int64_t taps = std::min(group, p.taps() - tap);
       const int64_t row = taps * p.channels;
-      for (int64_t t = 0; t < taps; ++t) {
-        for (int64_t i = 0; i < count; ++i) {
-          sample(Corners<T>(footprints[tap + t], i, image, p.channels, outside),
-                 p.channels, columns + i * row + t * p.channels);
+      for (int64_t i = 0; i < count; ++i) {
+        for (int64_t t = 0; t < taps; ++t) {
+          const TapFootprint& f = footprints[tap + t];
+          prefetch(f, std::min(i + kAhead, count - 1), image, p.channels, p.channels);
+          sample(Corners<T>(f, i, image, p.channels, outside), p.channels,
+                 columns + i * row + t * p.channels);
         }
       }
       multiply({columns, row, 1}, packed.from(tap * p.channels), to, sums_row,
@@ -370,6 +386,11 @@ struct Backward {
                      ((group * p.batch + n) * p.pixels() + first) * p.coordinates();
       const T* image = x + n * size * p.channels + channel;
       for (int64_t i = 0; i < count; ++i) {
+        const int64_t ahead = std::min(i + kAhead, count - 1);
+        for (int64_t tap = 0; tap < p.taps(); ++tap) {
+          prefetch(footprints[tap], ahead, image, p.channels, width);
+          prefetch(footprints[tap], ahead, grad_image, p.channels, width);
+        }
         unsample_pixel(footprints, i, image, grad_image, width, outside,
                        columns + i * stored_row, moved + i * p.coordinates());
       }

@@ -421,12 +421,12 @@ struct Backward {
         moved[2 * tap + 1] = sum(slopes.y);
         continue;
       }
-      const float dx = p.tap_x(tap), dy = p.tap_y(tap);
-      matrix[0] += dx * slopes.x;
-      matrix[1] += dy * slopes.x;
+      const Point d = p.tap(tap);
+      matrix[0] += d.x * slopes.x;
+      matrix[1] += d.y * slopes.x;
       matrix[2] += slopes.x;
-      matrix[3] += dx * slopes.y;
-      matrix[4] += dy * slopes.y;
+      matrix[3] += d.x * slopes.y;
+      matrix[4] += d.y * slopes.y;
       matrix[5] += slopes.y;
     }
     if (p.offsets) return;
@@ -479,8 +479,11 @@ struct Backward {
           for (int64_t k = 0; k < each; ++k) total[k] += total[group * size + k];
         }
         if (p.prior) {
-          compose_gradient(prior + i * each, coords + i * each, total,
-                           out_prior + i * each, out + i * each);
+          Affine by_prior, by_theta;
+          compose_gradient(load_affine(prior + i * each), load_affine(coords + i * each),
+                           load_affine(total), by_prior, by_theta);
+          std::copy(by_prior.m, by_prior.m + each, out_prior + i * each);
+          std::copy(by_theta.m, by_theta.m + each, out + i * each);
         } else if (out != grad_coords) {
           std::copy(total, total + each, out + i * each);
         }

@@ -1,12 +1,13 @@
 // Where the taps of affine convolution read their input, for a tile of output pixels.
 //
-// The arithmetic of `affjax/ops/theta.py` and `affjax/ops/sampling.py`, one pixel a lane.
+// The arithmetic of `affine_taps.h`, a pixel a lane.
 #ifndef AFFJAX_CSRC_AFFINE_FOOTPRINT_H_
 #define AFFJAX_CSRC_AFFINE_FOOTPRINT_H_
 
 #include <cstdint>
 #include <limits>
 
+#include "affine_taps.h"
 #include "matmul.h"
 
 namespace affjax {
@@ -25,9 +26,7 @@ struct Problem {
   int64_t taps() const { return size * size; }
   int64_t pixels() const { return rows * columns; }
   int64_t coordinates() const { return offsets ? 2 * taps() : 6; }
-  // Offset of a tap from the middle one, px.
-  float tap_x(int64_t tap) const { return float(tap % size - (size - 1) / 2); }
-  float tap_y(int64_t tap) const { return float(tap / size - (size - 1) / 2); }
+  Point tap(int64_t index) const { return tap_offset(int(index), int(size)); }
 };
 
 // Where one tap of the pixels of a tile falls.
@@ -39,32 +38,6 @@ struct TapFootprint {
   alignas(64) float fraction[2][kTile];  // of the way to the right and down
   alignas(64) int32_t moves[2][kTile];   // whether the sample changes with x, with y
 };
-
-// The matrix of an output pixel, row by row: `prior` after `theta` (theta.compose).
-inline void compose(const float* prior, const float* theta, float* out) {
-  for (int row = 0; row < 2; ++row) {
-    const float* p = prior + 3 * row;
-    for (int k = 0; k < 3; ++k) out[3 * row + k] = p[0] * theta[k] + p[1] * theta[3 + k];
-    out[3 * row + 2] += p[2];
-  }
-}
-
-// Gradients of `compose`.
-inline void compose_gradient(const float* prior, const float* theta, const float* grad,
-                             float* grad_prior, float* grad_theta) {
-  for (int k = 0; k < 3; ++k) {
-    grad_theta[k] = prior[0] * grad[k] + prior[3] * grad[3 + k];
-    grad_theta[3 + k] = prior[1] * grad[k] + prior[4] * grad[3 + k];
-  }
-  for (int row = 0; row < 2; ++row) {
-    const float* g = grad + 3 * row;
-    for (int m = 0; m < 2; ++m) {
-      const float* t = theta + 3 * m;
-      grad_prior[3 * row + m] = g[0] * t[0] + g[1] * t[1] + g[2] * t[2];
-    }
-    grad_prior[3 * row + 2] = g[2];
-  }
-}
 
 // Splits a coordinate, bounded to [-1, size], into a pixel and a fraction in [0, 1].
 inline void split(Vec place, float size, VecInt* pixel, Vec* fraction) {
@@ -120,25 +93,21 @@ inline void place_taps(const Problem& p, const float* coords, const float* prior
       center[1][l] = float(pixel / p.columns * p.stride);
       own[l] = coords + pixel * p.coordinates();
       if (p.offsets) continue;
-      float composed[6];
-      const float* values = own[l];
-      if (p.prior) {
-        compose(prior + pixel * 6, values, composed);
-        values = composed;
-      }
-      for (int k = 0; k < 6; ++k) matrix[k][l] = values[k];
+      Affine theta = load_affine(own[l]);
+      if (p.prior) theta = compose(load_affine(prior + pixel * 6), theta);
+      for (int k = 0; k < 6; ++k) matrix[k][l] = theta.m[k];
     }
     for (int64_t tap = 0; tap < p.taps(); ++tap) {
-      const float dx = p.tap_x(tap), dy = p.tap_y(tap);
+      const Point d = p.tap(tap);
       Vec xy[2];
       for (int axis = 0; axis < 2; ++axis) {
         if (p.offsets) {
           alignas(64) float moved[kLanes];
           for (int l = 0; l < kLanes; ++l) moved[l] = own[l][2 * tap + axis];
-          xy[axis] = load(moved) + (axis ? dy : dx);
+          xy[axis] = load(moved) + (axis ? d.y : d.x);
         } else {
           const auto row = matrix + 3 * axis;
-          xy[axis] = load(row[0]) * dx + load(row[1]) * dy + load(row[2]);
+          xy[axis] = load(row[0]) * d.x + load(row[1]) * d.y + load(row[2]);
         }
         xy[axis] += load(center[axis]);
       }

@@ -4,6 +4,8 @@ import functools
 from collections.abc import Callable, Sequence
 
 import jax
+import jax.extend.core
+import jax.ffi
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
@@ -46,6 +48,36 @@ def per_platform(name: str, native: Callable, portable: Callable) -> Callable:
   return call
 
 
+def vary_alike(*args: jax.Array) -> tuple[jax.Array, ...]:
+  """Makes arrays differ along the same axes of a `shard_map`; elsewhere does nothing.
+
+  A kernel's results differ along all axes that any of its arguments differs along, so
+  that gradients need the arguments to be alike. The cast's own gradient is a sum over
+  devices, which is what an argument that is the same on all of them needs.
+  """
+  varying = frozenset().union(*(jax.typeof(a).manual_axis_type.varying for a in args))
+
+  def cast(arg):
+    missing = varying - jax.typeof(arg).manual_axis_type.varying
+    return lax.pcast(arg, tuple(sorted(missing)), to="varying") if missing else arg
+
+  return tuple(map(cast, args))
+
+
+def ffi_call(target: str, results: Sequence[tuple], *args, **attributes):
+  """Calls a handler; its results differ along the axes that its arguments do.
+
+  Args:
+    target: of a library that is ready.
+    results: shape and dtype of each.
+    *args: after `vary_alike`.
+    **attributes: static NumPy scalars.
+  """
+  shapes = tuple(jax.ShapeDtypeStruct(*r) for r in results)
+  out = jax.ffi.ffi_call(target, shapes)(*args, **attributes)
+  return vary_alike(*out, args[0])[:-1]
+
+
 def batch_parallel(
   fn: Callable, batched_in: Sequence[bool], batched_out: Sequence[bool]
 ) -> Callable:
@@ -61,8 +93,7 @@ def batch_parallel(
     batched_out: for each result, whether its leading axis is the batch; the others are
       sums over the batch.
   """
-  divided = _divided(fn, tuple(batched_in), tuple(batched_out))
-  call = custom_vmap(divided)
+  call = custom_vmap(_divided(fn, tuple(batched_in), tuple(batched_out)))
 
   @call.def_vmap
   def _(axis_size: int, mapped: Sequence[bool], *args):
@@ -103,39 +134,48 @@ def _divided(
 ) -> Callable:
   """Each device runs `fn` on its share of the batch; sums are summed over devices."""
 
-  def partition(mesh, arg_shapes, result_shape):
-    axes = next(
-      (
-        _batch_axes(arg.sharding)
-        for arg, batched in zip(arg_shapes, batched_in, strict=True)
-        if batched and _batch_axes(arg.sharding)
-      ),
-      (),
+  def call(*args):
+    closed = jax.make_jaxpr(fn)(*args)
+    # `custom_partitioning` takes no constants: they become arguments.
+    inner = closed.jaxpr
+    inner = inner.replace(constvars=[], invars=[*inner.constvars, *inner.invars])
+    run = jax.extend.core.jaxpr_as_fun(jax.extend.core.ClosedJaxpr(inner, []))
+    count = len(closed.consts)
+    flags = (*(False for _ in closed.consts), *batched_in)
+    # A device's share is smaller, so that there `fn` is traced anew.
+    share = lambda *a: fn(*a[count:])
+    partitioned = custom_partitioning(lambda *a: tuple(run(*a)))
+    partitioned.def_partition(
+      partition=functools.partial(_partition, share, flags, batched_out),
+      sharding_rule=functools.partial(_rule, flags, batched_out),
+    )
+    return partitioned(*closed.consts, *args)
+
+  return call
+
+
+def _partition(fn, batched_in, batched_out, mesh, arg_shapes, result_shape):
+  """What each device does, and where arguments and results lie."""
+  del result_shape
+  found = (
+    _batch_axes(arg.sharding)
+    for arg, batched in zip(arg_shapes, batched_in, strict=True)
+    if batched
+  )
+  axes = next(filter(None, found), ())
+
+  def place(batched: bool) -> NamedSharding:
+    spec = PartitionSpec(axes) if axes and batched else PartitionSpec()
+    return NamedSharding(mesh, spec)
+
+  def lower(*args):
+    out = fn(*args)
+    return tuple(
+      o if batched or not axes else lax.psum(o, axes)
+      for o, batched in zip(out, batched_out, strict=True)
     )
 
-    def place(batched: bool) -> NamedSharding:
-      return NamedSharding(
-        mesh, PartitionSpec(axes) if axes and batched else PartitionSpec()
-      )
-
-    def lower(*args):
-      out = fn(*args)
-      if not axes:
-        return out
-      return tuple(
-        o if batched else lax.psum(o, axes)
-        for o, batched in zip(out, batched_out, strict=True)
-      )
-
-    del result_shape
-    return mesh, lower, tuple(map(place, batched_out)), tuple(map(place, batched_in))
-
-  divided = custom_partitioning(fn)
-  divided.def_partition(
-    partition=partition,
-    sharding_rule=functools.partial(_rule, batched_in, batched_out),
-  )
-  return divided
+  return mesh, lower, tuple(map(place, batched_out)), tuple(map(place, batched_in))
 
 
 def _batch_axes(sharding) -> tuple[str, ...]:

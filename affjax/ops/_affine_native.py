@@ -42,13 +42,13 @@ def affine_conv(
     library.require(LIBRARY, platform)
   if prior is None:
     prior = jnp.zeros((0,), jnp.float32)
-  return _conv(x, coords, prior, kernel, stride, platform)
+  args = dispatch.vary_alike(x, coords, prior, kernel)
+  return _conv(*args, stride, platform)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def _conv(x, coords, prior, kernel, stride: int, platform: str | None):
-  out = jax.ShapeDtypeStruct((*coords.shape[:3], kernel.shape[3]), x.dtype)
-  native = _call("affjax_affine_conv_forward", (out,), stride)
+  native = functools.partial(_call_forward, stride)
   run = _dispatched(native, functools.partial(_forward, stride), platform)
   flags = (True, True, prior.ndim == 5, False)
   (result,) = dispatch.batch_parallel(run, flags, (True,))(x, coords, prior, kernel)
@@ -70,10 +70,7 @@ _conv.defvjp(_conv_forward, _conv_backward)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
 def _grads(x, coords, prior, kernel, grad, stride: int, platform: str | None):
   """Gradients by x, coords, prior and kernel."""
-  like = tuple(
-    jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (x, coords, prior, kernel)
-  )
-  native = _call("affjax_affine_conv_backward", like, stride)
+  native = functools.partial(_call_backward, stride)
   run = _dispatched(native, functools.partial(_backward, stride), platform)
   placed = prior.ndim == 5
   flags = (True, True, placed, False, True)
@@ -94,11 +91,21 @@ def _grads_backward(stride, platform, inputs, grads):
 _grads.defvjp(_grads_forward, _grads_backward)
 
 
-def _call(target: str, results: tuple, stride: int):
-  def call(*args):
-    return tuple(jax.ffi.ffi_call(target, results)(*args, stride=np.int64(stride)))
+def _call_forward(stride: int, x, coords, prior, kernel):
+  out = ((*coords.shape[:3], kernel.shape[3]), x.dtype)
+  return dispatch.ffi_call(
+    "affjax_affine_conv_forward",
+    (out,),
+    *(x, coords, prior, kernel),
+    stride=np.int64(stride),
+  )
 
-  return call
+
+def _call_backward(stride: int, *args):
+  like = [(a.shape, a.dtype) for a in args[:4]]
+  return dispatch.ffi_call(
+    "affjax_affine_conv_backward", like, *args, stride=np.int64(stride)
+  )
 
 
 def _dispatched(native, portable, platform: str | None):

@@ -71,6 +71,7 @@ __device__ __forceinline__ Point scatter(const Problem<T>& p, const Sink& sink,
                                          double scale, const Entry& entry, int channel,
                                          const float (&grad)[4]) {
   const int count = p.channels - channel;
+  const long long first = entry.offset() / int(sizeof(T)) + channel;
   float w[4], dots[4];
   corner_weights(entry.fx, entry.fy, w);
 #pragma unroll
@@ -78,7 +79,7 @@ __device__ __forceinline__ Point scatter(const Problem<T>& p, const Sink& sink,
     dots[k] = 0.0f;
     if (!(entry.corners() >> k & 1)) continue;
     const long long next = ((k & 1) + (k >> 1) * (long long)p.width) * p.channels;
-    const long long at = entry.offset() + next + channel;
+    const long long at = first + next;
     float v[4], share[4];
     load_quad(p.x + at, v, count);
 #pragma unroll
@@ -110,6 +111,7 @@ __global__ __launch_bounds__(Samples<T>::kThreads, 3) void backward_samples(
   const int columns = taps * padded;
   const int mine = first + threadIdx.x;  // the pixel that this thread adds up, if any
   const bool adds = threadIdx.x < kRows && mine < p.pixels;
+  const T* const weights = kernel_of_tap(p, tap_begin);
   const double scale = sink.scale();
   Affine matrix = {};  // the gradient of its matrix so far
   Point place = {};    // and of the place of the current tap
@@ -132,7 +134,7 @@ __global__ __launch_bounds__(Samples<T>::kThreads, 3) void backward_samples(
       copy_tile<T, 64, kSlab<T>, kThreads>(
           right + slab % 2 * Tile::kSizeB, Tile::kPitchB, o, p.out_channels,
           p.o_aligned, p.kernel,
-          [&](int r) { return kernel_row(p, tap_begin, column0 + r, columns); });
+          [&](int r) { return kernel_row(p, weights, column0 + r, columns); });
       commit_copies();
     };
     fetch(0);
@@ -262,7 +264,7 @@ __global__ __launch_bounds__(Kernel<T, kN>::kThreads) void backward_kernel(
     for (int slab = 0; slab * kSlab<T> < pixels; ++slab) {
 #pragma unroll
       for (int j = 0; j < kEach; ++j) {
-        const int row = (j * kThreads + threadIdx.x) / kAcross;
+        const unsigned row = (j * kThreads + threadIdx.x) / kAcross;
         T* at = left + slab % 2 * Tile::kSizeA + row * Tile::kPitchA + across;
         *reinterpret_cast<uint4*>(at) = gathered[j].interpolate();
       }

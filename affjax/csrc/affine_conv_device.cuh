@@ -36,9 +36,9 @@ struct Problem {
   AFFJAX_HD bool has_gaps() const { return channels % 8 != 0; }
 };
 
-// A footprint in shared memory: 16 times the offset in x of the pixel at its upper left
-// plus the corners' bits. The fractions are NaN where a coordinate was, so that weights
-// and samples become NaN by themselves.
+// A footprint in shared memory: 16 times the offset in x, in bytes, of the pixel at its
+// upper left, plus the corners' bits. The fractions are NaN where a coordinate was, so
+// that weights and samples become NaN by themselves.
 struct __align__(16) Entry {
   long long place;
   float fx, fy;
@@ -72,8 +72,14 @@ __device__ void fill_table(const Problem<T>& p, Entry* table, int first, int cou
       matrix = load_affine(p.coords + 6ll * m);
       if (p.prior) matrix = compose(load_affine(p.prior + 6ll * m), matrix);
     }
-    for (int tap = i / count; tap < taps; tap += groups) {
-      const Point offset = tap_offset(first_tap + tap, p.size);
+    const int step = p.channels * int(sizeof(T));
+    const long long start = (long long)image * p.height * p.width * step;
+    const int middle = (p.size - 1) / 2;
+    int tap = i / count;
+    int down = (first_tap + tap) / p.size, across = first_tap + tap - down * p.size;
+    for (; tap < taps; tap += groups, across += groups) {
+      for (; across >= p.size; across -= p.size) ++down;
+      const Point offset = {float(across - middle), float(down - middle)};
       Point at;
       if (p.offsets) {
         const float* free = p.coords + 2 * ((long long)m * p.taps() + first_tap + tap);
@@ -82,11 +88,9 @@ __device__ void fill_table(const Problem<T>& p, Entry* table, int first, int cou
         at = place_by_affine(matrix, offset, center);
       }
       const Footprint f = footprint(at, p.height, p.width);
-      const long long pixel =
-          ((long long)image * p.height + f.row) * p.width + f.column;
-      const float nan = __int_as_float(0x7fc00000);
-      table[tap * count + q] = {pixel * p.channels * 16 + f.corners, f.nan ? nan : f.fx,
-                                f.fy};
+      const long long bytes = start + (f.row * p.width + f.column) * (long long)step;
+      const float fx = f.nan ? __int_as_float(0x7fc00000) : f.fx;
+      table[tap * count + q] = {bytes * 16 + f.corners, fx, f.fy};
     }
   }
 }
@@ -102,19 +106,22 @@ struct Gathered {
                                        int channel) {
     fx = entry.fx, fy = entry.fy;
     const unsigned corners = channel < p.channels ? entry.corners() : 0u;
-    const T* upper = p.x + entry.offset();
-    const T* lower = upper + (long long)p.width * p.channels;
-    const T* const rows[4] = {upper, upper + p.channels, lower, lower + p.channels};
+    const int step = p.channels * int(sizeof(T));
+    const char* upper = reinterpret_cast<const char*>(p.x) + entry.offset();
+    if (p.x_aligned) upper += channel * int(sizeof(T));
+    const char* lower = upper + (long long)p.width * step;
+    const char* const at[4] = {upper, upper + step, lower, lower + step};
     const uint4 zero = make_uint4(0, 0, 0, 0);
     if (p.x_aligned) {  // decided once, so that all four reads are under way together
 #pragma unroll
       for (int k = 0; k < 4; ++k)
-        corner[k] = corners >> k & 1 ? load_whole(rows[k] + channel) : zero;
+        corner[k] = corners >> k & 1 ? load_whole(at[k]) : zero;
     } else {
 #pragma unroll
       for (int k = 0; k < 4; ++k)
-        corner[k] =
-            corners >> k & 1 ? load_vector(rows[k], channel, p.channels) : zero;
+        corner[k] = corners >> k & 1 ? load_vector(reinterpret_cast<const T*>(at[k]),
+                                                   channel, p.channels)
+                                     : zero;
     }
   }
 
@@ -132,19 +139,23 @@ struct Gathered {
   }
 };
 
-// Row of the kernel, as a [K * K * C, O] matrix, of column `n` of the taps from
-// `first_tap` on; null for padding and from `columns` on.
+// Row of the kernel, as a [K * K * C, O] matrix, of column `n` of the taps that begin
+// at `kernel`; null for padding and from `columns` on.
 template <class T>
-__device__ __forceinline__ const T* kernel_row(const Problem<T>& p, int first_tap,
+__device__ __forceinline__ const T* kernel_row(const Problem<T>& p, const T* kernel,
                                                int n, int columns) {
   if (n >= columns) return nullptr;
-  long long row = (long long)first_tap * p.channels + n;
   if (p.has_gaps()) {
-    const int tap = n / p.padded(), channel = n - tap * p.padded();
-    if (channel >= p.channels) return nullptr;
-    row = (long long)(first_tap + tap) * p.channels + channel;
+    const int tap = n / p.padded();
+    if (n - tap * p.padded() >= p.channels) return nullptr;
+    n -= tap * (p.padded() - p.channels);
   }
-  return p.kernel + row * p.out_channels;
+  return kernel + (long long)n * p.out_channels;
+}
+
+template <class T>
+__device__ __forceinline__ const T* kernel_of_tap(const Problem<T>& p, int tap) {
+  return p.kernel + (long long)tap * p.channels * p.out_channels;
 }
 
 constexpr int larger(int a, int b) { return a > b ? a : b; }
@@ -190,17 +201,18 @@ __global__ __launch_bounds__(Forward<T, kN>::kThreads) void forward(Problem<T> p
     fill_table<T, kThreads>(p, table, first, kRows, p.pixels, tap0, taps);
     __syncthreads();
     int tap = 0, channel = threadIdx.x % 4 * kVector<T>;  // of this thread's vector
+    const T* const weights = kernel_of_tap(p, tap0);
     Gathered<T> gathered[kEach];
     auto fetch = [&](int slab) {
       copy_tile<T, kSlab<T>, kN, kThreads>(
           right + slab % 2 * Tile::kSizeB, Tile::kPitchB, first_o, p.out_channels,
           p.o_aligned, p.kernel,
-          [&](int r) { return kernel_row(p, tap0, slab * kSlab<T> + r, columns); });
+          [&](int r) { return kernel_row(p, weights, slab * kSlab<T> + r, columns); });
       commit_copies();
       for (; channel >= padded; channel -= padded) ++tap;
 #pragma unroll
       for (int j = 0; j < kEach; ++j) {
-        const int row = (j * kThreads + threadIdx.x) / 4;
+        const unsigned row = (j * kThreads + threadIdx.x) / 4;
         gathered[j].load(p, table[min(tap, taps - 1) * kRows + row],
                          tap < taps ? channel : p.channels);
       }
@@ -210,7 +222,7 @@ __global__ __launch_bounds__(Forward<T, kN>::kThreads) void forward(Problem<T> p
     for (int slab = 0; slab * kSlab<T> < columns; ++slab) {
 #pragma unroll
       for (int j = 0; j < kEach; ++j) {
-        const int i = j * kThreads + threadIdx.x;
+        const unsigned i = j * kThreads + threadIdx.x;
         T* at = left + slab % 2 * Tile::kSizeA + i / 4 * Tile::kPitchA;
         *reinterpret_cast<uint4*>(at + i % 4 * kVector<T>) = gathered[j].interpolate();
       }

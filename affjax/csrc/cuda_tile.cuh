@@ -75,9 +75,8 @@ __device__ __forceinline__ uint4 pack(const float (&f)[8]) {
                     pack_pair(f[4], f[5]), pack_pair(f[6], f[7]));
 }
 
-template <class T>
-__device__ __forceinline__ uint4 load_whole(const T* from) {
-  return __ldg(reinterpret_cast<const uint4*>(from));
+__device__ __forceinline__ uint4 load_whole(const void* from) {
+  return __ldg(static_cast<const uint4*>(from));
 }
 
 // Elements [column, column + kVector) of a row of `columns`, zeros behind its end; for
@@ -176,7 +175,7 @@ __device__ __forceinline__ void copy_tile(T* to, int pitch, int first, int colum
   static_assert(kHigh * kAcross % kThreads == 0, "every thread copies as much");
 #pragma unroll
   for (int j = 0; j < kHigh * kAcross / kThreads; ++j) {
-    const int i = j * kThreads + threadIdx.x;
+    const unsigned i = j * kThreads + threadIdx.x;
     const int r = i / kAcross, c = i % kAcross * kVector<T>;
     const T* from = row(r);
     const bool there = from != nullptr && first + c < columns;
@@ -254,7 +253,7 @@ class Product<bfloat16, kN, kTurnA, kTurnB>
  public:
   // Adds the product of two slabs.
   __device__ __forceinline__ void add(const bfloat16* a, const bfloat16* b) {
-    const int lane = threadIdx.x % 32, l8 = lane % 8, q = lane / 8;
+    const int l8 = threadIdx.x % 8, q = threadIdx.x / 8 % 4;
 #pragma unroll
     for (int k = 0; k < kSlab<bfloat16>; k += 16) {
       unsigned left[2][4], right[2][4];

@@ -1,5 +1,7 @@
 // The rasterizer's search on a GPU, as XLA calls it. See rasterizer_device.cuh.
+#ifndef AFFJAX_ON_HOST
 #include <cuda_runtime.h>
+#endif
 
 #include <limits>
 #include <string>
@@ -84,7 +86,7 @@ static ffi::Error silhouette_edges(
   const silhouettes::Found found = {start_x->typed_data(), end_x->typed_data(),
                                     start_y->typed_data(), end_y->typed_data()};
   const dim3 grid = silhouettes::grid_of(ids.element_count());
-  silhouettes::find_edges<<<grid, 256, 0, stream>>>(images, shape[0], found);
+  AFFJAX_LAUNCH(silhouettes::find_edges, grid, 256, stream, images, shape[0], found);
   return launched("silhouette_edges");
 }
 

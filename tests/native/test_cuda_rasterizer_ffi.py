@@ -1,0 +1,84 @@
+"""What XLA calls of the CUDA rasterizer, called by XLA on the CPU.
+
+The whole of rasterizer.cu is compiled for the CPU; only the stream and the scratch
+memory, which XLA has on a GPU alone, are stood in for.
+"""
+
+import jax
+import jax.ffi
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from native import cuda_host, test_cuda_affine_ffi
+from render import hostile
+
+from affjax.geometry import mesh
+from affjax.render import _silhouettes, _xla
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registered():
+  driver = test_cuda_affine_ffi.DRIVER.replace("affine_conv.cu", "rasterizer.cu")
+  library = cuda_host.build(driver, include=jax.ffi.include_dir())
+  for name in ("rasterize_ids", "silhouette_edges"):
+    handler = getattr(library, f"affjax_{name}")
+    jax.ffi.register_ffi_target(
+      f"hosted_{name}", jax.ffi.pycapsule(handler), platform="cpu"
+    )
+
+
+def _ids(pos, tri, size):
+  out = jax.ShapeDtypeStruct((pos.shape[0], *size), jnp.int32)
+  return jax.ffi.ffi_call("hosted_rasterize_ids", out)(pos, tri)
+
+
+@pytest.mark.parametrize("kind", ["sizes", "broken"])
+def test_ids(kind):
+  pos, tri = hostile.scenes(kind, 5, batch=3, resolution=(33, 47))
+  expected = _xla.triangle_ids(pos, tri, (33, 47))
+  np.testing.assert_array_equal(
+    jax.jit(_ids, static_argnums=2)(pos, tri, (33, 47)), expected
+  )
+
+
+def test_empty_meshes_batches_and_wrong_shapes():
+  pos, tri = np.zeros((2, 5, 4), np.float32), np.zeros((3, 3), np.int32)
+  assert not np.any(_ids(pos, tri[:0], (8, 9)))
+  assert not np.any(_ids(pos[:, :0], tri, (8, 9)))
+  assert _ids(pos[:0], tri, (8, 9)).shape == (0, 8, 9)
+  for bad in ((pos[..., :3], tri), (pos, tri[:, :2]), (pos.astype(np.int32), tri)):
+    with pytest.raises(Exception, match=r"pos \[B, V, 4\]|Wrong buffer|[Tt]ype"):
+      jax.block_until_ready(_ids(*bad, (8, 9)))
+  call = jax.ffi.ffi_call(
+    "hosted_rasterize_ids", jax.ShapeDtypeStruct((3, 8, 9), jnp.int32)
+  )
+  with pytest.raises(Exception, match="pos"):
+    jax.block_until_ready(call(pos, tri))
+
+
+def _edges(ids, depth, rows, neighbors, tri):
+  batch, height, width = ids.shape
+  shapes = [(batch, height, width - 1)] * 2 + [(batch, height - 1, width)] * 2
+  out = [jax.ShapeDtypeStruct(shape, jnp.int32) for shape in shapes]
+  return jax.ffi.ffi_call("hosted_silhouette_edges", out)(
+    ids, depth, rows, neighbors, tri
+  )
+
+
+def test_silhouette_edges():
+  size = (33, 47)
+  pos, tri = hostile.scenes("grid", 3, batch=3, resolution=size)
+  opposite = jnp.asarray(mesh.opposite_vertices(tri))
+  neighbors = jnp.asarray(mesh.neighbors(tri), jnp.int32)
+  depth, ids = _xla.nearest(pos, tri, size)
+  outline = _silhouettes.outline(pos, tri, opposite, neighbors, size)
+  rows = outline.rows.reshape(3, -1, 9)
+  got = _edges(ids, depth, rows, neighbors, tri)
+  pairs = _silhouettes.pairs(depth, ids, axis=2)
+  want = _silhouettes.crossed_edges(pairs, outline, jnp.asarray(tri), steeper=False)
+  np.testing.assert_array_equal(got[0], want[0])
+  np.testing.assert_array_equal(got[1], want[1])
+  assert np.sum(want[0] >= 0) > 20
+  assert np.sum(got[2] >= 0) > 20
+  with pytest.raises(Exception, match="silhouette_edges"):
+    jax.block_until_ready(_edges(ids, depth, rows[:, 1:], neighbors, tri))

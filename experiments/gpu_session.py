@@ -71,11 +71,11 @@ def plan(cpu: bool) -> list[Step]:
       for name, arguments, limit in _benchmarks(cpu)
     ),
     Step("nvdiffrast", 2, _check("nvdiffrast", cpu), 240, needs_gpu=True),
-    Step("nvdiffrast_tests", 2, _tests("third_party", "cuda"), 150, ("pytest",), True),
     *(
       Step(f"stage{n}", 3, _stage(n, cpu), 400 if cpu else 180, _TRAINING)
       for n in (1, 2, 3)
     ),
+    Step("nvdiffrast_tests", 3, _tests("third_party", "cuda"), 300, ("pytest",), True),
   ]
 
 

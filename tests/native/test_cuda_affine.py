@@ -32,6 +32,7 @@ SHAPES = [
   (1, 6, 9, 4, 16, 5, 1),
   (1, 3, 4, 72, 8, 3, 1),
   (1, 23, 24, 8, 8, 1, 1),
+  (1, 4, 5, 9, 8, 7, 2),
 ]
 
 
@@ -245,28 +246,24 @@ def test_order_of_threads_does_not_matter(shape, dtype):
 LOWERING = """
 import jax
 import jax.numpy as jnp
-from affjax.native import library
+from affjax.ops import affine_conv
 
-library.require("affine_conv", "cuda")
-
-def forward(x, theta, prior, kernel):
-  out = jax.ShapeDtypeStruct((*theta.shape[:3], kernel.shape[3]), x.dtype)
-  call = jax.ffi.ffi_call("affjax_affine_conv_forward", out)
-  return call(x, theta, prior, kernel, stride=2)
-
-def backward(x, theta, prior, kernel, grad):
-  like = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in (x, theta, prior, kernel)]
-  call = jax.ffi.ffi_call("affjax_affine_conv_backward", like)
-  return call(x, theta, prior, kernel, grad, stride=2)
+def run(x, theta, prior, offsets, kernel):
+  options = {"stride": 2, "backend": "cuda"}
+  return (
+    affine_conv.affine_conv(x, theta, kernel, **options)
+    + affine_conv.affine_conv(x, theta, kernel, prior=prior, **options)
+    + affine_conv.deformable_conv(x, offsets, kernel, **options)
+  ).sum()
 
 for dtype in (jnp.float32, jnp.bfloat16):
   x, kernel = jnp.zeros((2, 8, 9, 3), dtype), jnp.zeros((3, 3, 3, 5), dtype)
-  theta, grad = jnp.zeros((2, 4, 5, 2, 3)), jnp.zeros((2, 4, 5, 5), dtype)
-  for prior in (theta, jnp.zeros(0)):
-    for run, args in ((forward, ()), (backward, (grad,))):
-      traced = jax.jit(run).trace(x, theta, prior, kernel, *args)
-      text = traced.lower(lowering_platforms=("cuda",)).as_text()
-      assert f"affjax_affine_conv_{run.__name__}" in text
+  theta, offsets = jnp.zeros((2, 4, 5, 2, 3)), jnp.zeros((2, 4, 5, 9, 2))
+  gradients = jax.jit(jax.value_and_grad(run, range(5)))
+  traced = gradients.trace(x, theta, theta, offsets, kernel)
+  text = traced.lower(lowering_platforms=("cuda",)).as_text()
+  assert "affjax_affine_conv_forward" in text
+  assert "affjax_affine_conv_backward" in text
 print("lowered")
 """
 

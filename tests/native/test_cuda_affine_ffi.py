@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from native import affine_conv_twin, cuda_host, test_cuda_affine
 
+from affjax.native import dispatch, library
+from affjax.ops import affine_conv as op
+
 DRIVER = r"""
 #include "cuda_host.h"
 #include "xla/ffi/api/ffi.h"
@@ -60,9 +63,9 @@ struct CtxDecoding<HostStream<T>> {
 
 @pytest.fixture(scope="module", autouse=True)
 def _registered():
-  library = cuda_host.build(DRIVER, include=jax.ffi.include_dir())
+  built = cuda_host.build(DRIVER, include=jax.ffi.include_dir())
   for name in ("forward", "backward"):
-    handler = getattr(library, f"affjax_affine_conv_{name}")
+    handler = getattr(built, f"affjax_affine_conv_{name}")
     jax.ffi.register_ffi_target(
       f"hosted_affine_conv_{name}", jax.ffi.pycapsule(handler), platform="cpu"
     )
@@ -130,3 +133,61 @@ def test_what_does_not_fit_is_an_error(change, message):
   given = {"x": x, "coords": coords, "prior": prior, "kernel": kernel, "stride": stride}
   with pytest.raises(Exception, match=message):
     jax.block_until_ready(_forward(**(given | change)))
+
+
+# The op as users call it, backend="cuda", with these handlers in the place of a GPU's.
+
+
+@pytest.fixture
+def on_cuda(monkeypatch):
+  real = dispatch.ffi_call
+
+  def call(target, *args, **attributes):
+    return real(target.replace("affjax_", "hosted_"), *args, **attributes)
+
+  monkeypatch.setattr(dispatch, "ffi_call", call)
+  monkeypatch.setattr(library, "require", lambda name, platform: None)
+
+
+def _run(form, backend, x, coords, prior, kernel, stride):
+  if form == "offsets":
+    return op.deformable_conv(x, coords, kernel, stride=stride, backend=backend)
+  return op.affine_conv(x, coords, kernel, stride=stride, prior=prior, backend=backend)
+
+
+@test_cuda_affine.MODES
+def test_the_op_and_its_gradients_equal_the_xla_backend(mode, on_cuda):
+  x, coords, prior, kernel, grad, stride = test_cuda_affine.inputs(
+    (2, 7, 6, 8, 5, 3, 2), mode
+  )
+
+  def both(backend):
+    def run(*args):
+      return _run(mode, backend, *args, stride)
+
+    @jax.jit
+    def outputs(grad, *args):
+      out, pull = jax.vjp(run, *args)
+      return out, pull(grad)
+
+    return jax.tree.leaves(outputs(grad, x, coords, prior, kernel))
+
+  for a, e in zip(both("cuda"), both("xla"), strict=True):
+    test_cuda_affine.assert_near(a, e, 1e-5)
+
+
+def test_the_op_under_vmap(on_cuda):
+  x, theta, prior, kernel, _, stride = test_cuda_affine.inputs(
+    (4, 7, 6, 8, 5, 3, 2), "prior"
+  )
+  assert prior is not None
+  pairs = [v.reshape(2, 2, *v.shape[1:]) for v in (x, theta, prior)]
+
+  @jax.jit
+  @jax.vmap
+  def mapped(x, theta, prior):
+    return _run("prior", "cuda", x, theta, prior, kernel, stride)
+
+  expected = affine_conv_twin.forward(x, theta, prior, kernel, stride)
+  actual = mapped(*pairs).reshape(expected.shape)
+  test_cuda_affine.assert_near(actual, expected, 1e-5)

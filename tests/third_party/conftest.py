@@ -15,14 +15,12 @@ def host_library(tmp_path_factory):
     library.compilers.find("cpu")
   except (ImportError, library.compilers.CompileError) as error:
     pytest.skip(str(error))
-  loaded = nvdiffrast_on_host.build(tmp_path_factory.mktemp("nvdiffrast"))
-  nvdiffrast_on_host.register(loaded)
-  return loaded
+  nvdiffrast_on_host.register(tmp_path_factory.mktemp("nvdiffrast"))
 
 
 @pytest.fixture(params=["host", "cuda"])
 def device(request, monkeypatch):
-  """A device of JAX that runs nvdiffrast's kernels; the host's do without CudaRaster.
+  """A device of JAX that runs nvdiffrast's kernels, the CPU as told there.
 
   The parity tests have never run on a GPU: none was at hand.
   """

@@ -1,8 +1,9 @@
-"""Triangle ids of CudaRaster against affjax's, on 1,000 random scenes; needs a GPU.
+"""Triangle ids of CudaRaster against affjax's, on 1,000 random scenes.
 
 CudaRaster snaps vertices to 1/16 pixel. Where the two disagree, snapping must be able
-to explain it: the pixel lies at an edge, or where two surfaces meet. It has never been
-run, for want of a GPU; the judge itself is tried on affjax with vertices snapped.
+to explain it: the pixel lies at an edge, or where two surfaces meet. The judge itself
+is tried on affjax with vertices snapped. As test_nvdiffrast_parity.py, all runs on the
+CPU, and on a GPU where there is one.
 """
 
 import jax.numpy as jnp
@@ -11,7 +12,6 @@ import pytest
 
 from affjax import render
 from third_party import nvdiffrast_jax
-from third_party.nvdiffrast_jax import library
 
 # Half a step along x and y, and room for rounding.
 _SNAP = 2**0.5 / 32 + 0.01
@@ -100,11 +100,7 @@ def test_snapping_explains_what_it_does_and_nothing_else():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("height", "width", "triangles", "count"), _SCENES)
-def test_ids_of_cudaraster_agree_but_for_snapping(height, width, triangles, count):
-  try:
-    library.require()
-  except (ImportError, RuntimeError) as error:
-    pytest.skip(f"needs a GPU and nvdiffrast: {error}")
+def test_ids_agree_but_for_snapping(device, height, width, triangles, count):
   size, batch = (height, width), 10
   for seed in range(count // batch):
     pos, tri = _scenes(seed, triangles, batch)
@@ -112,3 +108,35 @@ def test_ids_of_cudaraster_agree_but_for_snapping(height, width, triangles, coun
     got = _ids(nvdiffrast_jax.rasterize(jnp.asarray(pos), tri, size))
     assert np.mean(got != expected) < 0.05
     assert not _unexplained(expected, got, pos, tri, size)
+
+
+@pytest.mark.slow
+def test_triangles_behind_the_eye_are_clipped(device):
+  pos, tri = _scenes(1, 30, 20)
+  away = np.random.default_rng(2).uniform(-2, 2, pos[..., 3:].shape)
+  pos = np.concatenate([pos[..., :3], away], -1).astype(np.float32)
+  expected = _ids(render.rasterize(jnp.asarray(pos), tri, (40, 56)))
+  got = _ids(nvdiffrast_jax.rasterize(jnp.asarray(pos), tri, (40, 56)))
+  assert np.mean(expected > 0) > 0.3
+  assert np.mean(got != expected) < 0.03
+
+
+@pytest.mark.slow
+def test_buffers_grow_until_a_scene_fits(device):
+  """700 triangles in each of 256 tiles are more than CudaRaster provides for at first.
+
+  Then more images than it passes as arguments, and a small picture again.
+  """
+  corners = np.array([[-1, -1], [3, -1], [-1, 3]], np.float32)
+  depth = np.linspace(0.9, -0.9, 700, dtype=np.float32)
+  xy = np.broadcast_to(corners, (700, 3, 2))
+  z = np.broadcast_to(depth[:, None, None], (700, 3, 1))
+  pos = np.concatenate([xy, z, np.ones_like(z)], -1).reshape(1, -1, 4)
+  tri = np.arange(2100, dtype=np.int32).reshape(-1, 3)
+  got = _ids(nvdiffrast_jax.rasterize(jnp.asarray(pos), tri, (128, 128)))
+  np.testing.assert_array_equal(got, 700)
+  many = jnp.asarray(np.repeat(pos, 40, 0))
+  got = _ids(nvdiffrast_jax.rasterize(many, tri[:5], (9, 17)))
+  np.testing.assert_array_equal(got, 5)
+  got = _ids(nvdiffrast_jax.rasterize(many[:2], tri[:3], (1, 1)))
+  np.testing.assert_array_equal(got, 3)

@@ -1,6 +1,7 @@
 // A handler that asks for a CUDA stream gets none, where XLA would give it an error.
 #pragma once
-#include "cuda_runtime.h"
+#include <cuda_runtime.h>
+
 #include "xla/ffi/api/ffi.h"
 
 namespace xla::ffi {

@@ -22,7 +22,12 @@ struct dim3 {
   unsigned x, y, z;
   dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
+// In a namespace, as inline variables of one name are one in all of a process's
+// libraries, and those of the fibers have another type.
+namespace one_by_one {
 inline thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
+}
+using namespace one_by_one;
 
 #define VECTORS(type, scalar, align2, align4)                                     \
   struct alignas(align2) type##2 { scalar x, y; };                                \

@@ -111,7 +111,6 @@ __global__ __launch_bounds__(Samples<T>::kThreads, 3) void backward_samples(
   const int columns = taps * padded;
   const int mine = first + threadIdx.x;  // the pixel that this thread adds up, if any
   const bool adds = threadIdx.x < kRows && mine < p.pixels;
-  const T* const weights = kernel_of_tap(p, tap_begin);
   const double scale = sink.scale();
   Affine matrix = {};  // the gradient of its matrix so far
   Point place = {};    // and of the place of the current tap
@@ -134,7 +133,7 @@ __global__ __launch_bounds__(Samples<T>::kThreads, 3) void backward_samples(
       copy_tile<T, 64, kSlab<T>, kThreads>(
           right + slab % 2 * Tile::kSizeB, Tile::kPitchB, o, p.out_channels,
           p.o_aligned, p.kernel,
-          [&](int r) { return kernel_row(p, weights, column0 + r, columns); });
+          [&](int r) { return kernel_row(p, tap_begin, column0 + r, columns); });
       commit_copies();
     };
     fetch(0);

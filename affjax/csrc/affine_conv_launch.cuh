@@ -50,7 +50,7 @@ inline int taps_each(const Device& device, long long blocks, int wanted, int tap
                      int least) {
   const long long all = (long long)wanted * device.multiprocessors;
   const long long groups = std::min<long long>(taps, divide_up(all, blocks));
-  return int(std::min<long long>(taps, std::max<long long>(least, taps / groups)));
+  return std::min(taps, std::max(least, int(divide_up(taps, groups))));
 }
 
 // `allocate(bytes)` gives scratch memory until the stream has passed here, or null.

@@ -163,7 +163,7 @@ def test_the_op_and_its_gradients_equal_the_xla_backend(mode, on_cuda):
 
   def both(backend):
     def run(*args):
-      return _run(mode, backend, *args, stride)
+      return _run(mode, backend, *args, stride=stride)
 
     @jax.jit
     def outputs(grad, *args):

@@ -1,5 +1,6 @@
 """Which triangle each pixel shows, and where in that triangle the pixel lies."""
 
+import functools
 from collections.abc import Callable
 from typing import Literal, overload
 
@@ -10,10 +11,15 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from affjax.render import _xla
+from affjax.render import _native, _nvdiffrast, _xla
 
-# Name -> search for triangle ids, with `_xla.triangle_ids`' contract; the fastest last.
-_BACKENDS: dict[str, Callable] = {"xla": _xla.triangle_ids}
+# Name -> search for triangle ids, with `_xla.triangle_ids`' contract.
+_BACKENDS: dict[str, Callable] = {
+  "auto": functools.partial(_native.triangle_ids, backend="auto"),
+  "xla": _xla.triangle_ids,
+  "cpp": functools.partial(_native.triangle_ids, backend="cpp"),
+  "cuda": functools.partial(_native.triangle_ids, backend="cuda"),
+}
 
 # An empty pixel computes with this triangle, whose derivatives are finite everywhere.
 _NOWHERE = np.array([[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 0, 1]], np.float32)
@@ -61,7 +67,9 @@ def rasterize(
     pos: clip-space vertices; smaller z/w is nearer.
     tri: triangles, shared by the batch.
     resolution: (height, width) of the raster, pixels.
-    backend: "xla", or "auto" for the fastest that is available.
+    backend: "cpp" or "cuda" for the kernel, "xla" for the portable search, which give
+      the same ids, or "auto" for the fastest that is available where the program runs.
+      "nvdiffrast" for users who have it: all of this primitive is theirs.
     derivatives: also return the derivatives of the weights.
 
   Returns:
@@ -72,12 +80,17 @@ def rasterize(
   Raises:
     ValueError: wrong shapes or resolution, an unknown backend, or an index in `tri`
       outside the vertices, if `tri` is concrete.
+    RuntimeError: `backend` names a kernel that cannot be had here, with the reason.
   """
   check_scene(pos, tri, resolution)
   batch, (height, width) = pos.shape[0], resolution
   if tri.shape[0] == 0 or batch == 0:
     rast = jnp.zeros((batch, height, width, 4), pos.dtype)
     return (rast, rast) if derivatives else rast
+  if backend == _nvdiffrast.NAME:
+    return _nvdiffrast.adapter().rasterize(
+      pos, tri, resolution, derivatives=derivatives
+    )
   search = _BACKENDS[resolve_backend(backend)]
   tri = jnp.asarray(tri, jnp.int32)
   ids = search(lax.stop_gradient(pos).astype(jnp.float32), tri, resolution)
@@ -129,11 +142,10 @@ def _pin(weights: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
 
 
 def resolve_backend(backend: str) -> str:
-  """The name of a backend; ValueError if there is none."""
-  if backend == "auto":
-    return list(_BACKENDS)[-1]
+  """The name of one of our own backends; ValueError if there is none."""
   if backend not in _BACKENDS:
-    raise ValueError(f"backend must be one of {['auto', *_BACKENDS]}, got {backend!r}")
+    valid = [*_BACKENDS, _nvdiffrast.NAME]
+    raise ValueError(f"backend must be one of {valid}, got {backend!r}")
   return backend
 
 

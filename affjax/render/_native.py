@@ -1,0 +1,74 @@
+"""The renderer's kernels: one library for the CPU, one for CUDA, the same handlers."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.ffi
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from affjax.native import dispatch, library
+from affjax.render import _xla
+
+LIBRARY = "rasterizer"
+# Backend -> platform of the library.
+PLATFORMS = {"cpp": "cpu", "cuda": "cuda"}
+
+
+def triangle_ids(
+  pos: Float[Array, "b v 4"],
+  tri: Int[Array, "t 3"],
+  resolution: tuple[int, int],
+  *,
+  backend: str,
+) -> Int[Array, "b h w"]:
+  """`_xla.triangle_ids`, to the bit, by a kernel.
+
+  Args:
+    pos: clip-space vertices, float32.
+    tri: triangles, int32.
+    resolution: (height, width).
+    backend: "cpp", "cuda", or "auto" for what the platform has, portable XLA if none.
+
+  Raises:
+    RuntimeError: the kernel of that name cannot be had here; with the reason.
+  """
+  require(backend)
+  return _search(tuple(resolution), backend)(pos, tri)[0]
+
+
+def require(backend: str) -> None:
+  """Raises RuntimeError with the reason if a named backend cannot be had here."""
+  if backend not in PLATFORMS:
+    return
+  platform = PLATFORMS[backend]
+  library.require(LIBRARY, platform)
+  try:
+    jax.devices(platform)
+  except RuntimeError as error:
+    raise RuntimeError(f"backend {backend!r} needs a device: {error}") from error
+
+
+def per_backend(backend: str, kernel: Callable, portable: Callable) -> Callable:
+  """`kernel` on the platform of a backend; of "auto", where there is a library."""
+  if backend == "auto":
+    return dispatch.per_platform(LIBRARY, kernel, portable)
+  return lambda *args: lax.platform_dependent(*args, **{PLATFORMS[backend]: kernel})
+
+
+@functools.lru_cache(maxsize=64)
+def _search(resolution: tuple[int, int], backend: str) -> Callable:
+  """Always the same function for the same arguments, so that it is compiled once."""
+
+  def kernel(pos, tri):
+    shape = jax.ShapeDtypeStruct((pos.shape[0], *resolution), jnp.int32)
+    return (jax.ffi.ffi_call("affjax_rasterize_ids", shape)(pos, tri),)
+
+  def portable(pos, tri):
+    return (_xla.triangle_ids(pos, tri, resolution),)
+
+  return dispatch.batch_parallel(
+    per_backend(backend, kernel, portable), (True, False), (True,)
+  )

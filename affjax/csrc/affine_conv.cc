@@ -2,7 +2,8 @@
 //
 // A tile of output pixels is sampled into a buffer that stays in cache and multiplied
 // there with the kernel; the matrix of all samples ("columns", size^2 times the input)
-// never exists. The backward pass samples again.
+// never exists. The backward pass samples again. It serves plain convolutions as well,
+// those of the matrices that predict matrices among them.
 //
 // Results do not depend on which thread computes what: every sum has one order, fixed by
 // the sizes and the number of threads.
@@ -184,7 +185,7 @@ void forward(ffi::ThreadPool& pool, const Problem& p, const T* x, const float* c
     float* sums = scratch<float, 1>(direct ? 0 : kTile * sums_row);
     const T* image = x + n * p.height * p.width * p.channels;
     T* result = out + (n * p.pixels() + first) * p.out_channels;
-    float* to = direct ? reinterpret_cast<float*>(result) : sums;
+    float* products = direct ? reinterpret_cast<float*>(result) : sums;
     place_taps(p, coords + n * p.pixels() * p.coordinates(), prior + n * p.pixels() * 6,
                first, count, footprints);
     for (int64_t tap = 0; tap < p.taps(); tap += group) {
@@ -198,12 +199,12 @@ void forward(ffi::ThreadPool& pool, const Problem& p, const T* x, const float* c
                  columns + i * row + t * p.channels);
         }
       }
-      multiply({columns, row, 1}, packed.from(tap * p.channels), to, sums_row,
+      multiply({columns, row, 1}, packed.from(tap * p.channels), products, sums_row,
                count, p.out_channels, row, tap > 0);
     }
     if (direct) return;
     for (int64_t i = 0; i < count; ++i) {
-      narrow_row(to + i * sums_row, p.out_channels, result + i * p.out_channels);
+      narrow_row(products + i * sums_row, p.out_channels, result + i * p.out_channels);
     }
   });
 }
@@ -319,6 +320,17 @@ inline Slopes unsample(const Corners<T>& k, float* const* grads, const float* fr
   return slopes;
 }
 
+// What a plain convolution reads: a pixel as it is, or zeros outside.
+template <typename T>
+inline void copy_pixel(int64_t pixel, const T* image, int64_t stride, int64_t channels,
+                       float* to) {
+  if (pixel < 0) {
+    std::fill(to, to + channels, 0.0f);
+  } else {
+    widen_row(image + pixel * stride, channels, to);
+  }
+}
+
 template <typename T>
 struct Backward {
   const Problem& p;
@@ -372,8 +384,12 @@ struct Backward {
     for (int64_t first = p.rows * band / d.bands * p.columns; first < end;
          first += kTile) {
       const int64_t count = std::min(kTile, end - first);
-      place_taps(p, coords + n * p.pixels() * p.coordinates(),
-                 prior + n * p.pixels() * 6, first, count, footprints);
+      if (p.plain()) {
+        place_plain_taps(p, first, count, footprints);
+      } else {
+        place_taps(p, coords + n * p.pixels() * p.coordinates(),
+                   prior + n * p.pixels() * 6, first, count, footprints);
+      }
       for (int64_t i = 0; i < count; ++i) {
         widen_row(grad + (n * p.pixels() + first + i) * p.out_channels, p.out_channels,
                   grads + i * grad_row);
@@ -386,6 +402,11 @@ struct Backward {
                      ((group * p.batch + n) * p.pixels() + first) * p.coordinates();
       const T* image = x + n * size * p.channels + channel;
       for (int64_t i = 0; i < count; ++i) {
+        if (p.plain()) {
+          return_pixel(footprints, i, image, grad_image, width,
+                       columns + i * stored_row);
+          continue;
+        }
         const int64_t ahead = std::min(i + kAhead, count - 1);
         for (int64_t tap = 0; tap < p.taps(); ++tap) {
           prefetch(footprints[tap], ahead, image, p.channels, width);
@@ -396,6 +417,19 @@ struct Backward {
       }
       multiply({columns, 1, stored_row}, {grads, kPanel, grad_row}, kernel, sums_row(),
                row, p.out_channels, count, true);
+    }
+  }
+
+  // A pixel of a plain convolution, as `unsample_pixel`.
+  void return_pixel(const TapFootprint* footprints, int64_t i, const T* image,
+                    float* grad_image, int64_t width, float* columns) const {
+    for (int64_t tap = 0; tap < p.taps(); ++tap, columns += width) {
+      const int64_t pixel = footprints[tap].corner[0][i];
+      if (pixel >= 0) {
+        float* to = grad_image + pixel * p.channels;
+        for (int64_t c = 0; c < width; ++c) to[c] += columns[c];
+      }
+      copy_pixel(pixel, image, p.channels, width, columns);
     }
   }
 
@@ -416,7 +450,7 @@ struct Backward {
           unsample(corners, grads, fraction, width, columns + tap * width);
       if (!f.moves[0][i]) slopes.x = Vec{};
       if (!f.moves[1][i]) slopes.y = Vec{};
-      if (p.offsets) {
+      if (p.offsets()) {
         moved[2 * tap] = sum(slopes.x);
         moved[2 * tap + 1] = sum(slopes.y);
         continue;
@@ -429,7 +463,7 @@ struct Backward {
       matrix[4] += d.y * slopes.y;
       matrix[5] += slopes.y;
     }
-    if (p.offsets) return;
+    if (p.offsets()) return;
     for (int k = 0; k < 6; ++k) moved[k] = sum(matrix[k]);
   }
 
@@ -501,9 +535,9 @@ void backward(ffi::ThreadPool& pool, const Problem& p, const T* x, const float* 
   const int64_t x_size = p.batch * p.height * p.width * p.channels;
   const int64_t coords_size = p.batch * p.pixels() * p.coordinates();
   const bool in_place = std::is_same_v<T, float> && d.bands == 1;
-  const bool plain = d.groups == 1 && !p.prior;
+  const bool final_coords = d.groups == 1 && !p.prior;
   const Buffer<float> own_x(in_place ? 0 : d.bands * x_size);
-  const Buffer<float> own_coords(plain ? 0 : d.groups * coords_size);
+  const Buffer<float> own_coords(final_coords ? 0 : d.groups * coords_size);
   Backward<T> pass{p,
                    d,
                    transposed,
@@ -512,14 +546,14 @@ void backward(ffi::ThreadPool& pool, const Problem& p, const T* x, const float* 
                    prior,
                    grad,
                    in_place ? reinterpret_cast<float*>(grad_x) : own_x.get(),
-                   plain ? grad_coords : own_coords.get(),
+                   final_coords ? grad_coords : own_coords.get(),
                    nullptr};
   const Buffer<float> kernels((d.slots + d.groups) * pass.kernel_size());
   pass.grad_kernels = kernels.get();
   parallel_for(pool, d.slots, [&](int64_t slot) { pass.run_slot(slot); });
   pass.finish_kernel(pool, grad_kernel);
   pass.finish_x(pool, grad_x);
-  pass.finish_coords(pool, grad_coords, grad_prior);
+  if (!p.plain()) pass.finish_coords(pool, grad_coords, grad_prior);
 }
 
 // ---- FFI ----
@@ -536,9 +570,9 @@ ffi::Error read_problem(const ffi::AnyBuffer& x, const ffi::AnyBuffer& coords,
                         int64_t stride, Problem* p) {
   const auto xs = x.dimensions(), cs = coords.dimensions(), ps = prior.dimensions(),
              ks = kernel.dimensions();
-  if (xs.size() != 4 || cs.size() != 5 || ks.size() != 4 || ks[0] != ks[1] ||
-      ks[0] < 1 || ks[2] != xs[3] || stride < 1) {
-    return invalid("x must be [N, H, W, C], coords of rank 5, kernel [K, K, C, O]");
+  if (xs.size() != 4 || ks.size() != 4 || ks[0] != ks[1] || ks[0] < 1 ||
+      ks[2] != xs[3] || stride < 1) {
+    return invalid("x must be [N, H, W, C] and kernel [K, K, C, O]");
   }
   if (xs[1] < 1 || xs[2] < 1 || xs[3] < 1 || ks[3] < 1 ||
       (xs[1] + 2) * (xs[2] + 2) >= int64_t{1} << 31) {
@@ -546,12 +580,17 @@ ffi::Error read_problem(const ffi::AnyBuffer& x, const ffi::AnyBuffer& coords,
   }
   *p = Problem{xs[0], xs[1], xs[2], xs[3], ceil_div(xs[1], stride),
                ceil_div(xs[2], stride), ks[3], ks[0], stride,
-               !(cs[3] == 2 && cs[4] == 3), ps.size() == 5};
-  const bool shaped = p->offsets ? cs[3] == p->taps() && cs[4] == 2 : true;
-  if (!shaped || cs[0] != p->batch || cs[1] != p->rows || cs[2] != p->columns) {
-    return invalid("coords must be [N, Ho, Wo, 2, 3] or [N, Ho, Wo, K K, 2]");
+               Coords::kNone, ps.size() == 5};
+  if (coords.element_count() != 0 || cs.size() == 5) {
+    const bool affine = cs.size() == 5 && cs[3] == 2 && cs[4] == 3;
+    p->coords = affine ? Coords::kAffine : Coords::kOffsets;
+    if (cs.size() != 5 || cs[0] != p->batch || cs[1] != p->rows ||
+        cs[2] != p->columns || !(affine || (cs[3] == p->taps() && cs[4] == 2))) {
+      return invalid("coords must be empty, [N, Ho, Wo, 2, 3] or [N, Ho, Wo, K K, 2]");
+    }
   }
-  if (p->prior ? p->offsets || !std::equal(cs.begin(), cs.end(), ps.begin())
+  if (p->prior ? p->coords != Coords::kAffine ||
+                     !std::equal(cs.begin(), cs.end(), ps.begin())
                : prior.element_count() != 0) {
     return invalid("prior must be empty or of the shape of affine coords");
   }
@@ -573,6 +612,7 @@ ffi::Error run_forward(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer co
   if (auto error = read_problem(x, coords, prior, kernel, stride, &p); error.failure()) {
     return error;
   }
+  if (p.plain()) return invalid("plain convolutions have only gradients here");
   if (p.batch == 0) return ffi::Error::Success();
   const auto run = [&](auto one) {
     using T = decltype(one);

@@ -16,16 +16,22 @@ constexpr int64_t kTile = 112;  // output pixels at most; whole blocks and whole
 static_assert(kTile % kLanes == 0 && kTile % 2 == 0);
 
 // Sizes of a call. Coordinates are affine matrices [batch, rows, columns, 2, 3], or with
-// `offsets` a displacement for each tap [batch, rows, columns, size * size, 2].
+// `offsets` a displacement for each tap [batch, rows, columns, size * size, 2]; without
+// any the convolution is a plain one.
+enum class Coords { kAffine, kOffsets, kNone };
+
 struct Problem {
   int64_t batch, height, width, channels;
   int64_t rows, columns, out_channels;
   int64_t size, stride;
-  bool offsets, prior;
+  Coords coords;
+  bool prior;
 
   int64_t taps() const { return size * size; }
   int64_t pixels() const { return rows * columns; }
-  int64_t coordinates() const { return offsets ? 2 * taps() : 6; }
+  bool plain() const { return coords == Coords::kNone; }
+  bool offsets() const { return coords == Coords::kOffsets; }
+  int64_t coordinates() const { return plain() ? 0 : offsets() ? 2 * taps() : 6; }
   Point tap(int64_t index) const { return tap_offset(int(index), int(size)); }
 };
 
@@ -79,6 +85,20 @@ inline void place_tap(const Problem& p, Vec x, Vec y, int64_t lane, TapFootprint
   *reinterpret_cast<VecInt*>(out->moves[1] + lane) = moves_y;
 }
 
+// The same for taps that stay where they are: only corner 0 is read, with weight one.
+inline void place_plain_taps(const Problem& p, int64_t first, int64_t count,
+                             TapFootprint* out) {
+  for (int64_t tap = 0; tap < p.taps(); ++tap) {
+    const Point d = p.tap(tap);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t x = (first + i) % p.columns * p.stride + int64_t(d.x);
+      const int64_t y = (first + i) / p.columns * p.stride + int64_t(d.y);
+      const bool inside = x >= 0 && x < p.width && y >= 0 && y < p.height;
+      out[tap].corner[0][i] = inside ? int32_t(y * p.width + x) : -1;
+    }
+  }
+}
+
 // Footprints of all taps of `count` pixels of an image, from pixel `first` on.
 //
 // `coords` and `prior` are those of the image. Lanes past `count` repeat the last pixel.
@@ -92,7 +112,7 @@ inline void place_taps(const Problem& p, const float* coords, const float* prior
       center[0][l] = float(pixel % p.columns * p.stride);
       center[1][l] = float(pixel / p.columns * p.stride);
       own[l] = coords + pixel * p.coordinates();
-      if (p.offsets) continue;
+      if (p.offsets()) continue;
       Affine theta = load_affine(own[l]);
       if (p.prior) theta = compose(load_affine(prior + pixel * 6), theta);
       for (int k = 0; k < 6; ++k) matrix[k][l] = theta.m[k];
@@ -101,7 +121,7 @@ inline void place_taps(const Problem& p, const float* coords, const float* prior
       const Point d = p.tap(tap);
       Vec xy[2];
       for (int axis = 0; axis < 2; ++axis) {
-        if (p.offsets) {
+        if (p.offsets()) {
           alignas(64) float moved[kLanes];
           for (int l = 0; l < kLanes; ++l) moved[l] = own[l][2 * tap + axis];
           xy[axis] = load(moved) + (axis ? d.y : d.x);

@@ -32,15 +32,21 @@ def _present(platform: str) -> bool:
     return False
 
 
-def per_platform(name: str, native: Callable, portable: Callable) -> Callable:
-  """`native` where the library has kernels for the platform, elsewhere `portable`.
+def per_platform(
+  name: str,
+  native: Callable,
+  portable: Callable,
+  platforms: Sequence[str] = compilers.PLATFORMS,
+) -> Callable:
+  """`native` on those of `platforms` where the library is ready, elsewhere `portable`.
 
   Which of them runs is settled when the program is lowered, for the platform that it is
   lowered for.
   """
 
   def call(*args):
-    branches = {platform: native for platform in ready_platforms(name)}
+    ready = set(ready_platforms(name)) & set(platforms)
+    branches = {platform: native for platform in sorted(ready)}
     if not branches:
       return portable(*args)
     return lax.platform_dependent(*args, default=portable, **branches)

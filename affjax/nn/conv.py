@@ -7,7 +7,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from affjax.nn import initializers
-from affjax.ops import affine_conv as ops
+from affjax.ops import affine_conv as affine_ops
+from affjax.ops import conv as ops
 from affjax.ops import theta as thetas
 
 _RELU = initializers.Normal(2.0**0.5)
@@ -52,20 +53,23 @@ class Conv(nnx.Module):
     shape = (kernel_size, kernel_size, in_features, out_features)
     self.kernel = initializers.parameter(shape, kernel_init, rngs)
     self.bias = initializers.parameter((out_features,), bias_init, rngs)
-    half = ((kernel_size - 1) // 2, kernel_size // 2)
-    self.padding = (half, half) if padding == "half" else ((0, 0), (0, 0))
+    self.padding = padding
     self.stride = stride
     self.dtype = dtype
     self.out_dtype = out_dtype or dtype
 
   def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n i j o"]:
-    y = lax.conv_general_dilated(
-      x.astype(self.dtype),
-      self.kernel[...].astype(self.dtype),
-      (self.stride, self.stride),
-      self.padding,
-      dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
+    if self.padding == "half":
+      y = ops.conv(x, kernel, stride=self.stride)
+    else:
+      y = lax.conv_general_dilated(
+        x,
+        kernel,
+        (self.stride, self.stride),
+        "VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+      )
     return y.astype(self.out_dtype) + _row(self.bias[...], y.ndim, self.out_dtype)
 
 
@@ -139,7 +143,7 @@ class AffineConv(nnx.Module):
     """
     theta = self.theta(x)
     x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
-    y = ops.affine_conv(
+    y = affine_ops.affine_conv(
       x, theta, kernel, stride=self.stride, prior=prior, backend=self.backend
     )
     return y + _row(self.bias[...], y.ndim, self.dtype)

@@ -1,7 +1,8 @@
 """Affine convolution by kernels in C++ and CUDA, without a matrix of columns.
 
-Both directions are FFI calls. What they compute is defined by `_affine_xla`, which also
-stands in on platforms without a kernel and gives second derivatives.
+Both directions are FFI calls; of plain convolution the backward one is. What they compute
+is defined in portable XLA, which also stands in on platforms without a kernel and gives
+second derivatives.
 """
 
 import functools
@@ -12,9 +13,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from affjax.native import dispatch, library
-from affjax.ops import _affine_xla
+from affjax.ops import _affine_xla, _conv_xla
 
 LIBRARY = "affine_conv"
+
+# An argument that is not there.
+_NONE = np.zeros(0, np.float32)
 
 
 def affine_conv(
@@ -40,17 +44,32 @@ def affine_conv(
   """
   if platform is not None:
     library.require(LIBRARY, platform)
-  if prior is None:
-    prior = jnp.zeros((0,), jnp.float32)
-  args = dispatch.vary_alike(x, coords, prior, kernel)
+  prior = jnp.asarray(_NONE) if prior is None else prior
+  return _conv(*dispatch.vary_alike(x, coords, prior, kernel), stride, platform)
+
+
+def conv(
+  x: Float[Array, "n h w c"],
+  kernel: Float[Array, "k k c o"],
+  stride: int,
+  platform: str | None = None,
+) -> Float[Array, "n i j o"]:
+  """As `_conv_xla.conv`, with gradients by the kernel on CPUs.
+
+  Arguments and errors as of `affine_conv`.
+  """
+  if platform is not None:
+    library.require(LIBRARY, platform)
+  args = dispatch.vary_alike(x, jnp.asarray(_NONE), jnp.asarray(_NONE), kernel)
   return _conv(*args, stride, platform)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def _conv(x, coords, prior, kernel, stride: int, platform: str | None):
-  native = functools.partial(_call_forward, stride)
-  run = _dispatched(native, functools.partial(_forward, stride), platform)
-  flags = (True, True, prior.ndim == 5, False)
+  if not _there(coords):
+    return _conv_xla.conv(x, kernel, stride)
+  run = _dispatched(_call_forward, _forward, stride, platform, coords)
+  flags = (True, True, _there(prior), False)
   (result,) = dispatch.batch_parallel(run, flags, (True,))(x, coords, prior, kernel)
   return result
 
@@ -61,7 +80,7 @@ def _conv_forward(x, coords, prior, kernel, stride, platform):
 
 
 def _conv_backward(stride, platform, inputs, grad):
-  return _grads(*inputs, grad, stride, platform)
+  return tuple(_grads(*inputs, grad, stride, platform))
 
 
 _conv.defvjp(_conv_forward, _conv_backward)
@@ -70,11 +89,9 @@ _conv.defvjp(_conv_forward, _conv_backward)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
 def _grads(x, coords, prior, kernel, grad, stride: int, platform: str | None):
   """Gradients by x, coords, prior and kernel."""
-  native = functools.partial(_call_backward, stride)
-  run = _dispatched(native, functools.partial(_backward, stride), platform)
-  placed = prior.ndim == 5
-  flags = (True, True, placed, False, True)
-  call = dispatch.batch_parallel(run, flags, (True, True, placed, False))
+  run = _dispatched(_call_backward, _backward, stride, platform, coords)
+  flags = (True, _there(coords), _there(prior), False)
+  call = dispatch.batch_parallel(run, (*flags, True), flags)
   return call(x, coords, prior, kernel, grad)
 
 
@@ -92,10 +109,11 @@ _grads.defvjp(_grads_forward, _grads_backward)
 
 
 def _call_forward(stride: int, x, coords, prior, kernel):
-  out = ((*coords.shape[:3], kernel.shape[3]), x.dtype)
+  n, height, width, _ = x.shape
+  shape = (n, -(-height // stride), -(-width // stride), kernel.shape[3])
   return dispatch.ffi_call(
     "affjax_affine_conv_forward",
-    (out,),
+    ((shape, x.dtype),),
     *(x, coords, prior, kernel),
     stride=np.int64(stride),
   )
@@ -108,14 +126,23 @@ def _call_backward(stride: int, *args):
   )
 
 
-def _dispatched(native, portable, platform: str | None):
+def _dispatched(native, portable, stride: int, platform: str | None, coords):
+  native = functools.partial(native, stride)
   if platform is not None:
     return native
-  return dispatch.per_platform(LIBRARY, native, portable)
+  platforms = ("cpu", "cuda") if _there(coords) else ("cpu",)
+  portable = functools.partial(portable, stride)
+  return dispatch.per_platform(LIBRARY, native, portable, platforms)
+
+
+def _there(argument: jax.Array) -> bool:
+  return argument.ndim > 1
 
 
 def _forward(stride: int, x, coords, prior, kernel):
-  prior = prior if prior.ndim == 5 else None
+  if not _there(coords):
+    return (_conv_xla.conv(x, kernel, stride),)
+  prior = prior if _there(prior) else None
   return (_affine_xla.affine_conv(x, coords, prior, kernel, stride),)
 
 

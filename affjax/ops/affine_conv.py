@@ -21,6 +21,7 @@ _BACKENDS: dict[str, Callable[..., jax.Array]] = {
   "cpp": functools.partial(_affine_native.affine_conv, platform="cpu"),
   "cuda": functools.partial(_affine_native.affine_conv, platform="cuda"),
 }
+_NAMES = ("auto", *_BACKENDS)
 
 
 def affine_conv(
@@ -60,7 +61,7 @@ def affine_conv(
     ValueError: on shapes, dtypes or options that do not fit.
     RuntimeError: a kernel that was asked for by name is not available.
   """
-  expected = _check(x, kernel, stride, backend)
+  expected = check(x, kernel, stride, backend)
   _check_coords("theta", theta, (*expected, 2, 3), x.shape, stride)
   if prior is not None:
     _check_coords("prior", prior, (*expected, 2, 3), x.shape, stride)
@@ -91,7 +92,7 @@ def deformable_conv(
     ValueError: on shapes, dtypes or options that do not fit.
     RuntimeError: a kernel that was asked for by name is not available.
   """
-  expected = (*_check(x, kernel, stride, backend), kernel.shape[0] ** 2, 2)
+  expected = (*check(x, kernel, stride, backend), kernel.shape[0] ** 2, 2)
   _check_coords("offsets", offsets, expected, x.shape, stride)
   return _backend(backend)(x, offsets, None, kernel, stride)
 
@@ -104,10 +105,16 @@ def _backend(name: str) -> Callable[..., jax.Array]:
   return _affine_xla.affine_conv
 
 
-def _check(x, kernel, stride: int, backend: str) -> tuple[int, int, int]:
-  """Checks all but the coordinates; returns the first three axes of those."""
-  if backend != "auto" and backend not in _BACKENDS:
-    raise ValueError(f"backend must be one of {['auto', *_BACKENDS]}, got {backend!r}")
+def check(
+  x, kernel, stride: int, backend: str, backends: tuple[str, ...] = _NAMES
+) -> tuple[int, int, int]:
+  """Raises ValueError on arguments of a convolution that do not fit.
+
+  Returns:
+    N, Ho, Wo of its result.
+  """
+  if backend not in backends:
+    raise ValueError(f"backend must be one of {list(backends)}, got {backend!r}")
   if not isinstance(stride, int) or stride < 1:
     raise ValueError(f"stride must be an int >= 1, got {stride!r}")
   if x.ndim != 4 or min(x.shape[1:]) < 1:

@@ -1,7 +1,7 @@
 """Affine convolution by kernels in C++ and CUDA, without a matrix of columns.
 
-Both directions are FFI calls; of plain convolution the backward one is. What they compute
-is defined in portable XLA, which also stands in on platforms without a kernel and gives
+Both directions are FFI calls; of plain convolution the backward one is. What they do is
+defined in portable XLA, which also stands in on platforms without a kernel and gives
 second derivatives.
 """
 

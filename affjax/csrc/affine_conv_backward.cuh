@@ -59,10 +59,11 @@ struct Samples {
   using Tile = Product<T, 64, false, true>;
   static constexpr int kThreads = Tile::kThreads;
   static constexpr int kQuads = 16;  // of 4 columns in a tile
-  static constexpr int kProduct = kRows * (64 + 4) * 4;
+  static constexpr int kPitch = product_pitch<T>(64), kProduct = kRows * kPitch * 4;
+  static constexpr int kPartsPitch = kRows + 1;  // so that quads are in other banks
   static constexpr int kTable = larger(operand_bytes<Tile, T>(), kProduct);
   static constexpr int kParts = kTable + kEntries * int(sizeof(Entry));
-  static constexpr int kShared = kParts + kRows * kQuads * int(sizeof(Point));
+  static constexpr int kShared = kParts + kPartsPitch * kQuads * int(sizeof(Point));
 };
 
 // Hands the gradient of 4 channels of a sample to its pixels; returns its place's.
@@ -99,7 +100,8 @@ template <class T>
 __global__ __launch_bounds__(Samples<T>::kThreads, 3) void backward_samples(
     Problem<T> p, Sink sink, int taps_each, float* places) {
   using Tile = typename Samples<T>::Tile;
-  constexpr int kThreads = Tile::kThreads, kQuads = Samples<T>::kQuads, kPitch = 68;
+  constexpr int kThreads = Tile::kThreads, kQuads = Samples<T>::kQuads;
+  constexpr int kPitch = Samples<T>::kPitch, kPartsPitch = Samples<T>::kPartsPitch;
   AFFJAX_DYNAMIC_SHARED(memory);
   T* const left = reinterpret_cast<T*>(memory);
   T* const right = left + 2 * Tile::kSizeA;
@@ -158,13 +160,13 @@ __global__ __launch_bounds__(Samples<T>::kThreads, 3) void backward_samples(
         unpack(*reinterpret_cast<const uint4*>(product + row * kPitch + c), grad);
         if (entry.corners()) part = scatter(p, sink, scale, entry, channel, grad);
       }
-      parts[quad * kRows + row] = part;
+      parts[quad * kPartsPitch + row] = part;
     }
     __syncthreads();
     if (!adds) continue;
     int done = tap0, ends = (tap0 + 1) * padded - column0;  // columns until it is done
     for (int q = 0; q < kQuads && column0 + 4 * q < columns; ++q) {
-      const Point part = parts[q * kRows + threadIdx.x];
+      const Point part = parts[q * kPartsPitch + threadIdx.x];
       place = {place.x + part.x, place.y + part.y};
       if (4 * q + 4 < ends) continue;
       if (p.offsets) {

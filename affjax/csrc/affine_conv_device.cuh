@@ -13,9 +13,9 @@
 // of shared memory, hence 4 blocks of 128 threads on a multiprocessor. A thread's slab
 // of the bfloat16 forward pass is 351 instructions: 136 interpolate 2 x 8 channels, 24
 // are ldmatrix and mma.sync, 8 are 16-byte reads of x, 2 of the kernel (cp.async). So
-// sampling, not tensor cores, is the bound: for 32 -> 64 channels at 256 x 256 some 4 us
-// of issue slots an image on an H100, against 2 us of memory traffic. On paper: none of
-// this has been on a GPU yet.
+// sampling, not tensor cores, is the bound: 32 -> 64 channels at 256 x 256 need 4 us of
+// issue slots an image on an H100, against 2 us of memory traffic. All on paper: it has
+// not been on a GPU yet.
 //
 // Sums are taken in a fixed order everywhere but in the scatter to the input; see Sink.
 #ifndef AFFJAX_CSRC_AFFINE_CONV_DEVICE_CUH_
@@ -161,6 +161,13 @@ __device__ __forceinline__ const T* kernel_row(const Problem<T>& p, int first_ta
   return p.kernel + (first_tap * p.channels + n) * (long long)p.out_channels;
 }
 
+// Floats from row to row of a product in shared memory, so that the threads of a warp,
+// which have eight rows of it, write to different banks.
+template <class T>
+constexpr int product_pitch(int columns) {
+  return columns + (sizeof(T) == 4 ? 4 : 8);
+}
+
 constexpr int larger(int a, int b) { return a > b ? a : b; }
 
 // Bytes of two slabs of either operand in shared memory, in whole multiples of 128.
@@ -174,7 +181,7 @@ template <class T, int kN>
 struct Forward {
   using Tile = Product<T, kN, false, false>;
   static constexpr int kThreads = Tile::kThreads;
-  static constexpr int kPitch = kN + 4, kProduct = kRows * kPitch * 4;
+  static constexpr int kPitch = product_pitch<T>(kN), kProduct = kRows * kPitch * 4;
   static constexpr int kTable = larger(operand_bytes<Tile, T>(), kProduct);
   static constexpr int kShared = kTable + kEntries * int(sizeof(Entry));
 };

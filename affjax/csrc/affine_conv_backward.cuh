@@ -17,6 +17,7 @@ struct Sink {
   long long* fixed;
   const unsigned* largest;
   double terms;  // products that a sum may hold: O * Ho * Wo * K * K
+  bool whole;    // four neighbouring float32 sums lie at a multiple of 16 bytes
 
   // 2^e such that no sum times it leaves 62 bits.
   __device__ double scale() const {
@@ -41,7 +42,7 @@ struct Sink {
       return;
     }
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    if (count >= 4 && reinterpret_cast<uintptr_t>(sums + at) % 16 == 0) {
+    if (whole) {
       asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};\n" ::"l"(sums + at),
                    "f"(v[0]), "f"(v[1]), "f"(v[2]), "f"(v[3])
                    : "memory");
@@ -72,23 +73,32 @@ __device__ __forceinline__ Point scatter(const Problem<T>& p, const Sink& sink,
                                          double scale, const Entry& entry, int channel,
                                          const float (&grad)[4]) {
   const int count = p.channels - channel;
-  const long long first = entry.offset() / int(sizeof(T)) + channel;
-  float w[4], dots[4];
+  const long long upper = (entry.offset() >> (sizeof(T) == 4 ? 2 : 1)) + channel;
+  const long long lower = upper + (long long)p.width * p.channels;
+  const long long at[4] = {upper, upper + p.channels, lower, lower + p.channels};
+  float w[4], dots[4], v[4][4] = {};
+  // All reads first: they wait together.
+  if (p.x_aligned) {
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+      if (entry.corners() >> k & 1) load_quad(p.x + at[k], v[k]);
+  } else {
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+      if (entry.corners() >> k & 1) load_quad(p.x + at[k], v[k], count);
+  }
   corner_weights(entry.fx, entry.fy, w);
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
     dots[k] = 0.0f;
     if (!(entry.corners() >> k & 1)) continue;
-    const long long next = ((k & 1) + (k >> 1) * (long long)p.width) * p.channels;
-    const long long at = first + next;
-    float v[4], share[4];
-    load_quad(p.x + at, v, count);
+    float share[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      if (i < count) dots[k] = fmaf(v[i], grad[i], dots[k]);
+      if (i < count) dots[k] = fmaf(v[k][i], grad[i], dots[k]);
       share[i] = w[k] * grad[i];
     }
-    sink.add_quad(at, share, count, scale);
+    sink.add_quad(at[k], share, count, scale);
   }
   return coordinate_gradient(entry.fx, entry.fy, dots);
 }

@@ -103,7 +103,9 @@ cudaError_t run_backward_samples(const Device& device, const Problem<T>& p,
   unsigned* largest = static_cast<unsigned*>(deterministic ? allocate(8) : nullptr);
   if (!sums || (deterministic && !largest)) return cudaErrorMemoryAllocation;
   AFFJAX_TRY(cudaMemsetAsync(sums, 0, bytes, device.stream));
-  Sink sink = {static_cast<float*>(sums), nullptr, largest, 0.0};
+  const bool whole =
+      p.channels % 4 == 0 && reinterpret_cast<uintptr_t>(sums) % 16 == 0;
+  Sink sink = {static_cast<float*>(sums), nullptr, largest, 0.0, whole};
   if (deterministic) {
     sink.fixed = static_cast<long long*>(sums);
     sink.terms = double(p.out_channels) * p.out_height * p.out_width * p.taps();

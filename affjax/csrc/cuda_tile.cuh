@@ -113,28 +113,24 @@ __device__ __forceinline__ void store_quad(bfloat16* to, const float (&v)[4],
   }
 }
 
-// The inverse; zeros behind `count`.
-__device__ __forceinline__ void load_quad(const float* from, float (&v)[4], int count) {
-  if (count >= 4 && reinterpret_cast<uintptr_t>(from) % 16 == 0) {
-    unpack(__ldg(reinterpret_cast<const uint4*>(from)), v);
-  } else {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) v[i] = i < count ? from[i] : 0.0f;
-  }
+// The inverse, where the address allows it.
+__device__ __forceinline__ void load_quad(const float* from, float (&v)[4]) {
+  unpack(load_whole(from), v);
 }
 
-__device__ __forceinline__ void load_quad(const bfloat16* from, float (&v)[4],
-                                          int count) {
-  if (count >= 4 && reinterpret_cast<uintptr_t>(from) % 8 == 0) {
-    const uint2 pairs = __ldg(reinterpret_cast<const uint2*>(from));
-    v[0] = __uint_as_float(pairs.x << 16);
-    v[1] = __uint_as_float(pairs.x & 0xffff0000u);
-    v[2] = __uint_as_float(pairs.y << 16);
-    v[3] = __uint_as_float(pairs.y & 0xffff0000u);
-  } else {
+__device__ __forceinline__ void load_quad(const bfloat16* from, float (&v)[4]) {
+  const uint2 pairs = __ldg(reinterpret_cast<const uint2*>(from));
+  v[0] = __uint_as_float(pairs.x << 16);
+  v[1] = __uint_as_float(pairs.x & 0xffff0000u);
+  v[2] = __uint_as_float(pairs.y << 16);
+  v[3] = __uint_as_float(pairs.y & 0xffff0000u);
+}
+
+// Where it need not; zeros behind `count`.
+template <class T>
+__device__ __forceinline__ void load_quad(const T* from, float (&v)[4], int count) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) v[i] = i < count ? to_float(from[i]) : 0.0f;
-  }
+  for (int i = 0; i < 4; ++i) v[i] = i < count ? to_float(from[i]) : 0.0f;
 }
 
 // 16 bytes from global to shared memory, zeros if not `there`, while threads go on.

@@ -87,6 +87,24 @@ def outline(pos, tri, opposite, neighbors, resolution: tuple[int, int]) -> Outli
   return Outline(rows.reshape(-1, 9), neighbors)
 
 
+def edges(
+  ids: Int[Array, "b h w"],
+  depth: Float[Array, "b h w"],
+  outline: Outline,
+  tri: Int[Array, "t 3"],
+) -> tuple[Int[Array, "b h p"], ...]:
+  """The silhouette edge between each pixel and the next, along x and along y.
+
+  Returns:
+    Its vertices, -1 without: starts and ends along x `[B, H, W - 1]`, then along y
+    `[B, H - 1, W]`.
+  """
+  along_x = crossed_edges(pairs(depth, ids, axis=2), outline, tri, steeper=False)
+  turned = outline.transposed()
+  along_y = crossed_edges(pairs(depth, ids, axis=1), turned, tri, steeper=True)
+  return (*along_x, *(jnp.swapaxes(v, 1, 2) for v in along_y))
+
+
 def crossed_edges(
   pairs: Pairs, outline: Outline, tri: Int[Array, "t 3"], *, steeper: bool
 ) -> tuple[Int[Array, "b h p"], Int[Array, "b h p"]]:

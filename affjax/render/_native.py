@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from affjax.native import dispatch, library
-from affjax.render import _xla
+from affjax.render import _silhouettes, _xla
 
 LIBRARY = "rasterizer"
 # Backend -> platform of the library.
@@ -37,6 +37,32 @@ def triangle_ids(
   """
   require(backend)
   return _search(tuple(resolution), backend)(pos, tri)[0]
+
+
+def silhouette_edges(
+  ids: Int[Array, "b h w"],
+  depth: Float[Array, "b h w"],
+  outline: _silhouettes.Outline,
+  tri: Int[Array, "t 3"],
+  *,
+  backend: str,
+) -> tuple[Int[Array, "b h p"], ...]:
+  """`_silhouettes.edges` by a kernel: one walk a pair of pixels, no rounds.
+
+  Args:
+    ids: of the raster, int32.
+    depth: of the raster.
+    outline: of all images.
+    tri: triangles, int32.
+    backend: as for `triangle_ids`; "xla" is the portable search itself.
+
+  Raises:
+    RuntimeError: the kernel of that name cannot be had here; with the reason.
+  """
+  require(backend)
+  rows = outline.rows.reshape(ids.shape[0], -1, 9).astype(jnp.float32)
+  depth = depth.astype(jnp.float32)
+  return _edge_search(backend)(ids, depth, rows, outline.neighbors, tri)
 
 
 def require(backend: str) -> None:
@@ -71,4 +97,27 @@ def _search(resolution: tuple[int, int], backend: str) -> Callable:
 
   return dispatch.batch_parallel(
     per_backend(backend, kernel, portable), (True, False), (True,)
+  )
+
+
+@functools.cache
+def _edge_search(backend: str) -> Callable:
+  def kernel(*args):
+    batch, height, width = args[0].shape
+    along_x, along_y = (batch, height, width - 1), (batch, height - 1, width)
+    shapes = [
+      jax.ShapeDtypeStruct(s, jnp.int32) for s in (along_x, along_x, along_y, along_y)
+    ]
+    return tuple(jax.ffi.ffi_call("affjax_silhouette_edges", shapes)(*args))
+
+  def portable(ids, depth, rows, neighbors, tri):
+    outline = _silhouettes.Outline(rows.reshape(-1, 9), neighbors)
+    return _silhouettes.edges(ids, depth, outline, tri)
+
+  if backend == "xla":
+    return portable
+  return dispatch.batch_parallel(
+    per_backend(backend, kernel, portable),
+    (True, True, True, False, False),
+    (True, True, True, True),
   )

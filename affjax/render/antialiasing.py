@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from affjax.geometry import mesh
-from affjax.render import _silhouettes, rasterization
+from affjax.render import _native, _silhouettes, rasterization
 
 # A pair without an edge computes with this one, whose derivatives are finite.
 _NO_EDGE = np.array([[0, -1, 0, 1], [0, 1, 0, 1]], np.float32)[:, None, None, None]
@@ -29,6 +29,7 @@ def antialias(
   *,
   opposite: Int[Array, "t 3"] | np.ndarray | None = None,
   neighbors: Int[Array, "t 3"] | np.ndarray | None = None,
+  backend: str = "auto",
 ) -> Float[Array, "b h w c"]:
   """Blends the pixels on both sides of each silhouette.
 
@@ -52,11 +53,14 @@ def antialias(
       concrete `tri`.
     neighbors: `geometry.mesh.neighbors(tri)`; built if None and `tri` is concrete. With
       neither, only the nearer pixel's own triangle is looked at.
+    backend: of the search for the edges, as in `rasterize`.
 
   Raises:
-    ValueError: wrong shapes, or no `opposite` for a traced `tri`.
+    ValueError: wrong shapes, no `opposite` for a traced `tri`, or an unknown backend.
+    RuntimeError: `backend` names a kernel that cannot be had here, with the reason.
   """
   _check(color, rast, pos, tri, opposite)
+  backend = rasterization.resolve_backend(backend)
   if tri.shape[0] == 0:
     return color
   if not isinstance(tri, jax.core.Tracer):
@@ -70,12 +74,13 @@ def antialias(
   outline = _silhouettes.outline(
     lax.stop_gradient(pos), tri, opposite, neighbors, (rast.shape[1], rast.shape[2])
   )
+  edges = _native.silhouette_edges(ids, depth, outline, tri, backend=backend)
   result = color
-  for axis in (2, 1):
-    pairs = _silhouettes.pairs(depth, ids, axis=axis)
-    shape = outline if axis == 2 else outline.transposed()
-    edge = _silhouettes.crossed_edges(pairs, shape, tri, steeper=axis == 1)
-    result += _exchange(color, pos, pairs.near_left, *edge, axis=axis)
+  for axis, found in ((2, edges[:2]), (1, edges[2:])):
+    near_left = _silhouettes.pairs(depth, ids, axis=axis).near_left
+    if axis == 1:
+      found = [jnp.swapaxes(v, 1, 2) for v in found]
+    result += _exchange(color, pos, near_left, *found, axis=axis)
   return result
 
 

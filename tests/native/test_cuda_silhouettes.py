@@ -49,7 +49,7 @@ def _portable(pos, tri, opposite, neighbors, size):
   return ids, depth, outline.rows, found
 
 
-def _scene(kind: str, random):
+def scene(kind: str, random):
   """Clip-space vertices of four images and triangles."""
   if kind == "soup":
     pos = random.normal(size=(4, 40, 4)) * [0.6, 0.6, 0.5, 0.2] + [0, 0, 0, 1]
@@ -76,7 +76,7 @@ def _scene(kind: str, random):
 def test_equals_portable_xla(library, kind):
   size, differ, total = (37, 45), 0, 0
   for seed in range(10):
-    pos, tri = _scene(kind, np.random.default_rng(seed))
+    pos, tri = scene(kind, np.random.default_rng(seed))
     pos, tri = pos.astype(np.float32), tri.astype(np.int32)
     opposite, neighbors = mesh.opposite_vertices(tri), mesh.neighbors(tri)
     *inputs, want = _portable(pos, tri, opposite, neighbors, size)

@@ -63,13 +63,7 @@ def antialias(
   backend = rasterization.resolve_backend(backend)
   if tri.shape[0] == 0:
     return color
-  if not isinstance(tri, jax.core.Tracer):
-    tables = _adjacency(np.asarray(tri, np.int32).tobytes())
-    opposite = tables[0] if opposite is None else opposite
-    neighbors = tables[1] if neighbors is None else neighbors
-  tri, opposite = jnp.asarray(tri, jnp.int32), jnp.asarray(opposite, jnp.int32)
-  alone = jnp.full_like(tri, -1)
-  neighbors = alone if neighbors is None else jnp.asarray(neighbors, jnp.int32)
+  tri, opposite, neighbors = _tables(tri, opposite, neighbors)
   depth, ids = lax.stop_gradient(rast[..., 2]), rast[..., 3].astype(jnp.int32)
   outline = _silhouettes.outline(
     lax.stop_gradient(pos), tri, opposite, neighbors, (rast.shape[1], rast.shape[2])
@@ -82,6 +76,18 @@ def antialias(
       found = [jnp.swapaxes(v, 1, 2) for v in found]
     result += _exchange(color, pos, near_left, *found, axis=axis)
   return result
+
+
+def _tables(tri, opposite, neighbors):
+  """Triangles, opposite vertices and neighbours as arrays of JAX."""
+  if not isinstance(tri, jax.core.Tracer):
+    tables = _adjacency(np.asarray(tri, np.int32).tobytes())
+    opposite = tables[0] if opposite is None else opposite
+    neighbors = tables[1] if neighbors is None else neighbors
+  tri, opposite = jnp.asarray(tri, jnp.int32), jnp.asarray(opposite, jnp.int32)
+  alone = jnp.full_like(tri, -1)
+  neighbors = alone if neighbors is None else jnp.asarray(neighbors, jnp.int32)
+  return tri, opposite, neighbors
 
 
 @functools.lru_cache(maxsize=8)

@@ -137,6 +137,7 @@ def _checks() -> Iterator[tuple[str, str, bool]]:
   try:
     devices = ", ".join(f"{d.platform} {d.device_kind}" for d in jax.devices())
     yield "devices", devices, True
+    yield from _kernels()
   except RuntimeError as error:
     yield "devices", " ".join(str(error).split())[:200], False
   for name in store.names():
@@ -147,6 +148,17 @@ def _checks() -> Iterator[tuple[str, str, bool]]:
       yield f"asset {name}", str(error), False
   found = "present" if DEFAULT_RUN.is_dir() else "none; `make demo` trains some"
   yield f"weights {DEFAULT_RUN}", found, True
+
+
+def _kernels() -> Iterator[tuple[str, str, bool]]:
+  """Which backend each operation with kernels takes on each platform, and why."""
+  from affjax.native import dispatch, library
+
+  for name in library.names():
+    for platform in dispatch.present_platforms():
+      status = library.status(name, platform)
+      backend = {"cpu": "cpp", "cuda": "cuda"}[platform] if status.ready else "xla"
+      yield f"{name} on {platform}", f"{backend}: {status.reason}", True
 
 
 def _tell(report, ignored: int) -> None:

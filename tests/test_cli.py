@@ -145,6 +145,8 @@ def test_doctor():
   assert result.exit_code == 0, result.output
   assert re.search(r"ok +asset head\.npz +whole", result.stdout)
   assert "cpu" in result.stdout
+  for name in ("affine_conv", "rasterizer"):
+    assert re.search(rf"ok +{name} on cpu +(cpp: compiled|xla: \w)", result.stdout)
 
 
 def test_as_a_process_without_weights(photo, tmp_path):

@@ -17,14 +17,16 @@ from affjax.native import compilers, library
 
 def ready_platforms(name: str) -> tuple[str, ...]:
   """Platforms of this process on which a library's kernels can be called."""
-  return tuple(
-    platform
-    for platform in compilers.PLATFORMS
-    if _present(platform) and library.status(name, platform).ready
-  )
+  ready = (p for p in present_platforms() if library.status(name, p).ready)
+  return tuple(ready)
 
 
 @functools.cache
+def present_platforms() -> tuple[str, ...]:
+  """Platforms of which this process has devices, among those that have kernels."""
+  return tuple(filter(_present, compilers.PLATFORMS))
+
+
 def _present(platform: str) -> bool:
   try:
     return bool(jax.devices(platform))

@@ -56,6 +56,11 @@ def status(name: str, platform: str) -> Status:
     return _status(name, platform)
 
 
+def names() -> tuple[str, ...]:
+  """Of the libraries that there are."""
+  return tuple(sorted(source.stem for source in compilers.SOURCES.glob("*.cc")))
+
+
 def require(name: str, platform: str) -> None:
   """Raises RuntimeError unless the library is ready."""
   found = status(name, platform)

@@ -1,8 +1,8 @@
 """Random calls of the C++ affine convolution under address and undefined sanitizers.
 
 Sizes, forms (matrices, priors, free offsets), dtypes and threads are random;
-coordinates are NaN, infinite, huge, on the pixel grid and ordinary. Values and gradients
-are compared with the sum spelled out in double precision.
+coordinates are NaN, infinite, huge, on the pixel grid and ordinary. Values and
+gradients are compared with the sum spelled out in double precision.
 
     python experiments/fuzz_affine_conv.py [--cases 100000] [--seed 0]
 

@@ -38,8 +38,8 @@ constexpr int kSmall = 64;
 constexpr int kTile = 32;
 constexpr int kBlockWidth = 8, kBlockHeight = 4;
 constexpr int kThreads = 256, kWarps = kThreads / 32;
-// Enough to fill any present GPU with warps that go on until all tiles are done.
-constexpr int kLargeBlocks = 1056;
+// As many as an H100 holds at once; their warps go on until all tiles are done.
+constexpr int kLargeBlocks = 528;
 // A total is entries << kTileBits | tiles; entries < 2^25.
 constexpr int kTileBits = 39;
 constexpr int64_t kMaxTriangles = int64_t{1} << 24;

@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from affjax.geometry import mesh
-from affjax.render import _native, _silhouettes, rasterization
+from affjax.render import _native, _nvdiffrast, _silhouettes, rasterization
 
 # A pair without an edge computes with this one, whose derivatives are finite.
 _NO_EDGE = np.array([[0, -1, 0, 1], [0, 1, 0, 1]], np.float32)[:, None, None, None]
@@ -53,13 +53,16 @@ def antialias(
       concrete `tri`.
     neighbors: `geometry.mesh.neighbors(tri)`; built if None and `tri` is concrete. With
       neither, only the nearer pixel's own triangle is looked at.
-    backend: of the search for the edges, as in `rasterize`.
+    backend: of the search for the edges, as in `rasterize`; "nvdiffrast" is all theirs
+      and finds `opposite` itself.
 
   Raises:
     ValueError: wrong shapes, no `opposite` for a traced `tri`, or an unknown backend.
     RuntimeError: `backend` names a kernel that cannot be had here, with the reason.
   """
   _check(color, rast, pos, tri, opposite)
+  if backend == _nvdiffrast.NAME:
+    return _nvdiffrast.adapter().antialias(color, rast, pos, tri)
   backend = rasterization.resolve_backend(backend)
   if tri.shape[0] == 0:
     return color

@@ -100,9 +100,16 @@ def test_without_the_adapter_the_error_says_how_to_get_it(monkeypatch):
     _nvdiffrast.adapter()
 
 
-@pytest.mark.parametrize("name", ["interpolate", "texture"])
-def test_the_renderer_asks_for_it_by_name(absent, name):
-  args = {"interpolate": (POS, RAST, TRIANGLE), "texture": (TEXTURE, UV)}[name]
+@pytest.mark.parametrize(
+  ("name", "args"),
+  [
+    ("rasterize", (POS, TRIANGLE, (4, 6))),
+    ("interpolate", (POS, RAST, TRIANGLE)),
+    ("texture", (TEXTURE, UV)),
+    ("antialias", (PICTURE, RAST, POS, TRIANGLE)),
+  ],
+)
+def test_the_renderer_asks_for_it_by_name(absent, name, args):
   with pytest.raises(nvdiffrast_jax.NotInstalledError):
     getattr(render, name)(*args, backend="nvdiffrast")
   with pytest.raises(ValueError, match=r"'nvdiffrast'.*got 'opengl'"):
@@ -176,12 +183,14 @@ def test_nothing_to_draw_needs_no_nvdiffrast(absent):
 
 
 def _render(pos, attr, tex):
-  rast, slopes = nvdiffrast_jax.rasterize(pos, TRIANGLE, (16, 24), derivatives=True)
-  uv, change = nvdiffrast_jax.interpolate(attr, rast, TRIANGLE, derivatives=slopes)
-  color = nvdiffrast_jax.texture(
-    tex, uv, filter="linear-mipmap-linear", boundary="wrap", uv_derivatives=change
+  theirs = {"backend": "nvdiffrast"}
+  rast, slopes = render.rasterize(
+    pos, TRIANGLE, (16, 24), derivatives=True, backend="nvdiffrast"
   )
-  return jnp.sum(nvdiffrast_jax.antialias(color, rast, pos, TRIANGLE) ** 2)
+  uv, change = render.interpolate(attr, rast, TRIANGLE, derivatives=slopes, **theirs)
+  mips = {"filter": "linear-mipmap-linear", "uv_derivatives": change}
+  color = render.texture(tex, uv, boundary="wrap", **mips, **theirs)
+  return jnp.sum(render.antialias(color, rast, pos, TRIANGLE, **theirs) ** 2)
 
 
 _SCENE = (jnp.ones((4, 3, 4)), jnp.ones((1, 3, 2)), jnp.ones((1, 8, 8, 3)))

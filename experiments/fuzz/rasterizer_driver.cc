@@ -1,0 +1,170 @@
+// Random scenes for the rasterizer, compared with the definition at every pixel.
+//
+// Built with address and undefined-behaviour sanitizers by `fuzz_rasterizer.py`: once
+// with the CPU's search and, with AFFJAX_ON_HOST, with CUDA's device code run on the
+// CPU. Every buffer is as large as it must be and no larger.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <random>
+#include <thread>
+#include <vector>
+
+#ifdef AFFJAX_ON_HOST
+#include "cuda_host.h"
+#include "rasterizer_device.cuh"
+#else
+#include "raster_search.h"
+#endif
+#include "coverage.h"
+
+namespace coverage = affjax::coverage;
+namespace raster = affjax::raster;
+
+namespace {
+
+std::mt19937_64 rng;
+
+int pick(int low, int high) {
+  return std::uniform_int_distribution<int>(low, high)(rng);
+}
+float normal() { return std::normal_distribution<float>()(rng); }
+
+// A coordinate that nobody would choose.
+float hostile() {
+  const float inf = std::numeric_limits<float>::infinity();
+  const float choices[] = {0.0f,   -0.0f,  1.0f,   -1.0f,   1e-40f,        1e-30f,
+                           -1e-6f, 1e9f,   -3e38f, 3.4e38f, std::nanf(""), inf,
+                           -inf,   1e-20f, 0.5f,   -1e30f};
+  return choices[pick(0, 15)];
+}
+
+struct Scene {
+  int batch, vertices, triangles, height, width;
+  std::unique_ptr<float[]> pos;
+  std::unique_ptr<int[]> tri;
+};
+
+// Loose triangles, small ones, ones on the pixel grid, slivers; some spoilt.
+Scene random_scene() {
+  Scene s{pick(0, 9) ? pick(1, 3) : 0, pick(0, 24), pick(0, 30),   pick(1, 30),
+          pick(1, 40),                 nullptr,     nullptr};
+  if (pick(0, 200) == 0) s.width = pick(100, 900), s.height = pick(1, 3);
+  const size_t corners = size_t(s.batch) * s.vertices;
+  // Of the exact size, and aligned as XLA's buffers are.
+  s.pos.reset(new float[4 * corners]);
+  s.tri.reset(new int[3 * s.triangles]);
+  const int kind = pick(0, 5);
+  const float size = std::exp(float(pick(-40, 10)) / 10), x = normal() / 2;
+  for (size_t i = 0; i < corners; ++i) {
+    float p[4] = {x + size * normal(), size * normal(), normal() / 2, 1};
+    if (kind == 1) p[3] = normal();
+    if (kind == 2) {
+      p[0] = float(2 * pick(-2, s.width + 2) + 1) / s.width - 1;
+      p[1] = float(2 * pick(-2, s.height + 2) + 1) / s.height - 1;
+      p[2] = float(pick(-2, 2)) / 2;
+    }
+    if (kind == 3) p[1] = 0.5f * p[0] + (pick(0, 2) ? 0 : 1e-6f * normal());
+    const float scale = kind == 4 ? std::exp(float(pick(-60, 60))) : 1;
+    for (int k = 0; k < 4; ++k)
+      s.pos[4 * i + k] = kind == 5 && !pick(0, 15) ? hostile() : scale * p[k];
+  }
+  for (int i = 0; i < 3 * s.triangles; ++i) {
+    s.tri[i] = s.vertices ? pick(0, s.vertices - 1) : 0;
+    if (kind == 5 && !pick(0, 20)) {
+      const int bad[] = {-1, s.vertices, std::numeric_limits<int>::max(),
+                         std::numeric_limits<int>::min()};
+      s.tri[i] = bad[pick(0, 3)];
+    }
+  }
+  return s;
+}
+
+void define(const Scene& s, int* ids) {
+  std::vector<float> depth(size_t(s.batch) * s.height * s.width, INFINITY);
+  for (int item = 0; item < s.batch * s.triangles; ++item) {
+    const int image = item / s.triangles, t = item % s.triangles;
+    const float* corner[3];
+    bool there = true;
+    for (int k = 0; k < 3; ++k) {
+      const int v = s.tri[3 * t + k];
+      there &= v >= 0 && v < s.vertices;
+      if (there) corner[k] = s.pos.get() + 4 * (image * s.vertices + v);
+    }
+    coverage::Triangle triangle;
+    if (!there || !coverage::set_up(corner[0], corner[1], corner[2], triangle))
+      continue;
+    for (int y = 0; y < s.height; ++y)
+      for (int x = 0; x < s.width; ++x) {
+        float near;
+        const int p = (image * s.height + y) * s.width + x;
+        if (coverage::covers(triangle, coverage::center(x, s.width),
+                             coverage::center(y, s.height), near) &&
+            near < depth[p])
+          depth[p] = near, ids[p] = t + 1;
+      }
+  }
+}
+
+#ifdef AFFJAX_ON_HOST
+void search(const Scene& s, int* ids) {
+  const size_t pixels = size_t(s.batch) * s.height * s.width;
+  if (!s.batch || !s.triangles) {  // what the handler answers by itself
+    std::fill(ids, ids + pixels, 0);
+    return;
+  }
+  const int64_t room = pick(0, 1) ? 1 << 25 : 8 * s.height * s.width;
+  raster::Plan plan(s.batch, s.triangles, s.height, s.width, room);
+  plan.large_blocks = pick(1, 3);
+  cuda_host::order = pick(0, 50);
+  void* scratch = std::malloc(plan.bytes);
+  std::memset(scratch, 0xa5, plan.bytes);
+  raster::rasterize(nullptr, plan, scratch, s.pos.get(), s.tri.get(), ids, s.batch,
+                    s.vertices, s.triangles, s.height, s.width);
+  std::free(scratch);
+  if (cudaGetLastError()) std::printf("%s\n", cuda_host::error), std::exit(1);
+}
+#else
+void search(const Scene& s, int* ids) {
+  if (!s.batch) return;
+  raster::Search search(s.pos.get(), s.tri.get(), s.batch, s.vertices, s.triangles,
+                        s.height, s.width, ids);
+  const int64_t threads = pick(0, 20) ? 1 : 2;
+  search.run([&](int64_t items, const auto& work) {
+    std::vector<std::thread> running;
+    for (int64_t t = 1; t < threads; ++t)
+      running.emplace_back([&, t] {
+        for (int64_t i = t; i < items; i += threads) work(i);
+      });
+    for (int64_t i = 0; i < items; i += threads) work(i);
+    for (std::thread& thread : running) thread.join();
+  });
+}
+#endif
+
+}  // namespace
+
+int main(int, char** arguments) {
+  const long cases = std::atol(arguments[1]), first = std::atol(arguments[2]);
+  long differ = 0, covered = 0;
+  for (long seed = first; seed < first + cases; ++seed) {
+    rng.seed(seed);
+    const Scene s = random_scene();
+    const size_t pixels = size_t(s.batch) * s.height * s.width;
+    const std::unique_ptr<int[]> got(new int[pixels]), want(new int[pixels]());
+    std::fill(got.get(), got.get() + pixels, -7);
+    search(s, got.get());
+    define(s, want.get());
+    for (size_t p = 0; p < pixels; ++p) {
+      covered += want[p] > 0;
+      if (got[p] == want[p]) continue;
+      if (!differ++)
+        std::printf("case %ld, pixel %zu: %d instead of %d\n", seed, p, got[p], want[p]);
+    }
+  }
+  std::printf("%ld scenes: %ld pixels covered, %ld differ\n", cases, covered, differ);
+  return differ != 0;
+}

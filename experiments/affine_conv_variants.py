@@ -185,7 +185,8 @@ def repeated(run: Callable, repeats: int) -> Callable:
     def body(_, carry):
       x, _ = carry
       out = run(x, *rest)
-      speck = sum(leaf.ravel()[0].astype(jnp.float32) for leaf in jax.tree.leaves(out))
+      firsts = [leaf.ravel()[0].astype(jnp.float32) for leaf in jax.tree.leaves(out)]
+      speck = jnp.sum(jnp.stack(firsts))
       return x.at[0, 0, 0, 0].add((speck * 1e-30).astype(x.dtype)), out
 
     zeros = jax.tree.map(
@@ -317,8 +318,9 @@ def peak_memory(name: str, case: Case, direction: str, device: str) -> dict[str,
     return {"resident": measuring.peak_rss_mib(variant.run)}
   run, args, _ = jax_function(name, case, direction, "cpu")  # once, also on a GPU
   compiled = jax.jit(run).lower(*args).compile()
-  plan = compiled.memory_analysis()
-  found = {"planned": (plan.temp_size_in_bytes + plan.output_size_in_bytes) / 2**20}
+  found = {}
+  if plan := compiled.memory_analysis():
+    found["planned"] = (plan.temp_size_in_bytes + plan.output_size_in_bytes) / 2**20
   if device == "cpu":
     call = lambda: jax.block_until_ready(compiled(*args))
     found["resident"] = measuring.peak_rss_mib(call)

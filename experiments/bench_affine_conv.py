@@ -37,14 +37,14 @@ SLOW = ("affjax literal",)
 def cases(device: str, *, quick: bool) -> list[Case]:
   """The shapes of a run."""
   if quick:
-    return [Case(1, size // 4, *channels) for size, *channels in LAYERS]
+    return [Case(1, size // 4, inner, outer) for size, inner, outer in LAYERS]
   batches = (1, 4, 16) if device == "gpu" else (1, 4)
   dtypes = ("float32", "bfloat16") if device == "gpu" else ("float32",)
   return [
-    Case(batch, *layer, dtype)
+    Case(batch, size, inner, outer, dtype)
     for dtype in dtypes
     for batch in batches
-    for layer in LAYERS
+    for size, inner, outer in LAYERS
   ]
 
 
@@ -277,7 +277,7 @@ def measured(options) -> dict[str, Any]:
 
 def parsed(arguments: Sequence[str] | None = None):
   """The command line."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
   parser.add_argument("--quick", action="store_true", help="a trial on tiny shapes")
   parser.add_argument("--profile", action="store_true", help="the parts of a layer")
   parser.add_argument("--no-memory", dest="memory", action="store_false")

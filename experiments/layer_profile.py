@@ -31,15 +31,20 @@ def table(cases: Sequence[Case], options) -> str:
 
 
 def _times(case: Case, direction: str, options) -> dict[str, measuring.Timing]:
-  sizes = {"kernel_size": variants.KERNEL, "stride": variants.STRIDE}
-  layer = conv.AffineConv(
-    case.channels, case.features, dtype=case.dtype, rngs=nnx.Rngs(0), **sizes
-  )
-  plain = conv.Conv(
-    case.channels, case.features, dtype=case.dtype, rngs=nnx.Rngs(0), **sizes
+  layer, plain = (
+    kind(
+      case.channels,
+      case.features,
+      kernel_size=variants.KERNEL,
+      stride=variants.STRIDE,
+      dtype=case.dtype,
+      rngs=nnx.Rngs(0),
+    )
+    for kind in (conv.AffineConv, conv.Conv)
   )
   data = variants.arrays(case)
-  # The matrices that the variants use, whatever the features are.
+  # The mean of the matrices that the op is timed with.
+  assert isinstance(layer, conv.AffineConv)
   layer.predictor.bias[...] = jnp.asarray(data.theta.mean((0, 1, 2)).reshape(-1))
   x = jnp.asarray(data.x, case.dtype)
   parts = {

@@ -78,34 +78,37 @@ def _sampled(x: Tensor, column: Tensor, row: Tensor) -> Tensor:
 
 def tap_by_tap(x: Tensor, theta: Tensor, weight: Tensor, stride: int) -> Tensor:
   """K² calls of `grid_sample`, each multiplied and added up."""
-  size = weight.shape[2]
-  column, row = places(theta, size, *x.shape[2:], stride)
-  out = None
-  for a in range(size):
-    for b in range(size):
-      sample = _sampled(x, column[..., a, b], row[..., a, b])
-      term = functional.conv2d(sample, weight[:, :, a : a + 1, b : b + 1])
-      out = term if out is None else out + term
+  size, (height, width) = weight.shape[2], x.shape[2:]
+  column, row = places(theta, size, height, width, stride)
+  taps = [(a, b) for a in range(size) for b in range(size)]
+
+  def term(a: int, b: int) -> Tensor:
+    sample = _sampled(x, column[..., a, b], row[..., a, b])
+    return functional.conv2d(sample, weight[:, :, a : a + 1, b : b + 1])
+
+  out = term(*taps[0])
+  for tap in taps[1:]:
+    out = out + term(*tap)
   return out
 
 
 def one_grid(x: Tensor, theta: Tensor, weight: Tensor, stride: int) -> Tensor:
   """One `grid_sample` on `[Ho K, Wo K]` places, then a convolution of stride K."""
-  size = weight.shape[2]
+  size, (height, width) = weight.shape[2], x.shape[2:]
   column, row = (
     v.transpose(2, 3).flatten(3, 4).flatten(1, 2)
-    for v in places(theta, size, *x.shape[2:], stride)
+    for v in places(theta, size, height, width, stride)
   )
   return functional.conv2d(_sampled(x, column, row), weight, stride=size)
 
 
 def stacked(x: Tensor, theta: Tensor, weight: Tensor, stride: int) -> Tensor:
   """One `grid_sample` with the taps one under the other, then one matrix product."""
-  size = weight.shape[2]
+  size, (height, width) = weight.shape[2], x.shape[2:]
   n, out_height, out_width = theta.shape[:3]
   column, row = (
     v.permute(0, 3, 4, 1, 2).reshape(n, size * size * out_height, out_width)
-    for v in places(theta, size, *x.shape[2:], stride)
+    for v in places(theta, size, height, width, stride)
   )
   columns = _sampled(x, column, row)
   columns = columns.reshape(n, weight[0].numel(), out_height * out_width)

@@ -227,8 +227,7 @@ def plot(results: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
       rows = [(i, r["variants"]) for i, r in enumerate(chosen) if name in r["variants"]]
       place = [i + (k - len(names) / 2 + 0.5) * width for i, _ in rows]
       ratio = [v[name]["median"] / v[PLAIN]["median"] for _, v in rows]
-      color = "C3" if name.startswith("affjax c") else pyplot.get_cmap("tab20")(k)
-      axis.bar(place, ratio, width, label=name, color=color)
+      axis.bar(place, ratio, width, label=name, color=_color(name, names, pyplot))
     axis.axhline(1, color="0.3", linewidth=0.8)
     axis.set_yscale("log")
     axis.set_ylabel(f"{direction}\ntime / plain convolution (XLA)")
@@ -240,6 +239,16 @@ def plot(results: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
   figure.savefig(path, dpi=110)
   pyplot.close(figure)
+
+
+def _color(name: str, names: Sequence[str], pyplot) -> Any:
+  """Greys for plain convolutions, blues for PyTorch's forms, reds for ours."""
+  maps = {"plain": "Greys", "PyTorch": "Blues", "affjax": "Reds"}
+  family = name.split()[0]
+  alike = [other for other in names if other.split()[0] == family]
+  return pyplot.get_cmap(maps[family])(
+    0.35 + 0.5 * (alike.index(name) + 1) / len(alike)
+  )
 
 
 def profile(options) -> None:

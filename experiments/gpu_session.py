@@ -43,7 +43,7 @@ class Step:
     command: arguments, a shell's if a string. `{out}` is the folder of the session,
       `{scratch}` one for what nobody wants to keep.
     limit_s: after which it is killed.
-    needs: modules and programs without which it is skipped.
+    needs: modules, programs and files without which it is skipped.
     needs_gpu: skipped with `--cpu`.
   """
 
@@ -67,8 +67,8 @@ def plan(cpu: bool) -> list[Step]:
     Step("render", 1, _check("render", cpu), 120),
     Step("memcheck", 1, _memcheck(), 150, ("compute-sanitizer",), needs_gpu=True),
     *(
-      Step(name, 2, (python, f"experiments/{name}.py", *arguments), limit)
-      for name, arguments, limit in _benchmarks(cpu)
+      Step(name, 2, (python, script, *arguments), limit, (script,))
+      for name, script, arguments, limit in _benchmarks(cpu)
     ),
     Step("nvdiffrast", 2, _check("nvdiffrast", cpu), 240, needs_gpu=True),
     *(
@@ -121,13 +121,12 @@ def _tests(folder: str, which: str) -> tuple[str, ...]:
   return (sys.executable, "-m", "pytest", f"tests/{folder}", "-k", which, "-rs")
 
 
-def _benchmarks(cpu: bool) -> list[tuple[str, tuple[str, ...], int]]:
-  """Name, arguments and time limit of each benchmark."""
-  size = ("--quick",) if cpu else ("--device", "gpu")
+def _benchmarks(cpu: bool) -> list[tuple[str, str, tuple[str, ...], int]]:
+  """Name, script, arguments and time limit of each benchmark."""
+  arguments = ("--quick" if cpu else "--device=gpu", "--out", "{out}")
+  limits = {"bench_rasterizer": 200, "bench_affine_conv": 240, "bench_network": 200}
   return [
-    ("bench_rasterizer", (*size, "--out", "{out}"), 200),
-    ("bench_affine_conv", (*size, "--out", "{out}"), 240),
-    ("bench_network", (*size, "--out", "{out}"), 200),
+    (name, f"experiments/{name}.py", arguments, limit) for name, limit in limits.items()
   ]
 
 
@@ -178,6 +177,8 @@ def run(step: Step, out: pathlib.Path, limit_s: float, environment: dict) -> dic
 
 
 def _there(need: str) -> bool:
+  if "/" in need:
+    return (ROOT / need).is_file()
   return bool(shutil.which(need) or importlib.util.find_spec(need))
 
 

@@ -89,21 +89,16 @@ def _standalone() -> list[Step]:
     "nvcc -std=c++17 -O3 -arch=native -Iaffjax/csrc"
     " experiments/gpu/rasterizer_check.cu -o {scratch}/rasterizer_check"
   )
-  watch = "compute-sanitizer --error-exitcode 9 --tool"
+  check = "{scratch}/rasterizer_check"
+  watched = (("memcheck", 40), ("racecheck", 8), ("initcheck", 8))
+  watch = " && ".join(
+    f"compute-sanitizer --error-exitcode 9 --tool {tool} {check} -{scenes}"
+    for tool, scenes in watched
+  )
+  sanitizer = ("compute-sanitizer",)
   return [
-    Step(
-      "device_code", 1, f"{build} && {{scratch}}/rasterizer_check 400", 120, ("nvcc",)
-    ),
-    Step(
-      "device_code_memory",
-      1,
-      f"{watch} memcheck {{scratch}}/rasterizer_check -40"
-      f" && {watch} racecheck {{scratch}}/rasterizer_check -8"
-      f" && {watch} initcheck {{scratch}}/rasterizer_check -8",
-      120,
-      ("compute-sanitizer",),
-      needs_gpu=True,
-    ),
+    Step("device_code", 1, f"{build} && {check} 400", 120, ("nvcc",), needs_gpu=True),
+    Step("device_code_memory", 1, watch, 120, sanitizer, needs_gpu=True),
   ]
 
 

@@ -53,9 +53,9 @@ float coordinate(int64_t kind) {
 // magnitude, and what the rounding of the coordinates makes of each term.
 struct Sum {
   double value = 0, magnitude = 0, slack = 0;
-  void add(double term, double blur) {
+  void add(double term, double size, double blur) {
     value += term;
-    magnitude += std::fabs(term);
+    magnitude += size;
     slack += blur;
   }
 };
@@ -179,11 +179,14 @@ bool Case<T>::run(ffi::ThreadPool& pool) const {
       double slope[2] = {}, size[2] = {};
       const double blurred = blur(pixel, tap);
       for (int64_t c = 0; c < p.channels; ++c) {
-        double corner[4] = {}, sample = f.nan ? std::nan("") : 0.0, grad_sample = 0;
+        double corner[4] = {}, sample = f.nan ? std::nan("") : 0.0;
+        double grad_sample = 0, grad_size = 0;
         const int64_t entry = (tap * p.channels + c) * p.out_channels;
         for (int64_t o = 0; o < p.out_channels; ++o) {
-          grad_sample += double(widen(grad[pixel * p.out_channels + o])) *
-                         widen(kernel[entry + o]);
+          const double term = double(widen(grad[pixel * p.out_channels + o])) *
+                              widen(kernel[entry + o]);
+          grad_sample += term;
+          grad_size += std::fabs(term);
         }
         for (int k = 0; k < 4; ++k) {
           if (!(f.corners >> k & 1)) continue;
@@ -192,15 +195,17 @@ bool Case<T>::run(ffi::ThreadPool& pool) const {
               ((pixel / p.pixels() * p.height + y) * p.width + column) * p.channels + c;
           corner[k] = widen(x[from]);
           sample += w[k] * corner[k];
-          want_x[from].add(w[k] * grad_sample, blurred * std::fabs(grad_sample));
+          want_x[from].add(w[k] * grad_sample, w[k] * grad_size, blurred * grad_size);
         }
         double steep = 0;  // change of the sample per px, at most
         for (double v : corner) steep += 2 * std::fabs(v);
         for (int64_t o = 0; o < p.out_channels; ++o) {
           const double weight = widen(kernel[entry + o]);
           const double own = widen(grad[pixel * p.out_channels + o]);
-          want[o].add(sample * weight, blurred * steep * std::fabs(weight));
-          want_kernel[entry + o].add(sample * own, blurred * steep * std::fabs(own));
+          want[o].add(sample * weight, std::fabs(sample * weight),
+                      blurred * steep * std::fabs(weight));
+          want_kernel[entry + o].add(sample * own, std::fabs(sample * own),
+                                     blurred * steep * std::fabs(own));
         }
         const double dx = (1 - f.fy) * (corner[1] - corner[0]) +
                           f.fy * (corner[3] - corner[2]);
@@ -208,7 +213,7 @@ bool Case<T>::run(ffi::ThreadPool& pool) const {
                           f.fx * (corner[3] - corner[1]);
         slope[0] += grad_sample * dx;
         slope[1] += grad_sample * dy;
-        for (double& s : size) s += std::fabs(grad_sample) * steep;
+        for (double& s : size) s += grad_size * steep;
       }
       const Point d = p.tap(tap);
       for (int axis = 0; axis < 2; ++axis) {

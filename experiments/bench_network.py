@@ -1,0 +1,223 @@
+"""Times the whole AffUNet against the network with plain convolutions, and PyTorch.
+
+  python experiments/bench_network.py [--quick] [--device cpu|gpu] [--out FOLDER]
+
+The network of 1.76 M parameters (width 32) at 512²; one network, batch 1, float32 on a
+CPU; on a GPU also batch 8 and bfloat16, and the position and the diffuse network in one
+program. Forward, and forward+backward (the gradient of the mean square by all
+parameters). The matrices of the affine layers are predicted, from predictors that were
+stirred so that they warp. Prints a table, writes `results/bench_network_DEVICE.json`.
+`--quick` is a trial at 64² that writes only where `--out` says. How it is timed:
+`measuring.py`. About three minutes on two CPU cores.
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import measuring
+import numpy as np
+from measuring import Variant
+
+from affjax.models import affunet, params
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
+
+HERE = pathlib.Path(__file__).parent
+AFFINE, PLAIN, PLAIN_XLA = "affine", "plain", "plain, gradients by XLA"
+TORCH = "affine, PyTorch"
+FORWARD, BOTH = "forward", "forward+backward"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """What goes through: `batch` photos of `size`², through `networks` networks."""
+
+  batch: int
+  size: int
+  dtype: str = "float32"
+  networks: int = 1
+
+  def __str__(self) -> str:
+    nets = "" if self.networks == 1 else f", {self.networks} networks"
+    return f"{self.size}² ×{self.batch} {self.dtype}{nets}"
+
+
+def cases(device: str, *, quick: bool) -> list[Case]:
+  """What a run measures."""
+  size = 64 if quick else 512
+  if device == "cpu":
+    return [Case(1, size)]
+  return [
+    Case(batch, size, dtype, networks)
+    for dtype in ("float32", "bfloat16")
+    for batch, networks in ((1, 1), (1, 2), (8, 1), (8, 2))
+  ]
+
+
+def network(case: Case, *, affine: bool):
+  """Definition and stirred parameters of each network."""
+  config = affunet.AffUNetConfig(affine=affine, dtype=case.dtype)
+  definition = affunet.define(config)
+  weights = []
+  for seed in range(case.networks):
+    rng = np.random.default_rng(seed)
+    stir = lambda v, rng=rng: v + 0.02 * rng.standard_normal(v.shape, np.float32)
+    weights.append(jax.tree.map(stir, params.init(definition, seed)))
+  return definition, weights
+
+
+def photos(case: Case) -> np.ndarray:
+  """Random photos `[N, H, W, 3]`."""
+  shape = (case.batch, case.size, case.size, 3)
+  return np.random.default_rng(0).random(shape, np.float32)
+
+
+def jax_variant(case: Case, direction: str, *, affine: bool) -> Variant:
+  """Ours, compiled."""
+  definition, weights = network(case, affine=affine)
+  forward = lambda w, x: [params.apply(definition, one, x) for one in w]
+  run: Callable = forward
+  if direction == BOTH:
+    loss = lambda w, x: sum(jnp.mean(y * y) for y in forward(w, x))
+    run = jax.value_and_grad(loss)
+  args = jax.block_until_ready((weights, jnp.asarray(photos(case))))
+  compiled = jax.jit(run).lower(*args).compile()
+  return Variant(lambda: jax.block_until_ready(compiled(*args)))
+
+
+def torch_variants(case: Case, direction: str, device: str) -> dict[str, Variant]:
+  """PyTorch's network in each of its forms that can run; none without PyTorch."""
+  try:
+    import torch
+    from reference import torch_affine_conv, torch_affunet
+  except ImportError:
+    return {}
+  if device == "gpu" and not torch.cuda.is_available():
+    return {}
+  where = torch.device("cuda" if device == "gpu" else "cpu")
+  dtype = getattr(torch, case.dtype)
+  _, weights = network(case, affine=True)
+  place = lambda v: v.to(where, dtype).requires_grad_(direction == BOTH)
+  nets = [jax.tree.map(place, torch_affunet.transplanted(w)) for w in weights]
+  images = torch.tensor(photos(case)).permute(0, 3, 1, 2).to(where, dtype)
+  images = images.contiguous(memory_format=torch.channels_last)
+
+  def run(form) -> None:
+    with torch.set_grad_enabled(direction == BOTH):
+      out = [torch_affunet.affunet(net, images, form=form) for net in nets]
+      if direction == BOTH:
+        total = sum(y.float().square().mean() for y in out)
+        torch.autograd.grad(total, jax.tree.leaves(nets))
+    if device == "gpu":
+      torch.cuda.synchronize()
+
+  return {
+    f"{TORCH}, {name}": Variant(functools.partial(run, form))
+    for name, form in torch_affine_conv.forms().items()
+  }
+
+
+def plain_gradients_by_xla(make: Callable[[], Variant]) -> Variant:
+  """A variant compiled without our kernels."""
+  from affjax.native import dispatch
+
+  ready = dispatch.ready_platforms
+  dispatch.ready_platforms = lambda name: ()
+  try:
+    return make()
+  finally:
+    dispatch.ready_platforms = ready
+
+
+def timed(case: Case, direction: str, options) -> dict[str, Any]:
+  """Times of all variants of a case."""
+  plain = functools.partial(jax_variant, case, direction, affine=False)
+  table = {AFFINE: jax_variant(case, direction, affine=True), PLAIN: plain()}
+  if direction == BOTH and options.device == "cpu":
+    table[PLAIN_XLA] = plain_gradients_by_xla(plain)
+  table |= torch_variants(case, direction, options.device)
+  times = measuring.interleaved(table, rounds=options.rounds, calls=1)
+  print(f"timed: {case}, {direction}", flush=True)
+  found = {name: dataclasses.asdict(t) for name, t in times.items()}
+  return {"case": str(case), "direction": direction, "variants": found}
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+  """Medians and their ratio to the affine network's, as Markdown."""
+  rows = []
+  for result in results:
+    own = result["variants"][AFFINE]["median"]
+    for name, row in result["variants"].items():
+      spread = 1e3 * (row["high"] - row["low"]) / 2
+      rows.append(
+        [
+          f"{result['case']}, {result['direction']}: {name}",
+          f"{1e3 * row['median']:.4g} ± {spread:.2g} ms",
+          f"{row['median'] / own:.2f}",
+        ]
+      )
+  return measuring.markdown(["", "time", "time / affine"], rows)
+
+
+def targets(results: Sequence[dict[str, Any]], device: str) -> list[dict[str, Any]]:
+  """The project's targets for whole networks."""
+  rows = []
+  for result in results:
+    times = {name: row["median"] for name, row in result["variants"].items()}
+    if result["direction"] == FORWARD:
+      ratio = times[AFFINE] / times[PLAIN]
+      what = f"{result['case']}: affine / plain network, forward"
+      rows.append({"what": what, "value": ratio, "target": 1.03})
+    if device == "gpu" and "×1 bfloat16, 2" in result["case"]:
+      rows.append(
+        {"what": "both networks, ms", "value": 1e3 * times[AFFINE], "target": 0.7}
+      )
+  return [{**row, "met": row["value"] <= row["target"]} for row in rows]
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+  parser.add_argument("--quick", action="store_true", help="a trial at 64²")
+  parser.add_argument("--device", choices=("cpu", "gpu"))
+  parser.add_argument("--threads", type=int, default=2, help="CPU cores used")
+  parser.add_argument("--rounds", type=int, help="turns of each variant")
+  parser.add_argument("--out", type=pathlib.Path, help="folder of results")
+  options = parser.parse_args()
+  options.rounds = options.rounds or (2 if options.quick else 9)
+  options.device = measuring.start(options.device, options.threads)
+  origin = measuring.machine(options.device, options.threads)
+  results = [
+    timed(case, direction, options)
+    for case in cases(options.device, quick=options.quick)
+    for direction in (FORWARD, BOTH)
+  ]
+  found = targets(results, options.device)
+  print(table(results))
+  print(json.dumps(found, indent=1))
+  folder = options.out or (None if options.quick else HERE)
+  if folder:
+    result = {
+      "machine": origin,
+      "method": {
+        "warm_up": "a round, then one call a turn, not counted",
+        "turns": options.rounds,
+        "counted_calls_a_turn": 1,
+        "time": "s; median, quartiles (low, high), least, count",
+      },
+      "targets": found,
+      "results": results,
+    }
+    name = f"bench_network_{options.device}.json"
+    measuring.write_json(folder / "results" / name, result)
+
+
+if __name__ == "__main__":
+  main()

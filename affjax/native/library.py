@@ -104,7 +104,7 @@ def build(source: pathlib.Path, platform: str) -> tuple[pathlib.Path, str]:
   compiler = compilers.find(platform)
   key = _key(source, compiler)
   path = (
-    _own_folder()
+    own_folder()
     / f"{source.stem}-{platform}-jaxlib{jaxlib.version.__version__}-{key}.so"
   )
   if path.is_file():
@@ -135,7 +135,7 @@ def _key(source: pathlib.Path, compiler: compilers.Compiler) -> str:
   return digest.hexdigest()[:16]
 
 
-def _own_folder() -> pathlib.Path:
+def own_folder() -> pathlib.Path:
   """The cache, made if need be; libraries of somebody else's would run as the user."""
   folder = cache_dir() / "native"
   folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -61,7 +61,7 @@ def build() -> pathlib.Path:
   """
   core = sources.find()
   compiler = compilers.find("cuda")
-  folder = native._own_folder()
+  folder = native.own_folder()
   key = _key(core, compiler)
   path = folder / f"nvdiffrast-cuda-jaxlib{jaxlib.version.__version__}-{key}.so"
   if path.is_file():

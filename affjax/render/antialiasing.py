@@ -17,8 +17,8 @@ from jaxtyping import Array, Float, Int
 from affjax.geometry import mesh
 from affjax.render import _native, _nvdiffrast, _silhouettes, rasterization
 
-# A pair without an edge computes with this one, whose derivatives are finite.
-_NO_EDGE = np.array([[0, -1, 0, 1], [0, 1, 0, 1]], np.float32)[:, None, None, None]
+# More channels than this are handled in one array instead of one by one.
+_UNROLLED = 16
 
 
 def antialias(
@@ -72,13 +72,13 @@ def antialias(
     lax.stop_gradient(pos), tri, opposite, neighbors, (rast.shape[1], rast.shape[2])
   )
   edges = _native.silhouette_edges(ids, depth, outline, tri, backend=backend)
-  result = color
-  for axis, found in ((2, edges[:2]), (1, edges[2:])):
-    near_left = _silhouettes.pairs(depth, ids, axis=axis).near_left
-    if axis == 1:
-      found = [jnp.swapaxes(v, 1, 2) for v in found]
-    result += _exchange(color, pos, near_left, *found, axis=axis)
-  return result
+  planes = _planes(color)
+  gains = [
+    _exchange(planes, pos, _first_is_near(depth, ids, axis), *found, axis=axis)
+    for axis, found in ((2, edges[:2]), (1, edges[2:]))
+  ]
+  blended = [p + x + y for p, x, y in zip(planes, *gains, strict=True)]
+  return blended[0] if blended[0].ndim == color.ndim else jnp.stack(blended, -1)
 
 
 def _tables(tri, opposite, neighbors):
@@ -99,42 +99,78 @@ def _adjacency(faces: bytes) -> tuple[np.ndarray, np.ndarray]:
   return mesh.opposite_vertices(triangles), mesh.neighbors(triangles)
 
 
-def _exchange(color, pos, near_left, start, end, *, axis: int):
-  """What each pixel gains from its neighbours along an axis (1: y, 2: x)."""
-  if axis == 1:  # Transposed, so that below a pair lies side by side.
-    color = jnp.swapaxes(color, 1, 2)
-    pos = pos[..., jnp.array([1, 0, 2, 3])]
-  height, width = color.shape[1:3]
-  c = _crossing(pos, start, end, near_left, (width, height))
-  share = jnp.where(start >= 0, jnp.clip(c, 0, 1) - 0.5, 0)[..., None]
-  step = color[:, :, :-1] - color[:, :, 1:]
-  left_nears = near_left[..., None]
-  # `share` > 0 moves the near colour to the far pixel, < 0 the far one to the near.
-  to_right = jnp.where(left_nears, jnp.maximum(share, 0), jnp.maximum(-share, 0)) * step
-  to_left = jnp.where(left_nears, jnp.minimum(share, 0), jnp.minimum(-share, 0)) * step
-  rows = [(0, 0), (0, 0)]
-  gain = jnp.pad(to_left, [*rows, (0, 1), (0, 0)])
-  gain += jnp.pad(to_right, [*rows, (1, 0), (0, 0)])
-  return jnp.swapaxes(gain, 1, 2) if axis == 1 else gain
+def _planes(color):
+  """A picture's channels one by one, on which XLA is faster, unless they are many."""
+  return jnp.unstack(color, axis=-1) if 0 < color.shape[-1] <= _UNROLLED else [color]
 
 
-def _crossing(pos, start, end, near_left, size):
+def _first_is_near(depth, ids, axis: int):
+  """Whether the first pixel of each pair along an axis is the nearer; ties: it is."""
+  first, second = _neighbors(ids, axis)
+  nearer = jnp.less_equal(*_neighbors(depth, axis))
+  return (first > 0) & ((second == 0) | nearer)
+
+
+def _neighbors(picture, axis: int):
+  size = picture.shape[axis]
+  return (
+    lax.slice_in_dim(picture, 0, size - 1, axis=axis),
+    lax.slice_in_dim(picture, 1, size, axis=axis),
+  )
+
+
+def _exchange(planes, pos, first_is_near, start, end, *, axis: int):
+  """What each pixel of each plane gains from its neighbours along an axis."""
+  size = planes[0].shape[1:3]
+  c = _crossing(pos, start, end, first_is_near, size, axis)
+  share = jnp.where(start >= 0, jnp.clip(c, 0, 1) - 0.5, 0)
+  # A share > 0 moves the near colour to the far pixel, < 0 the far one to the near.
+  share = jnp.where(first_is_near, share, -share)
+  if planes[0].ndim > share.ndim:
+    share = share[..., None]
+  to_first, to_second = jnp.minimum(share, 0), jnp.maximum(share, 0)
+  before, behind = ([(0, 0, 0)] * planes[0].ndim for _ in range(2))
+  before[axis], behind[axis] = (1, 0, 0), (0, 1, 0)
+  gains = []
+  for plane in planes:
+    step = jnp.subtract(*_neighbors(plane, axis))
+    zero = jnp.zeros((), plane.dtype)
+    gain = lax.pad((to_first * step).astype(plane.dtype), zero, behind)
+    gains.append(gain + lax.pad((to_second * step).astype(plane.dtype), zero, before))
+  return gains
+
+
+def _crossing(pos, start, end, first_is_near, size: tuple[int, int], axis: int):
   """Where each pair's edge crosses, as a fraction from the near centre to the far."""
-  found = (start >= 0)[..., None]
-  pick = jax.vmap(lambda p, i: p[jnp.maximum(i, 0)])
-  a = jnp.where(found, pick(pos, start), jnp.asarray(_NO_EDGE[0]))
-  b = jnp.where(found, pick(pos, end), jnp.asarray(_NO_EDGE[1]))
-  a, b = (_to_px(p[..., :2] / p[..., 3:], size) for p in (a, b))
-  row = jnp.arange(start.shape[1], dtype=pos.dtype)[None, :, None]
-  column = jnp.arange(start.shape[2], dtype=pos.dtype)[None, None, :]
-  t = (row - a[..., 1]) / (b[..., 1] - a[..., 1])
-  x = a[..., 0] + t * (b[..., 0] - a[..., 0]) - column
-  return jnp.where(near_left, x, 1 - x)
+  along, across = (0, 1) if axis == 2 else (1, 0)
+  a = _to_px(_ends(pos, start, along, across, -1.0), size, axis)
+  b = _to_px(_ends(pos, end, along, across, 1.0), size, axis)
+  row = lax.broadcasted_iota(pos.dtype, start.shape, 3 - axis)
+  column = lax.broadcasted_iota(pos.dtype, start.shape, axis)
+  t = (row - a[1]) / (b[1] - a[1])
+  x = a[0] + t * (b[0] - a[0]) - column
+  return jnp.where(first_is_near, x, 1 - x)
 
 
-def _to_px(ndc, size: tuple[int, int]):
-  x = (ndc[..., 0] + 1) * (size[0] / 2) - 0.5
-  return jnp.stack([x, (ndc[..., 1] + 1) * (size[1] / 2) - 0.5], -1)
+def _ends(pos, vertex, along: int, across: int, otherwise: float):
+  """Coordinates along and across the pair, and w, of a vertex for each pair.
+
+  A pair without an edge reads out of range, so that it costs nothing in the gradient's
+  scatter, and computes with (0, `otherwise`, 1), whose derivatives are finite.
+  """
+  found = vertex >= 0
+  read = jax.vmap(lambda p, i: p.at[i].get(mode="fill", fill_value=0))
+  place = read(pos, jnp.where(found, vertex, pos.shape[1]))
+  return [
+    jnp.where(found, place[..., k], other)
+    for k, other in ((along, 0.0), (across, otherwise), (3, 1.0))
+  ]
+
+
+def _to_px(clip, size: tuple[int, int], axis: int):
+  along, across, w = clip
+  height, width = size if axis == 2 else size[::-1]
+  return (along / w + 1) * (width / 2) - 0.5, (across / w + 1) * (height / 2) - 0.5
 
 
 def _check(color, rast, pos, tri, opposite) -> None:

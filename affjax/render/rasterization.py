@@ -107,38 +107,59 @@ def raster_of(pos, tri, ids, derivatives: bool):
 
 
 def _locate(pos, tri, ids):
-  """Weights `[B, H, W, 2]`, their derivatives `[.., 4]` and z/w of given triangles."""
+  """Weights `[B, H, W, 2]`, their derivatives `[.., 4]` and z/w of given triangles.
+
+  Coordinate by coordinate: XLA on a CPU is slow at sums over a short last axis. Empty
+  pixels read out of range, so that they cost nothing in the gradient's scatter.
+  """
   height, width = ids.shape[1:]
-  corners = jax.vmap(lambda p, i: p[tri[jnp.maximum(i - 1, 0)]])(pos, ids)
-  corners = jnp.where((ids > 0)[..., None, None], corners, jnp.asarray(_NOWHERE))
-  px = (2 * jnp.arange(width, dtype=pos.dtype) + 1) / width - 1
-  py = (2 * jnp.arange(height, dtype=pos.dtype) + 1) / height - 1
-  w = corners[..., 3]
-  # The edge functions of `_xla._cover`: corners seen from the pixel's ray.
-  x = corners[..., 0] - px[None, None, :, None] * w
-  y = corners[..., 1] - py[None, :, None, None] * w
-  x1, x2, y1, y2, w1, w2 = (
-    jnp.roll(v, shift, -1) for v in (x, y, w) for shift in (-1, -2)
+  vertices = tri.at[jnp.where(ids > 0, ids - 1, len(tri))].get(
+    mode="fill", fill_value=pos.shape[1]
   )
-  area = x1 * y2 - x2 * y1
-  total = jnp.sum(area, -1, keepdims=True)
+  x, y, z, w = zip(*(_corner(pos, vertices[..., k], k) for k in range(3)), strict=True)
+  px = ((2 * jnp.arange(width, dtype=pos.dtype) + 1) / width - 1)[None, None, :]
+  py = ((2 * jnp.arange(height, dtype=pos.dtype) + 1) / height - 1)[None, :, None]
+  # The edge functions of `csrc/coverage.h`: corners seen from the pixel's ray.
+  x = [x[k] - px * w[k] for k in range(3)]
+  y = [y[k] - py * w[k] for k in range(3)]
+  after = ((1, 2), (2, 0), (0, 1))
+  area = [x[i] * y[j] - x[j] * y[i] for i, j in after]
+  total = area[0] + area[1] + area[2]
   total = jnp.where(jnp.abs(total) < 1e-30, 1.0, total)
-  weights = area / total
-  depth = jnp.sum(weights * corners[..., 2], -1) / jnp.sum(weights * w, -1)
+  weights = [a / total for a in area]
+  depth = _dot(weights, z) / _dot(weights, w)
   # Each area is linear in the pixel's place.
-  by_x, by_y = y1 * w2 - w1 * y2, w1 * x2 - x1 * w2
-  slope_x = (by_x - weights * jnp.sum(by_x, -1, keepdims=True)) / total * (2 / width)
-  slope_y = (by_y - weights * jnp.sum(by_y, -1, keepdims=True)) / total * (2 / height)
-  slopes = jnp.stack([slope_x, slope_y], -1)[..., :2, :]
-  weights = _pin(weights)[..., :2]
-  return weights, slopes.reshape((*slopes.shape[:-2], 4)), depth
+  slopes = []
+  for by, size in (
+    ([y[i] * w[j] - w[i] * y[j] for i, j in after], width),
+    ([w[i] * x[j] - x[i] * w[j] for i, j in after], height),
+  ):
+    change = by[0] + by[1] + by[2]
+    slopes.append([(by[k] - weights[k] * change) / total * (2 / size) for k in (0, 1)])
+  slopes = jnp.stack([slopes[0][0], slopes[1][0], slopes[0][1], slopes[1][1]], -1)
+  return jnp.stack(_pin(weights)[:2], -1), slopes, depth
 
 
-def _pin(weights: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
+def _corner(pos, vertex, k: int):
+  """The coordinates of corner k at each pixel."""
+  read = jax.vmap(lambda p, i: p.at[i].get(mode="fill", fill_value=0))
+  here = vertex < pos.shape[1]
+  coordinates = jnp.unstack(read(pos, vertex), axis=-1)
+  nowhere = _NOWHERE[k].tolist()
+  return [jnp.where(here, c, n) for c, n in zip(coordinates, nowhere, strict=True)]
+
+
+def _dot(a, b):
+  return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def _pin(weights):
   """Undoes the rounding that put a covered pixel's weights out of [0, 1]."""
-  exact = jnp.clip(weights, 0, 1)
-  exact = exact / jnp.maximum(jnp.sum(exact, -1, keepdims=True), 1e-6)
-  return weights + lax.stop_gradient(exact - weights)
+  exact = [jnp.clip(w, 0, 1) for w in weights]
+  total = jnp.maximum(exact[0] + exact[1] + exact[2], 1e-6)
+  return [
+    w + lax.stop_gradient(e / total - w) for w, e in zip(weights, exact, strict=True)
+  ]
 
 
 def resolve_backend(backend: str) -> str:
@@ -167,7 +188,9 @@ def check_triangles(name: str, tri, count: int, of: str) -> None:
     raise ValueError(f"{name} must hold integers, got {tri.dtype}")
   if isinstance(tri, jax.core.Tracer) or tri.size == 0:
     return
-  low, high = int(np.min(tri)), int(np.max(tri))
+  # NumPy's, for under a trace JAX would compute abstract numbers.
+  known = np.asarray(tri)
+  low, high = int(known.min()), int(known.max())
   if low < 0 or high >= count:
     raise ValueError(
       f"{name} must index the {count} {of}, got indices from {low} to {high}"

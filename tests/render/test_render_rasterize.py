@@ -38,6 +38,15 @@ def test_unknown_backend_lists_the_valid_ones():
     render.rasterize(jnp.asarray(pos), tri, (4, 4), backend="metal")
 
 
+def test_known_triangles_are_checked_under_a_trace():
+  pos, tri = scenes.dyadic_grid(2)
+  for known in (tri, jnp.asarray(tri)):
+    jax.jit(lambda p, t=known: render.rasterize(p, t, (4, 4)))(pos)
+  wrong = jnp.asarray(tri + 3)
+  with pytest.raises(ValueError, match="index"):
+    jax.jit(lambda p: render.rasterize(p, wrong, (4, 4)))(pos)
+
+
 @pytest.mark.parametrize("perspective", [False, True])
 def test_agrees_with_the_definition_on_random_scenes(perspective):
   compared = 0

@@ -55,7 +55,9 @@ def affine_conv(
 
   Returns:
     The result in the dtype of `x`, accumulated in float32. Coordinates and bilinear
-    weights are float32 always.
+    weights are float32 always. On a CPU all gradients have the same bits every time for
+    the same number of threads; on CUDA the gradient by `x` is summed by atomics unless
+    the environment says AFFJAX_DETERMINISTIC=1.
 
   Raises:
     ValueError: on shapes, dtypes or options that do not fit.

@@ -68,9 +68,11 @@ def interpolate(
       return value
     return value, jnp.zeros((*value.shape, 2), attr.dtype)
   tri = jnp.asarray(tri, jnp.int32)
-  rows = tri[jnp.maximum(rast[..., 3].astype(jnp.int32) - 1, 0)]
-  hit = rast[..., 3] > 0
-  first, second, third = (_corner(attr, rows[..., k], hit) for k in range(3))
+  triangle = rast[..., 3].astype(jnp.int32) - 1
+  rows = tri[jnp.maximum(triangle, 0)]
+  # Empty pixels read out of range, zeros: in the backward pass they add nothing there.
+  rows = jnp.where(triangle[..., None] >= 0, rows, attr.shape[1])
+  first, second, third = (_corner(attr, rows[..., k]) for k in range(3))
   u, v = rast[..., 0], rast[..., 1]
   value = mix([u, v, 1 - u - v], [first, second, third])
   if derivatives is None:
@@ -82,9 +84,6 @@ def interpolate(
   return value, jnp.stack(slopes, -1)
 
 
-def _corner(attr, vertex, hit):
-  if attr.shape[0] == 1:
-    picked = attr[0][vertex]
-  else:
-    picked = jax.vmap(lambda a, i: a[i])(attr, vertex)
-  return jnp.where(hit[..., None], picked, 0)
+def _corner(attr, vertex):
+  pick = lambda rows, i: rows.at[i].get(mode="fill", fill_value=0)
+  return pick(attr[0], vertex) if attr.shape[0] == 1 else jax.vmap(pick)(attr, vertex)

@@ -10,6 +10,8 @@ from jaxtyping import Array, Float, Int
 
 from affjax.render import _xla, rasterization
 
+_BACKENDS = ("auto", "xla")
+
 
 @overload
 def peel(
@@ -52,7 +54,7 @@ def peel(
     tri: triangles, shared by the batch.
     resolution: (height, width) of the raster, pixels.
     layers: how many to find; those behind the last are left out.
-    backend: as in `rasterize`.
+    backend: "auto" or "xla": so far there is no kernel for layers.
     derivatives: also return the derivatives of the weights.
 
   Returns:
@@ -65,7 +67,8 @@ def peel(
   rasterization.check_scene(pos, tri, resolution)
   if layers < 1:
     raise ValueError(f"layers must be at least 1, got {layers}")
-  rasterization.resolve_backend(backend)
+  if backend not in _BACKENDS:
+    raise ValueError(f"backend must be one of {_BACKENDS}, got {backend!r}")
   batch, (height, width) = pos.shape[0], resolution
   if tri.shape[0] == 0 or batch == 0:
     rast = jnp.zeros((layers, batch, height, width, 4), pos.dtype)
@@ -94,47 +97,11 @@ def over(
 
 def _layers(pos, tri, resolution: tuple[int, int], layers: int):
   """Ids + 1 of each layer, 0 where there is none: int32 `[layers, B, H, W]`."""
-  batch, (height, width) = pos.shape[0], resolution
-  tile, block = _xla._tile_and_block(batch * len(tri), height, width)
-  setup = _xla._set_up(pos, tri, height, width, tile)
-  pixels = batch * height * width
+  shape = (pos.shape[0], *resolution)
 
   def next_layer(last, _):
-    def step(state):
-      first, depth, ids = state
-      item = first + jnp.arange(block, dtype=jnp.int32)
-      place, near, triangle = _fragments(
-        setup, item, tile, len(tri), resolution, pixels
-      )
-      # Behind the last layer: farther, or as far and of a higher id.
-      last_near = last[0].at[place].get(mode="fill", fill_value=jnp.inf)
-      last_id = last[1].at[place].get(mode="fill", fill_value=0)
-      behind = (near > last_near) | ((near == last_near) & (triangle > last_id))
-      place = jnp.where(behind, place, pixels)
-      return first + block, *_xla._keep_nearest(depth, ids, place, near, triangle)
-
-    start = (
-      jnp.int32(0),
-      jnp.full(pixels, jnp.inf, jnp.float32),
-      jnp.zeros(pixels, jnp.int32),
-    )
-    _, depth, ids = lax.while_loop(lambda s: s[0] < setup.ends[-1], step, start)
+    depth, ids = _xla.nearest(pos, tri, resolution, behind=last)
     return (depth, ids), ids
 
-  nothing = (jnp.full(pixels, -jnp.inf, jnp.float32), jnp.zeros(pixels, jnp.int32))
-  _, ids = lax.scan(next_layer, nothing, length=layers)
-  return ids.reshape(layers, batch, height, width)
-
-
-def _fragments(setup, item, tile, count, resolution, pixels):
-  """Pixel (`pixels` where none), z/w and id + 1 of a block's fragments."""
-  height, width = resolution
-  owner, x, y, live = _xla._tile_pixels(setup, item, tile)
-  corners = [v[None, None] for v in jnp.unstack(setup.corners[owner], axis=1)]
-  near, hit = _xla._cover(corners, x, y, height, width)
-  owner = owner[None, None]
-  place = (owner // count) * (height * width) + y * width + x
-  place = jnp.where(hit & live, place, pixels)
-  # One value of `near` for all comparisons, in whatever fusions they end up.
-  near = lax.optimization_barrier(near)
-  return place, near, jnp.broadcast_to(owner % count + 1, place.shape)
+  nothing = (jnp.full(shape, -jnp.inf, jnp.float32), jnp.zeros(shape, jnp.int32))
+  return lax.scan(next_layer, nothing, length=layers)[1]

@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from affjax.geometry import mesh
-from affjax.render import _native, _nvdiffrast, _silhouettes, rasterization
+from affjax.render import _native, _nvdiffrast, _silhouettes, _topology, rasterization
 
 # More channels than this are handled in one array instead of one by one.
 _UNROLLED = 16
@@ -49,15 +49,15 @@ def antialias(
     pos: the clip-space vertices that were rasterized.
     tri: the triangles that were rasterized, welded: vertices doubled along a seam make
       its edges silhouettes.
-    opposite: `geometry.mesh.opposite_vertices(tri)`; built if None, which needs a
-      concrete `tri`.
-    neighbors: `geometry.mesh.neighbors(tri)`; built if None and `tri` is concrete. With
-      neither, only the nearer pixel's own triangle is looked at.
+    opposite: `geometry.mesh.opposite_vertices(tri)`; built if None, once for a concrete
+      `tri`, and in the program (a sort of all edges) for a traced one, whose topology
+      may change from call to call.
+    neighbors: `geometry.mesh.neighbors(tri)`; built as `opposite` if None.
     backend: of the search for the edges, as in `rasterize`; "nvdiffrast" is all theirs
       and finds `opposite` itself.
 
   Raises:
-    ValueError: wrong shapes, no `opposite` for a traced `tri`, or an unknown backend.
+    ValueError: wrong shapes, or an unknown backend.
     RuntimeError: `backend` names a kernel that cannot be had here, with the reason.
   """
   _check(color, rast, pos, tri, opposite)
@@ -83,14 +83,14 @@ def antialias(
 
 def _tables(tri, opposite, neighbors):
   """Triangles, opposite vertices and neighbours as arrays of JAX."""
-  if not isinstance(tri, jax.core.Tracer):
-    tables = _adjacency(np.asarray(tri, np.int32).tobytes())
+  if opposite is None or neighbors is None:
+    if isinstance(tri, jax.core.Tracer):
+      tables = _topology.adjacency(tri.astype(jnp.int32))
+    else:
+      tables = _adjacency(np.asarray(tri, np.int32).tobytes())
     opposite = tables[0] if opposite is None else opposite
     neighbors = tables[1] if neighbors is None else neighbors
-  tri, opposite = jnp.asarray(tri, jnp.int32), jnp.asarray(opposite, jnp.int32)
-  alone = jnp.full_like(tri, -1)
-  neighbors = alone if neighbors is None else jnp.asarray(neighbors, jnp.int32)
-  return tri, opposite, neighbors
+  return tuple(jnp.asarray(v, jnp.int32) for v in (tri, opposite, neighbors))
 
 
 @functools.lru_cache(maxsize=8)
@@ -184,10 +184,7 @@ def _check(color, rast, pos, tri, opposite) -> None:
   if pos.ndim != 3 or pos.shape[-1] != 4 or pos.shape[0] != rast.shape[0]:
     raise ValueError(f"pos must have shape [{rast.shape[0]}, V, 4], got {pos.shape}")
   rasterization.check_triangles("tri", tri, pos.shape[1], "vertices of pos")
-  if opposite is None:
-    if isinstance(tri, jax.core.Tracer):
-      raise ValueError("opposite must be given where tri is traced, got None")
-  elif opposite.shape != tri.shape:
+  if opposite is not None and opposite.shape != tri.shape:
     raise ValueError(
       f"opposite must have tri's shape {tri.shape}, got {opposite.shape}"
     )

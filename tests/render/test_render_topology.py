@@ -20,8 +20,14 @@ def _soup(seed):
 
 @pytest.mark.parametrize(
   "tri",
-  [scenes.cube()[1], scenes.dyadic_grid(4)[1], scenes.bumpy_ball(0)[1], _soup(0)]
-  + [_soup(1), np.zeros((1, 3), np.int32)],
+  [
+    scenes.cube()[1],
+    scenes.dyadic_grid(4)[1],
+    scenes.bumpy_ball(0)[1],
+    _soup(0),
+    _soup(1),
+    np.zeros((1, 3), np.int32),
+  ],
   ids=["cube", "grid", "ball", "soup", "soup2", "point"],
 )
 def test_agrees_with_the_tables_of_the_mesh(tri):

@@ -10,6 +10,7 @@ DOCS = pathlib.Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "rendering.md").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_the_code_runs():
   """All blocks in their order, in one namespace, with their own assertions."""
   blocks = re.findall(r"```python\n(.*?)```", PAGE, re.S)

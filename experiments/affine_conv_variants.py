@@ -106,14 +106,21 @@ def ours(device: str) -> str:
   return f"affjax {kernel_backend(device) or 'xla'}"
 
 
-def _torch_names(device: str) -> list[str]:
+def has_torch(device: str) -> bool:
+  """Whether PyTorch is installed and can use the device."""
   try:
-    from reference import torch_affine_conv
+    torch = _torch()
   except ImportError:
+    return False
+  return device == "cpu" or torch.cuda.is_available()
+
+
+def _torch_names(device: str) -> list[str]:
+  if not has_torch(device):
     return []
+  from reference import torch_affine_conv
+
   found = [f"PyTorch {name}" for name in torch_affine_conv.forms()]
-  if device == "gpu" and not _torch().cuda.is_available():
-    return []
   # Which layout is the faster one depends on the shape; the slower forms need one only.
   found += [f"PyTorch {name}, NCHW" for name in ("one grid", "stacked")]
   return [f"{PLAIN_TORCH}, {layout}" for layout in ("NCHW", "channels-last")] + found
@@ -212,15 +219,7 @@ def _torch_variant(name: str, case: Case, direction: str, device: str) -> Varian
     out = run(*inputs)
     return out, torch.autograd.grad(out, inputs, grad)
 
-  if device == "cpu":
-    return Variant(once)
-  many = _captured(torch, once)
-
-  def run_and_wait():
-    many()
-    torch.cuda.synchronize()
-
-  return Variant(run_and_wait, GPU_REPEATS)
+  return Variant(once) if device == "cpu" else torch_gpu_variant(once)
 
 
 def _torch_function(name: str, case: Case, where):
@@ -247,6 +246,18 @@ def _torch_function(name: str, case: Case, where):
   for tensor in inputs:
     tensor.requires_grad_(True)
   return run, inputs, image(data.grad)
+
+
+def torch_gpu_variant(once: Callable) -> Variant:
+  """PyTorch's work on a GPU, repeated, and waited for."""
+  torch = _torch()
+  many = _captured(torch, once)
+
+  def run_and_wait():
+    many()
+    torch.cuda.synchronize()
+
+  return Variant(run_and_wait, GPU_REPEATS)
 
 
 def _captured(torch, once: Callable) -> Callable[[], None]:
@@ -289,7 +300,7 @@ def roofline_probes(dtype: str, device: str, *, quick: bool) -> dict[str, Any]:
     "matmul, XLA": (Variant(lambda: product(a, a).block_until_ready()), 2.0 * side**3),
     "copy": (Variant(lambda: copy(b).block_until_ready()), 8.0 * count),
   }
-  if device == "cpu" and _torch_names(device):
+  if device == "cpu" and has_torch(device):
     torch = _torch()
     c = torch.ones((side, side), dtype=getattr(torch, dtype))
     found["matmul, PyTorch"] = (Variant(lambda: torch.matmul(c, c)), 2.0 * side**3)

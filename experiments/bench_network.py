@@ -8,7 +8,8 @@ program. Forward, and forward+backward (the gradient of the mean square by all
 parameters). The matrices of the affine layers are predicted, from predictors that were
 stirred so that they warp. Prints a table, writes `results/bench_network_DEVICE.json`.
 `--quick` is a trial at 64² that writes only where `--out` says. How it is timed:
-`measuring.py`. About three minutes on two CPU cores.
+`measuring.py`; on a GPU a time is a share of 20 in one program. About three minutes on
+two CPU cores.
 """
 
 import argparse
@@ -16,10 +17,10 @@ import dataclasses
 import functools
 import json
 import pathlib
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import affine_conv_variants as variants
 import jax
 import jax.numpy as jnp
 import measuring
@@ -27,8 +28,6 @@ import numpy as np
 from measuring import Variant
 
 from affjax.models import affunet, params
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
 
 HERE = pathlib.Path(__file__).parent
 AFFINE, PLAIN, PLAIN_XLA = "affine", "plain", "plain, gradients by XLA"
@@ -80,28 +79,28 @@ def photos(case: Case) -> np.ndarray:
   return np.random.default_rng(0).random(shape, np.float32)
 
 
-def jax_variant(case: Case, direction: str, *, affine: bool) -> Variant:
+def jax_variant(case: Case, direction: str, device: str, *, affine: bool) -> Variant:
   """Ours, compiled."""
   definition, weights = network(case, affine=affine)
-  forward = lambda w, x: [params.apply(definition, one, x) for one in w]
+  forward = lambda x, w: [params.apply(definition, one, x) for one in w]
   run: Callable = forward
   if direction == BOTH:
-    loss = lambda w, x: sum(jnp.mean(y * y) for y in forward(w, x))
-    run = jax.value_and_grad(loss)
-  args = jax.block_until_ready((weights, jnp.asarray(photos(case))))
+    loss = lambda x, w: sum(jnp.mean(y * y) for y in forward(x, w))
+    run = jax.value_and_grad(loss, 1)
+  repeats = variants.GPU_REPEATS if device == "gpu" else 1
+  run = variants.repeated(run, repeats) if repeats > 1 else run
+  args = jax.block_until_ready((jnp.asarray(photos(case)), weights))
   compiled = jax.jit(run).lower(*args).compile()
-  return Variant(lambda: jax.block_until_ready(compiled(*args)))
+  return Variant(lambda: jax.block_until_ready(compiled(*args)), repeats)
 
 
 def torch_variants(case: Case, direction: str, device: str) -> dict[str, Variant]:
   """PyTorch's network in each of its forms that can run; none without PyTorch."""
-  try:
-    import torch
-    from reference import torch_affine_conv, torch_affunet
-  except ImportError:
+  if not variants.has_torch(device):
     return {}
-  if device == "gpu" and not torch.cuda.is_available():
-    return {}
+  import torch
+  from reference import torch_affine_conv, torch_affunet
+
   where = torch.device("cuda" if device == "gpu" else "cpu")
   dtype = getattr(torch, case.dtype)
   _, weights = network(case, affine=True)
@@ -116,12 +115,18 @@ def torch_variants(case: Case, direction: str, device: str) -> dict[str, Variant
       if direction == BOTH:
         total = sum(y.float().square().mean() for y in out)
         torch.autograd.grad(total, jax.tree.leaves(nets))
-    if device == "gpu":
-      torch.cuda.synchronize()
+
+  def variant(form) -> Variant:
+    once = functools.partial(run, form)
+    if device == "cpu":
+      return Variant(once)
+    return variants.torch_gpu_variant(once)
 
   return {
-    f"{TORCH}, {name}": Variant(functools.partial(run, form))
+    f"{TORCH}, {name}": variant(form)
     for name, form in torch_affine_conv.forms().items()
+    # torchvision knows no bfloat16.
+    if case.dtype == "float32" or form is not torch_affine_conv.deformable
   }
 
 
@@ -139,8 +144,9 @@ def plain_gradients_by_xla(make: Callable[[], Variant]) -> Variant:
 
 def timed(case: Case, direction: str, options) -> dict[str, Any]:
   """Times of all variants of a case."""
-  plain = functools.partial(jax_variant, case, direction, affine=False)
-  table = {AFFINE: jax_variant(case, direction, affine=True), PLAIN: plain()}
+  make = functools.partial(jax_variant, case, direction, options.device)
+  plain = functools.partial(make, affine=False)
+  table = {AFFINE: make(affine=True), PLAIN: plain()}
   if direction == BOTH and options.device == "cpu":
     table[PLAIN_XLA] = plain_gradients_by_xla(plain)
   table |= torch_variants(case, direction, options.device)

@@ -48,13 +48,35 @@ def test_transplanted_weights_give_equal_outputs(backend):
   _close(got, want, 1e-4)
 
 
-def test_the_ablation_without_warps_too():
-  definition, weights = _network(affine=False)
-  photos = _photos()
-  got = params.apply(definition, weights, jnp.asarray(photos))
-  images = torch.tensor(photos).permute(0, 3, 1, 2)
-  want = reference.affunet(reference.transplanted(weights), images, affine=False)
-  _close(got, want.permute(0, 2, 3, 1).numpy(), 1e-4)
+@pytest.mark.parametrize(
+  ("options", "size"),
+  [
+    ({"affine": False}, (32, 32)),
+    ({"frame": "absolute"}, (32, 32)),
+    ({}, (19, 30)),
+    ({"kernel_size": 4}, (17, 24)),
+  ],
+  ids=str,
+)
+def test_other_networks_and_odd_sizes(options, size):
+  definition, weights = _network("xla", **options)
+  photos = np.random.default_rng(1).random((2, *size, 3), np.float32)
+  got = jax.jit(lambda w, x: params.apply(definition, w, x))(weights, photos)
+  images = torch.tensor(photos, dtype=torch.float64).permute(0, 3, 1, 2)
+  double = reference.transplanted(weights, dtype=torch.float64)
+  named = {k: v for k, v in options.items() if k != "kernel_size"}
+  want = reference.affunet(double, images, **named).permute(0, 2, 3, 1).numpy()
+  _close(got, want, 1e-4)
+
+
+def test_every_form_gives_the_same_network():
+  _, weights = _network()
+  double = reference.transplanted(weights, dtype=torch.float64)
+  images = torch.tensor(_photos(1, 16), dtype=torch.float64).permute(0, 3, 1, 2)
+  forms = importlib.import_module("reference.torch_affine_conv").forms()
+  first, *others = (reference.affunet(double, images, form=f) for f in forms.values())
+  for other in others:
+    _close(other.numpy(), first.numpy(), 1e-9)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -3,6 +3,7 @@
 Functions of a nested dict of tensors, images `[N, C, H, W]`.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -34,18 +35,22 @@ def affunet(
   images: Tensor,
   *,
   affine: bool = True,
+  frame: str = "window",
   form: Form = torch_affine_conv.stacked,
 ) -> Tensor:
   """The network: `[N, 3, H, W]` to `[N, 3, H, W]`.
 
   Args:
     weights: of `transplanted`.
-    images: in [0, 1]; H and W multiples of 8.
+    images: in [0, 1].
     affine: whether layers 2 to 4 warp their windows.
+    frame: what the predicted matrices act on: "window", or "absolute" as the paper
+      writes them.
     form: of the affine convolution.
   """
   encoder = weights["encoder"]
-  down = (lambda w, x: _affine_block(w, x, form)) if affine else _down_block
+  warped = functools.partial(_affine_block, frame=frame, form=form)
+  down = warped if affine else _down_block
   full = _block(encoder["layer1"], images)
   half = down(encoder["layer2"], full)
   quarter = down(encoder["layer3"], half)
@@ -59,12 +64,16 @@ def affunet(
 
 def _joined(x: Tensor, skip: Tensor) -> Tensor:
   up = functional.interpolate(x, scale_factor=2, mode="nearest")
+  up = up[:, :, : skip.shape[2], : skip.shape[3]]
   return torch.cat([up, skip], 1)
 
 
 def _convolved(weights: Weights, x: Tensor, stride: int = 1) -> Tensor:
   kernel = weights["kernel"]
-  padding = (kernel.shape[-1] - 1) // 2
+  size = kernel.shape[-1]
+  padding = (size - 1) // 2
+  if size % 2 == 0:  # reaches one further right and down
+    x = functional.pad(x, (0, 1, 0, 1))
   return functional.conv2d(x, kernel, weights["bias"], stride=stride, padding=padding)
 
 
@@ -83,9 +92,13 @@ def _down_block(weights: Weights, x: Tensor) -> Tensor:
   return _activated(weights, _convolved(weights["conv"], x, 2))
 
 
-def _affine_block(weights: Weights, x: Tensor, form: Form) -> Tensor:
+def _affine_block(weights: Weights, x: Tensor, *, frame: str, form: Form) -> Tensor:
   layer = weights["conv"]
   six = _convolved(layer["predictor"], x, 2)
+  # Coordinates need more digits than bfloat16 has.
+  six = six.to(torch.promote_types(six.dtype, torch.float32))
   theta = six.permute(0, 2, 3, 1).unflatten(-1, (2, 3))
+  if frame == "absolute":
+    theta = torch_affine_conv.window_form(theta, x.shape[2], x.shape[3], 2)
   y = form(x, theta, layer["kernel"], 2) + layer["bias"][:, None, None]
   return _activated(weights, y)

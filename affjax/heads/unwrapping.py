@@ -1,7 +1,11 @@
 """UV coordinates for heads that have none, or that bring theirs in another file."""
 
+import dataclasses
+
 import numpy as np
 from jaxtyping import Float, Int
+
+from affjax.heads.morphable import MorphableModel
 
 # Free border of the unit square, for what a filter or a dilation reads beyond an edge.
 _BORDER = 0.01
@@ -41,3 +45,48 @@ def cylinder(
   faces_uv = np.array(faces)
   faces_uv[across] = len(vertices) + np.arange(corners.size).reshape(-1, 3)
   return _BORDER + (1 - 2 * _BORDER) * uvs, faces_uv
+
+
+def with_uvs(
+  model: MorphableModel,
+  *,
+  faces: Int[np.ndarray, "t 3"],
+  uvs: Float[np.ndarray, "u 2"],
+  faces_uv: Int[np.ndarray, "t 3"],
+) -> MorphableModel:
+  """The model with the UV coordinates of another file of the same mesh.
+
+  Args:
+    model: whose vertices `faces` counts.
+    faces: the model's triangles, in any order, each from any corner and way round; more
+      of them do no harm.
+    uvs: in [0, 1].
+    faces_uv: the triangles as indices into `uvs`.
+
+  Raises:
+    ValueError: a triangle of the model is not among `faces`, or UVs leave the square.
+  """
+  if uvs.min() < 0 or uvs.max() > 1:
+    raise ValueError(f"uvs must lie in [0, 1], got [{uvs.min()}, {uvs.max()}]")
+  own = model.template.faces
+  order, own_order = np.argsort(faces, 1), np.argsort(own, 1)
+  base = np.int64(max(own.max(), faces.max()) + 1)
+  key = lambda faces, order: (
+    np.take_along_axis(faces, order, 1) @ np.array([base * base, base, 1])
+  )
+  keys, own_keys = key(faces, order), key(own, own_order)
+  rank = np.argsort(keys)
+  found = rank[np.minimum(np.searchsorted(keys[rank], own_keys), len(keys) - 1)]
+  lost = np.flatnonzero(keys[found] != own_keys)
+  if len(lost):
+    raise ValueError(
+      f"faces must hold all triangles of {model.template.name!r}; {len(lost)} are "
+      f"missing, the first is {own[lost[0]].tolist()}"
+    )
+  new = np.empty(own.shape, np.int32)
+  sorted_uv = np.take_along_axis(faces_uv, order, 1)[found]
+  np.put_along_axis(new, own_order, sorted_uv.astype(np.int32), 1)
+  template = dataclasses.replace(
+    model.template, uvs=uvs.astype(np.float32), faces_uv=new
+  )
+  return dataclasses.replace(model, template=template)

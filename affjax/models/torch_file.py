@@ -38,13 +38,16 @@ _DAMAGE = (
 )
 
 
-def read(path: pathlib.Path, *, prefix: str = "") -> dict[str, np.ndarray]:
+def read(
+  path: pathlib.Path, *, prefix: str = "", within: str = "state_dict"
+) -> dict[str, np.ndarray]:
   """Tensors of a state dict whose names begin with `prefix`.
 
   Args:
     path: a file that `torch.save(module.state_dict(), path)` wrote, in either
-      container; a checkpoint that holds one under "state_dict" will do.
+      container.
     prefix: other tensors are not loaded.
+    within: in a checkpoint that holds other things as well, the state dict's name.
 
   Raises:
     ValueError: the file is damaged, asks for anything but plain tensors, or describes a
@@ -53,14 +56,14 @@ def read(path: pathlib.Path, *, prefix: str = "") -> dict[str, np.ndarray]:
   with path.open("rb") as file:
     try:
       if zipfile.is_zipfile(file):
-        return _read_zip(file, prefix)
+        return _read_zip(file, within, prefix)
       file.seek(0)
-      return _read_legacy(file, prefix)
+      return _read_legacy(file, within, prefix)
     except _DAMAGE as error:
       raise ValueError(f"{path} is not a readable PyTorch file: {error}") from error
 
 
-def _read_zip(file, prefix: str) -> dict[str, np.ndarray]:
+def _read_zip(file, within: str, prefix: str) -> dict[str, np.ndarray]:
   with zipfile.ZipFile(file) as archive:
     pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
     if len(pickles) != 1:
@@ -75,7 +78,7 @@ def _read_zip(file, prefix: str) -> dict[str, np.ndarray]:
     def storage_bytes(ref: StorageRef) -> bytes:
       return _member(archive, f"{folder}data/{ref.key}", ref.nbytes)
 
-    return _tensors(state, prefix, storage_bytes)
+    return _tensors(state, within, prefix, storage_bytes)
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
@@ -92,7 +95,7 @@ def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
   return archive.read(info)
 
 
-def _read_legacy(file, prefix: str) -> dict[str, np.ndarray]:
+def _read_legacy(file, within: str, prefix: str) -> dict[str, np.ndarray]:
   storages: dict[str, StorageRef] = {}
 
   def next_pickle(limit: int):
@@ -121,7 +124,7 @@ def _read_legacy(file, prefix: str) -> dict[str, np.ndarray]:
     file.seek(places[ref.key])
     return file.read(ref.nbytes)
 
-  return _tensors(state, prefix, storage_bytes)
+  return _tensors(state, within, prefix, storage_bytes)
 
 
 def _legacy_places(file, keys, storages: dict[str, StorageRef]) -> dict[str, int]:
@@ -145,11 +148,11 @@ def _legacy_places(file, keys, storages: dict[str, StorageRef]) -> dict[str, int
 
 
 def _tensors(
-  state, prefix: str, storage_bytes: Callable[[StorageRef], bytes]
+  state, within: str, prefix: str, storage_bytes: Callable[[StorageRef], bytes]
 ) -> dict[str, np.ndarray]:
   """Arrays for the described tensors of a state dict."""
-  if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-    state = state["state_dict"]
+  if isinstance(state, dict) and isinstance(state.get(within), dict):
+    state = state[within]
   if not isinstance(state, dict):
     raise ValueError("it holds no state dict")
   return {

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from affjax.geometry import mesh
-from affjax.heads import bfm, flame, ict, landmarks, morphable, surrey
+from affjax.heads import bfm, flame, ict, landmarks, morphable, surrey, unwrapping
 from affjax.heads.assembly import ModelFileError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -367,3 +367,41 @@ class TestCylinder:
     # Nothing runs across the whole square: the cut behind has corners of its own.
     assert np.ptp(template.uvs[template.faces_uv][..., 0], axis=1).max() < 0.55
     assert len(template.uvs) > 700
+
+
+class TestUvsOfAnotherFile:
+  @pytest.fixture
+  def model(self, tmp_path):
+    path = tmp_path / "sfm.bin"
+    path.write_bytes(head_files.surrey_bytes(4))
+    return surrey.load(path)
+
+  def test_triangles_in_any_order(self, model):
+    template = model.template
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(len(template.faces))
+    corners = rng.permuted(np.tile(np.arange(3), (len(rows), 1)), axis=1)
+    shuffle = lambda faces: np.take_along_axis(faces[rows], corners, 1)
+    new = unwrapping.with_uvs(
+      model,
+      faces=shuffle(template.faces),
+      uvs=template.uvs[::-1],
+      faces_uv=len(template.uvs) - 1 - shuffle(template.faces_uv),
+    ).template
+    np.testing.assert_array_equal(
+      new.uvs[new.faces_uv], template.uvs[template.faces_uv]
+    )
+
+  def test_another_mesh_is_refused(self, model):
+    template = model.template
+    with pytest.raises(ValueError, match="1 are missing, the first is"):
+      unwrapping.with_uvs(
+        model,
+        faces=template.faces[1:],
+        uvs=template.uvs,
+        faces_uv=template.faces_uv[1:],
+      )
+    with pytest.raises(ValueError, match=r"uvs must lie in \[0, 1\]"):
+      unwrapping.with_uvs(
+        model, faces=template.faces, uvs=template.uvs + 1, faces_uv=template.faces_uv
+      )

@@ -1,0 +1,193 @@
+"""Deep3DFaceRecon's regressor (Deng et al. 2019): photo -> coefficients of BFM 2009.
+
+The network of its PyTorch version: ResNet-50 and a linear layer for each group of
+coefficients. Its weights, trained by the authors, are the user's to bring.
+"""
+
+import dataclasses
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from affjax.geometry import rotation
+from affjax.models import params, resnet, torch_file
+from affjax.models.params import Params
+from affjax.models.resnet import ResNetConfig
+from affjax.nn import conv
+
+SIZE = 224
+"""Side of the photos that the published weights were trained on, px."""
+
+# Groups of coefficients, in the order of the output, and the layers that predict them.
+_GROUPS = {
+  "identity": 80,
+  "expression": 64,
+  "albedo": 80,
+  "angles": 3,
+  "light": 27,
+  "translation": 3,
+}
+_HEADS = (80, 64, 80, 3, 27, 2, 1)
+COUNT = sum(_HEADS)
+"""Number of coefficients: 257."""
+
+_OFFER = (
+  "its authors offer epoch_20.pth at https://github.com/sicxu/Deep3DFaceRecon_pytorch"
+)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Coefficients:
+  """What the network says of N photos.
+
+  Attributes:
+    identity: of `affjax.heads.bfm.load_2009`'s modes, standard deviations.
+    expression: of its expressions, standard deviations.
+    albedo: of the BFM's albedo modes, standard deviations; we have no use for them.
+    angles: about x, y and z, applied in that order, radians.
+    light: nine spherical harmonics for each of red, green, blue.
+    translation: dm, of a head whose origin is the mean of the template's vertices.
+  """
+
+  identity: Float[Array, "n 80"]
+  expression: Float[Array, "n 64"]
+  albedo: Float[Array, "n 80"]
+  angles: Float[Array, "n 3"]
+  light: Float[Array, "n 27"]
+  translation: Float[Array, "n 3"]
+
+
+class Deep3D(nnx.Module):
+  """ResNet, and a linear layer for each group of coefficients.
+
+  Args:
+    config: of the ResNet.
+    rngs: of the initialisation.
+  """
+
+  def __init__(self, config: ResNetConfig, *, rngs: nnx.Rngs):
+    self.backbone = resnet.ResNet(config, rngs=rngs)
+    self.output = conv.Dense(config.features, COUNT, rngs=rngs)
+
+  def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n 257"]:
+    """All coefficients of photos in [0, 1], aligned as Deep3D aligns them."""
+    return self.output(self.backbone(images))
+
+
+@functools.lru_cache(maxsize=4)
+def define(config: ResNetConfig = ResNetConfig()) -> params.Definition:  # noqa: B008
+  """The network without its numbers."""
+  return params.define(lambda rngs: Deep3D(config, rngs=rngs))
+
+
+def predict(
+  weights: Params,
+  images: Float[Array, "n h w 3"],
+  *,
+  config: ResNetConfig = ResNetConfig(),  # noqa: B008
+) -> Coefficients:
+  """Coefficients of aligned photos.
+
+  Args:
+    weights: from `load`.
+    images: RGB in [0, 1], 224 px wide for the published weights, the five landmarks
+      (eyes, nose tip, mouth corners) where Deep3D's alignment puts them.
+    config: of the ResNet.
+
+  Raises:
+    ValueError: the images are not RGB, or the weights are of another network.
+  """
+  if images.ndim != 4 or images.shape[-1] != 3:
+    raise ValueError(f"images must be [n, h, w, 3], got {images.shape}")
+  return split(params.apply(define(config), weights, images))
+
+
+def split(values: Float[Array, "*b 257"]) -> Coefficients:
+  """Names the parts of the network's output.
+
+  Raises:
+    ValueError: the last axis is not 257 long.
+  """
+  if values.shape[-1] != COUNT:
+    raise ValueError(f"values must end in {COUNT} coefficients, got {values.shape}")
+  ends = np.cumsum(list(_GROUPS.values()))[:-1]
+  parts = jnp.split(values, ends, axis=-1)
+  return Coefficients(**dict(zip(_GROUPS, parts, strict=True)))
+
+
+def pose(
+  coefficients: Coefficients, origin: Float[Array, "3"] | np.ndarray
+) -> Float[Array, "n 6"]:
+  """The pose of head space that places the head as Deep3D does.
+
+  Its camera is ours. It turns `R = Rz Ry Rx` about the mean of the model's vertices,
+  which is not our origin: `R (p - o) + t = R p + (t - R o)`.
+
+  Args:
+    coefficients: from `predict`.
+    origin: mean of the vertices of `affjax.heads.bfm.load_2009`'s template, dm.
+
+  Returns:
+    Axis-angle (radians) and translation (dm).
+  """
+  zero = jnp.zeros_like(coefficients.angles[..., 0])
+  x, y, z = (
+    rotation.axis_angle_to_matrix(
+      jnp.stack([zero] * k + [coefficients.angles[..., k]] + [zero] * (2 - k), -1)
+    )
+    for k in range(3)
+  )
+  product = functools.partial(jnp.matmul, precision="highest")
+  turn = product(product(z, y), x)
+  shift = coefficients.translation - product(turn, jnp.asarray(origin, jnp.float32))
+  return jnp.concatenate([rotation.matrix_to_axis_angle(turn), shift], -1)
+
+
+def load(
+  path: str | pathlib.Path,
+  *,
+  config: ResNetConfig = ResNetConfig(),  # noqa: B008
+) -> Params:
+  """Reads the published PyTorch weights; nothing in the file is run.
+
+  Args:
+    path: `epoch_20.pth`, a checkpoint whose "net_recon" is the network, in either of
+      PyTorch's containers. What else it holds (optimizers) is not read.
+    config: of the ResNet; the published one is the default.
+
+  Raises:
+    ValueError: the file is missing, damaged, asks for anything but tensors, or holds
+      another network.
+  """
+  path = pathlib.Path(path)
+  try:
+    tensors = torch_file.read(path, within="net_recon")
+    return {
+      "backbone": resnet.from_torch(tensors, config, prefix="backbone."),
+      "output": _output(tensors, config.features),
+    }
+  except (OSError, ValueError) as error:
+    raise ValueError(
+      f"{path} does not hold Deep3DFaceRecon's ResNet-50 (net_recon): {error}; {_OFFER}"
+    ) from error
+
+
+def _output(tensors, features: int) -> Params:
+  """The seven layers as one."""
+  kernels, biases = [], []
+  for number, count in enumerate(_HEADS):
+    name = f"final_layers.{number}"
+    kernels.append(
+      resnet.tensor(tensors, f"{name}.weight", (count, features, 1, 1))[:, :, 0, 0].T
+    )
+    biases.append(resnet.tensor(tensors, f"{name}.bias", (count,)))
+  return {
+    "kernel": jnp.asarray(np.concatenate(kernels, 1), jnp.float32),
+    "bias": jnp.asarray(np.concatenate(biases), jnp.float32),
+  }

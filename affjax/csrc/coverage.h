@@ -1,6 +1,6 @@
 // Which pixels a triangle covers, and how near it is there: one definition, to the bit,
-// for every backend of `affjax.render.rasterize` (`affjax/render/_xla.py` is the same in
-// JAX).
+// for every backend of `affjax.render.rasterize` (`affjax/render/_exact.py` and
+// `_xla.py` are the same in JAX).
 //
 // A pixel sees a triangle along a ray. With the corners moved so that the ray is the
 // origin, the cross product of two corners has the sign of the side on which the pixel
@@ -191,8 +191,8 @@ AFFJAX_HD float cross(float ax, float ay, float bx, float by) {
   return sub(fma(ax, by, -first), fma(bx, ay, -second));
 }
 
-// On which side of an edge the pixel lies, `value` being its cross product; on the edge,
-// the side of its neighbourhood to the right, or else below.
+// On which side of an edge the pixel lies, `value` being its cross product; on the
+// edge, the side of its neighbourhood to the right, or else below.
 AFFJAX_HD bool side(float value, float ax, float ay, float aw, float bx, float by,
                     float bw) {
   if (value != 0.0f) return value > 0.0f;

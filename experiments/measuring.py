@@ -57,26 +57,35 @@ def interleaved(
   rounds: int,
   calls: int = 2,
   slow: Collection[str] = (),
+  most_s: float = 3.0,
   seed: int = 0,
 ) -> dict[str, Timing]:
   """Times variants in turns, in a new order every round, after one warm-up round.
+
+  Every variant gets at least three turns, and no more than fit into `most_s`.
 
   Args:
     variants: by name.
     rounds: turns of each variant.
     calls: counted calls a turn.
     slow: names of variants that get two turns of one call only.
+    most_s: seconds for all turns of a variant.
     seed: of the orders.
   """
   seconds: dict[str, list[float]] = {name: [] for name in variants}
   shuffle = random.Random(seed).shuffle
-  for variant in variants.values():
+  turns = {}
+  for name, variant in variants.items():
+    variant.run()  # may compile, so it does not tell how long a turn takes
+    start = time.perf_counter()
     variant.run()
+    turn_s = (calls + 1) * (time.perf_counter() - start) + PAUSE_S
+    turns[name] = 2 if name in slow else min(rounds, max(3, int(most_s / turn_s)))
   gc.collect()
   gc.disable()
   try:
     for turn in range(rounds):
-      names = [name for name in variants if name not in slow or turn < 2]
+      names = [name for name in variants if turn < turns[name]]
       shuffle(names)
       for name in names:
         seconds[name] += _turn(variants[name], 1 if name in slow else calls)

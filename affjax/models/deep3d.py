@@ -36,6 +36,11 @@ _HEADS = (80, 64, 80, 3, 27, 2, 1)
 COUNT = sum(_HEADS)
 """Number of coefficients: 257."""
 
+# Of the aligned photo, px a dm: its authors' `rescale_factor`.
+_SCALE = 102.0
+_NOSE_TIP, _MOUTH_CORNERS = 30, (48, 54)
+_EYE_CORNERS = ((36, 39), (42, 45))
+
 _OFFER = (
   "its authors offer epoch_20.pth at https://github.com/sicxu/Deep3DFaceRecon_pytorch"
 )
@@ -147,6 +152,46 @@ def pose(
   turn = product(product(z, y), x)
   shift = coefficients.translation - product(turn, jnp.asarray(origin, jnp.float32))
   return jnp.concatenate([rotation.matrix_to_axis_angle(turn), shift], -1)
+
+
+def five_points(landmarks: Float[np.ndarray, "*b 68 d"]) -> Float[np.ndarray, "*b 5 d"]:
+  """Eyes (the person's right one first), nose tip and mouth corners of 68 landmarks."""
+  eyes = [landmarks[..., list(corners), :].mean(-2) for corners in _EYE_CORNERS]
+  rest = [landmarks[..., k, :] for k in (_NOSE_TIP, *_MOUTH_CORNERS)]
+  return np.stack([*eyes, *rest], -2)
+
+
+def alignment(
+  photo: Float[np.ndarray, "5 2"], head: Float[np.ndarray, "5 3"]
+) -> Float[np.ndarray, "2 3"]:
+  """How Deep3D cuts a face out of a photo: enlarged and moved, not turned.
+
+  The scaled orthographic camera that takes the mean head's five points nearest to the
+  photo's gives the scale, and where the head's origin comes to lie: in the middle of
+  the crop.
+
+  Args:
+    photo: `five_points` of the photo, px.
+    head: `five_points` of the mean head, dm, about the mean of its vertices.
+
+  Returns:
+    The matrix from photo px to px of the crop of 224 x 224.
+
+  Raises:
+    ValueError: wrong shapes, or points that lie in one place.
+  """
+  if photo.shape != (5, 2) or head.shape != (5, 3):
+    raise ValueError(
+      f"photo and head must be [5, 2] and [5, 3], got {photo.shape}, {head.shape}"
+    )
+  known = np.concatenate([head, np.ones((5, 1))], 1).astype(np.float64)
+  rows = np.linalg.lstsq(known, photo.astype(np.float64), rcond=None)[0].T
+  size = np.linalg.norm(rows[:, :3], axis=1).mean()
+  if not size > 1e-6:
+    raise ValueError(f"photo must hold five points apart, got {photo.tolist()}")
+  scale = _SCALE / size
+  move = (SIZE - 1) / 2 - scale * rows[:, 3]
+  return np.array([[scale, 0, move[0]], [0, scale, move[1]]])
 
 
 def load(

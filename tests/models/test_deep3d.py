@@ -160,3 +160,35 @@ def test_pose_places_points_as_deep3d_does():
     cross = np.array([[0, -kz, ky], [kz, 0, -kx], [-ky, kx, 0]])
     ours = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
     np.testing.assert_allclose(ours @ point + got[3:], want, atol=1e-5)
+
+
+class TestAlignment:
+  HEAD = np.array(
+    [
+      [-0.3, 0.1, 0.1],
+      [0.3, 0.1, 0.1],
+      [0, 0, 0.5],
+      [-0.25, -0.4, 0.2],
+      [0.25, -0.4, 0.2],
+    ]
+  )
+
+  def test_an_orthographic_photo_is_scaled_and_centred(self):
+    photo = np.array([300.0, 200.0]) + 40 * self.HEAD[:, :2] * (1, -1)
+    matrix = deep3d.alignment(photo, self.HEAD)
+    got = photo @ matrix[:, :2].T + matrix[:, 2]
+    want = 111.5 + 102 * self.HEAD[:, :2] * (1, -1)
+    np.testing.assert_allclose(got, want, atol=1e-9)
+
+  def test_five_of_68(self):
+    points = np.arange(136.0).reshape(68, 2)
+    np.testing.assert_array_equal(
+      deep3d.five_points(points)[:, 0], [75, 87, 60, 96, 108]
+    )
+
+  def test_bad_points(self):
+    with pytest.raises(ValueError, match=r"must be \[5, 2\] and \[5, 3\]"):
+      deep3d.alignment(np.zeros((5, 3)), self.HEAD)
+    for points in (np.zeros((5, 2)), np.full((5, 2), 7.0)):
+      with pytest.raises(ValueError, match="five points apart"):
+        deep3d.alignment(points, self.HEAD)

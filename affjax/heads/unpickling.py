@@ -133,7 +133,8 @@ def _array(content: Any, dtype: np.dtype, shape: Any, order: Any) -> np.ndarray:
   if not isinstance(content, bytes) or dtype is None:
     raise ValueError("its pickle has an array of objects, not of numbers")
   if not _is_shape(shape) or order not in ("C", "F"):
-    raise ValueError(f"its pickle has an array of shape {str(shape)[:40]}")
+    # The shape itself is not shown: lists within lists may have no end.
+    raise ValueError("its pickle has an array whose shape is no tuple of lengths")
   if math.prod(shape) * dtype.itemsize != len(content):
     raise ValueError(
       f"its pickle has an array of shape {shape} and type {dtype} in {len(content)} "

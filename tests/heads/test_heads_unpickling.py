@@ -77,6 +77,9 @@ def _changed(old, new):
   return b"\x80\x02}U\x01v" + ARRAY_OF_PYTHON_2.replace(old, new) + b"s."
 
 
+# A tuple of the tuple before it, twice, sixty times over.
+LAUGHS = b"K\x02" + 60 * b"q\x09h\x09\x86"
+
 HOSTILE = {
   "os.system": (_exploit(os.system, "touch ran"), "wants 'posix.system'"),
   "eval": (_exploit(eval, "1"), "wants '__builtin__.eval'"),
@@ -91,7 +94,8 @@ HOSTILE = {
   ),
   "too few bytes": (_changed(b"(K\x02t", b"(K\x03t"), "in 16 bytes"),
   "huge shape": (_changed(b"(K\x02t", b"(J\xff\xff\xff\x7ft"), "in 16 bytes"),
-  "negative shape": (_changed(b"(K\x02t", b"(J\xff\xff\xff\xfft"), "of shape"),
+  "negative shape": (_changed(b"(K\x02t", b"(J\xff\xff\xff\xfft"), "whose shape is no"),
+  "a shape without end": (_changed(b"(K\x02t", LAUGHS), "whose shape is no"),
   "strange type": (_changed(b"U\x02f8", b"U\x02V8"), "no number"),
   "no byte order": (_changed(b"U\x01<", b"U\x01?"), "without a byte order"),
   "no state": (b"\x80\x02}U\x01vcchumpy.ch\nCh\n)\x81s.", "unfinished chumpy.ch.Ch"),

@@ -249,7 +249,6 @@ def collectives() -> list[str]:
     mesh=mesh,
     in_specs=rows,
     out_specs=(PartitionSpec(), rows),
-    check_vma=False,
   )
   text = jax.jit(run).lower(np.repeat(pos, 4, 0)).compile().as_text()
   names = ("all-reduce", "all-gather", "all-to-all", "collective-permute")

@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable
 
 import jax
-import jax.ffi
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
@@ -36,7 +35,7 @@ def triangle_ids(
     RuntimeError: the kernel of that name cannot be had here; with the reason.
   """
   require(backend)
-  return _search(tuple(resolution), backend)(pos, tri)[0]
+  return _search(tuple(resolution), backend)(*dispatch.vary_alike(pos, tri))[0]
 
 
 def silhouette_edges(
@@ -62,7 +61,8 @@ def silhouette_edges(
   require(backend)
   rows = outline.rows.reshape(ids.shape[0], -1, 9).astype(jnp.float32)
   depth = depth.astype(jnp.float32)
-  return _edge_search(backend)(ids, depth, rows, outline.neighbors, tri)
+  args = dispatch.vary_alike(ids, depth, rows, outline.neighbors, tri)
+  return _edge_search(backend)(*args)
 
 
 def require(backend: str) -> None:
@@ -89,8 +89,8 @@ def _search(resolution: tuple[int, int], backend: str) -> Callable:
   """Always the same function for the same arguments, so that it is compiled once."""
 
   def kernel(pos, tri):
-    shape = jax.ShapeDtypeStruct((pos.shape[0], *resolution), jnp.int32)
-    return (jax.ffi.ffi_call("affjax_rasterize_ids", shape)(pos, tri),)
+    shape = (pos.shape[0], *resolution)
+    return dispatch.ffi_call("affjax_rasterize_ids", [(shape, jnp.int32)], pos, tri)
 
   def portable(pos, tri):
     return (_xla.triangle_ids(pos, tri, resolution),)
@@ -105,10 +105,8 @@ def _edge_search(backend: str) -> Callable:
   def kernel(*args):
     batch, height, width = args[0].shape
     along_x, along_y = (batch, height, width - 1), (batch, height - 1, width)
-    shapes = [
-      jax.ShapeDtypeStruct(s, jnp.int32) for s in (along_x, along_x, along_y, along_y)
-    ]
-    return tuple(jax.ffi.ffi_call("affjax_silhouette_edges", shapes)(*args))
+    shapes = [(s, jnp.int32) for s in (along_x, along_x, along_y, along_y)]
+    return dispatch.ffi_call("affjax_silhouette_edges", shapes, *args)
 
   def portable(ids, depth, rows, neighbors, tri):
     outline = _silhouettes.Outline(rows.reshape(-1, 9), neighbors)

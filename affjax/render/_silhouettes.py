@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from affjax.native import dispatch
+
 # Up to this w a vertex counts as lying at or behind the eye.
 _TINY_W = 1e-20
 # A crossing this far (pixels) outside the segment is one at its end, but for rounding.
@@ -155,7 +157,8 @@ def crossed_edges(
     return first + item.size, start, end
 
   none = jnp.full(near.size, -1, jnp.int32)
-  _, start, end = lax.while_loop(more, walk_block, (jnp.int32(0), none, none))
+  state = dispatch.vary_alike(jnp.int32(0), none, none, listed)[:3]
+  _, start, end = lax.while_loop(more, walk_block, state)
   return start.reshape(shape), end.reshape(shape)
 
 
@@ -184,6 +187,7 @@ def _walk(outline, near, far, *, offset, row, origin, towards, walking, steeper)
 
   nobody = jnp.full(near.shape, -2, jnp.int32)
   state = (jnp.int32(0), near, nobody, jnp.full(near.shape, -1, jnp.int32), walking)
+  state = dispatch.vary_alike(*state)
   _, triangle, _, edge, _ = lax.while_loop(more, step, state)
   return triangle, edge
 

@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from affjax.native import dispatch
 from affjax.render import _exact
 
 
@@ -90,6 +91,8 @@ def nearest(
     jnp.full(pixels, jnp.inf, jnp.float32),
     jnp.zeros(pixels, jnp.int32),
   )
+  # Under shard_map the buffers differ from device to device, as `pos` does.
+  start = dispatch.vary_alike(*start, pos)[:3]
   _, depth, ids = lax.while_loop(more, step, start)
   return depth.reshape(batch, height, width), ids.reshape(batch, height, width)
 

@@ -191,9 +191,7 @@ def test_vmap_and_four_devices_equal_one_batch():
   mapped = jax.jit(jax.vmap(lambda p: raster(p[None])[0]))(pos)
   mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
   rows = PartitionSpec("data")
-  spread = jax.jit(
-    jax.shard_map(raster, mesh=mesh, in_specs=rows, out_specs=rows, check_vma=False)
-  )(pos)
+  spread = jax.jit(jax.shard_map(raster, mesh=mesh, in_specs=rows, out_specs=rows))(pos)
   for other in (np.asarray(mapped), np.asarray(spread)):
     np.testing.assert_array_equal(other[..., 3], together[..., 3])
     np.testing.assert_allclose(other, together, atol=1e-5)

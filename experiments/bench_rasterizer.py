@@ -232,7 +232,7 @@ def pytorch3d(python: str, options) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
       path = pathlib.Path(folder) / "mesh.npz"
       np.savez(path, points=pos[0, :, :3], tri=tri)
-      script = HERE / "bench_rasterizer_pytorch3d.py"
+      script = HERE / "pytorch3d_seconds.py"
       command = [python, script, path, str(resolution), str(options.threads)]
       done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

@@ -107,17 +107,43 @@ def build(source: pathlib.Path, platform: str) -> tuple[pathlib.Path, str]:
     own_folder()
     / f"{source.stem}-{platform}-jaxlib{jaxlib.version.__version__}-{key}.so"
   )
-  if path.is_file():
+  if is_whole(path):
     return path, "compiled earlier"
   _LOG.info("compiling %s for %s with %s", source.name, platform, compiler.path)
   handle, scratch = tempfile.mkstemp(suffix=".so", dir=path.parent)
   os.close(handle)
   try:
     compilers.run(compiler, source, pathlib.Path(scratch))
-    os.replace(scratch, path)
+    keep(pathlib.Path(scratch), path)
   finally:
     pathlib.Path(scratch).unlink(missing_ok=True)
   return path, f"compiled by {pathlib.Path(compiler.path).name}"
+
+
+def keep(built: pathlib.Path, path: pathlib.Path) -> None:
+  """Moves a library into the cache, its checksum first."""
+  digest = hashlib.sha256(built.read_bytes()).hexdigest()
+  handle, scratch = tempfile.mkstemp(dir=path.parent)
+  with os.fdopen(handle, "w") as file:
+    file.write(digest)
+  os.replace(scratch, _checksum(path))
+  os.replace(built, path)
+
+
+def is_whole(path: pathlib.Path) -> bool:
+  """Whether the cache has a library as it was built.
+
+  Loading one that a crash or a full disk cut short can kill the process.
+  """
+  try:
+    wanted = _checksum(path).read_text("utf-8", "replace")
+    return hashlib.sha256(path.read_bytes()).hexdigest() == wanted
+  except OSError:
+    return False
+
+
+def _checksum(path: pathlib.Path) -> pathlib.Path:
+  return path.with_suffix(".sha256")
 
 
 def _source(name: str, platform: str) -> pathlib.Path:

@@ -89,6 +89,19 @@ def test_a_kernel_is_built_registered_called_and_cached(sources):
 
 
 @needs_compiler
+@pytest.mark.parametrize("left", [0, 1000, -1])
+def test_a_library_cut_short_is_never_loaded_but_built_again(sources, left):
+  path, _ = library.build(sources / "double.cc", "cpu")
+  whole = path.read_bytes()
+  path.write_bytes(whole[:left])
+  again, how = library.build(sources / "double.cc", "cpu")
+  assert again == path
+  assert how.startswith("compiled by")
+  assert len(path.read_bytes()) == len(whole)
+  assert library.status("double", "cpu").ready
+
+
+@needs_compiler
 def test_another_jaxlib_gets_another_library(sources, monkeypatch):
   first, _ = library.build(sources / "double.cc", "cpu")
   monkeypatch.setattr(library.jaxlib.version, "__version__", "0.99.0")

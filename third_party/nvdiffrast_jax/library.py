@@ -9,7 +9,6 @@ import ctypes
 import functools
 import hashlib
 import logging
-import os
 import pathlib
 import subprocess
 import tempfile
@@ -64,13 +63,13 @@ def build() -> pathlib.Path:
   folder = native.own_folder()
   key = _key(core, compiler)
   path = folder / f"nvdiffrast-cuda-jaxlib{jaxlib.version.__version__}-{key}.so"
-  if path.is_file():
+  if native.is_whole(path):
     return path
   _LOG.info("compiling %s with %s, once: half a minute", core, compiler.path)
   with tempfile.TemporaryDirectory(dir=folder) as scratch:
     out = pathlib.Path(scratch) / "nvdiffrast.so"
     _compile(core, compiler, out)
-    os.replace(out, path)
+    native.keep(out, path)
   return path
 
 

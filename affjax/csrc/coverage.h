@@ -21,13 +21,7 @@
 
 #include <stdint.h>
 
-#ifndef AFFJAX_HD
-#ifdef __CUDACC__
-#define AFFJAX_HD __host__ __device__ __forceinline__
-#else
-#define AFFJAX_HD inline
-#endif
-#endif
+#include "host_device.h"
 
 namespace affjax::coverage {
 

@@ -23,7 +23,7 @@ def axis_angle_to_matrix(rotation: Float[Array, "*b 3"]) -> Float[Array, "*b 3 3
   zero = jnp.zeros_like(x)
   cross = jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1)
   cross = cross.reshape((*rotation.shape[:-1], 3, 3))
-  eye = jnp.broadcast_to(jnp.eye(3, dtype=rotation.dtype), cross.shape)
+  eye = jnp.broadcast_to(jnp.eye(3, dtype=cross.dtype), cross.shape)
   return (
     eye
     + a[..., None, None] * cross

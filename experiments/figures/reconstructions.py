@@ -1,6 +1,6 @@
 """A sheet of reconstructions: a row a face, from what `affjax reconstruct` wrote.
 
-    python experiments/figures/reconstructions.py out/demo/heads docs/images/demo.png
+    python experiments/figures/reconstructions.py out/demo/heads docs/images/demo.jpg
 
 Columns: the photo's crop, the overlay, the head lit, then without light turned to both
 sides, the diffuse map, the light map, the position map.
@@ -29,15 +29,15 @@ def main() -> None:
   """Writes the sheet."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("heads", type=pathlib.Path, help="folder that reconstruct wrote")
-  parser.add_argument("sheet", type=pathlib.Path, help="PNG to write")
+  parser.add_argument("sheet", type=pathlib.Path, help="PNG or JPEG to write")
   parser.add_argument("--rows", type=int, default=8, help="faces at most")
   arguments = parser.parse_args()
   faces = sorted(path.parent for path in arguments.heads.glob("*/face*/pose.json"))
   if not faces:
     raise SystemExit(f"no reconstructions in {arguments.heads}")
   rows = [np.concatenate(row(face), 1) for face in faces[: arguments.rows]]
-  sheet = Image.fromarray(np.concatenate(rows, 0)).quantize(256)
-  sheet.save(arguments.sheet, optimize=True)
+  sheet = Image.fromarray(np.concatenate(rows, 0))
+  sheet.save(arguments.sheet, quality=88, optimize=True)
   print(f"{arguments.sheet}: {len(rows)} faces")
 
 

@@ -1,0 +1,50 @@
+"""Small prepared data sets for tests."""
+
+import numpy as np
+
+from affjax.data import record as record_lib
+from affjax.data import shards
+
+SIZE, MAP = 16, 32
+
+
+def record(index: int, *, size: int = SIZE, vertices=None, diffuse: bool = False):
+  """A record of smooth colours and random numbers."""
+  rng = np.random.default_rng(index)
+  ramp = np.linspace(0, 1, size)
+  colour = rng.uniform(60, 200, 3) + 40 * ramp[:, None, None] + 10 * ramp[None, :, None]
+  maps = MAP if diffuse else 1
+  numbers = lambda *shape: rng.normal(0, 0.1, shape).astype(np.float32)
+  return {
+    "image": np.clip(colour, 0, 255).astype(np.uint8),
+    "visible": rng.integers(0, 2, (size, size, 1)).astype(np.uint8) * 255,
+    "diffuse": rng.integers(0, 256, (maps, maps, 3), np.uint8) * np.uint8(diffuse),
+    "vertices": rng.uniform(-3, 3, (7, 3)) if vertices is None else vertices,
+    "pose": numbers(6),
+    "landmarks": numbers(68, 2),
+    "has_pose": np.float32(1),
+    "has_diffuse": np.float32(diffuse),
+    "quality": np.float32(0.75),
+    "crop": numbers(2, 3),
+    "source": f"{index:03d}.jpg#face 0",
+    "licence": "CC0 – é",
+  }
+
+
+def about(template: str = "test", vertices: int = 7, size: int = SIZE) -> shards.About:
+  """What the records of `record` have in common."""
+  return shards.About(template, vertices, size, MAP, "test", "0.1")
+
+
+def write(root, records, *, shard_count: int = 1, split: str = "train", info=None):
+  """A data set of one split; its folder."""
+  folder = shards.data_folder(root, "faces")
+  counts = []
+  for index in range(shard_count):
+    place = folder / shards.shard_name("faces", split, index, shard_count)
+    first = index * len(records) // shard_count
+    last = (index + 1) * len(records) // shard_count
+    share = records[first:last]
+    counts.append(shards.write_shard(place, map(record_lib.encode, share)))
+  shards.write_info(folder, {split: counts}, info or about())
+  return folder

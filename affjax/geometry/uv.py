@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy import ndimage
 
+from affjax.geometry import uv_reading
 from affjax.types import Template
 
 # Texels this far outside the charts still belong to the map: a bilinear read at a
@@ -29,11 +30,12 @@ class UVTable:
     weights: float32 `[S, S, 3]`, barycentric weights; in the gutter around a chart
       those of a place in the nearest triangle; zero outside `support`.
     inside: bool `[S, S]`, texel centres that a triangle covers.
-    support: bool `[S, S]`, `inside` and its gutter: what position losses cover.
+    support: bool `[S, S]`, `inside` and its gutter: what position losses cover. Where
+      the mesh is finer than the texels, some of these hold one vertex each.
     groups: int32 `[S, S]`, group of the triangle under the texel, -1 outside `support`.
-    read_texels: int32 `[U, 4]`, flat indices of the four texels around each uv.
-    read_weights: float32 `[U, 4]`, their bilinear weights, divided by the number of uvs
-      that share the vertex.
+    read_texels: int32 `[U, K]`, flat indices of the texels that each uv is read from.
+    read_weights: float32 `[U, K]`, their weights (see `affjax.geometry.uv_reading`),
+      divided by the number of uvs that share the vertex.
     uv_vertex: int32 `[U]`, the vertex of each uv.
     vertex_count: V.
     detail: float32 `[V, 3]`, dm: what a map of this size loses of the template. Charts
@@ -71,13 +73,24 @@ def uv_table(template: Template, size: int) -> UVTable:
   weights = np.where(inside[..., None], weights, np.clip(weights, 0, 1))
   weights = weights / weights.sum(-1, keepdims=True)
   weights = np.where(support[..., None], weights, 0).astype(np.float32)
+  corners = template.faces[triangle].astype(np.int32)
 
   uv_vertex = np.zeros(len(template.uvs), np.int32)
   uv_vertex[template.faces_uv.reshape(-1)] = template.faces.reshape(-1)
-  read_texels, read_weights = _bilinear_reads(points, support)
+  own = uv_reading.own_texels(points, uv_vertex, corners, weights, inside)
+  owner = np.flatnonzero(own >= 0)
+  row, column = np.divmod(own[owner], size)
+  corners[row, column], weights[row, column] = owner[:, None], (1, 0, 0)
+  support[row, column] = True
+  triangle[row, column] = _a_face_of(template)[owner]
+  read_texels, read_weights = uv_reading.reading(
+    points, uv_vertex, template.vertices, corners, weights, support
+  )
+  alone = np.flatnonzero(own[uv_vertex] >= 0)
+  read_texels[alone] = own[uv_vertex[alone], None]
+  read_weights[alone] = 1 / read_weights.shape[1]
   share = np.bincount(uv_vertex, minlength=len(template.vertices))
   read_weights = (read_weights / share[uv_vertex][:, None]).astype(np.float32)
-  corners = template.faces[triangle].astype(np.int32)
   flat = np.sum(template.vertices[corners] * weights[..., None], -2).reshape(-1, 3)
   detail = template.vertices.astype(np.float32)
   np.subtract.at(
@@ -96,6 +109,11 @@ def uv_table(template: Template, size: int) -> UVTable:
     vertex_count=len(template.vertices),
     detail=detail,
   )
+
+
+def covered(corner_uvs: np.ndarray, size: int) -> np.ndarray:
+  """Bool `[size, size]`: texel centres inside any of the triangles `[T, 3, 2]`."""
+  return _texel_triangles(uv_to_texel(corner_uvs, size), size) >= 0
 
 
 def uv_to_texel(uvs: np.ndarray, size: int) -> np.ndarray:
@@ -174,22 +192,8 @@ def _barycentric(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
   return np.where(flat[..., None], [-1.0, 1.0, 1.0], weight)
 
 
-def _bilinear_reads(
-  points: np.ndarray, support: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-  """Flat texel indices and weights `[U, 4]` of bilinear reads over `support` only."""
-  size = len(support)
-  found: Any = ndimage.distance_transform_edt(~support, return_indices=True)
-  _, nearest = found
-  base = np.clip(np.floor(points), 0, size - 2).astype(int)
-  fraction = np.clip(points - base, 0, 1)
-  texels, weights = [], []
-  for dy in (0, 1):
-    for dx in (0, 1):
-      column, row = base[:, 0] + dx, base[:, 1] + dy
-      near_row, near_column = nearest[:, row, column]
-      texels.append(near_row * size + near_column)
-      wx = fraction[:, 0] if dx else 1 - fraction[:, 0]
-      wy = fraction[:, 1] if dy else 1 - fraction[:, 1]
-      weights.append(wx * wy)
-  return np.stack(texels, -1).astype(np.int32), np.stack(weights, -1)
+def _a_face_of(template: Template) -> np.ndarray:
+  """A triangle of each vertex, `[V]`; 0 for vertices without any."""
+  face = np.zeros(len(template.vertices), np.int32)
+  face[template.faces.reshape(-1)] = np.repeat(np.arange(len(template.faces)), 3)
+  return face

@@ -1,0 +1,65 @@
+"""Nearest points on a triangle mesh."""
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.spatial import cKDTree
+
+# Triangles looked at for each point: those with the nearest centroids.
+_CANDIDATES = 24
+_CHUNK = 20_000
+
+
+def nearest_points(
+  points: Float[np.ndarray, "p 3"],
+  vertices: Float[np.ndarray, "v 3"],
+  faces: Int[np.ndarray, "t 3"],
+) -> tuple[Int[np.ndarray, " p"], Float[np.ndarray, "p 3"]]:
+  """The triangle nearest to each point, and where in it the nearest place lies.
+
+  Looks at the triangles with the nearest centroids only: exact where triangles near
+  each other are of similar size, as heads' are.
+
+  Returns:
+    `(triangle [P], weights [P, 3])`, the weights barycentric, ≥ 0, of sum 1.
+  """
+  corners = vertices[faces].astype(np.float64)
+  count = min(_CANDIDATES, len(faces))
+  tree = cKDTree(corners.mean(1))
+  triangle = np.empty(len(points), np.int64)
+  weights = np.empty((len(points), 3))
+  for start in range(0, len(points), _CHUNK):
+    part = slice(start, start + _CHUNK)
+    point = np.asarray(points[part], np.float64)
+    near = tree.query(point, np.arange(1, count + 1))[1]
+    weight = _in_triangle(point[:, None], corners[near])
+    place = np.einsum("pck,pckx->pcx", weight, corners[near])
+    best = np.sum((place - point[:, None]) ** 2, -1).argmin(1)
+    rows = np.arange(len(point))
+    triangle[part], weights[part] = near[rows, best], weight[rows, best]
+  return triangle.astype(np.int32), weights
+
+
+def _in_triangle(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
+  """Weights of the place in triangles `[..., 3, 3]` nearest to points `[..., 3]`."""
+  a, b, c = (corners[..., k, :] for k in range(3))
+  inner = lambda p, q: np.sum(p * q, -1)
+  ab, ac, ap = b - a, c - a, points - a
+  d00, d01, d11 = inner(ab, ab), inner(ab, ac), inner(ac, ac)
+  area = np.maximum(d00 * d11 - d01 * d01, 1e-30)
+  v = (d11 * inner(ap, ab) - d01 * inner(ap, ac)) / area
+  w = (d00 * inner(ap, ac) - d01 * inner(ap, ab)) / area
+  inside = np.stack([1 - v - w, v, w], -1)
+  best = np.where((inside >= 0).all(-1), 0.0, np.inf)
+  result = np.clip(inside, 0, 1)
+  # Else the nearest place lies on one of the edges.
+  for i, j in ((0, 1), (1, 2), (2, 0)):
+    p, q = corners[..., i, :], corners[..., j, :]
+    along = inner(points - p, q - p) / np.maximum(inner(q - p, q - p), 1e-30)
+    along = np.clip(along, 0, 1)[..., None]
+    distance = np.sum((p + along * (q - p) - points) ** 2, -1)
+    edge = np.zeros_like(inside)
+    edge[..., i], edge[..., j] = 1 - along[..., 0], along[..., 0]
+    closer = distance < best
+    best = np.where(closer, distance, best)
+    result = np.where(closer[..., None], edge, result)
+  return result

@@ -1,0 +1,138 @@
+"""How vertices are read back from a UV map: which texels, with which weights.
+
+A map is affine within a triangle and bent at vertices, which lie between texel centres.
+A bilinear read blurs the bends; here the weights are the best linear unbiased ones
+(kriging: a displacement that is affine over the template, plus a smooth bend, plus each
+vertex's own), so a vertex that its neighbourhood determines comes back exactly.
+Where the mesh is finer than the texels (eyelid margins, the inner mouth), a vertex is
+given a texel of its own.
+"""
+
+from typing import Any
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+# Texels that one uv is read from.
+NEIGHBORS = 16
+# A vertex that no texel centre sees with this weight gets a texel of its own, not
+# further than so many texels away, and at most this share of the map is given away.
+_SEEN, _FAR, _SHARE, _ROUNDS = 0.7, 8.0, 0.02, 4
+# The prior, standard deviations in dm: each vertex for itself; a smooth bend and how
+# far it reaches; a stretch of the whole, dimensionless; a texel's noise. A smaller
+# noise is more exact on true maps and amplifies the noise of predicted ones more.
+_VERTEX, _BEND, _REACH, _STRETCH, _NOISE = 0.01, 0.02, 0.15, 0.1, 1e-3
+_CHUNK = 2048
+
+
+def own_texels(
+  points: np.ndarray,
+  uv_vertex: np.ndarray,
+  corners: np.ndarray,
+  weights: np.ndarray,
+  inside: np.ndarray,
+) -> np.ndarray:
+  """Gives vertices that no texel sees the nearest free texel each.
+
+  Args:
+    points: float `[U, 2]`, (column, row) of each uv.
+    uv_vertex: int `[U]`, the vertex of each uv.
+    corners: int `[S, S, 3]`, vertices of the triangle under each texel.
+    weights: float `[S, S, 3]`, their weights.
+    inside: bool `[S, S]`, texels that a triangle covers.
+
+  Returns:
+    int `[V]`, flat index of the vertex's own texel, -1 for those without.
+  """
+  size = len(inside)
+  own = np.full(max(int(uv_vertex.max()), int(corners.max())) + 1, -1)
+  budget = int(_SHARE * inside.sum())
+  rows, columns = np.divmod(np.arange(size * size), size)
+  tree = cKDTree(np.stack([columns, rows], -1))
+  near = min(int(np.pi * _FAR**2), size * size)
+  free = np.ones(size * size + 1, bool)
+  free[-1] = False  # what the tree answers where there is no neighbour
+  # A texel given away may be the one that showed another vertex: hence the rounds.
+  for _ in range(_ROUNDS):
+    shown = inside & free[:-1].reshape(size, size)
+    seen = (own >= 0).astype(np.float64)
+    np.maximum.at(seen, corners[shown], weights[shown])
+    needy = np.flatnonzero(seen[uv_vertex] < _SEEN)
+    needy = needy[np.argsort(seen[uv_vertex[needy]], kind="stable")]
+    if not len(needy):
+      break
+    _, texels = tree.query(points[needy], near, distance_upper_bound=_FAR)
+    for vertex, candidates in zip(uv_vertex[needy], texels, strict=True):
+      left = candidates[free[candidates]]
+      if own[vertex] < 0 and budget and len(left):
+        own[vertex] = left[0]
+        free[left[0]] = False
+        budget -= 1
+  return own
+
+
+def reading(
+  points: np.ndarray,
+  uv_vertex: np.ndarray,
+  vertices: np.ndarray,
+  corners: np.ndarray,
+  weights: np.ndarray,
+  support: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+  """The texels each uv is read from and their weights, which sum to one.
+
+  Args:
+    points: float `[U, 2]`, (column, row) of each uv.
+    uv_vertex: int `[U]`, the vertex of each uv.
+    vertices: float `[V, 3]`, the template.
+    corners: int `[S, S, 3]`, vertices behind each texel.
+    weights: float `[S, S, 3]`, their weights.
+    support: bool `[S, S]`, texels that hold anything.
+
+  Returns:
+    `(texels [U, K], weights [U, K])`, int32 flat indices and float64.
+  """
+  size = len(support)
+  usable = np.flatnonzero(support)
+  count = min(NEIGHBORS, len(usable))
+  tree = cKDTree(np.stack([usable % size, usable // size], -1))
+  found: Any = tree.query(points, np.arange(1, count + 1))
+  texels = usable[found[1]]
+  corners, weights = corners.reshape(-1, 3), weights.reshape(-1, 3).astype(np.float64)
+  parts = [
+    _kriging(
+      vertices.astype(np.float64), uv_vertex[part], corners[texels[part]],
+      weights[texels[part]],
+    )
+    for part in np.split(np.arange(len(points)), range(_CHUNK, len(points), _CHUNK))
+  ]  # fmt: skip
+  return texels.astype(np.int32), np.concatenate(parts)
+
+
+def _kriging(
+  vertices: np.ndarray, vertex: np.ndarray, corners: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+  """Weights `[B, K]` for vertices `[B]`; of texels corners and weights `[B, K, 3]`."""
+  count = corners.shape[1]
+  place = np.einsum("bkcx,bkc->bkx", vertices[corners], weights)
+  place -= vertices[vertex][:, None]
+  # Covariance between texels, and of each texel with the vertex (which lies at zero).
+  shared = np.zeros((len(vertex), count, count))
+  for a in range(3):
+    for b in range(3):
+      same = corners[:, :, None, a] == corners[:, None, :, b]
+      shared += same * weights[:, :, None, a] * weights[:, None, :, b]
+  own = np.sum((corners == vertex[:, None, None]) * weights, -1)
+  apart = np.linalg.norm(place[:, :, None] - place[:, None], axis=-1)
+  between = _VERTEX**2 * shared + _smooth(apart)
+  between += 1 + _STRETCH**2 * place @ place.transpose(0, 2, 1)
+  between += _NOISE**2 * np.eye(count)
+  across = _VERTEX**2 * own + _smooth(np.linalg.norm(place, axis=-1)) + 1
+  result = np.linalg.solve(between, across[..., None])[..., 0]
+  return result / result.sum(-1, keepdims=True)
+
+
+def _smooth(distance: np.ndarray) -> np.ndarray:
+  """Covariance of the smooth part of the displacement (Matérn 3/2)."""
+  scaled = distance / _REACH
+  return _BEND**2 * (1 + scaled) * np.exp(-scaled)

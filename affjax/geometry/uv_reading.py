@@ -59,7 +59,7 @@ def own_texels(
     np.maximum.at(seen, corners[shown], weights[shown])
     needy = np.flatnonzero(seen[uv_vertex] < _SEEN)
     needy = needy[np.argsort(seen[uv_vertex[needy]], kind="stable")]
-    if not len(needy):
+    if not len(needy) or not budget:
       break
     _, texels = tree.query(points[needy], near, distance_upper_bound=_FAR)
     for vertex, candidates in zip(uv_vertex[needy], texels, strict=True):

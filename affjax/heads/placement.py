@@ -73,7 +73,8 @@ def place(
   rotation = _rotation(landmarks, up, front)
   turned = vertices @ rotation.T
   if landmarks is None:
-    _check_symmetry(turned)
+    if "auto" in (up, front):
+      _check_symmetry(turned)
     middle, target = (turned.min(0) + turned.max(0)) / 2, np.zeros(3)
     scale = _scale(units, float(np.ptp(turned[:, 1])), _HEIGHT, "height")
   else:

@@ -2,7 +2,7 @@
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 # Triangles looked at for each point: those with the nearest centroids.
 _CANDIDATES = 24
@@ -24,7 +24,7 @@ def nearest_points(
   """
   corners = vertices[faces].astype(np.float64)
   count = min(_CANDIDATES, len(faces))
-  tree = cKDTree(corners.mean(1))
+  tree = KDTree(corners.mean(1))
   triangle = np.empty(len(points), np.int64)
   weights = np.empty((len(points), 3))
   for start in range(0, len(points), _CHUNK):

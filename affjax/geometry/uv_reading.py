@@ -11,7 +11,7 @@ given a texel of its own.
 from typing import Any
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 # Texels that one uv is read from.
 NEIGHBORS = 16
@@ -48,7 +48,7 @@ def own_texels(
   own = np.full(max(int(uv_vertex.max()), int(corners.max())) + 1, -1)
   budget = int(_SHARE * inside.sum())
   rows, columns = np.divmod(np.arange(size * size), size)
-  tree = cKDTree(np.stack([columns, rows], -1))
+  tree = KDTree(np.stack([columns, rows], -1))
   near = min(int(np.pi * _FAR**2), size * size)
   free = np.ones(size * size + 1, bool)
   free[-1] = False  # what the tree answers where there is no neighbour
@@ -95,7 +95,7 @@ def reading(
   size = len(support)
   usable = np.flatnonzero(support)
   count = min(NEIGHBORS, len(usable))
-  tree = cKDTree(np.stack([usable % size, usable // size], -1))
+  tree = KDTree(np.stack([usable % size, usable // size], -1))
   found: Any = tree.query(points, np.arange(1, count + 1))
   texels = usable[found[1]]
   corners, weights = corners.reshape(-1, 3), weights.reshape(-1, 3).astype(np.float64)

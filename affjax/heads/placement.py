@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 UNITS = {"m": 10.0, "dm": 1.0, "cm": 0.1, "mm": 0.01}
 _AXES = [f"{sign}{axis}" for axis in "xyz" for sign in "+-"]
@@ -138,7 +138,7 @@ def _check_symmetry(vertices: np.ndarray) -> None:
   """A head is its own mirror image about x, and about no other axis."""
   vertices = vertices[:: max(1, len(vertices) // 4000)]
   centred = vertices - (vertices.min(0) + vertices.max(0)) / 2
-  tree = cKDTree(centred)
+  tree = KDTree(centred)
   apart = [
     float(np.mean(tree.query(centred * (1 - 2 * np.eye(3)[k]))[0])) for k in range(3)
   ]

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 from scipy import sparse
 from scipy.sparse import csgraph
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from affjax.geometry import mesh, surface, uv
 from affjax.heads import obj_file, placement
@@ -95,6 +95,8 @@ def load(
     ObjError: the file is damaged or has no UVs.
     ValueError: an option contradicts the file; UVs leave the square or overlap.
   """
+  if uv_axes not in ("auto", "keep"):
+    raise ValueError(f"uv_axes must be 'auto' or 'keep', got {uv_axes!r}")
   whole = obj_file.read(path)
   points = None if landmarks is None else _landmarks(landmarks, whole)
   head = _pick(whole, groups)
@@ -102,11 +104,20 @@ def load(
     head.vertices[np.unique(head.faces)],
     points, units=units, up=up, front=front, mirrored=mirrored,
   )  # fmt: skip
+  return _assembled(
+    name or pathlib.Path(path).stem, head, where, points, layout=layout,
+    masks=masks or {}, mask_rows=mask_rows, uv_axes=uv_axes, weld=weld,
+  )  # fmt: skip
+
+
+def _assembled(
+  name: str, head: ObjMesh, where: Placement, points, *, layout: Layout | None,
+  masks: Mapping[str, str | pathlib.Path], mask_rows: str, uv_axes: str, weld: float,
+) -> ObjTemplate:  # fmt: skip
+  """The template of the wanted groups once it is known how they lie in their file."""
   vertices = where.to_head(head.vertices)
   order = [0, 2, 1] if _looks_inward(vertices, head.faces) else [0, 1, 2]
   faces, corner_uv = head.faces[:, order], _laid_out(head, layout)[:, order]
-  if uv_axes not in ("auto", "keep"):
-    raise ValueError(f"uv_axes must be 'auto' or 'keep', got {uv_axes!r}")
   if uv_axes == "auto":
     where = _with_uv_axes(where, vertices, faces, corner_uv)
   flip = np.array([where.flip_u, where.flip_v])
@@ -114,13 +125,13 @@ def load(
   vertex, keep = _welded(vertices, faces, head.face_groups, weld)
   boxes = list((layout or {"": (0.0, 0.0, 1.0, 1.0)}).values())
   template = _template(
-    name or pathlib.Path(path).stem,
+    name,
     dataclasses.replace(head, vertices=vertices[keep], faces=vertex[faces]),
     corner_uv,
     None if points is None else where.to_head(points),
     {
       key: _mask(pathlib.Path(image), mask_rows, flip, boxes[0])
-      for key, image in (masks or {}).items()
+      for key, image in masks.items()
     },
   )
   return ObjTemplate(template, where, vertex, head.vertices)
@@ -231,7 +242,7 @@ def _welded(vertices, faces, groups, tolerance) -> tuple[np.ndarray, np.ndarray]
     group = np.full(count, -1)
     group[faces] = groups[:, None]
     a, b = border[
-      cKDTree(vertices[border]).query_pairs(tolerance, output_type="ndarray")
+      KDTree(vertices[border]).query_pairs(tolerance, output_type="ndarray")
     ].T
     same = (group[a] == group[b]) & ((normal[a] * normal[b]).sum(-1) > 0)
     links = sparse.coo_matrix(

@@ -1,5 +1,7 @@
 """Nearest points on a triangle mesh."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial import KDTree
@@ -30,7 +32,8 @@ def nearest_points(
   for start in range(0, len(points), _CHUNK):
     part = slice(start, start + _CHUNK)
     point = np.asarray(points[part], np.float64)
-    near = tree.query(point, np.arange(1, count + 1))[1]
+    found: Any = tree.query(point, count)
+    near = found[1].reshape(-1, count)
     weight = _in_triangle(point[:, None], corners[near])
     place = np.einsum("pck,pckx->pcx", weight, corners[near])
     best = np.sum((place - point[:, None]) ** 2, -1).argmin(1)

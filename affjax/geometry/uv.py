@@ -18,6 +18,7 @@ from affjax.types import Template
 # Texels this far outside the charts still belong to the map: a bilinear read at a
 # chart's border touches them.
 _GUTTER = 2.0
+READINGS = ("smooth", "exact")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,8 +31,7 @@ class UVTable:
     weights: float32 `[S, S, 3]`, barycentric weights; in the gutter around a chart
       those of a place in the nearest triangle; zero outside `support`.
     inside: bool `[S, S]`, texel centres that a triangle covers.
-    support: bool `[S, S]`, `inside` and its gutter: what position losses cover. Where
-      the mesh is finer than the texels, some of these hold one vertex each.
+    support: bool `[S, S]`, `inside` and its gutter: what position losses cover.
     groups: int32 `[S, S]`, group of the triangle under the texel, -1 outside `support`.
     read_texels: int32 `[U, K]`, flat indices of the texels that each uv is read from.
     read_weights: float32 `[U, K]`, their weights (see `affjax.geometry.uv_reading`),
@@ -55,40 +55,48 @@ class UVTable:
   detail: np.ndarray
 
 
-@functools.lru_cache(maxsize=16)
-def uv_table(template: Template, size: int) -> UVTable:
-  """The table of a template at map size `size`; cached by identity of the template."""
+def uv_table(template: Template, size: int, reading: str = "smooth") -> UVTable:
+  """The table of a template at map size `size`; cached by identity of the template.
+
+  Args:
+    template: the head.
+    size: S, at least 4.
+    reading: "smooth" reads bilinearly, which halves the noise of a map: for maps that
+      networks predict or other programs wrote. "exact" is for maps that the same table
+      wrote of a true mesh: at 512² half of the vertices come back within 0.01 mm; where
+      the mesh is finer than the texels some texels hold one vertex each. It amplifies
+      noise (`experiments/results/uv_roundtrip.json`).
+
+  Raises:
+    ValueError: the size is too small; the reading has another name.
+  """
   if size < 4:
     raise ValueError(f"size of a UV map must be at least 4, got {size}")
-  points = uv_to_texel(template.uvs, size)
-  triangle = _texel_triangles(points[template.faces_uv], size)
-  inside = triangle >= 0
-  found: Any = ndimage.distance_transform_edt(~inside, return_indices=True)
-  distance, (rows, columns) = found
-  support = distance <= _GUTTER
-  triangle = triangle[rows, columns]
-  grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1).astype(np.float64)
-  weights = _barycentric(points[template.faces_uv[triangle]], grid)
-  # A sliver would extrapolate wildly, by many head widths, so the gutter does not.
-  weights = np.where(inside[..., None], weights, np.clip(weights, 0, 1))
-  weights = weights / weights.sum(-1, keepdims=True)
-  weights = np.where(support[..., None], weights, 0).astype(np.float32)
-  corners = template.faces[triangle].astype(np.int32)
+  if reading not in READINGS:
+    raise ValueError(f"reading must be one of {READINGS}, got {reading!r}")
+  return _built(template, size, reading)
 
+
+@functools.lru_cache(maxsize=16)
+def _built(template: Template, size: int, reading: str) -> UVTable:
+  points = uv_to_texel(template.uvs, size)
   uv_vertex = np.zeros(len(template.uvs), np.int32)
   uv_vertex[template.faces_uv.reshape(-1)] = template.faces.reshape(-1)
-  own = uv_reading.own_texels(points, uv_vertex, corners, weights, inside)
-  owner = np.flatnonzero(own >= 0)
-  row, column = np.divmod(own[owner], size)
-  corners[row, column], weights[row, column] = owner[:, None], (1, 0, 0)
-  support[row, column] = True
-  triangle[row, column] = _a_face_of(template)[owner]
-  read_texels, read_weights = uv_reading.reading(
-    points, uv_vertex, template.vertices, corners, weights, support
-  )
-  alone = np.flatnonzero(own[uv_vertex] >= 0)
-  read_texels[alone] = own[uv_vertex[alone], None]
-  read_weights[alone] = 1 / read_weights.shape[1]
+  corners, weights, triangle, inside, support = _filled(template, points, size)
+  if reading == "smooth":
+    read_texels, read_weights = uv_reading.bilinear(points, support)
+  else:
+    own = uv_reading.own_texels(points, uv_vertex, corners, weights, inside)
+    owner = np.flatnonzero(own >= 0)
+    row, column = np.divmod(own[owner], size)
+    corners[row, column], weights[row, column] = owner[:, None], (1, 0, 0)
+    triangle[row, column] = _a_face_of(template)[owner]
+    read_texels, read_weights = uv_reading.kriging(
+      points, uv_vertex, template.vertices, corners, weights, support
+    )
+    alone = np.flatnonzero(own[uv_vertex] >= 0)
+    read_texels[alone] = own[uv_vertex[alone], None]
+    read_weights[alone] = 1 / read_weights.shape[1]
   share = np.bincount(uv_vertex, minlength=len(template.vertices))
   read_weights = (read_weights / share[uv_vertex][:, None]).astype(np.float32)
   flat = np.sum(template.vertices[corners] * weights[..., None], -2).reshape(-1, 3)
@@ -157,6 +165,24 @@ def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
   return ndimage.map_coordinates(
     mask.astype(np.float32), [rows, columns], order=1, mode="nearest"
   )
+
+
+def _filled(template: Template, points: np.ndarray, size: int):
+  """Which triangle each texel shows and where: corners, weights, triangle, inside,
+  support; `points` are the uvs in texels."""
+  triangle = _texel_triangles(points[template.faces_uv], size)
+  inside = triangle >= 0
+  found: Any = ndimage.distance_transform_edt(~inside, return_indices=True)
+  distance, (rows, columns) = found
+  support = distance <= _GUTTER
+  triangle = triangle[rows, columns]
+  grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1).astype(np.float64)
+  weights = _barycentric(points[template.faces_uv[triangle]], grid)
+  # A sliver would extrapolate wildly, by many head widths, so the gutter does not.
+  weights = np.where(inside[..., None], weights, np.clip(weights, 0, 1))
+  weights = weights / weights.sum(-1, keepdims=True)
+  weights = np.where(support[..., None], weights, 0).astype(np.float32)
+  return template.faces[triangle].astype(np.int32), weights, triangle, inside, support
 
 
 def _texel_triangles(corners: np.ndarray, size: int) -> np.ndarray:

@@ -1,19 +1,20 @@
 """How vertices are read back from a UV map: which texels, with which weights.
 
 A map is affine within a triangle and bent at vertices, which lie between texel centres.
-A bilinear read blurs the bends; here the weights are the best linear unbiased ones
-(kriging: a displacement that is affine over the template, plus a smooth bend, plus each
-vertex's own), so a vertex that its neighbourhood determines comes back exactly.
-Where the mesh is finer than the texels (eyelid margins, the inner mouth), a vertex is
-given a texel of its own.
+A bilinear read blurs the bends and the map's noise alike. Kriging gives the best linear
+unbiased weights instead (a displacement that is affine over the template, plus a smooth
+bend, plus each vertex's own), so a vertex that its neighbourhood determines comes back
+exactly. Where the mesh is finer than the texels (eyelid margins, the inner mouth), a
+vertex is given a texel of its own.
 """
 
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 from scipy.spatial import KDTree
 
-# Texels that one uv is read from.
+# Texels that kriging reads one uv from.
 NEIGHBORS = 16
 # A vertex that no texel centre sees with this weight gets a texel of its own, not
 # further than so many texels away, and at most this share of the map is given away.
@@ -23,6 +24,34 @@ _SEEN, _FAR, _SHARE, _ROUNDS = 0.7, 8.0, 0.02, 4
 # noise is more exact on true maps and amplifies the noise of predicted ones more.
 _VERTEX, _BEND, _REACH, _STRETCH, _NOISE = 0.01, 0.02, 0.15, 0.1, 1e-3
 _CHUNK = 2048
+
+
+def bilinear(points: np.ndarray, support: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """The four texels around each uv and their weights.
+
+  Args:
+    points: float `[U, 2]`, (column, row) of each uv.
+    support: bool `[S, S]`, texels that hold anything; the nearest of these stands in
+      for one that does not.
+
+  Returns:
+    `(texels [U, 4], weights [U, 4])`, int32 flat indices and float64.
+  """
+  size = len(support)
+  found: Any = ndimage.distance_transform_edt(~support, return_indices=True)
+  _, nearest = found
+  base = np.clip(np.floor(points), 0, size - 2).astype(int)
+  fraction = np.clip(points - base, 0, 1)
+  texels, weights = [], []
+  for dy in (0, 1):
+    for dx in (0, 1):
+      column, row = base[:, 0] + dx, base[:, 1] + dy
+      near_row, near_column = nearest[:, row, column]
+      texels.append(near_row * size + near_column)
+      wx = fraction[:, 0] if dx else 1 - fraction[:, 0]
+      wy = fraction[:, 1] if dy else 1 - fraction[:, 1]
+      weights.append(wx * wy)
+  return np.stack(texels, -1).astype(np.int32), np.stack(weights, -1)
 
 
 def own_texels(
@@ -61,8 +90,8 @@ def own_texels(
     needy = needy[np.argsort(seen[uv_vertex[needy]], kind="stable")]
     if not len(needy) or not budget:
       break
-    _, texels = tree.query(points[needy], near, distance_upper_bound=_FAR)
-    for vertex, candidates in zip(uv_vertex[needy], texels, strict=True):
+    nearby: Any = tree.query(points[needy], near, distance_upper_bound=_FAR)
+    for vertex, candidates in zip(uv_vertex[needy], nearby[1], strict=True):
       left = candidates[free[candidates]]
       if own[vertex] < 0 and budget and len(left):
         own[vertex] = left[0]
@@ -71,7 +100,7 @@ def own_texels(
   return own
 
 
-def reading(
+def kriging(
   points: np.ndarray,
   uv_vertex: np.ndarray,
   vertices: np.ndarray,
@@ -96,11 +125,11 @@ def reading(
   usable = np.flatnonzero(support)
   count = min(NEIGHBORS, len(usable))
   tree = KDTree(np.stack([usable % size, usable // size], -1))
-  found: Any = tree.query(points, np.arange(1, count + 1))
-  texels = usable[found[1]]
+  found: Any = tree.query(points, count)
+  texels = usable[found[1].reshape(-1, count)]
   corners, weights = corners.reshape(-1, 3), weights.reshape(-1, 3).astype(np.float64)
   parts = [
-    _kriging(
+    _weights(
       vertices.astype(np.float64), uv_vertex[part], corners[texels[part]],
       weights[texels[part]],
     )
@@ -109,7 +138,7 @@ def reading(
   return texels.astype(np.int32), np.concatenate(parts)
 
 
-def _kriging(
+def _weights(
   vertices: np.ndarray, vertex: np.ndarray, corners: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
   """Weights `[B, K]` for vertices `[B]`; of texels corners and weights `[B, K, 3]`."""

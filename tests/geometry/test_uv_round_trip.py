@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from affjax.geometry import uv
+from affjax.heads import embedded, morphable
 from affjax.types import Template
 
 
@@ -65,6 +66,37 @@ def test_another_shape_comes_back_nearly_and_on_both_sides_of_the_seam():
   np.testing.assert_allclose(back, shape, atol=0.01)
 
 
+@pytest.mark.parametrize("reading", uv.READINGS)
+def test_either_reading_returns_the_template_and_moves_with_it(reading):
+  table = uv.uv_table(GLOBE, 64, reading)
+  for shape in (GLOBE.vertices, GLOBE.vertices + np.array([0.1, -2, 0.3], np.float32)):
+    position = uv.map_from_vertices(jnp.asarray(shape), table)
+    back = uv.vertices_from_map(position, table)
+    np.testing.assert_allclose(back, shape, atol=2e-5)
+
+
+def test_the_exact_reading_is_exact_and_the_smooth_one_smooth():
+  """The targets of a 512² map over heads with expressions, seams included, in mm."""
+  model = embedded.load()
+  generator = np.random.default_rng(0)
+  identity = generator.normal(size=(2, len(model.identity_std))).astype(np.float32)
+  smile = generator.uniform(0, 0.3, (2, len(model.expression_names)))
+  heads = morphable.vertices(model, jnp.asarray(identity), jnp.asarray(smile, "f4"))
+  error, noise = {}, {}
+  for reading in uv.READINGS:
+    table = uv.uv_table(model.template, 512, reading)
+    back = uv.vertices_from_map(uv.map_from_vertices(heads, table), table)
+    error[reading] = 100 * np.linalg.norm(np.asarray(back - heads), axis=-1)
+    shaken = generator.normal(size=(512, 512, 3)).astype(np.float32)
+    noise[reading] = np.std(uv.vertices_from_map(shaken, table) - table.detail)
+  assert np.median(error["exact"]) < 0.01
+  assert np.percentile(error["exact"], 99.9) < 0.3
+  index, count = np.unique(table.uv_vertex, return_counts=True)
+  assert error["exact"][:, index[count > 1]].max() < 0.3
+  assert np.median(error["smooth"]) > 2 * np.median(error["exact"])
+  assert noise["smooth"] < 0.75 < noise["exact"] < 1
+
+
 def test_texels_hold_what_the_convention_says():
   """Row 0 lies at v = 1, columns grow with u, and centres are half a texel in."""
   size = 64
@@ -111,8 +143,11 @@ def test_batches_equal_single_maps_and_gradients_flow():
 
 def test_a_table_is_built_once_and_tiny_maps_are_refused():
   assert uv.uv_table(GLOBE, 32) is uv.uv_table(GLOBE, 32)
+  assert uv.uv_table(GLOBE, 32, reading="smooth") is uv.uv_table(GLOBE, 32)
   with pytest.raises(ValueError, match="size"):
     uv.uv_table(GLOBE, 3)
+  with pytest.raises(ValueError, match="reading must be one of"):
+    uv.uv_table(GLOBE, 32, "bicubic")
 
 
 @pytest.mark.parametrize("size", [8, 16, 24, 48])

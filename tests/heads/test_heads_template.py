@@ -1,6 +1,7 @@
 """OBJ files of all kinds as templates."""
 
 import json
+import os
 import pathlib
 
 import jax.numpy as jnp
@@ -13,7 +14,9 @@ from affjax.geometry import uv
 from affjax.heads import embedded, obj_file, template
 from affjax.heads import landmarks as standard
 
-MEINGAME = pathlib.Path("/work/shared/data/MeInGame/mesh_230")
+ROOT = pathlib.Path(__file__).parents[2]
+SHARED = pathlib.Path(os.environ.get("AFFJAX_SHARED", ROOT.parent / "shared"))
+MEINGAME = SHARED / "data" / "MeInGame" / "mesh_230"
 SQUARE = """
 v 0 0 0
 v 1 0 0

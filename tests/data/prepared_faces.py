@@ -18,7 +18,7 @@ def record(index: int, *, size: int = SIZE, vertices=None, diffuse: bool = False
   return {
     "image": np.clip(colour, 0, 255).astype(np.uint8),
     "visible": rng.integers(0, 2, (size, size, 1)).astype(np.uint8) * 255,
-    "diffuse": rng.integers(0, 256, (maps, maps, 3), np.uint8) * np.uint8(diffuse),
+    "diffuse": np.full((maps, maps, 3), 80 * diffuse, np.uint8),
     "vertices": rng.uniform(-3, 3, (7, 3)) if vertices is None else vertices,
     "pose": numbers(6),
     "landmarks": numbers(68, 2),

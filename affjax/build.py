@@ -16,9 +16,8 @@ import ml_collections
 import numpy as np
 
 from affjax.data import batching, pipeline
-from affjax.data.cache import DiskCache
-from affjax.data.folder import FolderSource
-from affjax.data.synthetic.source import SyntheticFaces
+from affjax.data import sources as sources_lib
+from affjax.data.augmentation import Ranges
 from affjax.heads import embedded, morphable
 from affjax.heads.morphable import MorphableModel
 from affjax.losses.total import LossWeights
@@ -40,8 +39,6 @@ from affjax.types import Camera, Template
 
 # A ConfigDict. Its own annotations make every value a union of all types.
 Config = Any
-
-SOURCES = ("synthetic", "folder")
 
 
 class UserError(ValueError):
@@ -65,27 +62,6 @@ class Run:
   params: state.Params
   step: int
   stage: str
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Part:
-  """The records `first <= i < last` of a source, as a source."""
-
-  whole: Any
-  first: int
-  last: int
-
-  def __len__(self) -> int:
-    return self.last - self.first
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    if not 0 <= index < len(self):
-      raise IndexError(f"index {index} is out of range for {len(self)} records")
-    return self.whole[self.first + int(index)]
-
-  def settings(self) -> dict[str, Any]:
-    """What decides the records."""
-    return {**self.whole.settings(), "first": self.first, "last": self.last}
 
 
 def task(config: Config, root: str | pathlib.Path, *, command: str = "") -> Task:
@@ -173,39 +149,28 @@ def stage(config: Config) -> Stage:
 
 def sources(config: Config, root: pathlib.Path) -> tuple[Any, dict[str, np.ndarray]]:
   """The training source, and a stacked record of held-out samples."""
-  data, size = config.data, config.model.size
+  data = config.data
   with _section("data"):
-    if data.held_out < 1:
-      raise ValueError(f"held_out must be at least 1, got {data.held_out}")
-    if data.source not in SOURCES:
-      raise ValueError(
-        f"source must be one of {', '.join(SOURCES)}, got {data.source!r}"
+    cache = root / "cache" if data.cache == "workdir" else pathlib.Path(data.cache)
+    wanted = sources_lib.Wanted(
+      head=_head(config.model.template),
+      camera=Camera(**config.model.camera),
+      size=config.model.size,
+      held_out=data.held_out,
+      count=data.count,
+      seed=data.seed,
+      occluders=data.occluders,
+      backgrounds=data.backgrounds,
+      cache=cache if data.cache else None,
+    )
+    if data.source == "mixed":
+      train, held = sources_lib.mixed(
+        {name: (p.source, p.path, p.weight) for name, p in data.mixture.items()},
+        wanted,
       )
-    if data.source == "folder":
-      photos = FolderSource(
-        data.path, _head(config.model.template).template, size=size, map_size=size
-      )
-      known = max(len(photos) - data.held_out, 0)
-      train, held = Part(photos, 0, known), Part(photos, known, len(photos))
     else:
-      head, camera = _head(config.model.template), Camera(**config.model.camera)
-      train, held = (
-        SyntheticFaces(
-          head,
-          count,
-          size,
-          seed=data.seed,
-          split=split,
-          occluders=data.occluders,
-          backgrounds=data.backgrounds or None,
-          camera=camera,
-        )
-        for split, count in (("train", data.count), ("test", data.held_out))
-      )
-    if data.cache:
-      cache = root / "cache" if data.cache == "workdir" else pathlib.Path(data.cache)
-      train, held = DiskCache(train, cache / "train"), DiskCache(held, cache / "test")
-    records = [held[i] for i in range(len(held))]
+      train, held = sources_lib.pair(data.source, data.path, wanted)
+    records = [held[i] for i in range(min(len(held), data.held_out))]
   return train, {key: np.stack([r[key] for r in records]) for key in records[0]}
 
 
@@ -323,6 +288,9 @@ def _batches(
 ) -> Iterator[dict[str, np.ndarray]]:
   """Endless shuffled batches; the number of steps is what ends a stage."""
   data = config.data
+  with _section("data.augment"):
+    quality = tuple(data.augment.jpeg_quality)
+    augment = Ranges(**{**data.augment, "jpeg_quality": quality})
   with _section("data"):
     return pipeline.training_batches(
       source,
@@ -330,6 +298,7 @@ def _batches(
       seed=config.seed,
       epochs=None,
       mirror=template if data.mirror else None,
+      augment=augment,
       threads=data.threads,
     )
 

@@ -59,8 +59,15 @@ def get_config() -> ConfigDict:
 
   config.data = ConfigDict(
     {
+      # "synthetic" heads, a "folder" of photos, a "prepared" data set (of affjax
+      # prepare), or "mixed"
       "source": "synthetic",
-      "path": "",  # of the folder, for source "folder"
+      "path": "",  # of the folder or the data set
+      # Shares of the batches, for source "mixed": as many parts as wanted.
+      "mixture": {
+        "photos": {"source": "prepared", "path": "", "weight": 0.9},
+        "heads": {"source": "synthetic", "path": "", "weight": 0.1},
+      },
       "count": 30000,  # synthetic heads; as many as CelebA-HQ has photos
       "held_out": 8,  # samples for evaluation and pictures, never trained on
       "batch_size": 8,  # ours
@@ -68,6 +75,22 @@ def get_config() -> ConfigDict:
       "mirror": True,  # flips half of the photos
       "occluders": 0.35,  # chance of something before the face
       "backgrounds": "",  # a folder of photos to cut backgrounds from
+      # Changes of the photos alone; see affjax/data/augmentation.py. All off as in the
+      # paper: losses that compare a render with the photo's colours see the changed
+      # photo, and known diffuse maps keep their colours.
+      "augment": {
+        "brightness": 0.0,  # 0.2: factor of up to 1.2 or down to 1 / 1.2
+        "contrast": 0.0,  # the same about mid-grey
+        "saturation": 0.0,  # 0.3: factor of 0.7 to 1.3
+        "hue_deg": 0.0,  # 8.0: a turn of up to 8 degrees either way
+        "gamma": 0.0,  # 0.2: exponent of up to 1.2 or down to 1 / 1.2
+        "grey": 0.0,  # chance of a photo without colour
+        "blur": 0.0,  # chance of a blurred photo
+        "blur_px": 1.5,  # its greatest standard deviation
+        "noise": 0.0,  # 0.03: greatest standard deviation, of a range of 1
+        "jpeg": 0.0,  # chance of another compression
+        "jpeg_quality": (30, 90),
+      },
       "cache": "",  # a folder for computed samples; "workdir" = inside the workdir
       "threads": 2,
     }

@@ -5,8 +5,20 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from affjax.data import augmentation
 from affjax.geometry import uv
 from affjax.types import Batch
+
+# What a training step reads of a record.
+FIELDS = (
+  "image",
+  "visible",
+  "vertices",
+  "pose",
+  "diffuse",
+  "has_pose",
+  "has_diffuse",
+)
 
 
 def to_batch(record: Mapping[str, Array], table: uv.UVTable) -> Batch:
@@ -15,23 +27,14 @@ def to_batch(record: Mapping[str, Array], table: uv.UVTable) -> Batch:
   Args:
     record: arrays of N stacked records: `image` uint8 `[N, H, W, 3]`, `visible`
       uint8 `[N, H, W, 1]`, `vertices` `[N, V, 3]` (head space, dm), `pose` `[N, 6]`,
-      `diffuse` uint8 `[N, S, S, 3]`, `has_pose` and `has_diffuse` `[N]`. Others are
-      ignored.
+      `diffuse` uint8 `[N, S, S, 3]`, `has_pose` and `has_diffuse` `[N]`. What
+      `augmentation.augmented` adds is done to the photos; others are ignored.
     table: of the template at the map size S; a constant of the compiled program.
 
   Raises:
     ValueError: a field is missing, or the maps have another size than the table.
   """
-  needed = (
-    "image",
-    "visible",
-    "vertices",
-    "pose",
-    "diffuse",
-    "has_pose",
-    "has_diffuse",
-  )
-  missing = [name for name in needed if name not in record]
+  missing = [name for name in FIELDS if name not in record]
   if missing:
     raise ValueError(f"record lacks {', '.join(missing)}; it has {', '.join(record)}")
   size = record["diffuse"].shape[-2]
@@ -40,7 +43,7 @@ def to_batch(record: Mapping[str, Array], table: uv.UVTable) -> Batch:
   unit = lambda name: jnp.asarray(record[name]).astype(jnp.float32) / 255
   plain = lambda name: jnp.asarray(record[name]).astype(jnp.float32)
   return Batch(
-    image=unit("image"),
+    image=augmentation.develop(unit("image"), record),
     visible=unit("visible"),
     position=uv.map_from_vertices(plain("vertices"), table),
     pose=plain("pose"),

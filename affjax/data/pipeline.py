@@ -6,7 +6,9 @@ import grain
 import jax
 import numpy as np
 
-from affjax.data import mirroring
+from affjax.data import augmentation, mirroring
+from affjax.data.augmentation import Ranges
+from affjax.data.mixing import MixedSource
 from affjax.types import Template
 
 
@@ -17,6 +19,7 @@ def training_batches(
   seed: int,
   epochs: int | None = None,
   mirror: Template | None = None,
+  augment: Ranges | None = None,
   threads: int = 2,
   process_index: int | None = None,
   process_count: int | None = None,
@@ -28,17 +31,22 @@ def training_batches(
   iterator's state goes into a checkpoint by
   `grain.checkpoint.CheckpointSave(iterator)`.
 
+  What is random about a record depends on the seed and on its place among the samples
+  of all processes, so that any number of processes sees the same batches.
+
   Args:
-    source: has `len` and `[i] -> dict of arrays`.
+    source: has `len` and `[i] -> dict of arrays`; the parts of a `MixedSource` are
+      shuffled each by itself and keep their shares.
     batch_size: of all processes together.
     seed: of order and mirroring.
     epochs: None = without end.
     mirror: if given, half of the records are mirrored, at random; the template whose
       vertices the records hold.
+    augment: what may change in photos; nothing if not given.
     threads: that make records ahead.
     process_index: this process; jax's if not given.
     process_count: how many share the source; jax's if not given. Each gets another
-      share of every batch.
+      part of every batch, in order.
 
   Raises:
     ValueError: the batch is larger than the source, or does not divide by the
@@ -52,11 +60,13 @@ def training_batches(
     )
   steps = steps_per_epoch(len(source), batch_size)
   local = batch_size // count
-  data = grain.MapDataset.source(source).seed(seed).shuffle()
-  data = data.slice(slice(index, steps * batch_size, count))
+  data = _ordered(source, seed, steps * batch_size)
   if mirror is not None:
     data = data.random_map(_Mirror(mirroring.mirror_vertices(mirror)))
-  data = data.repeat(epochs).batch(local, drop_remainder=True)
+  if augment is not None and augment.active:
+    data = data.random_map(_Augment(augment))
+  data = data.batch(local, drop_remainder=True)
+  data = data.slice(slice(index, None, count)).repeat(epochs)
   options = grain.ReadOptions(
     num_threads=threads, prefetch_buffer_size=max(2 * threads, 4)
   )
@@ -78,6 +88,19 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
   return count // batch_size
 
 
+def _ordered(source: Any, seed: int, length: int) -> grain.MapDataset:
+  """`length` samples of each epoch, in the seed's order."""
+  if not isinstance(source, MixedSource):
+    data = grain.MapDataset.source(source).seed(seed).shuffle()
+    return data.slice(slice(0, length))
+  parts = [
+    grain.MapDataset.source(part).seed(seed + k).shuffle()
+    for k, part in enumerate(source.parts)
+  ]
+  order = source.interleaving(length)
+  return grain.MapDataset.select_from_datasets(parts, order).seed(seed)
+
+
 class _Mirror(grain.transforms.RandomMap):
   """Mirrors every other record, by the iterator's own randomness."""
 
@@ -88,3 +111,13 @@ class _Mirror(grain.transforms.RandomMap):
     if rng.random() < 0.5:
       return element
     return mirroring.mirror_record(element, self._twin)
+
+
+class _Augment(grain.transforms.RandomMap):
+  """Changes photos, by the iterator's own randomness."""
+
+  def __init__(self, ranges: Ranges):
+    self._ranges = ranges
+
+  def random_map(self, element: Any, rng: np.random.Generator) -> Any:
+    return augmentation.augmented(element, self._ranges, rng)

@@ -1,0 +1,109 @@
+"""Prepared and mixed data, from the config to the weights."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import prepared_faces
+import pytest
+import tiny_config
+
+from affjax import build
+from affjax.data.mixing import MixedSource
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def prepared(head, tmp_path_factory):
+  template = head.template
+  records = [
+    prepared_faces.record(
+      i, size=48, vertices=template.vertices * (1 + 0.01 * i), diffuse=i % 2 == 1
+    )
+    for i in range(8)
+  ]
+  about = prepared_faces.about(template.name, len(template.vertices), 48)
+  root = tmp_path_factory.mktemp("prepared")
+  return prepared_faces.write(root, records, shard_count=2, info=about)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+  return tiny_config.write_photos(tmp_path_factory.mktemp("photos") / "a")
+
+
+def test_the_program_trains_on_a_prepared_data_set(prepared, tmp_path):
+  flags = {"data__source": "prepared", "steps": 2, "data__augment__brightness": 0.2}
+  done = subprocess.run(
+    [
+      *(sys.executable, "-m", "affjax.main", "--config=configs/stage1.py"),
+      f"--workdir={tmp_path / 'a'}",
+      f"--config.data.path={prepared.parents[1]}",
+      "--config.data.augment.noise=0.1",
+      "--config.data.augment.jpeg=0.5",
+      *tiny_config.flags(**flags),
+    ],
+    capture_output=True,
+    text=True,
+    timeout=600,
+    cwd=ROOT,
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+  )
+  assert done.returncode == 0, done.stdout + done.stderr
+  summary = json.loads((tmp_path / "a" / "stage1" / "summary.json").read_text())
+  assert summary["finished"]
+  assert summary["data"] == "prepared"
+  assert np.isfinite(list(summary["eval_after"].values())).all()
+
+
+def test_the_last_records_are_held_out_without_a_test_split(prepared):
+  config = tiny_config.config(
+    "stage1", data__source="prepared", data__path=str(prepared)
+  )
+  train, held = build.sources(config, prepared)
+  assert (len(train), len(held["image"])) == (6, 2)
+  np.testing.assert_array_equal(held["pose"][1], train.whole[7]["pose"])
+
+
+def _mixture(prepared, photos):
+  config = tiny_config.config("stage1", data__source="mixed")
+  with config.unlocked():
+    config.data.mixture = {
+      "photos": {"source": "prepared", "path": str(prepared), "weight": 3.0},
+      "pairs": {"source": "folder", "path": str(photos), "weight": 1.0},
+    }
+  return config
+
+
+def test_a_mixture_trains_with_its_shares(prepared, photos, tmp_path):
+  config = _mixture(prepared, photos)
+  task = build.task(config, tmp_path)
+  source, held = build.sources(config, tmp_path)
+  assert isinstance(source, MixedSource)
+  assert len(source) == 12
+  assert len(held["image"]) == 2
+  batches = [next(task.data) for _ in range(4)]
+  assert {batch["image"].shape for batch in batches} == {(2, 32, 32, 3)}
+  # Photos of the folder are all visible.
+  visible = np.concatenate([batch["visible"] for batch in batches])
+  assert sum(mask.min() == 255 for mask in visible) == 2
+
+
+def test_a_part_that_cannot_be_read_is_named(prepared, photos, tmp_path):
+  for change, message in (
+    ({"source": "cloud"}, r"config.data: mixture.pairs: source must be one of"),
+    ({"path": "/nowhere"}, r"config.data: mixture.pairs: folder"),
+    ({"weight": 0.0}, r"config.data: weights must be positive"),
+  ):
+    config = _mixture(prepared, photos)
+    config.data.mixture.pairs.update(change)
+    with pytest.raises(build.UserError, match=message):
+      build.task(config, tmp_path)
+  config = _mixture(prepared, photos)
+  config.data.augment.grey = 2.0
+  with pytest.raises(build.UserError, match=r"config.data.augment: grey must lie"):
+    build.task(config, tmp_path)

@@ -58,6 +58,7 @@ class Layer(NamedTuple):
   color: Float[Array, "h w 3"]  # encoded
   alpha: Float[Array, "h w"]
   depth: Float[Array, "h w"]
+  bare: Float[Array, "h w"] | float = 0.0  # share of it that is bare skin
 
 
 def compose(
@@ -67,20 +68,28 @@ def compose(
   backdrop: Float[Array, "h w 3"],
   head: Float[Array, "h w 3"],
   alpha: Float[Array, "h w 1"],
-) -> tuple[Float[Array, "h w 3"], Float[Array, "h w"]]:
-  """The whole picture, and the opacity of what lies before the head."""
+  hidden: Float[Array, "h w"],
+) -> tuple[Float[Array, "h w 3"], Float[Array, "h w"], Float[Array, "h w"]]:
+  """The whole picture, the opacity of what lies before the head, and the bare skin.
+
+  `hidden` is the share of the head's surface under short hair. Bare skin is what shows
+  of the rest and of the neck.
+  """
   person, things = jax.lax.optimization_barrier((_person(stage, world), _things(stage)))
   image = _over(backdrop, person.color, person.alpha)
   image = image * (1 - alpha) + head
+  bare = person.bare * person.alpha * (1 - alpha[..., 0]) + alpha[..., 0] * (1 - hidden)
   covered = jnp.zeros_like(person.alpha)
   for layer in (person, _cloth_mask(stage, surface), *_glasses(stage), things):
     ahead = layer.alpha * smoothstep(-0.03, 0.0, surface.depth - layer.depth)
     image = _over(image, layer.color, ahead)
+    bare = bare + (layer.bare - bare) * ahead
     covered = 1 - (1 - covered) * (1 - ahead)
   for color, opacity in _flat_layers(stage):
     image = _over(image, color, opacity)
+    bare = bare * (1 - opacity)
     covered = 1 - (1 - covered) * (1 - opacity)
-  return image, covered
+  return image, covered, bare
 
 
 def gloss(stage: Stage, surface: Surface, template: Template) -> Float[Array, "h w 3"]:
@@ -164,7 +173,7 @@ def _person(stage: Stage, world) -> Layer:
   outside = hit.gap - 0.005 - fringe * jnp.clip(strand, -0.3, 1)
   alpha = jnp.clip(1 - outside / (pixel + fringe), 0, 1)
   color = palette.to_srgb(linear) * scene.light.color[None, None]
-  return Layer(color, alpha, -hit.distance * ray.z)
+  return Layer(color, alpha, -hit.distance * ray.z, (kind == 3).astype(jnp.float32))
 
 
 def _shoulders(stage: Stage, world):

@@ -60,9 +60,10 @@ def photograph(
 
   Returns:
     float32 arrays: `vertices` (head space), `image`, `clean` (before the camera's
-    noise), `head` (premultiplied, without highlight), `alpha`, `visible`, `depth` (dm
-    along the axis, 0 where empty), `normal` (camera space), `mask`, `diffuse`, `light`,
-    `light_color`, `pose`.
+    noise), `head` (premultiplied, without highlight), `alpha`, `visible` (of the head,
+    short hair included), `bare` (the same without the scalp's hair, and the neck),
+    `depth` (dm along the axis, 0 where empty), `normal` (camera space), `mask`,
+    `diffuse`, `light`, `light_color`, `pose`.
   """
   vertices, pose, matrix, world = _geometry(scene, bases)
   # Barriers keep the stages apart: XLA would fuse them and repeat work.
@@ -78,7 +79,12 @@ def photograph(
   backdrop = backdrop + (photo - backdrop) * photo_share
   surface = layers.surface_of(buffers)
   glossy = head + alpha * layers.gloss(stage, surface, template)
-  clean, covered = layers.compose(stage, surface, world, backdrop, glossy, alpha)
+  density = skin.scalp_density(scene.skin, layout)
+  density = texture(density[None, ..., None], buffers.uv)[0, ..., 0]
+  hidden = skin.smoothstep(0.2, 0.6, density)
+  clean, covered, bare = layers.compose(
+    stage, surface, world, backdrop, glossy, alpha, hidden
+  )
   return {
     "vertices": vertices,
     "image": lens.develop(_apart(clean), scene.lens),
@@ -86,6 +92,7 @@ def photograph(
     "head": head,
     "alpha": alpha,
     "visible": alpha * (1 - covered)[..., None],
+    "bare": bare[..., None],
     "diffuse": diffuse,
     "light": light_map,
     "light_color": scene.light.color,

@@ -168,17 +168,25 @@ def _hair_on_skin(color, skin: Skin, layout: Layout, finest: float):
   brow = _brow_density(skin, layout, finest)
   color = mix(color, _brow_color(skin), brow)
   color = mix(color, skin.beard_color, _beard_density(skin, layout, finest))
-  ragged = noise.fractal(point, skin.seed + 31, frequency=6, octaves=3, finest=finest)
-  edge = layout.hairline - skin.hairline * _front(layout) + 0.06 * ragged
   stretch = point * rgb(1.0, 0.3, 0.4)
   strand = noise.fractal(
     stretch, skin.seed + 32, frequency=26, octaves=2, gain=0.8, finest=finest
   )
-  amount = smoothstep(-0.03, 0.07, edge) * skin.scalp
+  amount = scalp_density(skin, layout)
   amount = jnp.clip(amount * (1 + 0.2 * strand), 0, 1)
   return mix(
     color, skin.hair_color[None, None] * jnp.exp(0.4 * strand)[..., None], amount
   )
+
+
+def scalp_density(skin: Skin, layout: Layout) -> Float[Array, "s s"]:
+  """How much of the scalp its short hair hides, in [0, 1]; without strands."""
+  finest = layout.point.shape[0] / 10
+  ragged = noise.fractal(
+    layout.point, skin.seed + 31, frequency=6, octaves=3, finest=finest
+  )
+  edge = layout.hairline - skin.hairline * _front(layout) + 0.06 * ragged
+  return smoothstep(-0.03, 0.07, edge) * skin.scalp
 
 
 def _brow_color(skin: Skin) -> Float[Array, "3"]:

@@ -130,18 +130,28 @@ class SyntheticFaces:
       rng = sampling.generator(self.seed, f"{self.split}/backgrounds", index)
       if rng.random() < 0.5:
         photo, share = self._patches.patch(rng, self.size), np.float32(1)
-    painted = scene.photograph(
+    return drawn, self.paint(drawn, photo, share)
+
+  def paint(
+    self,
+    drawn: sampling.Scene,
+    photo: np.ndarray | None = None,
+    photo_share: np.float32 = np.float32(0),  # noqa: B008
+  ) -> dict[str, Any]:
+    """What `scene.photograph` gives for a scene, say a changed one of `parameters`."""
+    if photo is None:
+      photo = np.zeros((self.size, self.size, 3), np.float32)
+    return scene.photograph(
       drawn,
       self._bases,
       self._layout,
       self._anatomy,
       photo,
-      share,
+      photo_share,
       template=self.model.template,
       camera=self.camera,
       size=self.size,
     )
-    return drawn, painted
 
 
 def _check(count: int, size: int, map_size: int, split: str, occluders: float):

@@ -20,7 +20,7 @@ def training_snapshot(rng: Rng, portrait: Portrait) -> tuple[Image, Plane]:
   """A photo with none to three of the things of `disguises.SEEN`, and its bare skin."""
   image, bare, marks = _placed(rng, portrait)
   names = list(disguises.SEEN)
-  for _ in range(rng.choice(4, p=[0.25, 0.4, 0.25, 0.1])):
+  for _ in range(rng.choice(4, p=[0.25, 0.5, 0.2, 0.05])):
     kind = disguises.SEEN[names[rng.integers(len(names))]]
     image, bare = disguises.lay(rng, kind, image, bare, marks)
   return _taken(rng, image, bare)
@@ -91,7 +91,7 @@ def _taken(rng: Rng, image: Image, bare: Plane) -> tuple[Image, Plane]:
 
 def _shadow(rng: Rng, image: Image) -> Image:
   """A cast shadow or a patch of sun with a soft or hard edge."""
-  if rng.random() > 0.4:
+  if rng.random() > 0.3:
     return image
   size = len(image)
   x, y = textures.grid(size)
@@ -99,7 +99,7 @@ def _shadow(rng: Rng, image: Image) -> Image:
   bend = textures.noise(rng, u * 0.15 * 128 / size, v * 0.15 * 128 / size)
   edge = u / size - rng.uniform(-0.4, 0.4) + 0.1 * bend * rng.random()
   soft = np.clip(0.5 + edge / np.exp(rng.uniform(-4, -0.5)), 0, 1)
-  deep = np.exp(rng.normal(0, 0.45, 1) + rng.normal(0, 0.06, 3))
+  deep = np.exp(rng.normal(0, 0.35, 1) + rng.normal(0, 0.06, 3))
   return np.clip(image * (1 + (deep - 1) * soft[..., None]), 0, 1)
 
 
@@ -119,9 +119,9 @@ def _cut(rng: Rng, image: Image, bare: Plane) -> tuple[Image, Plane]:
 
 def _tone(rng: Rng, image: Image) -> Image:
   """Exposure, contrast, cast, saturation."""
-  image = image ** np.float32(np.exp(rng.normal(0, 0.25)))
+  image = image ** np.float32(np.exp(rng.normal(0, 0.18)))
   cast = np.exp(rng.normal(0, 0.08, 3) * rng.choice([0.4, 1, 1.5]))
-  image = (image - 0.5) * np.exp(rng.normal(0.05, 0.15)) + 0.5 + rng.normal(0, 0.06)
+  image = (image - 0.5) * np.exp(rng.normal(0.05, 0.15)) + 0.5 + rng.normal(0, 0.05)
   image = np.clip(image, 0, 1.2) * cast
   grey = image.mean(-1, keepdims=True)
   share = 0.0 if rng.random() < 0.1 else np.exp(rng.normal(0, 0.3))
@@ -133,7 +133,7 @@ def _spoilt(rng: Rng, image: Image) -> Image:
   size = len(image)
   picture = Pillow.fromarray(np.rint(image * 255).astype(np.uint8))
   if rng.random() < 0.35:
-    small = max(16, int(size * rng.uniform(0.3, 0.9)))
+    small = max(16, int(size * rng.uniform(0.4, 0.9)))
     picture = picture.resize((small, small), Pillow.Resampling.BOX)
     picture = picture.resize((size, size), Pillow.Resampling.BICUBIC)
   if rng.random() < 0.4:

@@ -67,14 +67,13 @@ def by_color(photos: np.ndarray) -> np.ndarray:
   said = np.zeros((n, size, size), bool)
   for k in range(n):
     pixels = photos[k].reshape(-1, 3) / 255.0
-    kept = pixels[seed]
+    kept, away = pixels[seed], np.zeros(len(pixels))
     for _ in range(4):
       mean, spread = kept.mean(0), np.cov(kept.T) + 4e-4 * np.eye(3)
       away = np.einsum(
         "ni,ij,nj->n", pixels - mean, np.linalg.inv(spread), pixels - mean
       )
-      inside = pixels[seed][away[seed] < np.quantile(away[seed], 0.8)]
-      kept = inside
+      kept = pixels[seed][away[seed] < np.quantile(away[seed], 0.8)]
     said[k] = (away < 20).reshape(size, size) & around
   return said
 

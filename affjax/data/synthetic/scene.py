@@ -77,14 +77,8 @@ def photograph(
   stage = layers.Stage(scene, skull, matrix, layout, anatomy, camera, size)
   backdrop = _apart(background.background(scene.backdrop, size))
   backdrop = backdrop + (photo - backdrop) * photo_share
-  surface = layers.surface_of(buffers)
-  glossy = head + alpha * layers.gloss(stage, surface, template)
-  density = skin.scalp_density(scene.skin, layout)
-  density = texture(density[None, ..., None], buffers.uv)[0, ..., 0]
-  hidden = skin.smoothstep(0.2, 0.6, density)
-  clean, covered, bare = layers.compose(
-    stage, surface, world, backdrop, glossy, alpha, hidden
-  )
+  parts = (world, backdrop, head, alpha)
+  clean, covered, bare = _compose(stage, buffers, *parts, template)
   return {
     "vertices": vertices,
     "image": lens.develop(_apart(clean), scene.lens),
@@ -109,6 +103,20 @@ def shade(
   """The renderer's model: diffuse x light brought to its size x colour."""
   up = jax.image.resize(light_map, (*diffuse.shape[:2], 1), "linear")
   return jnp.clip(diffuse * up * color[None, None], 0, 1)
+
+
+def _compose(stage: layers.Stage, buffers, world, backdrop, head, alpha, template):
+  """What `layers.compose` gives for a head with highlights and short hair."""
+  surface = layers.surface_of(buffers)
+  glossy = head + alpha * layers.gloss(stage, surface, template)
+  hidden = _short_hair(stage.scene, stage.layout, buffers)
+  return layers.compose(stage, surface, world, backdrop, glossy, alpha, hidden)
+
+
+def _short_hair(scene: Scene, layout: Layout, buffers: HeadBuffers):
+  """1 where the hair on the scalp hides the skin, `[H, W]`."""
+  density = skin.scalp_density(scene.skin, layout)[None, ..., None]
+  return skin.smoothstep(0.2, 0.6, texture(density, buffers.uv)[0, ..., 0])
 
 
 def _geometry(scene: Scene, bases):

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from affjax.data import auxiliary
 from affjax.types import Template
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _MOST_PIXELS = 100_000_000
 
 
@@ -20,10 +20,11 @@ class FolderSource:
 
   The archive may hold `visible` uint8 `[H, W, 1]`, `vertices` `[V, 3]`, `pose` `[6]`
   and `diffuse` uint8 `[S, S, 3]`. A photo without it is all visible, has the template's
-  mean shape, and `has_pose` and `has_diffuse` 0.
+  mean shape, and `has_pose` and `has_diffuse` 0. A diffuse map may lie beside the photo
+  as a picture, too: see `auxiliary.find_pictures`.
 
   Args:
-    folder: read without its subfolders; the photos are the records, by name.
+    folder: the photos are the records, by name.
     template: gives the shape of photos that have none.
     size: width and height of the records' photos; others are resized.
     map_size: S.
@@ -38,10 +39,11 @@ class FolderSource:
     self._folder = pathlib.Path(folder)
     if not self._folder.is_dir():
       raise ValueError(f"folder must be a folder of photos, got {str(folder)!r}")
-    files = sorted(self._folder.iterdir())
-    self._paths = [p for p in files if p.suffix.lower() in _SUFFIXES]
-    if not self._paths:
+    pictures = auxiliary.find_pictures(self._folder)
+    if not pictures:
       raise ValueError(f"folder {str(folder)!r} holds no photos")
+    self._paths = list(pictures)
+    self._maps = list(pictures.values())
     self._template, self._size, self._map_size = template, size, map_size
 
   def __len__(self) -> int:
@@ -53,6 +55,8 @@ class FolderSource:
     path = self._paths[index]
     size, maps = self._size, self._map_size
     known = _read_archive(path.with_suffix(".npz"))
+    if (map_path := self._maps[index]) is not None:
+      known["diffuse"] = _read_image(map_path, maps)
     record = {
       "image": _read_image(path, size),
       "visible": np.full((size, size, 1), 255, np.uint8),
@@ -72,9 +76,9 @@ class FolderSource:
   def settings(self) -> dict[str, Any]:
     """What decides the records: names, sizes and times of the files."""
     stamp = 0
-    for path in self._paths:
-      for file in (path, path.with_suffix(".npz")):
-        if file.exists():
+    for path, map_path in zip(self._paths, self._maps, strict=True):
+      for file in (path, path.with_suffix(".npz"), map_path):
+        if file is not None and file.exists():
           about = file.stat()
           line = f"{file.name} {about.st_size} {about.st_mtime_ns}"
           stamp = zlib.crc32(line.encode(), stamp)

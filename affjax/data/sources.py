@@ -87,9 +87,7 @@ def pair(name: str, path: str, wanted: Wanted) -> tuple[Any, Any]:
   folder = wanted.cache
   if folder is None or name == "prepared":
     return train, held
-  return DiskCache(train, wanted.cache / "train"), DiskCache(
-    held, wanted.cache / "test"
-  )
+  return DiskCache(train, folder / "train"), DiskCache(held, folder / "test")
 
 
 def mixed(

@@ -1,0 +1,283 @@
+"""How fast training data comes: decoding, the pipeline, augmentations, mixtures.
+
+    python experiments/bench_data.py
+
+Makes a prepared data set of stylised noise and photo-like pictures at 512² in a
+temporary folder, or takes one of `affjax prepare` by `--path`. Everything is measured
+in one process confined to `--threads` cores; "per core" divides by them. Memory is the
+resident memory after each of several epochs of the pipeline with everything on.
+
+Writes experiments/results/data_cpu.json.
+"""
+
+import argparse
+import gc
+import pathlib
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import measuring
+import numpy as np
+from PIL import Image, ImageFilter
+
+from affjax.data import batching, pipeline, record, shards
+from affjax.data.augmentation import Ranges
+from affjax.data.mixing import MixedSource
+from affjax.data.prepared import PreparedSource
+from affjax.data.synthetic.source import SyntheticFaces
+from affjax.geometry import uv
+from affjax.heads import embedded
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+ALL = Ranges(
+  brightness=0.2,
+  contrast=0.2,
+  saturation=0.3,
+  hue_deg=8,
+  gamma=0.2,
+  grey=0.05,
+  blur=0.3,
+  noise=0.03,
+  jpeg=0.3,
+)
+PIPELINES = {
+  "pipeline": (False, None),
+  "pipeline, mirrored": (True, None),
+  "pipeline, colours": (False, Ranges(brightness=0.2, contrast=0.2, saturation=0.3)),
+  "pipeline, blur and noise": (False, Ranges(blur=0.3, noise=0.03)),
+  "pipeline, JPEG of every photo": (False, Ranges(jpeg=1.0)),
+  "pipeline, everything": (True, ALL),
+}
+
+
+def write_faces(root: pathlib.Path, template, count: int, size: int) -> pathlib.Path:
+  """A data set of pictures that compress as photos do: about 90 kB at 512²."""
+  folder = shards.data_folder(root, "bench")
+  rng = np.random.default_rng(0)
+  y, x = np.mgrid[:size, :size] / size - 0.5
+
+  def one(index: int) -> bytes:
+    rough = rng.integers(0, 256, (size // 2, size // 2, 3), np.uint8)
+    picture = Image.fromarray(rough).filter(ImageFilter.GaussianBlur(1.1))
+    picture = picture.resize((size, size), Image.Resampling.BICUBIC)
+    inside = (y / 0.4) ** 2 + (x / rng.uniform(0.25, 0.35)) ** 2 < 1
+    inside &= ~((abs(y - rng.uniform(-0.2, 0.2)) < 0.03) & (abs(x) < 0.2))
+    return record.encode(
+      {
+        "image": np.asarray(picture),
+        "visible": (inside[..., None] * 255).astype(np.uint8),
+        "diffuse": np.zeros((1, 1, 3), np.uint8),
+        "vertices": template.vertices,
+        "pose": np.zeros(6),
+        "landmarks": np.zeros((68, 2)),
+        "has_pose": 1.0,
+        "has_diffuse": 0.0,
+        "quality": 1.0,
+        "crop": np.zeros((2, 3)),
+        "source": f"{index}.jpg#face 0",
+        "licence": "CC0",
+      }
+    )
+
+  name = shards.shard_name("bench", "train", 0, 1)
+  written = shards.write_shard(folder / name, (one(k) for k in range(count)))
+  about = shards.About(template.name, len(template.vertices), size, size, "bench", "0")
+  shards.write_info(folder, {"train": [written]}, about)
+  return folder
+
+
+def batches(source: Any, template, options: argparse.Namespace, how: str, epochs=None):
+  """An iterator over the pipeline of that name."""
+  mirrored, augment = PIPELINES[how]
+  return pipeline.training_batches(
+    source,
+    batch_size=options.batch,
+    seed=0,
+    epochs=epochs,
+    mirror=template if mirrored else None,
+    augment=augment,
+    threads=options.threads,
+  )
+
+
+def taking(iterator: Iterator, count: int) -> measuring.Variant:
+  """Timed: the next batches; what the threads made ahead was paid for before."""
+
+  def run():
+    for _ in range(count):
+      next(iterator)
+
+  return measuring.Variant(run, count)
+
+
+def memory_mib() -> float:
+  """Resident memory now."""
+  gc.collect()
+  for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+    if line.startswith("VmRSS:"):
+      return int(line.split()[1]) / 1024
+  return float("nan")
+
+
+def speeds(sources: dict[str, Any], template, options) -> dict[str, Any]:
+  """Seconds a sample of each variant, and samples a second and core."""
+  faces, size = sources["prepared"], options.size
+  data = [faces._reader(0).read([k])[0] for k in range(min(16, len(faces)))]
+
+  def decode(field: str | None):
+    fields = record.FIELDS if field is None else (field,)
+    return lambda: [record.decode(item, fields=fields) for item in data]
+
+  variants = {
+    "decode": measuring.Variant(decode(None), len(data)),
+    "decode, photo alone": measuring.Variant(decode("image"), len(data)),
+    "decode, mask alone": measuring.Variant(decode("visible"), len(data)),
+    "read and decode": measuring.Variant(
+      lambda: [faces[k] for k in range(len(data))], len(data)
+    ),
+  }
+  cores = dict.fromkeys(variants, 1)
+  for how in PIPELINES:
+    iterator = batches(faces, template, options, how)
+    taken = taking(iterator, options.batches)
+    variants[how] = measuring.Variant(taken.run, taken.repeats * options.batch)
+  if "mixed" in sources:
+    iterator = batches(sources["mixed"], template, options, "pipeline")
+    taken = taking(iterator, options.batches)
+    name = "pipeline, nine photos to one cached synthetic head"
+    variants[name] = measuring.Variant(taken.run, taken.repeats * options.batch)
+  found = {}
+  for name, timing in measuring.interleaved(
+    variants, rounds=options.rounds, calls=2, most_s=20.0
+  ).items():
+    used = cores.get(name, options.threads)
+    found[name] = {
+      "ms_per_sample": timing.median * 1e3,
+      "least_ms": timing.least * 1e3,
+      "samples_per_second_per_core": 1 / (timing.median * used),
+      "at_best": 1 / (timing.least * used),
+      "cores": used,
+    }
+  if options.synthetic:
+    found["synthetic, painted"] = painted(sources["synthetic"], options, size)
+  return found
+
+
+def painted(source: SyntheticFaces, options, size: int) -> dict[str, float]:
+  """Synthetic photos that no cache holds; XLA uses all cores for each."""
+  source[0]
+  seconds = []
+  for index in range(1, 1 + options.synthetic):
+    start = time.perf_counter()
+    source[index]
+    seconds.append(time.perf_counter() - start)
+  timing = measuring.timing(seconds)
+  return {
+    "ms_per_sample": timing.median * 1e3,
+    "least_ms": timing.least * 1e3,
+    "samples_per_second_per_core": 1 / (timing.median * options.threads),
+    "cores": options.threads,
+    "size": size,
+  }
+
+
+def memory(source: Any, template, options) -> list[float]:
+  """MiB after each epoch with everything on; the first fills the buffers."""
+  iterator = batches(source, template, options, "pipeline, everything")
+  steps = pipeline.steps_per_epoch(len(source), options.batch)
+  found = []
+  for _ in range(options.epochs):
+    for _ in range(steps):
+      next(iterator)
+    found.append(memory_mib())
+  return found
+
+
+def on_device(source: Any, template, options) -> dict[str, float]:
+  """ms a batch for bytes to floats and maps, without and with augmentation."""
+  import jax
+
+  table = uv.uv_table(template, options.size)
+  make = jax.jit(lambda r: batching.to_batch(r, table))
+  found = {}
+  for how in ("pipeline", "pipeline, everything"):
+    batch = jax.device_put(next(batches(source, template, options, how)))
+    run = lambda batch=batch: jax.block_until_ready(make(batch))
+    name = "to_batch" if how == "pipeline" else "to_batch, everything"
+    timing = measuring.interleaved(
+      {name: measuring.Variant(run)}, rounds=5, most_s=20.0
+    )
+    found[name] = timing[name].median * 1e3
+  return found
+
+
+def main() -> int:
+  """Measures, prints and writes."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--path", type=pathlib.Path, help="a prepared data set")
+  parser.add_argument("--size", type=int, default=512)
+  parser.add_argument("--count", type=int, default=256)
+  parser.add_argument("--batch", type=int, default=8)
+  parser.add_argument("--batches", type=int, default=8)
+  parser.add_argument("--rounds", type=int, default=7)
+  parser.add_argument("--epochs", type=int, default=6)
+  parser.add_argument("--threads", type=int, default=2)
+  parser.add_argument("--synthetic", type=int, default=4)
+  parser.add_argument("--out", type=pathlib.Path, default=RESULTS / "data_cpu.json")
+  options = parser.parse_args()
+  device = measuring.start("cpu", options.threads)
+  machine = measuring.machine(device, options.threads)
+  head = embedded.load()
+  with tempfile.TemporaryDirectory() as folder:
+    root = pathlib.Path(folder)
+    path = options.path or write_faces(root, head.template, options.count, options.size)
+    size = options.size
+    faces = PreparedSource(path, "train", head.template, size=size, map_size=size)
+    sources: dict[str, Any] = {"prepared": faces}
+    if options.synthetic:
+      sources["synthetic"] = SyntheticFaces(head, 10**4, size)
+      kept = Kept(sources["synthetic"])
+      weights = {"photos": 0.9, "heads": 0.1}
+      sources["mixed"] = MixedSource({"photos": faces, "heads": kept}, weights)
+    result = {
+      "machine": machine,
+      "settings": {k: str(v) for k, v in vars(options).items()},
+      "bytes_per_record": sum(p.stat().st_size for p in faces._paths) / len(faces),
+      "memory_mib_after_epochs": memory(faces, head.template, options),
+      "speed": speeds(sources, head.template, options),
+      "device_ms_per_batch": on_device(faces, head.template, options),
+    }
+  rows = [
+    [name, f"{v['ms_per_sample']:.2f}", f"{v['samples_per_second_per_core']:.0f}"]
+    for name, v in result["speed"].items()
+  ]
+  header = ["512² samples" if size == 512 else f"{size}²", "ms", "per second and core"]
+  print(measuring.markdown(header, rows))
+  print("MiB after each epoch:", [round(m) for m in result["memory_mib_after_epochs"]])
+  print("on the device, ms a batch:", result["device_ms_per_batch"])
+  measuring.write_json(options.out, result)
+  return 0
+
+
+class Kept:
+  """Two painted heads in memory, as a cache on disk would give them."""
+
+  def __init__(self, source: SyntheticFaces):
+    self._records = [source[0], source[1]]
+
+  def __len__(self) -> int:
+    return 100
+
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    return {k: np.array(v) for k, v in self._records[index % 2].items()}
+
+  def settings(self) -> dict[str, Any]:
+    """None that matter."""
+    return {}
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -4,7 +4,9 @@
 
 Makes a prepared data set of stylised noise and photo-like pictures at 512² in a
 temporary folder, or takes one of `affjax prepare` by `--path`. Everything is measured
-in one process confined to `--threads` cores; "per core" divides by them. Memory is the
+in one process confined to `--threads` cores. "Per core" is samples a second of
+processor time of all threads together, which neighbours on the machine disturb least; a
+pipeline's turn ends when its threads have refilled what was taken. Memory is the
 resident memory after each of several epochs of the pipeline with everything on.
 
 Writes experiments/results/data_cpu.json.
@@ -103,8 +105,44 @@ def batches(source: Any, template, options: argparse.Namespace, how: str, epochs
   )
 
 
+def settle():
+  """Waits until no thread of this process works any more."""
+  quiet = 0
+  while quiet < 3:
+    before = time.process_time()
+    time.sleep(0.01)
+    quiet = quiet + 1 if time.process_time() - before < 1e-3 else 0
+
+
+def timed(variants: dict[str, measuring.Variant], rounds: int) -> dict[str, Any]:
+  """Wall and processor time a sample of each variant, in turns, after a warm-up."""
+  spent = {name: [] for name in variants}
+  for turn in range(rounds + 1):
+    for name, variant in variants.items():
+      settle()
+      start, used = time.perf_counter(), time.process_time()
+      variant.run()
+      wall = time.perf_counter() - start
+      settle()
+      used = time.process_time() - used
+      if turn:
+        spent[name].append((used / variant.repeats, wall / variant.repeats))
+  found = {}
+  for name, times in spent.items():
+    used = measuring.timing([cpu for cpu, _ in times])
+    wall = measuring.timing([wall for _, wall in times])
+    found[name] = {
+      "cpu_ms_per_sample": used.median * 1e3,
+      "least_cpu_ms": used.least * 1e3,
+      "wall_ms_per_sample": wall.median * 1e3,
+      "samples_per_second_per_core": 1 / used.median,
+      "at_best": 1 / used.least,
+    }
+  return found
+
+
 def taking(iterator: Iterator, count: int) -> measuring.Variant:
-  """Timed: the next batches; what the threads made ahead was paid for before."""
+  """Timed: the next batches."""
 
   def run():
     for _ in range(count):
@@ -124,7 +162,7 @@ def memory_mib() -> float:
 
 def speeds(sources: dict[str, Any], template, options) -> dict[str, Any]:
   """Seconds a sample of each variant, and samples a second and core."""
-  faces, size = sources["prepared"], options.size
+  faces = sources["prepared"]
   data = [faces._reader(0).read([k])[0] for k in range(min(16, len(faces)))]
 
   def decode(field: str | None):
@@ -139,7 +177,6 @@ def speeds(sources: dict[str, Any], template, options) -> dict[str, Any]:
       lambda: [faces[k] for k in range(len(data))], len(data)
     ),
   }
-  cores = dict.fromkeys(variants, 1)
   for how in PIPELINES:
     iterator = batches(faces, template, options, how)
     taken = taking(iterator, options.batches)
@@ -149,39 +186,11 @@ def speeds(sources: dict[str, Any], template, options) -> dict[str, Any]:
     taken = taking(iterator, options.batches)
     name = "pipeline, nine photos to one cached synthetic head"
     variants[name] = measuring.Variant(taken.run, taken.repeats * options.batch)
-  found = {}
-  for name, timing in measuring.interleaved(
-    variants, rounds=options.rounds, calls=2, most_s=20.0
-  ).items():
-    used = cores.get(name, options.threads)
-    found[name] = {
-      "ms_per_sample": timing.median * 1e3,
-      "least_ms": timing.least * 1e3,
-      "samples_per_second_per_core": 1 / (timing.median * used),
-      "at_best": 1 / (timing.least * used),
-      "cores": used,
-    }
   if options.synthetic:
-    found["synthetic, painted"] = painted(sources["synthetic"], options, size)
-  return found
-
-
-def painted(source: SyntheticFaces, options, size: int) -> dict[str, float]:
-  """Synthetic photos that no cache holds; XLA uses all cores for each."""
-  source[0]
-  seconds = []
-  for index in range(1, 1 + options.synthetic):
-    start = time.perf_counter()
-    source[index]
-    seconds.append(time.perf_counter() - start)
-  timing = measuring.timing(seconds)
-  return {
-    "ms_per_sample": timing.median * 1e3,
-    "least_ms": timing.least * 1e3,
-    "samples_per_second_per_core": 1 / (timing.median * options.threads),
-    "cores": options.threads,
-    "size": size,
-  }
+    heads = iter(range(1, 10**4))
+    one = lambda: sources["synthetic"][next(heads)]
+    variants["synthetic, painted"] = measuring.Variant(one)
+  return timed(variants, options.rounds)
 
 
 def memory(source: Any, template, options) -> list[float]:
@@ -225,7 +234,9 @@ def main() -> int:
   parser.add_argument("--rounds", type=int, default=7)
   parser.add_argument("--epochs", type=int, default=6)
   parser.add_argument("--threads", type=int, default=2)
-  parser.add_argument("--synthetic", type=int, default=4)
+  parser.add_argument(
+    "--synthetic", action=argparse.BooleanOptionalAction, default=True
+  )
   parser.add_argument("--out", type=pathlib.Path, default=RESULTS / "data_cpu.json")
   options = parser.parse_args()
   device = measuring.start("cpu", options.threads)
@@ -251,10 +262,14 @@ def main() -> int:
       "device_ms_per_batch": on_device(faces, head.template, options),
     }
   rows = [
-    [name, f"{v['ms_per_sample']:.2f}", f"{v['samples_per_second_per_core']:.0f}"]
+    [name, f"{v['cpu_ms_per_sample']:.2f}", f"{v['samples_per_second_per_core']:.0f}"]
     for name, v in result["speed"].items()
   ]
-  header = ["512² samples" if size == 512 else f"{size}²", "ms", "per second and core"]
+  header = [
+    "512² samples" if size == 512 else f"{size}²",
+    "ms of a core",
+    "per second and core",
+  ]
   print(measuring.markdown(header, rows))
   print("MiB after each epoch:", [round(m) for m in result["memory_mib_after_epochs"]])
   print("on the device, ms a batch:", result["device_ms_per_batch"])

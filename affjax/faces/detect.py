@@ -3,13 +3,14 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 
-from affjax.faces import network
+from affjax.faces import network, threads
 
 # Anchors a cell of the two feature maps of the back-camera model, and their strides.
 _ANCHORS = ((16, 2), (32, 6))
@@ -41,14 +42,14 @@ class Detections:
 
 def detect(
   net: network.Network,
-  photo: UInt8[np.ndarray, "h w 3"],
+  photos: Sequence[UInt8[np.ndarray, "h w 3"]],
   *,
   smallest: float = 1 / 80,
   threshold: float = 0.5,
-) -> Detections:
-  """Faces of every size in a photo.
+) -> list[Detections]:
+  """Faces of every size in each photo.
 
-  The photo is shown to the network at several sizes, the longer side 128 px (faces that
+  A photo is shown to the network at several sizes, the longer side 128 px (faces that
   fill the photo), 256, 512, ..., from 512 on in overlapping tiles, up to where a face
   of the smallest size is 25 px wide, the network's limit. The search ends earlier when
   it has found faces and all of them are more than four times as large as this limit: a
@@ -56,21 +57,35 @@ def detect(
 
   Args:
     net: the network "detector" of the asset.
-    photo: 8-bit RGB.
+    photos: 8-bit RGB, of any sizes.
     smallest: width of the smallest face wanted, as a part of the photo's longer side.
     threshold: score from which a detection counts.
   """
   if not 0 < smallest <= 1:
     raise ValueError(f"smallest must lie in (0, 1], got {smallest}")
-  # A photo is enlarged by half at most: there is nothing to see beyond its pixels.
-  finest = min(_LIMIT / smallest, 1.5 * max(photo.shape[:2]))
-  rows = [_level(net, photo, longer) for longer in (_TILE // 2, _TILE)]
-  longer = _TILE
-  while longer * 1.5 < finest and not _all_large(np.concatenate(rows), photo, longer):
+  rows = [np.zeros((0, 17)) for _ in photos]
+  searched, longer = list(range(len(photos))), _TILE // 2
+  while searched:
+    levels = _level(net, [photos[k] for k in searched], longer)
+    for k, found in zip(searched, levels, strict=True):
+      rows[k] = np.concatenate([rows[k], found])
+    if longer >= _TILE:
+      searched = [
+        k
+        for k in searched
+        if longer * 1.5 < _finest(photos[k], smallest)
+        and not _all_large(rows[k], photos[k], longer)
+      ]
     longer *= 2
-    rows.append(_level(net, photo, longer))
-  found = np.concatenate(rows)
-  return _suppress(found[found[:, 16] >= threshold])
+  return [_suppress(found[found[:, 16] >= threshold]) for found in rows]
+
+
+def _finest(photo: np.ndarray, smallest: float) -> float:
+  """The longer side that shows a photo's smallest faces.
+
+  A photo is enlarged by half at most: there is nothing to see beyond its pixels.
+  """
+  return min(_LIMIT / smallest, 1.5 * max(photo.shape[:2]))
 
 
 def _all_large(rows: np.ndarray, photo: np.ndarray, longer: int) -> bool:
@@ -81,22 +96,44 @@ def _all_large(rows: np.ndarray, photo: np.ndarray, longer: int) -> bool:
 
 
 def _level(
-  net: network.Network, photo: np.ndarray, longer: int
-) -> Float[np.ndarray, "n 17"]:
-  """Raw detections, photo px, with the photo's longer side at `longer` px."""
+  net: network.Network, photos: Sequence[np.ndarray], longer: int
+) -> list[Float[np.ndarray, "n 17"]]:
+  """Raw detections, photo px, with the longer side of each photo at `longer` px."""
+  side = min(longer, _TILE)
+  canvases = threads.mapped(functools.partial(_resized, longer=longer), photos)
+  tiles = [
+    _Tile(k, x, y)
+    for k, canvas in enumerate(canvases)
+    for y in _starts(canvas.shape[0])
+    for x in _starts(canvas.shape[1])
+  ]
+  image = lambda tile: _image(canvases[tile.photo], tile, side)
+  rows = [[np.zeros((0, 17))] for _ in photos]
+  for tile, outputs in zip(tiles, net.map(image, tiles), strict=True):
+    canvas, photo = canvases[tile.photo], photos[tile.photo]
+    points, scores = _whole(*_decode(outputs, side), tile, canvas, side)
+    zoom = np.divide(photo.shape[1::-1], canvas.shape[1::-1])
+    points = (points * zoom - 0.5).reshape(-1, 16)
+    rows[tile.photo].append(np.concatenate([points, scores[:, None]], 1))
+  return [np.concatenate(parts) for parts in rows]
+
+
+class _Tile(NamedTuple):
+  """A part of the canvas of the photo of a number: where it begins."""
+
+  photo: int
+  x: int
+  y: int
+
+
+def _resized(photo: np.ndarray, longer: int) -> UInt8[np.ndarray, "h w 3"]:
   height, width = photo.shape[:2]
   ratio = longer / max(height, width)
   size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
-  small = Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR)
-  canvas = np.asarray(small, np.float32) / 127.5 - 1
-  zoom = np.array([width / size[0], height / size[1]])
-  rows = []
-  for y in _starts(size[1]):
-    for x in _starts(size[0]):
-      points, scores = _tile(net, canvas, x, y)
-      points = (points * zoom - 0.5).reshape(-1, 16)
-      rows.append(np.concatenate([points, scores[:, None]], 1))
-  return np.concatenate(rows)
+  # Far larger photos are first averaged over blocks of whole px.
+  return np.asarray(
+    Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+  )
 
 
 def _starts(length: int) -> list[int]:
@@ -106,34 +143,40 @@ def _starts(length: int) -> list[int]:
   return np.linspace(0, last, count).round().astype(int).tolist()
 
 
-def _tile(
-  net: network.Network, canvas: np.ndarray, x: int, y: int
-) -> tuple[Float[np.ndarray, "n 8 2"], Float[np.ndarray, " n"]]:
-  """Detections of one tile, in edge coordinates of the canvas."""
-  part = canvas[y : y + _TILE, x : x + _TILE]
-  image = np.zeros((1, _TILE, _TILE, 3), np.float32)
-  image[0, : part.shape[0], : part.shape[1]] = part
-  points, scores = _decode(net(image))
-  points = points + np.array([x, y])
-  # A face cut by the tile's border is whole in another tile, or on a coarser level.
-  low = np.where(np.array([x, y]) > 0, [x, y], -np.inf)
-  end = np.array([x, y]) + _TILE
+def _image(
+  canvas: np.ndarray, tile: _Tile, side: int
+) -> Float[np.ndarray, "side side 3"]:
+  """A tile in [-1, 1], grey beyond the canvas."""
+  part = canvas[tile.y : tile.y + side, tile.x : tile.x + side]
+  image = np.zeros((side, side, 3), np.float32)
+  image[: part.shape[0], : part.shape[1]] = part / np.float32(127.5) - 1
+  return image
+
+
+def _whole(points, scores, tile: _Tile, canvas: np.ndarray, side: int):
+  """The detections that count, in edge coordinates of the canvas.
+
+  A face cut by the tile's border is whole in another tile, or on a coarser level. What
+  is not a face at all need not be carried along.
+  """
+  start = np.array([tile.x, tile.y])
+  points = points + start
+  low, end = np.where(start > 0, start, -np.inf), start + side
   high = np.where(end < canvas.shape[1::-1], end, np.inf)
   whole = (points[:, 0] > low).all(1) & (points[:, 1] < high).all(1)
-  # What is not a face at all need not be carried along.
   kept = whole & (scores > 0.1)
   return points[kept], scores[kept]
 
 
 def _decode(
-  outputs: Mapping[str, Array],
+  outputs: Mapping[str, np.ndarray], side: int
 ) -> tuple[Float[np.ndarray, "n 8 2"], Float[np.ndarray, " n"]]:
   """Points (two box corners, six keypoints) in edge coordinates of a tile; scores."""
   levels = ("fine", "coarse")
-  raw = np.concatenate([np.asarray(outputs[f"boxes_{k}"])[0] for k in levels])
-  logits = np.concatenate([np.asarray(outputs[f"scores_{k}"])[0, :, 0] for k in levels])
+  raw = np.concatenate([outputs[f"boxes_{k}"] for k in levels])
+  logits = np.concatenate([outputs[f"scores_{k}"][:, 0] for k in levels])
   raw = raw.reshape(-1, 8, 2).astype(np.float64)
-  anchor = _anchors()
+  anchor = _anchors(side)
   center, half = raw[:, 0] + anchor, raw[:, 1] / 2
   points = [center - half, center + half]
   points += [raw[:, k] + anchor for k in range(2, 8)]
@@ -142,11 +185,11 @@ def _decode(
 
 
 @functools.cache
-def _anchors() -> Float[np.ndarray, "n 2"]:
+def _anchors(side: int) -> Float[np.ndarray, "n 2"]:
   """The point of a tile that each row of the outputs refers to, edge coordinates."""
   anchors = []
   for stride, number in _ANCHORS:
-    y, x = np.mgrid[: _TILE // stride, : _TILE // stride] + 0.5
+    y, x = np.mgrid[: side // stride, : side // stride] + 0.5
     cells = np.stack([x, y], -1).reshape(-1, 2) * stride
     anchors.append(np.repeat(cells, number, 0))
   return np.concatenate(anchors)

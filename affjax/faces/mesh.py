@@ -73,13 +73,15 @@ def square_of_landmarks(landmarks: Float[np.ndarray, "468 3"]) -> Square:
 
 
 def landmarks(
-  net: network.Network, photo: UInt8[np.ndarray, "h w 3"], squares: Sequence[Square]
+  net: network.Network,
+  photos: Sequence[UInt8[np.ndarray, "h w 3"]],
+  squares: Sequence[Square],
 ) -> tuple[Float[np.ndarray, "n 468 3"], Float[np.ndarray, " n"]]:
   """Landmarks of the faces in some squares.
 
   Args:
     net: the network "landmarks" of the asset.
-    photo: 8-bit RGB.
+    photos: 8-bit RGB, the one of each square.
     squares: where the faces are.
 
   Returns:
@@ -87,15 +89,14 @@ def landmarks(
     of the ears), and how sure the network is of each face, in [0, 1].
   """
   points, flags = np.zeros((len(squares), 468, 3)), np.zeros(len(squares))
-  for k, square in enumerate(squares):
-    matrix = warp.similarity(square.center, square.size, square.angle, net.size)
-    # One at a time: batches are hardly faster, and each size would be compiled.
-    outputs = net(warp.warp(photo, matrix, net.size)[None])
-    mesh = np.asarray(outputs["mesh"], np.float64).reshape(468, 3)
+  matrices = [warp.similarity(s.center, s.size, s.angle, net.size) for s in squares]
+  image = lambda k: warp.warp(photos[k], matrices[k], net.size)
+  for k, outputs in enumerate(net.map(image, range(len(squares)))):
+    mesh = outputs["mesh"].reshape(468, 3).astype(np.float64)
     # The network's coordinates count from the edge of the first pixel.
     mesh = mesh - np.array([0.5, 0.5, 0])
-    points[k] = warp.transform(warp.invert(matrix), mesh)
-    flags[k] = np.asarray(outputs["flag"]).item()
+    points[k] = warp.transform(warp.invert(matrices[k]), mesh)
+    flags[k] = outputs["flag"].item()
   return points, flags
 
 

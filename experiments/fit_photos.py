@@ -1,0 +1,175 @@
+"""Fits the head to the photos of folders: errors, and a sheet to look at.
+
+  python experiments/fit_photos.py PHOTOS... --out out/fit_photos
+
+Every face that is found counts. Writes `fit_photos.json` into `--results` (a row a
+face: errors in percent of the distance of the outer eye corners, the pose in degrees)
+and `sheet_*.png` into `--out`: for each face the crop, the crop with landmarks (white:
+detected; red: of the fitted head, the jaw's where they slid to), the fitted head over
+it, and the head turned to the front. Private photos make private sheets.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import measuring
+import numpy as np
+from PIL import Image, ImageDraw
+
+from affjax.export import images
+from affjax.faces import crop, find, fit, photo, warp
+from affjax.geometry import camera as cameras
+from affjax.geometry import rotation
+from affjax.heads import embedded
+from affjax.render import head
+from affjax.types import Camera
+
+SIZE, ROWS, CELL = 512, 10, 224
+RESULTS = pathlib.Path(__file__).parent / "results"
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """A face of a photo, its crop and its fit."""
+
+  name: str
+  face: find.Face
+  crop: crop.Crop
+  image: np.ndarray
+
+
+def main() -> None:
+  """Fits, writes and prints."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("photos", nargs="+", type=pathlib.Path)
+  parser.add_argument("--out", type=pathlib.Path, help="folder for sheets")
+  parser.add_argument("--results", type=pathlib.Path, default=RESULTS)
+  options = parser.parse_args()
+  cases, failures = gather(options.photos)
+  if not cases:
+    raise SystemExit("no faces in these photos")
+  model, camera = embedded.load(), Camera()
+  faces, crops = [c.face for c in cases], [c.crop for c in cases]
+  found = fit.fit(model, faces, crops, camera)
+  rows = [row(case, one) for case, one in zip(cases, found, strict=True)]
+  report = {"summary": summary(rows), "failures": failures, "faces": rows}
+  measuring.write_json(options.results / "fit_photos.json", report)
+  for name, value in report["summary"].items():
+    print(f"{name:>32} {value}")
+  if options.out:
+    options.out.mkdir(parents=True, exist_ok=True)
+    worst = np.argsort([-r["inner_error"] for r in rows], kind="stable")
+    for k in range(0, len(worst), 2 * ROWS):
+      part = [(cases[i], found[i]) for i in worst[k : k + 2 * ROWS]]
+      path = options.out / f"sheet_{k // (2 * ROWS) + 1}.png"
+      Image.fromarray(sheet(part, camera)).save(path)
+      print(path)
+
+
+def gather(places: list[pathlib.Path]) -> tuple[list[Case], dict[str, str]]:
+  """The faces of all photos in files and folders, and the photos that gave none."""
+  files = []
+  for place in places:
+    inside = sorted(place.rglob("*")) if place.is_dir() else [place]
+    files += [p for p in inside if p.suffix.lower() in _SUFFIXES]
+  cases, failures = [], {}
+  for path in files:
+    name = f"{path.parent.name}/{path.name}"
+    try:
+      pixels = photo.read_photo(path)
+    except ValueError as error:
+      failures[name] = str(error).replace(str(path), path.name)
+      continue
+    faces = find.find_faces(pixels)
+    if not faces:
+      failures[name] = "no face found"
+    for k, face in enumerate(faces):
+      placed = crop.face_crop(face, embedded.load().template, Camera(), SIZE)
+      image = images.to_uint8(crop.apply(pixels, placed))
+      cases.append(Case(f"{name}#{k + 1}", face, placed, image))
+  print(f"{len(cases)} faces of {len(files)} photos", file=sys.stderr)
+  return cases, failures
+
+
+def row(case: Case, one: fit.Fit) -> dict:
+  """What the record says of a face."""
+  turn = np.asarray(rotation.axis_angle_to_matrix(jnp.asarray(one.pose[:3])))
+  yaw = np.degrees(np.arcsin(np.clip(turn[0, 2], -1, 1)))
+  return {
+    "name": case.name,
+    "inner_error": one.inner_error,
+    "contour_error": one.contour_error,
+    "yaw_deg": float(yaw),
+    "identity_rms": float(np.sqrt(np.mean(one.identity**2))),
+    "largest_expression": float(one.expression.max()),
+    "converged": one.converged,
+  }
+
+
+def summary(rows: list[dict]) -> dict:
+  """Means, medians and worst of the rows."""
+  result: dict = {"faces": len(rows)}
+  for name in ("inner_error", "contour_error"):
+    values = np.array([r[name] for r in rows])
+    result[f"{name}_mean_percent"] = round(float(values.mean()), 2)
+    result[f"{name}_median_percent"] = round(float(np.median(values)), 2)
+    result[f"{name}_worst_percent"] = round(float(values.max()), 2)
+  for name in ("identity_rms", "largest_expression"):
+    result[f"{name}_mean"] = round(float(np.mean([r[name] for r in rows])), 2)
+  result["converged"] = sum(r["converged"] for r in rows)
+  return result
+
+
+def sheet(part: list[tuple[Case, fit.Fit]], camera: Camera) -> np.ndarray:
+  """Two faces a row, four cells each."""
+  pictures = [np.concatenate(cells(case, one, camera), 1) for case, one in part]
+  pictures += [np.full_like(pictures[0], 255)] * (len(pictures) % 2)
+  pairs = zip(pictures[::2], pictures[1::2], strict=True)
+  return np.concatenate([np.concatenate(pair, 1) for pair in pairs])
+
+
+def cells(case: Case, one: fit.Fit, camera: Camera) -> list[np.ndarray]:
+  """Crop, landmarks, the head over the crop, the head from the front."""
+  marked = Image.fromarray(case.image)
+  draw = ImageDraw.Draw(marked)
+  px = warp.transform(case.crop.matrix, case.face.landmarks68)
+  for points, color, r in ((px, "white", 4), (one.landmarks, "red", 3)):
+    for x, y in points:
+      draw.ellipse([x - r, y - r, x + r, y + r], fill=color)
+  front = np.array([0, 0, 0, 0, 0, -1.0], np.float32)
+  over, alpha = shaded(one.vertices, one.pose, camera)
+  mixed = case.image / 255 * (1 - 0.75 * alpha) + 0.75 * over
+  alone, alpha = shaded(one.vertices, front, camera)
+  pictures = [case.image, np.asarray(marked), mixed, alone + 1 - alpha]
+  return [small(picture) for picture in pictures]
+
+
+def shaded(vertices, pose, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+  """The bare head lit from the camera, over black, and where it is."""
+  world = cameras.head_to_world(jnp.asarray(vertices)[None], jnp.asarray(pose)[None])
+  buffers = _buffers(world, camera)
+  alpha = np.asarray(buffers.mask[0], np.float32)
+  light = 0.25 + 0.7 * np.clip(np.asarray(buffers.normal[0]) @ [0.3, 0.3, 0.9], 0, 1)
+  tone = np.where(np.asarray(buffers.group[0]) == 0, 0.85, 1.0)
+  return np.repeat((light * tone)[..., None], 3, -1) * alpha, alpha
+
+
+def _buffers(world, camera: Camera):
+  template = embedded.load().template
+  drawn = jax.jit(lambda v: head.head_buffers(v, template, camera, (SIZE, SIZE)))
+  return drawn(world)
+
+
+def small(picture: np.ndarray) -> np.ndarray:
+  """Any picture as a cell."""
+  image = Image.fromarray(images.to_uint8(picture))
+  return np.asarray(image.resize((CELL, CELL), Image.Resampling.LANCZOS))
+
+
+if __name__ == "__main__":
+  main()

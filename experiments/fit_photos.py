@@ -45,7 +45,7 @@ class Case:
 
 def main() -> None:
   """Fits, writes and prints."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
   parser.add_argument("photos", nargs="+", type=pathlib.Path)
   parser.add_argument("--out", type=pathlib.Path, help="folder for sheets")
   parser.add_argument("--results", type=pathlib.Path, default=RESULTS)

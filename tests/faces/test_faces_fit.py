@@ -113,6 +113,21 @@ def test_one_wild_landmark_does_little(people, found):
   assert angle_deg(wild.pose, found[0].pose) < 2
 
 
+def test_a_near_camera_is_found():
+  """A selfie, 40 degrees from 3.5 dm away; part of it passes for an unusual shape."""
+  model = embedded.load()
+  points = landmarks.landmarks68(jnp.asarray(model.template.vertices), model.template)
+  world = cameras.head_to_world(points, jnp.array([0, 0, 0, 0, 0, 6.5], jnp.float32))
+  wide = Camera(fov_deg=40.0)
+  px = np.asarray(cameras.world_to_px(world, wide, SIZE, SIZE))
+  settings = solver.Settings(focal=2.0, steps=40)
+  found = fits.fit(model, [face(px)], [CROP], Camera(), settings=settings)[0]
+  told = fits.fit(model, [face(px)], [CROP], Camera())[0]
+  assert told.fov_deg == pytest.approx(Camera().fov_deg, rel=1e-5)
+  assert 2 * told.fov_deg < found.fov_deg < wide.fov_deg
+  assert found.inner_error < 0.5 * told.inner_error
+
+
 def test_derivatives_of_the_landmarks(people):
   """The analytic Jacobian against differences, away from changes of the outline."""
   data, _ = marks.of_model(embedded.load())
@@ -121,12 +136,13 @@ def test_derivatives_of_the_landmarks(people):
   state = solver.State(
     rotation.axis_angle_to_matrix(jnp.asarray(people[1][0, :3])),
     jnp.asarray(people[1][0, 3:]),
+    jnp.float32(0.1),
     jnp.asarray(values, jnp.float32),
   )
   seen = solver.see(data, state, lens, solver.Settings())
   h = 1e-3
-  for k in (0, 1, 2, 3, 5, 6, 40, 100):
-    step = np.zeros(6 + len(values), np.float32)
+  for k in (0, 1, 2, 3, 5, 6, 7, 40, 100):
+    step = np.zeros(7 + len(values), np.float32)
     step[k] = h
     px = [
       solver.see(
@@ -134,7 +150,8 @@ def test_derivatives_of_the_landmarks(people):
         solver.State(
           rotation.axis_angle_to_matrix(jnp.asarray(sign * step[:3])) @ state.turn,
           state.shift + sign * step[3:6],
-          state.values + sign * step[6:],
+          state.zoom + sign * step[6],
+          state.values + sign * step[7:],
         ),
         lens,
         solver.Settings(),
@@ -151,7 +168,10 @@ def test_turned_away_jaws_slide_to_the_outline():
   lens = solver.Lens(jnp.float32(1160.0), 10.0, 127.5)
   turn = rotation.euler_deg_to_axis_angle(jnp.zeros(1), jnp.array([45.0]), jnp.zeros(1))
   state = solver.State(
-    rotation.axis_angle_to_matrix(turn[0]), jnp.zeros(3), jnp.zeros(data.sigma.shape)
+    rotation.axis_angle_to_matrix(turn[0]),
+    jnp.zeros(3),
+    jnp.float32(0),
+    jnp.zeros(data.sigma.shape),
   )
   chosen = solver.see(data, state, lens, solver.Settings()).chosen[51:]
   facing = (data.normals @ state.turn.T)[..., 2]

@@ -1,10 +1,11 @@
 """Levenberg-Marquardt over pose and coefficients, for one face; made for `vmap`.
 
-Unknowns: a turn and a shift of the head, and D coefficients with Gaussian priors and
-bounds. Data: pixels of 51 inner landmarks, which are fixed to the surface, and 17 of
-the jaw, which slide: at each step each of them is the candidate that lies on the
-outline, near where it belongs. Its distance along the outline counts little. Errors
-are in percent of the interocular distance, through Geman and McClure's robust kernel.
+Unknowns: a turn and a shift of the head, the focal length where it is not known, and D
+coefficients with Gaussian priors and bounds. Data: pixels of 51 inner landmarks, which
+are fixed to the surface, and 17 of the jaw, which slide: at each step each of them is
+the candidate that lies on the outline, near where it belongs. Its distance along the
+outline counts little. Errors are in percent of the interocular distance, through Geman
+and McClure's robust kernel.
 """
 
 import dataclasses
@@ -35,6 +36,8 @@ class Settings:
     slide: distance on the head, dm.
     pose_steps: steps with the mean head.
     steps: steps with everything.
+    focal: prior standard deviation of the logarithm of the focal length over the
+      lens's; 0 = the lens is right.
   """
 
   inner: float = 1.5
@@ -45,6 +48,7 @@ class Settings:
   slide: float = 0.1
   pose_steps: int = 8
   steps: int = 12
+  focal: float = 0.0
 
 
 class Lens(NamedTuple):
@@ -56,10 +60,11 @@ class Lens(NamedTuple):
 
 
 class State(NamedTuple):
-  """A head: rotation matrix, translation (dm), coefficients."""
+  """A head: rotation matrix, translation (dm), logarithm of zoom, coefficients."""
 
   turn: Float[Array, "3 3"]
   shift: Float[Array, " 3"]
+  zoom: Float[Array, ""]
   values: Float[Array, " d"]
 
 
@@ -109,7 +114,9 @@ def solve(
   mean = _mean_head(marks)
 
   def begin(pose):
-    state = State(rotation.axis_angle_to_matrix(pose[:3]), pose[3:], mean.sigma)
+    state = State(
+      rotation.axis_angle_to_matrix(pose[:3]), pose[3:], jnp.float32(0), mean.sigma
+    )
     state, cost, _ = _iterate(
       mean, target, state, lens, unit, settings, settings.pose_steps
     )
@@ -117,7 +124,9 @@ def solve(
 
   states, costs = jax.vmap(begin)(starts)
   best = jnp.argmin(jnp.where(jnp.isfinite(costs), costs, jnp.inf))
-  state = State(states.turn[best], states.shift[best], jnp.zeros_like(marks.sigma))
+  state = jax.tree.map(lambda x: x[best], states)._replace(
+    values=jnp.zeros_like(marks.sigma)
+  )
   state, _, change = _iterate(
     marks, target, state, lens, unit, settings, settings.steps
   )
@@ -132,7 +141,8 @@ def _mean_head(marks: Marks) -> Marks:
 
 
 def see(marks: Marks, state: State, lens: Lens, settings: Settings) -> Seen:
-  """The landmarks of a head, px, with derivatives by turn, shift and coefficients."""
+  """The landmarks of a head, px, with derivatives by all unknowns, in their order."""
+  lens = lens._replace(focal=lens.focal * jnp.exp(state.zoom))
   points = marks.mean + marks.modes @ state.values
   world = points @ state.turn.T
   chosen = _on_outline(marks, world[INNER:] + state.shift[None], state, lens, settings)
@@ -148,9 +158,12 @@ def see(marks: Marks, state: State, lens: Lens, settings: Settings) -> Seen:
   spin = -_cross_matrices(turned)
   eye = jnp.broadcast_to(jnp.eye(3), (len(at), 3, 3))
   by = jnp.concatenate([spin, eye, modes], -1)
+  px = project(placed, lens)
   s, a, d = (x[:, None] for x in (scale, across, down))
   jacobian = jnp.stack([s * by[:, 0] + a * by[:, 2], -s * by[:, 1] + d * by[:, 2]], 1)
-  return Seen(project(placed, lens), jacobian, at)
+  larger = (px - lens.center)[..., None]
+  jacobian = jnp.concatenate([jacobian[..., :6], larger, jacobian[..., 6:]], -1)
+  return Seen(px, jacobian, at)
 
 
 def _on_outline(marks: Marks, placed, state: State, lens: Lens, settings: Settings):
@@ -213,11 +226,13 @@ def _cost(marks, target, state: State, seen: Seen, unit, settings: Settings):
   square = (rows * rows).sum(-1)
   limit = settings.outlier**2
   prior = ((state.values / marks.sigma) ** 2).sum()
+  if settings.focal:
+    prior += (state.zoom / settings.focal) ** 2
   return (limit * square / (limit + square)).sum() + prior
 
 
 def _step(marks, target, state, seen, unit, settings: Settings, damping):
-  """The damped Gauss-Newton step `[6 + D]`; coefficients at a bound stay there."""
+  """The damped Gauss-Newton step `[7 + D]`; coefficients at a bound stay there."""
   rows, frame = _rows(target, seen, unit, settings)
   square = (rows * rows).sum(-1, keepdims=True)
   limit = settings.outlier**2
@@ -225,15 +240,17 @@ def _step(marks, target, state, seen, unit, settings: Settings, damping):
   jacobian = jnp.einsum("pij,pjn->pin", frame * unit, seen.jacobian)
   flat = jacobian.reshape(-1, jacobian.shape[-1])
   weights = jnp.broadcast_to(weight, rows.shape).reshape(-1)
-  prior = jnp.concatenate([jnp.zeros(6), 1 / marks.sigma**2])
+  focal = 1 / settings.focal**2 if settings.focal else 1.0
+  prior = jnp.concatenate([jnp.zeros(6), jnp.array([focal]), 1 / marks.sigma**2])
   gradient = flat.T @ (weights * rows.reshape(-1))
-  gradient += prior * jnp.concatenate([jnp.zeros(6), state.values])
+  gradient += prior * jnp.concatenate([jnp.zeros(6), state.zoom[None], state.values])
   hessian = (flat * weights[:, None]).T @ flat + jnp.diag(prior)
   free = jnp.concatenate(
     [
       jnp.ones(6, bool),
-      ~((state.values <= marks.low) & (gradient[6:] > 0))
-      & ~((state.values >= marks.high) & (gradient[6:] < 0)),
+      jnp.array([settings.focal > 0]),
+      ~((state.values <= marks.low) & (gradient[7:] > 0))
+      & ~((state.values >= marks.high) & (gradient[7:] < 0)),
     ]
   )
   hessian = jnp.where(free[:, None] & free[None, :], hessian, 0.0)
@@ -249,7 +266,8 @@ def _moved(marks: Marks, state: State, step) -> State:
   return State(
     rotation.axis_angle_to_matrix(turn) @ state.turn,
     state.shift + step[3:6],
-    jnp.clip(state.values + step[6:], marks.low, marks.high),
+    state.zoom + jnp.clip(step[6], -0.3, 0.3),
+    jnp.clip(state.values + step[7:], marks.low, marks.high),
   )
 
 

@@ -75,6 +75,9 @@ class PreparedSource:
     self._readers: dict[int, Any] = {}
     self._lock = threading.Lock()
     self._split, self._size, self._map_size = split, size, map_size
+    # One for all: fresh zeros are new pages of memory for every sample.
+    self._no_map = np.zeros((map_size, map_size, 3), np.uint8)
+    self._no_map.flags.writeable = False
 
   def __len__(self) -> int:
     return self._ends[-1] if self._ends else 0
@@ -130,15 +133,14 @@ class PreparedSource:
   def _fitted(self, found: dict[str, Any]) -> dict[str, np.ndarray]:
     """The record at the sizes that are asked for."""
     scale = self._size / len(found["image"])
-    maps = self._map_size
     if scale != 1:
       found["landmarks"] = (found["landmarks"] + 0.5) * np.float32(scale) - 0.5
     found["image"] = _resized(found["image"], self._size)
     found["visible"] = _resized(found["visible"], self._size)
     if found["has_diffuse"]:
-      found["diffuse"] = _resized(found["diffuse"], maps)
+      found["diffuse"] = _resized(found["diffuse"], self._map_size)
     else:
-      found["diffuse"] = np.zeros((maps, maps, 3), np.uint8)
+      found["diffuse"] = self._no_map
     return found
 
 

@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
+# Files of tests go to as many processes as there are cores, up to four.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test test-all smoke lint bench clean
 
@@ -23,10 +25,10 @@ demo: $(VENV)/.installed
 	$(RUN)/python experiments/demo.py --out out/demo
 
 test: $(VENV)/.installed-dev
-	$(RUN)/python -m pytest -m 'not slow'
+	$(RUN)/python -m pytest -m 'not slow' $(PARALLEL)
 
 test-all: $(VENV)/.installed-dev
-	$(RUN)/python -m pytest
+	$(RUN)/python -m pytest $(PARALLEL)
 
 # The tests marked `smoke` on a newer interpreter, hence a newer jax, where there is one.
 smoke:

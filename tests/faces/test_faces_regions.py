@@ -49,9 +49,9 @@ def test_unseen_things_are_not_skin(portraits, name):
   kind = unseen_disguises.UNSEEN[name]
   photos, truth, hidden = _covered(portraits, kind)
   said = regions.visible_skin(photos)[..., 0]
-  assert _iou(said > 0.5, truth) >= 0.8  # of eight photos; the whole is measured
+  assert _iou(said > 0.5, truth) >= 0.84  # of eight photos; the whole is measured
   assert hidden.sum() > 1000
-  assert said[hidden].mean() < 0.5
+  assert said[hidden].mean() < 0.4
 
 
 def test_rims_of_glasses_are_not_skin(portraits):
@@ -128,7 +128,9 @@ def test_every_kind_hides_skin_and_snapshots_repeat(portraits, name):
     hidden += (left < bare - 0.5).sum()
   assert hidden > 0
   shots = [
-    snapshots.test_snapshot(np.random.default_rng(1), portraits[0], name)
+    snapshots.held_out_snapshot(
+      np.random.default_rng(1), portraits[0], name, spoilt=True
+    )
     for _ in range(2)
   ]
   np.testing.assert_array_equal(shots[0][0], shots[1][0])

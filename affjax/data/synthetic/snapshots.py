@@ -26,13 +26,27 @@ def training_snapshot(rng: Rng, portrait: Portrait) -> tuple[Image, Plane]:
   return _taken(rng, image, bare)
 
 
-def test_snapshot(rng: Rng, portrait: Portrait, name: str) -> tuple[Image, Plane]:
-  """A photo with one thing of `unseen_disguises.UNSEEN` or of `SEEN`, or "none"."""
-  image, bare, marks = _placed(rng, portrait)
+def held_out_snapshot(
+  rng: Rng, portrait: Portrait, name: str, *, spoilt: bool
+) -> tuple[Image, Plane]:
+  """A photo with one thing of `unseen_disguises.UNSEEN` or of `SEEN`, or "none".
+
+  Args:
+    rng: consumed.
+    portrait: of the test split.
+    name: of the thing.
+    spoilt: whether the photo is moved, cut and spoilt as strongly as in training.
+  """
+  image, bare, marks = _placed(rng, portrait) if spoilt else _as_painted(portrait)
   if name != "none":
     kind = {**disguises.SEEN, **unseen_disguises.UNSEEN}[name]
     image, bare = disguises.lay(rng, kind, image, bare, marks)
-  return _taken(rng, image, bare)
+  return _taken(rng, image, bare) if spoilt else (image, bare)
+
+
+def _as_painted(portrait: Portrait) -> tuple[Image, Plane, Marks]:
+  image = portrait.image.astype(np.float32) / 255
+  return image, portrait.bare.astype(np.float32) / 255, portrait.landmarks
 
 
 def _placed(rng: Rng, portrait: Portrait) -> tuple[Image, Plane, Marks]:

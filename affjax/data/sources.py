@@ -121,13 +121,15 @@ def _folder(path: str, wanted: Wanted) -> tuple[Any, Any]:
 
 
 def _prepared(path: str, wanted: Wanted) -> tuple[Any, Any]:
-  """Held out are records of the split "test" or, without it, the last ones."""
+  """Held out are records of a split that says so or, without one, the last ones."""
   size, template = wanted.size, wanted.head.template
   split = lambda name: PreparedSource(path, name, template, size=size, map_size=size)
-  if not prepared.splits_of(path).get("test"):
-    return _divided(split("train"), wanted.held_out)
-  test = split("test")
-  return split("train"), Part(test, 0, min(len(test), wanted.held_out))
+  counts = prepared.splits_of(path)
+  for name in ("validation", "test"):
+    if counts.get(name):
+      count = min(counts[name], wanted.held_out)
+      return split("train"), Part(split(name), 0, count)
+  return _divided(split("train"), wanted.held_out)
 
 
 def _synthetic(path: str, wanted: Wanted) -> tuple[Any, Any]:

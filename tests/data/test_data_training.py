@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -12,7 +13,9 @@ import pytest
 import tiny_config
 
 from affjax import build
+from affjax.data import record, shards
 from affjax.data.mixing import MixedSource
+from affjax.heads import embedded
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -67,6 +70,20 @@ def test_the_last_records_are_held_out_without_a_test_split(prepared):
   train, held = build.sources(config, prepared)
   assert (len(train), len(held["image"])) == (6, 2)
   np.testing.assert_array_equal(held["pose"][1], train.whole[7]["pose"])
+
+
+def test_a_split_of_its_own_is_held_out(prepared, tmp_path):
+  folder = shutil.copytree(prepared, tmp_path / "faces" / prepared.name)
+  path = folder / shards.shard_name("faces", "validation", 0, 1)
+  template = embedded.load().template
+  given = prepared_faces.record(9, size=48, vertices=template.vertices)
+  shards.write_shard(path, [record.encode(given)])
+  about, splits = shards.read_about(folder)
+  shards.write_info(folder, {**splits, "validation": [1]}, about)
+  config = tiny_config.config("stage1", data__source="prepared", data__path=str(folder))
+  train, held = build.sources(config, folder)
+  assert len(train) == 8
+  np.testing.assert_array_equal(held["pose"], given["pose"][None])
 
 
 def _mixture(prepared, photos):

@@ -12,6 +12,7 @@ import jax.extend.core
 import jax.numpy as jnp
 from jax.interpreters import ad, batching, mlir
 
+from affjax.native import dispatch
 from affjax.render import _location, _native
 
 
@@ -96,19 +97,22 @@ def _transposed(cotangents, pos, tri, ids, dot, *, derivatives: bool, backend: s
 
 
 def _batched(args, axes, **options):
-  if axes[1] is not batching.not_mapped or None in (axes[0], axes[2]):
+  if axes[1] is not None or None in (axes[0], axes[2]):
     run = jax.vmap(functools.partial(_pushed, **options), in_axes=axes)
     return run(*args), (0, 0)
   # The mapped axis joins the batch, so that this stays one call and its transpose too.
   size = args[0].shape[axes[0]]
-  folded = []
-  for arg, axis in zip(args, axes, strict=True):
-    if arg is not args[1]:
-      arg = batching.bdim_at_front(arg, axis, size)
-      arg = arg.reshape((-1, *arg.shape[2:]))
-    folded.append(arg)
-  out = _push.bind(*folded, **options)
-  return [o.reshape((size, -1, *o.shape[1:])) for o in out], (0, 0)
+
+  def fold(arg, axis):
+    if axis is None:
+      arg = jnp.broadcast_to(arg, (size, *arg.shape))
+    else:
+      arg = jnp.moveaxis(arg, axis, 0)
+    return arg.reshape((size * arg.shape[1], *arg.shape[2:]))
+
+  pos, ids, dot = (fold(args[k], axes[k]) for k in (0, 2, 3))
+  out = _push.bind(pos, args[1], ids, dot, **options)
+  return [dispatch.unfolded(o, size) for o in out], (0, 0)
 
 
 ad.primitive_jvps[_push] = _jvp

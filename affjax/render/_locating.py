@@ -37,9 +37,7 @@ def located(pos, tri, ids, derivatives: bool, backend: str):
 def _(derivatives: bool, backend: str, primals, tangents):
   pos, tri, ids = primals
   out = located(pos, tri, ids, derivatives, backend)
-  dot = _push.bind(
-    pos, tri, ids, tangents[0], derivatives=derivatives, backend=backend
-  )
+  dot = _push.bind(pos, tri, ids, tangents[0], derivatives=derivatives, backend=backend)
   return out, tuple(dot)
 
 
@@ -79,13 +77,9 @@ def _(*args, **options):
 
 def _jvp(primals, tangents, **options):
   pos, tri, ids, dot = primals
-  by_pos, _, _, by_dot = tangents
+  by_pos, by_dot = tangents[0], ad.instantiate_zeros(tangents[3])
   if isinstance(by_pos, ad.Zero):
-    out = _push.bind(*primals, **options)
-    if isinstance(by_dot, ad.Zero):
-      return out, [ad.Zero.from_primal_value(o) for o in out]
-    return out, _push.bind(pos, tri, ids, by_dot, **options)
-  by_dot = ad.instantiate_zeros(by_dot)
+    return _push.bind(*primals, **options), _push.bind(pos, tri, ids, by_dot, **options)
   run = lambda p, d: _pushed(p, tri, ids, d, **options)
   return jax.jvp(run, (pos, dot), (by_pos, by_dot))
 

@@ -3,12 +3,12 @@
 import functools
 from typing import Literal, overload
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from affjax.native import dispatch
 from affjax.render import _native, rasterization
 
 
@@ -78,7 +78,8 @@ def peel(
   place = functools.partial(
     rasterization.raster_of, backend=backend, derivatives=derivatives
   )
-  return jax.vmap(lambda i: place(pos, tri, i))(ids)
+  # One after the other: joined with the batch they would not stay on their devices.
+  return lax.map(lambda i: place(pos, tri, i), ids)
 
 
 def over(
@@ -107,4 +108,5 @@ def _layers(pos, tri, resolution: tuple[int, int], layers: int, backend: str):
     return found, found[1]
 
   nothing = (jnp.full(shape, -jnp.inf, jnp.float32), jnp.zeros(shape, jnp.int32))
+  nothing = dispatch.vary_alike(*nothing, pos)[:2]
   return lax.scan(next_layer, nothing, length=layers)[1]

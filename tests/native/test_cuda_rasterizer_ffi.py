@@ -15,7 +15,6 @@ from render import hostile
 from affjax.geometry import mesh
 from affjax.render import _location, _silhouettes, _xla
 
-
 HANDLERS = (
   "rasterize_ids",
   "rasterize_nearest",

@@ -208,7 +208,8 @@ def test_kernel_equals_the_portable_search(kind, backend):
   pos, tri = hostile.scenes(kind, 3, batch=20, resolution=size)
   want = _layers_by("xla", pos, tri, size)
   np.testing.assert_array_equal(_layers_by(backend, pos, tri, size), want)
-  assert (want[1] > 0).any()
+  assert (want[0] > 0).any()
+  assert (want[1] > 0).any() == (kind != "grid")  # a plane
 
 
 @needs_compiler
@@ -218,7 +219,6 @@ def test_kernel_on_many_tiles_and_images():
   found = _layers_by("cpp", pos, tri, (150, 330), 3)
   np.testing.assert_array_equal(found, _layers_by("xla", pos, tri, (150, 330), 3))
   assert (found[1] > 0).mean() > 0.1
-  assert np.mean(found[2] > 0) < 0.05
 
 
 @needs_compiler
@@ -256,5 +256,5 @@ def test_layers_under_vmap_gradients_and_four_devices(backend):
   close(jax.jit(mapped)(pos), want)
   placed = jax.device_put(pos, NamedSharding(mesh, rows))
   run = jax.jit(jax.grad(loss))
-  assert "all-" not in run.lower(placed).compile().as_text()
+  assert "all-" not in str(run.lower(placed).compile().as_text())
   close(run(placed), want)

@@ -65,7 +65,9 @@ def rasterize(
     tri: triangles, shared by the batch.
     resolution: (height, width) of the raster, pixels.
     backend: "cpp" or "cuda" for the kernels, "xla" for portable XLA, which give the
-      same ids (and the rest to rounding), or "auto" for the fastest that is available where the program runs.
+      same ids (and the rest to rounding), or "auto" for the fastest that is available
+      where the program runs. Kernels compute in float32; of vertices of another type
+      they only find the ids.
       "nvdiffrast" for users who have it: all of this primitive is theirs.
     derivatives: also return the derivatives of the weights.
 

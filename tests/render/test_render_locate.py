@@ -26,8 +26,10 @@ def _raster(backend, *, derivatives=True, size=SIZE):
   """The raster and its slopes as one picture of eight channels."""
 
   def run(pos, tri):
-    found = render.rasterize(pos, tri, size, backend=backend, derivatives=derivatives)
-    return jnp.concatenate(found if derivatives else [found], -1)
+    if not derivatives:
+      return render.rasterize(pos, tri, size, backend=backend)
+    found = render.rasterize(pos, tri, size, backend=backend, derivatives=True)
+    return jnp.concatenate(found, -1)
 
   return run
 

@@ -368,28 +368,28 @@ def main() -> None:
   options.backends = backends(device)
   machine = measuring.machine(device, options.threads)
   out = options.out or (None if options.quick else HERE)
-  record = out and out / "results" / f"bench_rasterizer_{device}.json"
+  name = f"bench_rasterizer_{device}"
   result: dict[str, Any] = {"machine": machine, "heads": heads(options)}
   found: dict[Case, list[dict[str, Any]]] = {}
   for case in in_order(cases(quick=options.quick)):
     found[case] = [timed(kind, case, options) for kind in KINDS]
-    result["axes"] = axes = {
+    result["axes"] = {
       axis: [row for case in chosen for row in found.get(case, ())]
       for axis, chosen in cases(quick=options.quick).items()
     }
     if device == "cpu":
       result["targets"] = targets([r for rows in found.values() for r in rows], result)
-    if record:  # what a run that is cut short leaves
-      measuring.write_json(record, result)
+    if out:  # what a run that is cut short leaves
+      measuring.write_json(out / "results" / f"{name}.json", result)
   for row in result.get("targets", ()):
     print(f"{row['what']}: {row['value']:.4g} ({row['target']}): {row['met']}")
   result["communication"] = measuring.children(__file__, [["--collectives"]])[0]
   print(f"communication between devices: {result['communication'] or 'none'}")
   if options.pytorch3d:
     result["PyTorch3D"] = pytorch3d(options.pytorch3d, options)
-  if record:
-    measuring.write_json(record, result)
-    plot(axes, out / "figures" / f"bench_rasterizer_{device}.png")
+  if out:
+    measuring.write_json(out / "results" / f"{name}.json", result)
+    plot(result["axes"], out / "figures" / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ turns in one process, see `measuring.py`. "head": `render_head` (rasterize, inte
 texture, antialias) of the embedded head, and of the same with each triangle in four.
 Peers: nvdiffrast where it and a GPU are; PyTorch3D's CPU kernel, which tries every
 triangle at every pixel, by `--pytorch3d PYTHON`, an interpreter that has it (`pip
-install torch==2.11.0 easypytorch3d`), in a process of its own.
+install torch==2.11.0 easypytorch3d`), in a process of its own. jaxrenderer 0.3.2 is not
+among them: its import fails with today's JAX (`Unrecognized config option: jax_array`
+with 0.10.2); with an older one it has not been tried.
 
 Prints tables and writes `results/bench_rasterizer_DEVICE.json` and
 `figures/bench_rasterizer_DEVICE.png` to `experiments` or to `--out`; `--quick` is a

@@ -1,4 +1,4 @@
-"""The command line: `affjax reconstruct` and `affjax doctor`.
+"""The command line: `affjax reconstruct`, `affjax prepare` and `affjax doctor`.
 
 Errors are one line on stderr. Exit codes: 0 all done, 1 some photos gave nothing, 2
 nothing could be started, 130 interrupted. AFFJAX_DEBUG=1 shows tracebacks.
@@ -8,6 +8,7 @@ import contextlib
 import os
 import pathlib
 import sys
+import time
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -105,6 +106,69 @@ def reconstruct(
 
 
 @app.command()
+def prepare(
+  source: Annotated[
+    str,
+    typer.Argument(
+      metavar="INPUT",
+      help="Folder, zip or tar of photos; a TFDS data set; synthetic:COUNT.",
+    ),
+  ],
+  out: Annotated[pathlib.Path, typer.Option("-o", "--out", help="Folder to write.")],
+  name: Annotated[str, typer.Option(help="Of the data set.")] = "faces",
+  provider: Annotated[
+    str, typer.Option(help="embedded, deep3d, precomputed or synthetic.")
+  ] = "embedded",
+  size: Annotated[int, typer.Option(help="Width of the aligned photos, px.")] = 512,
+  licence: Annotated[str, typer.Option(help="Of the photos.")] = "unknown",
+  splits: Annotated[
+    str, typer.Option(help="Shares of train, validation, test.")
+  ] = "0.96,0.02,0.02",
+  person: Annotated[
+    str, typer.Option(help="Regular expression: the person in a photo's name.")
+  ] = "",
+  limit: Annotated[int, typer.Option(help="Only so many photos; 0 = all.")] = 0,
+  smallest_face: Annotated[float, typer.Option(help="Width, px.")] = 32.0,
+  least_quality: Annotated[float, typer.Option(help="0 keeps all, 1 none.")] = 0.0,
+  largest_only: Annotated[
+    bool, typer.Option("--largest-only", help="One face a photo.")
+  ] = False,
+  geometry: Annotated[
+    pathlib.Path | None, typer.Option(help="For precomputed: folder of results.")
+  ] = None,
+  model: Annotated[
+    pathlib.Path | None, typer.Option(help="For deep3d: BFM_model_front.mat.")
+  ] = None,
+  weights: Annotated[
+    pathlib.Path | None, typer.Option(help="For deep3d: epoch_20.pth.")
+  ] = None,
+  seed: Annotated[int, typer.Option(help="Of synthetic photos.")] = 0,
+  workers: Annotated[int, typer.Option(help="Processes; 0 = one a core.")] = 0,
+  runner: Annotated[
+    str, typer.Option(help="Apache Beam runner; a file system shared by all.")
+  ] = "",
+  beam: Annotated[list[str] | None, typer.Option(help="Option of the runner.")] = None,
+  restart: Annotated[bool, typer.Option("--restart", help="Begin anew.")] = False,
+  overwrite: Annotated[
+    bool, typer.Option("--overwrite", help="Replace a data set of this name.")
+  ] = False,
+) -> None:
+  """Turns photos into a data set to train on. Killed, it goes on where it was."""
+  given = dict(locals())
+  with _one_line_errors("interrupted; run the command again to go on"):
+    from affjax import prepare as chain
+
+    options = chain.options(given)
+    run = ("workers", "runner", "beam", "restart", "overwrite")
+    with _prepare_progress() as step:
+      report = chain.prepare(
+        source, out, options, progress=step, **{key: given[key] for key in run}
+      )
+    for line in chain.told(report):
+      _OUT.print(_shown(line))
+
+
+@app.command()
 def doctor() -> None:
   """Says what is installed, which devices there are, and whether all is whole."""
   with _one_line_errors():
@@ -197,14 +261,46 @@ def _photo_progress(total: int) -> Iterator:
 
 
 @contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
+def _prepare_progress() -> Iterator:
+  """A bar on a terminal, a line now and then elsewhere."""
+  columns = (
+    progress.TextColumn("{task.description}"),
+    progress.BarColumn(),
+    progress.MofNCompleteColumn(),
+    progress.TimeRemainingColumn(),
+  )
+  live = _ERR.is_terminal
+  with progress.Progress(
+    *columns, console=_ERR, transient=True, disable=not live
+  ) as bar:
+    task = bar.add_task("photos", total=None)
+    started: list[tuple[float, int]] = []
+
+    def step(tally, total: int) -> None:
+      started.append((time.monotonic(), tally.photos))
+      (since, before), (now, photos) = started[0], started[-1]
+      del started[1:]
+      rate = f", {(photos - before) / (now - since):.1f}/s" if photos > before else ""
+      skipped = sum(tally.skipped.values())
+      about = f"photos{rate}, {tally.kept} kept, {skipped} skipped"
+      bar.update(task, completed=photos, total=total, description=about)
+      if not live:
+        _ERR.print(f"{photos} of {total} {about}")
+
+    yield step
+
+
+@contextlib.contextmanager
+def _one_line_errors(
+  interrupted: str = "interrupted; finished photos stay",
+) -> Iterator[None]:
   """Turns exceptions into one line and exit code 2."""
   try:
     yield
   except typer.Exit:
     raise
   except KeyboardInterrupt:
-    _error("interrupted; finished photos stay")
+    _error(interrupted)
     raise typer.Exit(130) from None
   except Exception as error:
     if os.environ.get("AFFJAX_DEBUG"):

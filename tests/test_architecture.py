@@ -35,8 +35,9 @@ ALLOWED = {
   "export": _NETS | {"models", "losses"},
   "build": _ALL,
   "reconstruct": _ALL | {"build"},
+  "prepare": _ALL | {"build"},
   "main": _ALL | {"build"},
-  "cli": _ALL | {"build", "reconstruct", "main"},
+  "cli": _ALL | {"build", "reconstruct", "prepare", "main"},
 }
 
 # Software that lives in few places only, so that the rest does without it.
@@ -49,6 +50,7 @@ ONLY_IN = {
   "optax": {"train"},
   "orbax": {"train"},
   "grain": {"data", "train"},
+  "apache_beam": {"data"},
   "tensorflow_datasets": {"data"},
   "tensorboardX": {"train"},
   "trimesh": {"export"},

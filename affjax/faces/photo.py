@@ -5,9 +5,12 @@ Pillow hands to an interpreter, is not among them), the size is judged from the 
 before anything is decoded, and whatever Pillow raises becomes a `PhotoError`.
 """
 
+import contextlib
+import io
 import os
 import pathlib
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import UInt8
@@ -63,25 +66,46 @@ def read_photo(
     PhotoError: there is no such file, it is empty, no image, of an unknown kind, broken
       or truncated, smaller than 32 px or larger than `max_pixels`.
   """
+  path = pathlib.Path(path)
+  with _named_errors(str(path), max_pixels):
+    _check_file(path)
+    return _decode(path, max_pixels)
+
+
+def decode_photo(
+  content: bytes, name: str, *, max_pixels: int = MAX_PIXELS
+) -> UInt8[np.ndarray, "h w 3"]:
+  """The same for the content of a photo's file, `name` being for messages only.
+
+  Raises:
+    PhotoError: as `read_photo`.
+  """
+  with _named_errors(name, max_pixels):
+    if not content:
+      raise PhotoError("the file is empty")
+    return _decode(io.BytesIO(content), max_pixels)
+
+
+@contextlib.contextmanager
+def _named_errors(name: str, max_pixels: int) -> Iterator[None]:
+  """Turns whatever Pillow raises into a `PhotoError` that names the photo."""
   if max_pixels < 1:
     raise ValueError(f"max_pixels must be positive, got {max_pixels}")
-  path = pathlib.Path(path)
   try:
-    _check_file(path)
     with warnings.catch_warnings():
       warnings.simplefilter("ignore")
-      return _decode(path, max_pixels)
+      yield
   except PhotoError as error:
-    raise PhotoError(f"photo {str(path)!r}: {error}") from None
+    raise PhotoError(f"photo {name!r}: {error}") from None
   except Image.UnidentifiedImageError:
     message = f"not an image, expected one of {', '.join(_known())}"
-    raise PhotoError(f"photo {str(path)!r}: {message}") from None
+    raise PhotoError(f"photo {name!r}: {message}") from None
   except Image.DecompressionBombError:
     message = f"too large, expected at most {max_pixels} pixels"
-    raise PhotoError(f"photo {str(path)!r}: {message}") from None
+    raise PhotoError(f"photo {name!r}: {message}") from None
   except Exception as error:  # Pillow raises nearly anything on broken files.
     reason = " ".join(str(error).split()) or type(error).__name__
-    raise PhotoError(f"photo {str(path)!r}: cannot be read: {reason}") from error
+    raise PhotoError(f"photo {name!r}: cannot be read: {reason}") from error
 
 
 def _check_file(path: pathlib.Path) -> None:
@@ -99,8 +123,10 @@ def _known() -> list[str]:
   return [name for name in _FORMATS if name in Image.OPEN]
 
 
-def _decode(path: pathlib.Path, max_pixels: int) -> UInt8[np.ndarray, "h w 3"]:
-  with Image.open(path, formats=_known()) as image:
+def _decode(
+  file: pathlib.Path | io.BytesIO, max_pixels: int
+) -> UInt8[np.ndarray, "h w 3"]:
+  with Image.open(file, formats=_known()) as image:
     width, height = image.size
     if width * height > max_pixels:
       raise PhotoError(

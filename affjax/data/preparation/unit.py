@@ -1,0 +1,290 @@
+"""A unit of photos: read, find faces, align, ask the provider, encode."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import UInt8
+
+from affjax.data import record
+from affjax.data.preparation import quality
+from affjax.data.preparation.inputs import Entry, Input
+from affjax.data.preparation.outcome import Kept, Outcome, Skipped
+from affjax.data.preparation.splits import Splits
+from affjax.data.providers.interface import Geometry, Provider, Refusal
+from affjax.faces import crop as crops
+from affjax.faces import find, regions, warp
+from affjax.faces.crop import Crop
+from affjax.faces.find import Face
+from affjax.geometry import camera as cameras
+from affjax.heads import landmarks
+from affjax.types import Camera
+
+# Its number, and its photos.
+Unit = tuple[int, Sequence[Entry]]
+# Photos that are in memory at once, in pixels of all of them.
+_MOST_PIXELS = 50_000_000
+# A face in a photo that had to be turned must be this sure: it is the third guess.
+_TURNED_SCORE = 0.9
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+  """What decides a record besides photo and provider.
+
+  Attributes:
+    size: width and height of the aligned photos, px.
+    licence: written into every record.
+    smallest: width of the smallest face that counts, px of the photo.
+    least_quality: records below are dropped.
+    largest_only: whether of a photo only the largest face counts.
+    splits: which photos are held out.
+  """
+
+  size: int
+  licence: str
+  smallest: float
+  least_quality: float
+  largest_only: bool
+  splits: Splits
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Sample:
+  """A face on its way: aligned, without geometry yet; `inside` the photo or beyond."""
+
+  name: str
+  photo: str
+  digest: str
+  image: np.ndarray
+  face: Face
+  crop: Crop
+  from_photo: np.ndarray
+  inside: np.ndarray
+
+
+class Preparer:
+  """Turns units of photos into records; the same photos give the same bytes.
+
+  Args:
+    photos: where they come from.
+    provider: gives the geometry.
+    rules: what else decides.
+    camera: of the aligned photos.
+  """
+
+  def __init__(self, photos: Input, provider: Provider, rules: Rules, camera: Camera):
+    self._input, self._provider = photos, provider
+    self._rules, self._camera = rules, camera
+
+  def __call__(self, entries: Sequence[Entry]) -> Outcome:
+    """What comes of some photos."""
+    kept: list[Kept] = []
+    skipped: list[Skipped] = []
+    for group in self._groups(entries, skipped):
+      samples = self._samples(group, skipped)
+      geometries = self._geometry(samples)
+      masks = _visible(samples, geometries)
+      for made in map(self._record, samples, geometries, masks):
+        if isinstance(made, Kept):
+          kept.append(made)
+        else:
+          skipped.append(made)
+    return Outcome(len(entries), kept, skipped)
+
+  def _groups(
+    self, entries: Sequence[Entry], skipped: list[Skipped]
+  ) -> Iterator[list[tuple[str, np.ndarray]]]:
+    """Photos, as many at once as memory allows."""
+    group, pixels = [], 0
+    for entry in entries:
+      try:
+        photo = self._input.read(entry)
+      except (ValueError, OSError) as error:
+        skipped.append(Skipped(entry.name, "unreadable photo", _line(error)))
+        continue
+      if group and pixels + photo[..., 0].size > _MOST_PIXELS:
+        yield group
+        group, pixels = [], 0
+      group.append((entry.name, photo))
+      pixels += photo[..., 0].size
+    if group:
+      yield group
+
+  def _samples(
+    self, group: list[tuple[str, np.ndarray]], skipped: list[Skipped]
+  ) -> list[_Sample]:
+    """The faces of some photos, aligned."""
+    if self._provider.aligned:
+      return [self._whole(name, photo) for name, photo in group]
+    samples = []
+    found = [find.find_faces(photo) for _, photo in group]
+    for (name, photo), faces in zip(group, found, strict=True):
+      upright, turn = photo, np.eye(2, 3)
+      if not faces:
+        upright, turn, faces = _turned(photo)
+      if not faces:
+        skipped.append(Skipped(name, "no face", "no face found, whichever way up"))
+      digest = hashlib.sha256(photo.tobytes() + str(photo.shape).encode()).hexdigest()
+      for k, face in enumerate(faces[:1] if self._rules.largest_only else faces, 1):
+        source, width = f"{name}#face {k}", float(np.ptp(face.landmarks[:, 0]))
+        if width < self._rules.smallest:
+          reason = f"face is {width:.0f} px wide, less than {self._rules.smallest:g}"
+          skipped.append(Skipped(source, "small face", reason))
+          continue
+        cut = crops.face_crop(
+          face, self._provider.template, self._camera, self._rules.size
+        )
+        image = np.rint(crops.apply(upright, cut) * 255).astype(np.uint8)
+        whole = np.concatenate([turn, [[0, 0, 1]]])
+        samples.append(
+          _Sample(
+            name=source,
+            photo=name,
+            digest=digest,
+            image=image,
+            face=face,
+            crop=cut,
+            from_photo=cut.matrix @ whole,
+            inside=_inside(upright, cut),
+          )
+        )
+    return samples
+
+  def _whole(self, name: str, photo: np.ndarray) -> _Sample:
+    """A photo that is aligned already, of the provider's own."""
+    nothing = np.zeros((468, 3))
+    face = Face(np.zeros(4), 1.0, nothing, nothing[:68, :2])
+    same = np.eye(2, 3)
+    digest = hashlib.sha256(photo.tobytes()).hexdigest()
+    return _Sample(
+      name=f"{name}#face 1",
+      photo=name,
+      digest=digest,
+      image=photo,
+      face=face,
+      crop=Crop(same, len(photo)),
+      from_photo=same,
+      inside=np.ones((*photo.shape[:2], 1), bool),
+    )
+
+  def _geometry(self, samples: Sequence[_Sample]) -> list[Geometry | Refusal]:
+    """The provider's answers; if one photo upsets it, the others still get theirs."""
+    if not samples:
+      return []
+    ask = lambda some: self._provider(
+      np.stack([s.image for s in some]),
+      [s.face for s in some],
+      [s.crop for s in some],
+      [s.name for s in some],
+    )
+    try:
+      return ask(samples)
+    except (ValueError, ArithmeticError) as error:
+      if len(samples) == 1:
+        return [Refusal(_line(error))]
+      return [answer for s in samples for answer in self._geometry([s])]
+
+  def _record(
+    self, sample: _Sample, geometry: Geometry | Refusal, mask: np.ndarray
+  ) -> Kept | Skipped:
+    if isinstance(geometry, Refusal):
+      return Skipped(sample.name, "no geometry", geometry.reason)
+    px = self._landmarks(sample, geometry)
+    score = quality.quality(
+      geometry=geometry.quality,
+      detection=sample.face.score,
+      resolution=quality.resolution(sample.crop),
+      sharpness=1.0 if self._provider.aligned else quality.sharpness(sample.image, px),
+    )
+    if score < self._rules.least_quality:
+      reason = f"quality {score:.2f} is below {self._rules.least_quality:g}"
+      return Skipped(sample.name, "low quality", reason)
+    try:
+      content = record.encode(self._fields(sample, geometry, mask, px, score))
+    except ValueError as error:
+      return Skipped(sample.name, "no geometry", _line(error))
+    return Kept(
+      source=sample.name,
+      photo=sample.photo,
+      split=self._rules.splits.of(sample.photo),
+      quality=round(score, 4),
+      error=round(geometry.error, 4) if np.isfinite(geometry.error) else -1.0,
+      digest=sample.digest,
+      content=content,
+    )
+
+  def _landmarks(self, sample: _Sample, geometry: Geometry) -> np.ndarray:
+    """The 68 landmarks in the aligned photo, px."""
+    if not self._provider.aligned or geometry.pose is None:
+      return warp.transform(sample.crop.matrix, sample.face.landmarks68)
+    shape = jnp.asarray(geometry.vertices)
+    points = landmarks.landmarks68(shape, self._provider.template)
+    world = cameras.head_to_world(points, jnp.asarray(geometry.pose))
+    size = sample.crop.size
+    return np.asarray(cameras.world_to_px(world, self._camera, size, size))
+
+  def _fields(
+    self, sample: _Sample, geometry: Geometry, mask, px, score: float
+  ) -> dict:
+    """The record as `record.encode` takes it."""
+    pose, diffuse = geometry.pose, geometry.diffuse
+    return {
+      "image": sample.image,
+      "visible": mask,
+      "vertices": geometry.vertices,
+      "pose": np.zeros(6, np.float32) if pose is None else pose,
+      "landmarks": px,
+      "diffuse": np.zeros((1, 1, 3), np.uint8) if diffuse is None else diffuse,
+      "has_pose": np.float32(pose is not None),
+      "has_diffuse": np.float32(diffuse is not None),
+      "source": sample.name.encode("utf-8", "replace").decode(),
+      "licence": self._rules.licence,
+      "quality": np.float32(score),
+      "crop": sample.from_photo,
+    }
+
+
+def _visible(
+  samples: Sequence[_Sample], geometries: Sequence[Geometry | Refusal]
+) -> list[UInt8[np.ndarray, "s s 1"]]:
+  """Where each photo shows the head itself: the provider's word, or what is seen."""
+  known = [None if isinstance(g, Refusal) else g.visible for g in geometries]
+  if samples and any(mask is None for mask in known):
+    seen = regions.visible_skin(np.stack([s.image for s in samples]))
+    inside = np.stack([s.inside for s in samples])
+    masks = np.where(inside, np.rint(seen * 255), 0).astype(np.uint8)
+    return [m if k is None else k for k, m in zip(known, masks, strict=True)]
+  return [mask for mask in known if mask is not None]
+
+
+def _inside(photo: np.ndarray, crop: Crop) -> np.ndarray:
+  """Bool `[S, S, 1]`: where a crop shows the photo and not its repeated edge."""
+  height, width = photo.shape[:2]
+  rows, columns = np.mgrid[: crop.size, : crop.size]
+  px = warp.transform(warp.invert(crop.matrix), np.stack([columns, rows], -1))
+  limit = np.array([width, height]) - 0.5
+  return np.all((px >= -0.5) & (px <= limit), axis=-1, keepdims=True)
+
+
+def _turned(photo: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Face]]:
+  """The photo in the first quarter turn that has sure faces, and the way to it, px."""
+  height, width = photo.shape[:2]
+  ways = {
+    1: [[0, 1, 0], [-1, 0, width - 1]],
+    3: [[0, -1, height - 1], [1, 0, 0]],
+    2: [[-1, 0, width - 1], [0, -1, height - 1]],
+  }
+  for quarter, matrix in ways.items():
+    turned = np.ascontiguousarray(np.rot90(photo, quarter))
+    faces = [f for f in find.find_faces(turned) if f.score >= _TURNED_SCORE]
+    if faces:
+      return turned, np.array(matrix, float), faces
+  return photo, np.eye(2, 3), []
+
+
+def _line(error: Exception) -> str:
+  """An error in one line of bounded length."""
+  return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,0 +1,78 @@
+"""A preparation without faces: what `test_preparation_kill` kills. Run as a program."""
+
+import pathlib
+import resource
+import sys
+import time
+
+import numpy as np
+import prepared_faces
+
+from affjax.data import record, shards
+from affjax.data.preparation import assembly, pool, workspace
+from affjax.data.preparation.outcome import Kept, Outcome, Skipped
+from affjax.data.preparation.workspace import Workspace
+from affjax.heads import embedded
+from affjax.types import Camera
+
+UNITS, EACH = 24, 5
+PLAN = {"units": UNITS}
+
+
+class Worker:
+  """Makes records of noise, slowly; `lag` is how slowly, seconds a unit."""
+
+  def __init__(self, work: pathlib.Path, lag: float):
+    self.work, self.lag = work, lag
+
+  def __call__(self):
+    return self.do
+
+  def do(self, unit: int) -> int:
+    time.sleep(self.lag)
+    Workspace(self.work).store(unit, outcome(unit))
+    return unit
+
+
+def outcome(unit: int) -> Outcome:
+  """The same for ever."""
+  split = "train" if unit % 4 else "test"
+  kept = []
+  for k in range(EACH):
+    fields = prepared_faces.record(100 * unit + k, vertices=np.zeros((7, 3)))
+    fields["has_pose"] = np.float32(0)
+    name = f"{unit:02d}-{k}.jpg"
+    source = f"{name}#face 1"
+    content = record.encode({**fields, "source": source})
+    kept.append(Kept(source, name, split, 0.5 + 0.01 * k, 2.0, name, content))
+  skipped = [Skipped(f"{unit:02d}-x.jpg", "no face", "none")]
+  return Outcome(EACH + 1, kept, skipped)
+
+
+def main(out: pathlib.Path, lag: float, workers: int) -> None:
+  """Prepares into a folder as `affjax prepare` does."""
+  destination = shards.data_folder(out, "faces")
+  with workspace.opened(destination.parent / ".preparing", PLAN) as work:
+    print("started", flush=True)
+    missing = [unit for unit in range(UNITS) if work.found(unit) is None]
+    for unit in pool.run(Worker(work.path, lag), missing, workers=workers):
+      print("done", unit, flush=True)
+    assembly.assemble(
+      work,
+      UNITS,
+      destination,
+      about=prepared_faces.about(),
+      plan=PLAN,
+      extra=[],
+      template=embedded.load().template,
+      camera=Camera(),
+      write=lambda *a: assembly.write_shards(*a, shard_bytes=20_000),
+    )
+    work.remove()
+  print("finished", flush=True)
+
+
+if __name__ == "__main__":
+  if len(sys.argv) > 4:  # what a full disk looks like: no file grows beyond this
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]),) * 2)
+  main(pathlib.Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))

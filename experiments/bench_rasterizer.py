@@ -9,7 +9,9 @@ turns in one process, see `measuring.py`. "head": `render_head` (rasterize, inte
 texture, antialias) of the embedded head, and of the same with each triangle in four.
 Peers: nvdiffrast where it and a GPU are; PyTorch3D's CPU kernel, which tries every
 triangle at every pixel, by `--pytorch3d PYTHON`, an interpreter that has it (`pip
-install torch==2.11.0 easypytorch3d`), in a process of its own.
+install torch==2.11.0 easypytorch3d`), in a process of its own. jaxrenderer 0.3.2 is not
+among them: its import fails with today's JAX (`Unrecognized config option: jax_array`
+with 0.10.2); with an older one it has not been tried.
 
 Prints tables and writes `results/bench_rasterizer_DEVICE.json` and
 `figures/bench_rasterizer_DEVICE.png` to `experiments` or to `--out`; `--quick` is a
@@ -68,6 +70,13 @@ def cases(*, quick: bool) -> dict[str, list[Case]]:
     "resolution": [Case(70_312, n, 1) for n in (64, 128, 256, 512, 1024, 2048, 4096)],
     "batch": [Case(10_000, 256, n) for n in (1, 4, 16, 64)] + [TARGET_BATCH],
   }
+
+
+def in_order(axes: Mapping[str, Sequence[Case]]) -> list[Case]:
+  """Each case once, those of the targets first."""
+  everything = [case for chosen in axes.values() for case in chosen]
+  first = [c for c in (TARGET, TARGET_BATCH, TARGET_MANY) if c in everything]
+  return list(dict.fromkeys([*first, *everything]))
 
 
 def ball(triangles: int) -> tuple[np.ndarray, np.ndarray]:
@@ -265,7 +274,9 @@ def collectives() -> list[str]:
   return [name for name in names if name in text]
 
 
-def targets(results: Sequence[Mapping[str, Any]], heads) -> list[dict[str, Any]]:
+def targets(
+  results: Sequence[Mapping[str, Any]], record: Mapping[str, Any]
+) -> list[dict[str, Any]]:
   """What the project set itself for two CPU cores."""
   found = {
     (Case(**r["case"]), r["kind"], backend): row["median"]
@@ -288,7 +299,7 @@ def targets(results: Sequence[Mapping[str, Any]], heads) -> list[dict[str, Any]]
     (f"{kind}, {TARGET}: portable / C++", faster(kind), ">=", 10)
     for kind in ("search", "forward")
   ]
-  for chosen in heads:
+  for chosen in record["heads"]:
     for kind, goal in (("forward", 60), ("forward+backward", 200)):
       name = f"render_head, {chosen['triangles']:,} triangles, {kind}, ms"
       rows.append((name, 1e3 * chosen["times"][kind]["median"], "<=", goal))
@@ -358,24 +369,29 @@ def main() -> None:
   options.rounds = options.rounds or (2 if options.quick else 7)
   options.backends = backends(device)
   machine = measuring.machine(device, options.threads)
-  axes: dict[str, list[dict[str, Any]]] = {}
-  for axis, chosen in cases(quick=options.quick).items():
-    axes[axis] = [timed(kind, case, options) for case in chosen for kind in KINDS]
-  result: dict[str, Any] = {"machine": machine, "axes": axes, "heads": heads(options)}
+  out = options.out or (None if options.quick else HERE)
+  name = f"bench_rasterizer_{device}"
+  result: dict[str, Any] = {"machine": machine, "heads": heads(options)}
+  found: dict[Case, list[dict[str, Any]]] = {}
+  for case in in_order(cases(quick=options.quick)):
+    found[case] = [timed(kind, case, options) for kind in KINDS]
+    result["axes"] = {
+      axis: [row for case in chosen for row in found.get(case, ())]
+      for axis, chosen in cases(quick=options.quick).items()
+    }
+    if device == "cpu":
+      result["targets"] = targets([r for rows in found.values() for r in rows], result)
+    if out:  # what a run that is cut short leaves
+      measuring.write_json(out / "results" / f"{name}.json", result)
+  for row in result.get("targets", ()):
+    print(f"{row['what']}: {row['value']:.4g} ({row['target']}): {row['met']}")
   result["communication"] = measuring.children(__file__, [["--collectives"]])[0]
   print(f"communication between devices: {result['communication'] or 'none'}")
   if options.pytorch3d:
     result["PyTorch3D"] = pytorch3d(options.pytorch3d, options)
-  everything = [r for rows in axes.values() for r in rows]
-  if device == "cpu":
-    result["targets"] = targets(everything, result["heads"])
-    for row in result["targets"]:
-      print(f"{row['what']}: {row['value']:.4g} ({row['target']}): {row['met']}")
-  out = options.out or (None if options.quick else HERE)
   if out:
-    name = f"bench_rasterizer_{device}"
     measuring.write_json(out / "results" / f"{name}.json", result)
-    plot(axes, out / "figures" / f"{name}.png")
+    plot(result["axes"], out / "figures" / f"{name}.png")
 
 
 if __name__ == "__main__":

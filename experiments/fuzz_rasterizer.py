@@ -4,7 +4,7 @@ Sub-pixel to full-screen triangles, corners on pixel centres, slivers, corners b
 the eye, homogeneous coordinates of all sizes, NaN, infinities, indices out of range,
 empty meshes and batches. The CPU's search, and CUDA's device code run on the CPU in
 random orders of threads (slow: a twentieth of the scenes), are compared with the
-definition at every pixel.
+definition at every pixel: the nearest surface, and the next behind it.
 
     python experiments/fuzz_rasterizer.py [--scenes 100000] [--seed 0] [--out FOLDER]
 

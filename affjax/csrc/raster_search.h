@@ -77,10 +77,13 @@ struct Item {
 
 class Search {
  public:
+  // Writes `ids` and, unless null, `depth` (infinity where nothing is) [B, H, W]; sees
+  // only what lies `behind`, pictures of that shape, unless they are null.
   Search(const float* pos, const int32_t* tri, int64_t batch, int64_t vertices,
-         int64_t triangles, int height, int width, int32_t* ids)
+         int64_t triangles, int height, int width, int32_t* ids, float* depth = nullptr,
+         Behind behind = {nullptr, nullptr})
       : pos_(pos), tri_(tri), vertices_(vertices), triangles_(triangles),
-        height_(height), width_(width), ids_(ids),
+        height_(height), width_(width), ids_(ids), depth_(depth), behind_(behind),
         columns_((width + kTile - 1) / kTile), rows_((height + kTile - 1) / kTile),
         tiles_(int64_t{columns_} * rows_),
         chunk_(std::max<int64_t>(1024, (triangles + 1023) / 1024)),
@@ -123,7 +126,7 @@ class Search {
         entries += more;
       }
       const bool resumed = from > 0, last = to >= chunks_;
-      if (!last && !depth) {
+      if (!last && !depth && !depth_) {
         depth.reset(new float[images * height_ * int64_t{width_}]);
       }
       Scratch<int32_t> lists(entries);
@@ -273,9 +276,13 @@ class Search {
             const int32_t* lists, float* depth, bool resumed, bool last) {
     const int left = int(tile % columns_) * kTile, top = int(tile / columns_) * kTile;
     const int64_t pixels = int64_t{height_} * width_;
-    int32_t* ids = ids_ + (first + slot) * pixels;
+    const int64_t picture = (first + slot) * pixels;
+    int32_t* ids = ids_ + picture;
     if (depth) depth += slot * pixels;
-    Tile canvas(left, top, width_, height_, x_.data(), y_.data());
+    if (depth_) depth = depth_ + picture;
+    Behind behind = behind_;
+    if (behind.depth) behind = {behind.depth + picture, behind.ids + picture};
+    Tile canvas(left, top, width_, height_, x_.data(), y_.data(), behind);
     if (resumed) canvas.load(ids, depth, width_);
     // One list after the other lies in memory.
     const int32_t begin = begin_of(slot, tile, from, to);
@@ -287,7 +294,7 @@ class Search {
       canvas.draw(vertex[index[0]].corner, vertex[index[1]].corner,
                   vertex[index[2]].corner, item.box, item.nearest, item.triangle + 1);
     }
-    canvas.store(ids, last ? nullptr : depth, width_);
+    canvas.store(ids, last && !depth_ ? nullptr : depth, width_);
   }
 
   // Where a tile's list begins: where the one before it ends.
@@ -302,6 +309,8 @@ class Search {
   const int64_t vertices_, triangles_;
   const int height_, width_;
   int32_t* const ids_;
+  float* const depth_;
+  const Behind behind_;
   const int columns_, rows_;
   const int64_t tiles_, chunk_, chunks_, images_, batch_;
   const std::vector<float> x_, y_;

@@ -130,14 +130,26 @@ struct Sixteen {
   }
 };
 
+// Depths and ids of a picture, after which alone fragments count: a greater id comes
+// after a less one of the same depth. Null: all do.
+struct Behind {
+  const float* depth;
+  const int32_t* ids;
+
+  bool admits(int64_t pixel, float near, int32_t id) const {
+    return near > depth[pixel] || (near == depth[pixel] && id > ids[pixel]);
+  }
+};
+
 // What is seen in a tile so far. Triangles must come in ascending order.
 class Tile {
  public:
   // The tile with its first pixel at (left, top) of a picture; `x` and `y` are centres of
   // pixels, sixteen more than the picture has.
-  Tile(int left, int top, int width, int height, const float* x, const float* y)
-      : left_(left), top_(top), columns_(std::min(kTile, width - left)),
-        rows_(std::min(kTile, height - top)), x_(x), y_(y) {
+  Tile(int left, int top, int width, int height, const float* x, const float* y,
+       Behind behind)
+      : left_(left), top_(top), width_(width), columns_(std::min(kTile, width - left)),
+        rows_(std::min(kTile, height - top)), x_(x), y_(y), behind_(behind) {
     for (int j = 0; j < kTile; ++j) {
       for (int i = 0; i < kTile; ++i) {
         // What lies outside of the picture hides everything.
@@ -206,7 +218,7 @@ class Tile {
         for (uint32_t hits = seen.hits; hits; hits &= hits - 1) {
           const int k = __builtin_ctz(hits);
           const int at = (y - top_ + k / 4) * kTile + x - left_ + k % 4;
-          if (seen.near[k] < depth_[at]) {
+          if (seen.near[k] < depth_[at] && admitted(at, seen.near[k], id)) {
             depth_[at] = seen.near[k];
             ids_[at] = id;
             changed(at);
@@ -250,7 +262,19 @@ class Tile {
     }
   }
 
-  void keep(const Sixteen& seen, int at, int32_t id) {
+  bool admitted(int at, float near, int32_t id) const {
+    if (!behind_.depth) return true;
+    return behind_.admits(int64_t{top_ + at / kTile} * width_ + left_ + at % kTile, near,
+                          id);
+  }
+
+  void keep(Sixteen seen, int at, int32_t id) {
+    if (behind_.depth) {
+      for (uint32_t rest = seen.hits; rest; rest &= rest - 1) {
+        const int k = __builtin_ctz(rest);
+        if (!admitted(at + k, seen.near[k], id)) seen.hits &= ~(1u << k);
+      }
+    }
     const Ints place{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     const Floats before = lanes::load(depth_ + at);
     const Ints hit = ((lanes::fill(int32_t(seen.hits)) >> place) & 1) != 0;
@@ -305,8 +329,9 @@ class Tile {
     return farthest_of_all_;
   }
 
-  const int left_, top_, columns_, rows_;
+  const int left_, top_, width_, columns_, rows_;
   const float *x_, *y_;
+  const Behind behind_;
   alignas(64) float depth_[kTile * kTile];
   alignas(64) int32_t ids_[kTile * kTile];
   float farthest_[kBlocks * kBlocks];

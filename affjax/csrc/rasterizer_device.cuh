@@ -17,6 +17,7 @@
 #include <cstdint>
 
 #include "coverage.h"
+#include "rasterizer_edges.cuh"
 
 #ifdef AFFJAX_ON_HOST
 #define AFFJAX_LAUNCH(kernel, blocks, threads, stream, ...) \
@@ -46,6 +47,16 @@ constexpr int64_t kMaxTriangles = int64_t{1} << 24;
 // Keys (bytes) and triangles in one pass, if it has more than one image.
 constexpr int64_t kPassBytes = int64_t{32} << 20, kPassTriangles = int64_t{4} << 20;
 
+// What is written and read of pictures [batch, height, width].
+struct Pictures {
+  int* ids;
+  float* depth;  // null: not wanted
+  // Only what comes after these counts, a greater id after a less one of the same
+  // depth. Null: all does.
+  const float* behind_depth;
+  const int* behind_ids;
+};
+
 // What one pass draws, and where.
 struct Pass {
   const float4* pos;  // [images, vertices]
@@ -57,6 +68,7 @@ struct Pass {
   Key* keys;       // [images, height, width], 0 = empty
   Key* starts;     // by entry: tiles before its own
   unsigned* list;  // by entry: image * triangles + triangle
+  Pictures pictures;  // from the pass's first image on
 };
 
 // Largest picture side up to which `quick_center` was compared for every pixel.
@@ -115,6 +127,12 @@ __device__ inline void draw_pixel(const Pass& pass, const Triangle& triangle, in
   float depth;
   if (!coverage::covers(triangle, center_x(pass, x), center_y(pass, y), depth)) return;
   const int64_t pixel = (int64_t{image} * pass.height + y) * pass.width + x;
+  if (pass.pictures.behind_depth) {
+    const float before = pass.pictures.behind_depth[pixel];
+    if (!(depth > before)) {
+      if (depth != before || int(id) <= pass.pictures.behind_ids[pixel]) return;
+    }
+  }
   offer(pass.keys + pixel, depth, id);
 }
 
@@ -216,49 +234,6 @@ __global__ void __launch_bounds__(kThreads) draw_small(const Pass pass) {
   }
 }
 
-// The function whose sign `coverage::side` takes: linear in the pixel's place, but for
-// the rounding of the moved corners. Used to see that a whole rectangle lies on one side.
-struct Edge {
-  float value, by_x, by_y;
-  float doubt;  // more than the error of this form and of the moved corners together
-
-  __device__ Edge(const Corner& p, const Corner& q)
-      : value(p.x * q.y - q.x * p.y),
-        by_x(q.w * p.y - p.w * q.y),
-        by_y(p.w * q.x - q.w * p.x) {
-    const float px = fabsf(p.x), py = fabsf(p.y), pw = fabsf(p.w);
-    const float qx = fabsf(q.x), qy = fabsf(q.y), qw = fabsf(q.w);
-    // A dozen roundings, each by 2^-24 of `size` at most, and what is set to zero.
-    const float size = (px + pw) * (qy + qw) + (qx + qw) * (py + pw);
-    doubt = 0x1p-19f * size +
-            4 * coverage::kTinyCoordinate * (px + py + pw + qx + qy + qw);
-  }
-};
-
-struct Span {
-  float low, high;
-};
-
-// Side of the edge on which all pixels of a rectangle lie for certain, or 0.
-__device__ inline int side_of(const Edge& edge, const Span& x, const Span& y) {
-  const float x1 = edge.by_x * x.low, x2 = edge.by_x * x.high;
-  const float y1 = edge.by_y * y.low, y2 = edge.by_y * y.high;
-  if (edge.value + fminf(x1, x2) + fminf(y1, y2) > edge.doubt) return 1;
-  return edge.value + fmaxf(x1, x2) + fmaxf(y1, y2) < -edge.doubt ? -1 : 0;
-}
-
-struct Edges {
-  Edge a, b, c;  // opposite the corners
-
-  __device__ explicit Edges(const Triangle& t) : a(t.b, t.c), b(t.a, t.c), c(t.a, t.b) {}
-
-  // Whether the triangle covers no pixel of a rectangle for certain.
-  __device__ bool miss(const Span& x, const Span& y) const {
-    const int on_a = side_of(a, x, y), on_b = side_of(b, x, y), on_c = side_of(c, x, y);
-    return on_a * on_c < 0 || on_a * on_b > 0 || on_b * on_c > 0;
-  }
-};
-
 // Last entry that starts at or before `item`; all lanes of a warp search together.
 __device__ inline int64_t find_entry(const Key* starts, int64_t entries, Key item) {
   const int lane = threadIdx.x % 32;
@@ -324,12 +299,21 @@ __global__ void __launch_bounds__(kThreads) draw_large(const Pass pass) {
   }
 }
 
-// Ids from keys, two pixels a thread.
+// The depth in a key; infinite without any.
+__device__ inline float depth_of(Key key) {
+  const unsigned ascending = unsigned(~key >> 32);
+  if (!key) return __uint_as_float(0x7f800000u);
+  return __uint_as_float(ascending & 0x80000000u ? ascending ^ 0x80000000u : ~ascending);
+}
+
+// Pictures from keys, two pixels a thread.
 __global__ void __launch_bounds__(kThreads)
-    write_ids(const Key* keys, int* ids, int64_t pixels) {
+    write(const Key* keys, int* ids, float* depth, int64_t pixels) {
   const int64_t pixel = 2 * (int64_t{blockIdx.x} * kThreads + threadIdx.x);
-  for (int64_t p = pixel; p < min(pixel + 2, pixels); ++p)
+  for (int64_t p = pixel; p < min(pixel + 2, pixels); ++p) {
     ids[p] = keys[p] ? int(~unsigned(keys[p])) : 0;
+    if (depth) depth[p] = depth_of(keys[p]);
+  }
 }
 
 // How the images of a call are divided into passes.
@@ -355,10 +339,11 @@ struct Plan {
   }
 };
 
-// Rasterizes a batch into `ids` [batch, height, width]; `scratch` has `plan.bytes`.
+// Rasterizes a batch; `scratch` has `plan.bytes`.
 inline void rasterize(cudaStream_t stream, const Plan& plan, void* scratch,
-                      const float* pos, const int* tri, int* ids, int64_t batch,
-                      int vertices, int triangles, int height, int width) {
+                      const float* pos, const int* tri, const Pictures& pictures,
+                      int64_t batch, int vertices, int triangles, int height,
+                      int width) {
   const int64_t pixels = int64_t{height} * width;
   Pass pass{};
   pass.tri = tri;
@@ -376,14 +361,21 @@ inline void rasterize(cudaStream_t stream, const Plan& plan, void* scratch,
   for (int64_t image = 0; image < batch; image += plan.images) {
     pass.images = int(std::min<int64_t>(plan.images, batch - image));
     pass.pos = reinterpret_cast<const float4*>(pos) + image * vertices;
-    const int64_t drawn = pass.images * pixels;
+    const int64_t drawn = pass.images * pixels, before = image * pixels;
+    pass.pictures = pictures;
+    pass.pictures.ids += before;
+    if (pictures.depth) pass.pictures.depth += before;
+    if (pictures.behind_depth) {
+      pass.pictures.behind_depth += before;
+      pass.pictures.behind_ids += before;
+    }
     cudaMemsetAsync(scratch, 0, (1 + drawn) * sizeof(Key), stream);
     const int64_t setups = int64_t{pass.images} * triangles;
     AFFJAX_LAUNCH(draw_small, unsigned((setups - 1) / kThreads + 1), kThreads, stream,
                   pass);
     AFFJAX_LAUNCH(draw_large, plan.large_blocks, kThreads, stream, pass);
-    AFFJAX_LAUNCH(write_ids, unsigned((drawn - 1) / (2 * kThreads) + 1), kThreads, stream,
-                  pass.keys, ids + image * pixels, drawn);
+    AFFJAX_LAUNCH(write, unsigned((drawn - 1) / (2 * kThreads) + 1), kThreads, stream,
+                  pass.keys, pass.pictures.ids, pass.pictures.depth, drawn);
   }
 }
 

@@ -131,10 +131,15 @@ def _folded(call, axis_size: int, mapped, batched_in, args):
       return arg
     if not is_mapped:
       arg = jnp.broadcast_to(arg, (axis_size, *arg.shape))
-    return arg.reshape((-1, *arg.shape[2:]))
+    return arg.reshape((axis_size * arg.shape[1], *arg.shape[2:]))
 
   out = call(*map(fold, mapped, batched_in, args))
-  return tuple(o.reshape((axis_size, -1, *o.shape[1:])) for o in out)
+  return tuple(unfolded(o, axis_size) for o in out)
+
+
+def unfolded(array: jax.Array, size: int) -> jax.Array:
+  """`[size n, ...]` as `[size, n, ...]`; any axis may be empty."""
+  return array.reshape((size, array.shape[0] // size, *array.shape[1:]))
 
 
 def _divided(

@@ -1,16 +1,15 @@
 """Depth peeling: the surfaces behind the visible one, layer by layer."""
 
+import functools
 from typing import Literal, overload
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from affjax.render import _xla, rasterization
-
-_BACKENDS = ("auto", "xla")
+from affjax.native import dispatch
+from affjax.render import _native, rasterization
 
 
 @overload
@@ -54,7 +53,7 @@ def peel(
     tri: triangles, shared by the batch.
     resolution: (height, width) of the raster, pixels.
     layers: how many to find; those behind the last are left out.
-    backend: "auto" or "xla": so far there is no kernel for layers.
+    backend: as in `rasterize`, but not "nvdiffrast".
     derivatives: also return the derivatives of the weights.
 
   Returns:
@@ -63,19 +62,24 @@ def peel(
 
   Raises:
     ValueError: `layers` below 1, and what `rasterize` raises.
+    RuntimeError: `backend` names a kernel that cannot be had here, with the reason.
   """
   rasterization.check_scene(pos, tri, resolution)
   if layers < 1:
     raise ValueError(f"layers must be at least 1, got {layers}")
-  if backend not in _BACKENDS:
-    raise ValueError(f"backend must be one of {_BACKENDS}, got {backend!r}")
+  rasterization.resolve_backend(backend)
   batch, (height, width) = pos.shape[0], resolution
   if tri.shape[0] == 0 or batch == 0:
     rast = jnp.zeros((layers, batch, height, width, 4), pos.dtype)
     return (rast, rast) if derivatives else rast
   tri = jnp.asarray(tri, jnp.int32)
-  ids = _layers(lax.stop_gradient(pos).astype(jnp.float32), tri, resolution, layers)
-  return jax.vmap(lambda i: rasterization.raster_of(pos, tri, i, derivatives))(ids)
+  fixed = lax.stop_gradient(pos).astype(jnp.float32)
+  ids = _layers(fixed, tri, resolution, layers, backend)
+  place = functools.partial(
+    rasterization.raster_of, backend=backend, derivatives=derivatives
+  )
+  # One after the other: joined with the batch they would not stay on their devices.
+  return lax.map(lambda i: place(pos, tri, i), ids)
 
 
 def over(
@@ -95,13 +99,14 @@ def over(
   return jnp.sum(share * color, 0), 1 - before[-1]
 
 
-def _layers(pos, tri, resolution: tuple[int, int], layers: int):
+def _layers(pos, tri, resolution: tuple[int, int], layers: int, backend: str):
   """Ids + 1 of each layer, 0 where there is none: int32 `[layers, B, H, W]`."""
   shape = (pos.shape[0], *resolution)
 
   def next_layer(last, _):
-    depth, ids = _xla.nearest(pos, tri, resolution, behind=last)
-    return (depth, ids), ids
+    found = _native.nearest(pos, tri, resolution, behind=last, backend=backend)
+    return found, found[1]
 
   nothing = (jnp.full(shape, -jnp.inf, jnp.float32), jnp.zeros(shape, jnp.int32))
+  nothing = dispatch.vary_alike(*nothing, pos)[:2]
   return lax.scan(next_layer, nothing, length=layers)[1]

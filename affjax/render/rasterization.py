@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from affjax.render import _native, _nvdiffrast, _xla
+from affjax.render import _locating, _location, _native, _nvdiffrast, _xla
 
 # Name -> search for triangle ids, with `_xla.triangle_ids`' contract.
 _BACKENDS: dict[str, Callable] = {
@@ -20,9 +20,6 @@ _BACKENDS: dict[str, Callable] = {
   "cpp": functools.partial(_native.triangle_ids, backend="cpp"),
   "cuda": functools.partial(_native.triangle_ids, backend="cuda"),
 }
-
-# An empty pixel computes with this triangle, whose derivatives are finite everywhere.
-_NOWHERE = np.array([[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 0, 1]], np.float32)
 
 
 @overload
@@ -67,8 +64,10 @@ def rasterize(
     pos: clip-space vertices; smaller z/w is nearer.
     tri: triangles, shared by the batch.
     resolution: (height, width) of the raster, pixels.
-    backend: "cpp" or "cuda" for the kernel, "xla" for the portable search, which give
-      the same ids, or "auto" for the fastest that is available where the program runs.
+    backend: "cpp" or "cuda" for the kernels, "xla" for portable XLA, which give the
+      same ids (and the rest to rounding), or "auto" for the fastest that is available
+      where the program runs. Kernels compute in float32; of vertices of another type
+      they only find the ids.
       "nvdiffrast" for users who have it: all of this primitive is theirs.
     derivatives: also return the derivatives of the weights.
 
@@ -94,72 +93,17 @@ def rasterize(
   search = _BACKENDS[resolve_backend(backend)]
   tri = jnp.asarray(tri, jnp.int32)
   ids = search(lax.stop_gradient(pos).astype(jnp.float32), tri, resolution)
-  return raster_of(pos, tri, ids, derivatives)
+  return raster_of(pos, tri, ids, backend=backend, derivatives=derivatives)
 
 
-def raster_of(pos, tri, ids, derivatives: bool):
+def raster_of(pos, tri, ids, *, backend: str, derivatives: bool):
   """What `rasterize` returns, given the id + 1 that each pixel shows (0: none)."""
-  weights, slopes, depth = _locate(pos, tri, ids)
-  hit = (ids > 0)[..., None]
-  last = jnp.stack([lax.stop_gradient(depth), ids.astype(pos.dtype)], -1)
-  rast = jnp.where(hit, jnp.concatenate([weights, last], -1), 0)
-  return (rast, jnp.where(hit, slopes, 0)) if derivatives else rast
-
-
-def _locate(pos, tri, ids):
-  """Weights `[B, H, W, 2]`, their derivatives `[.., 4]` and z/w of given triangles.
-
-  Coordinate by coordinate: XLA on a CPU is slow at sums over a short last axis. Empty
-  pixels read out of range, so that they cost nothing in the gradient's scatter.
-  """
-  height, width = ids.shape[1:]
-  vertices = tri.at[jnp.where(ids > 0, ids - 1, len(tri))].get(
-    mode="fill", fill_value=pos.shape[1]
-  )
-  x, y, z, w = zip(*(_corner(pos, vertices[..., k], k) for k in range(3)), strict=True)
-  px = ((2 * jnp.arange(width, dtype=pos.dtype) + 1) / width - 1)[None, None, :]
-  py = ((2 * jnp.arange(height, dtype=pos.dtype) + 1) / height - 1)[None, :, None]
-  # The edge functions of `csrc/coverage.h`: corners seen from the pixel's ray.
-  x = [x[k] - px * w[k] for k in range(3)]
-  y = [y[k] - py * w[k] for k in range(3)]
-  after = ((1, 2), (2, 0), (0, 1))
-  area = [x[i] * y[j] - x[j] * y[i] for i, j in after]
-  total = area[0] + area[1] + area[2]
-  total = jnp.where(jnp.abs(total) < 1e-30, 1.0, total)
-  weights = [a / total for a in area]
-  depth = _dot(weights, z) / _dot(weights, w)
-  # Each area is linear in the pixel's place.
-  slopes = []
-  for by, size in (
-    ([y[i] * w[j] - w[i] * y[j] for i, j in after], width),
-    ([w[i] * x[j] - x[i] * w[j] for i, j in after], height),
-  ):
-    change = by[0] + by[1] + by[2]
-    slopes.append([(by[k] - weights[k] * change) / total * (2 / size) for k in (0, 1)])
-  slopes = jnp.stack([slopes[0][0], slopes[1][0], slopes[0][1], slopes[1][1]], -1)
-  return jnp.stack(_pin(weights)[:2], -1), slopes, depth
-
-
-def _corner(pos, vertex, k: int):
-  """The coordinates of corner k at each pixel."""
-  read = jax.vmap(lambda p, i: p.at[i].get(mode="fill", fill_value=0))
-  here = vertex < pos.shape[1]
-  coordinates = jnp.unstack(read(pos, vertex), axis=-1)
-  nowhere = _NOWHERE[k].tolist()
-  return [jnp.where(here, c, n) for c, n in zip(coordinates, nowhere, strict=True)]
-
-
-def _dot(a, b):
-  return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-
-
-def _pin(weights):
-  """Undoes the rounding that put a covered pixel's weights out of [0, 1]."""
-  exact = [jnp.clip(w, 0, 1) for w in weights]
-  total = jnp.maximum(exact[0] + exact[1] + exact[2], 1e-6)
-  return [
-    w + lax.stop_gradient(e / total - w) for w, e in zip(weights, exact, strict=True)
-  ]
+  # The kernels know one type of number.
+  if backend == "xla" or pos.dtype != jnp.float32:
+    found = _location.located(pos, tri, ids, derivatives=derivatives)
+  else:
+    found = _locating.located(pos, tri, ids, derivatives, backend)
+  return found if derivatives else found[0]
 
 
 def resolve_backend(backend: str) -> str:

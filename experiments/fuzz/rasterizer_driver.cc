@@ -2,7 +2,9 @@
 //
 // Built with address and undefined-behaviour sanitizers by `fuzz_rasterizer.py`: once
 // with the CPU's search and, with AFFJAX_ON_HOST, with CUDA's device code run on the
-// CPU. Every buffer is as large as it must be and no larger.
+// CPU. The nearest surface, and the next behind it. Then, for the sanitizers alone, the
+// places in triangles of what was found and of ids that nobody would find. Every buffer
+// is as large as it must be and no larger.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -15,8 +17,10 @@
 
 #ifdef AFFJAX_ON_HOST
 #include "cuda_host.h"
+#include "locate_device.cuh"
 #include "rasterizer_device.cuh"
 #else
+#include "raster_locate.h"
 #include "raster_search.h"
 #endif
 #include "coverage.h"
@@ -83,8 +87,18 @@ Scene random_scene() {
   return s;
 }
 
-void define(const Scene& s, int* ids) {
-  std::vector<float> depth(size_t(s.batch) * s.height * s.width, INFINITY);
+// What is seen of a scene, and with which depths.
+struct Layer {
+  std::unique_ptr<int[]> ids;
+  std::unique_ptr<float[]> depth;
+
+  Layer(size_t pixels, int id, float far) : ids(new int[pixels]), depth(new float[pixels]) {
+    std::fill(ids.get(), ids.get() + pixels, id);
+    std::fill(depth.get(), depth.get() + pixels, far);
+  }
+};
+
+void define(const Scene& s, const Layer& behind, Layer& out) {
   for (int item = 0; item < s.batch * s.triangles; ++item) {
     const int image = item / s.triangles, t = item % s.triangles;
     const float* corner[3];
@@ -103,35 +117,52 @@ void define(const Scene& s, int* ids) {
         const int p = (image * s.height + y) * s.width + x;
         if (coverage::covers(triangle, coverage::center(x, s.width),
                              coverage::center(y, s.height), near) &&
-            near < depth[p])
-          depth[p] = near, ids[p] = t + 1;
+            near < out.depth[p] &&
+            (near > behind.depth[p] ||
+             (near == behind.depth[p] && t + 1 > behind.ids[p])))
+          out.depth[p] = near, out.ids[p] = t + 1;
       }
   }
 }
 
 #ifdef AFFJAX_ON_HOST
-void search(const Scene& s, int* ids) {
-  const size_t pixels = size_t(s.batch) * s.height * s.width;
-  if (!s.batch || !s.triangles) {  // what the handler answers by itself
-    std::fill(ids, ids + pixels, 0);
-    return;
-  }
+void search(const Scene& s, const Layer* behind, Layer& out) {
+  if (!s.batch) return;
   const int64_t room = pick(0, 1) ? 1 << 25 : 8 * s.height * s.width;
-  raster::Plan plan(s.batch, s.triangles, s.height, s.width, room);
+  raster::Plan plan(s.batch, std::max(s.triangles, 1), s.height, s.width, room);
   plan.large_blocks = pick(1, 3);
   cuda_host::order = pick(0, 50);
   void* scratch = std::malloc(plan.bytes);
   std::memset(scratch, 0xa5, plan.bytes);
-  raster::rasterize(nullptr, plan, scratch, s.pos.get(), s.tri.get(), ids, s.batch,
+  raster::Pictures pictures = {out.ids.get(), out.depth.get(), nullptr, nullptr};
+  if (behind) {
+    pictures.behind_depth = behind->depth.get();
+    pictures.behind_ids = behind->ids.get();
+  }
+  raster::rasterize(nullptr, plan, scratch, s.pos.get(), s.tri.get(), pictures, s.batch,
                     s.vertices, s.triangles, s.height, s.width);
   std::free(scratch);
   if (cudaGetLastError()) std::printf("%s\n", cuda_host::error), std::exit(1);
 }
+
+// Memory only: what is found is compared in tests/render.
+void locate(const Scene& s, const int* ids, float* rast, float* slopes) {
+  const affjax::locate::Seen seen = {reinterpret_cast<const float4*>(s.pos.get()),
+                                     s.tri.get(), ids, s.vertices, s.triangles, s.height,
+                                     s.width};
+  const int64_t pixels = int64_t{s.batch} * s.height * s.width;
+  if (!pixels) return;
+  cuda_host::launch(affjax::locate::locate_pixels, dim3(2), dim3(256), 0, seen, pixels,
+                    reinterpret_cast<float4*>(rast), reinterpret_cast<float4*>(slopes));
+  if (cudaGetLastError()) std::printf("%s\n", cuda_host::error), std::exit(1);
+}
 #else
-void search(const Scene& s, int* ids) {
+void search(const Scene& s, const Layer* behind, Layer& out) {
   if (!s.batch) return;
+  raster::Behind limits = {nullptr, nullptr};
+  if (behind) limits = {behind->depth.get(), behind->ids.get()};
   raster::Search search(s.pos.get(), s.tri.get(), s.batch, s.vertices, s.triangles,
-                        s.height, s.width, ids);
+                        s.height, s.width, out.ids.get(), out.depth.get(), limits);
   const int64_t threads = pick(0, 20) ? 1 : 2;
   search.run([&](int64_t items, const auto& work) {
     std::vector<std::thread> running;
@@ -143,7 +174,29 @@ void search(const Scene& s, int* ids) {
     for (std::thread& thread : running) thread.join();
   });
 }
+
+// Memory only: what is found is compared in tests/render.
+void locate(const Scene& s, const int* ids, float* rast, float* slopes) {
+  const raster::Seen seen(s.pos.get(), s.tri.get(), ids, s.vertices, s.triangles,
+                          s.height, s.width);
+  for (int line = 0; line < s.batch * s.height; ++line)
+    seen.locate_line(line, rast, slopes);
+  const std::unique_ptr<float[]> gradient(new float[size_t(4) * s.batch * s.vertices]);
+  const auto alone = [](int64_t items, const auto& work) {
+    for (int64_t i = 0; i < items; ++i) work(i);
+  };
+  raster::pull_all(alone, seen, s.batch, s.height, s.vertices, rast, slopes,
+                   gradient.get());
+}
 #endif
+
+// Ids as nobody finds them.
+void spoil(const Scene& s, int* ids, size_t pixels) {
+  const int bad[] = {-1, s.triangles + 1, std::numeric_limits<int>::max(),
+                     std::numeric_limits<int>::min(), s.triangles};
+  for (size_t p = 0; p < pixels; ++p)
+    if (!pick(0, 9)) ids[p] = bad[pick(0, 4)];
+}
 
 }  // namespace
 
@@ -154,16 +207,24 @@ int main(int, char** arguments) {
     rng.seed(seed);
     const Scene s = random_scene();
     const size_t pixels = size_t(s.batch) * s.height * s.width;
-    const std::unique_ptr<int[]> got(new int[pixels]), want(new int[pixels]());
-    std::fill(got.get(), got.get() + pixels, -7);
-    search(s, got.get());
-    define(s, want.get());
-    for (size_t p = 0; p < pixels; ++p) {
-      covered += want[p] > 0;
-      if (got[p] == want[p]) continue;
-      if (!differ++)
-        std::printf("case %ld, pixel %zu: %d instead of %d\n", seed, p, got[p], want[p]);
+    Layer before(pixels, 0, -INFINITY), got(pixels, -7, -7), want(pixels, 0, INFINITY);
+    for (int layer = 0; layer < 2; ++layer) {
+      search(s, layer ? &before : nullptr, got);
+      define(s, before, want);
+      for (size_t p = 0; p < pixels; ++p) {
+        covered += want.ids[p] > 0;
+        if (got.ids[p] == want.ids[p] && got.depth[p] == want.depth[p]) continue;
+        if (!differ++)
+          std::printf("case %ld, layer %d, pixel %zu: %d instead of %d\n", seed, layer, p,
+                      got.ids[p], want.ids[p]);
+      }
+      std::swap(before, want);
+      want = Layer(pixels, 0, INFINITY);
     }
+    spoil(s, got.ids.get(), pixels);
+    const std::unique_ptr<float[]> rast(new float[4 * pixels]);
+    const std::unique_ptr<float[]> slopes(new float[4 * pixels]);
+    locate(s, got.ids.get(), rast.get(), pick(0, 1) ? slopes.get() : nullptr);
   }
   std::printf("%ld scenes: %ld pixels covered, %ld differ\n", cases, covered, differ);
   return differ != 0;

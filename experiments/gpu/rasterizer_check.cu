@@ -53,8 +53,8 @@ struct Device {
     for (void* memory : {(void*)pos, (void*)tri, (void*)ids, scratch}) cudaFree(memory);
   }
   void run(const Scene& s) const {
-    raster::rasterize(nullptr, plan, scratch, pos, tri, ids, s.batch, s.vertices,
-                      s.triangles, s.height, s.width);
+    raster::rasterize(nullptr, plan, scratch, pos, tri, {ids, nullptr, nullptr, nullptr},
+                      s.batch, s.vertices, s.triangles, s.height, s.width);
   }
 };
 

@@ -19,7 +19,8 @@ extern "C" const char* search(const float* pos, const int* tri, int* ids, int64_
   // Of the exact size, for the address sanitizer, and full of what was there before.
   void* scratch = std::malloc(plan.bytes);
   std::memset(scratch, 0xa5, plan.bytes);
-  raster::rasterize(nullptr, plan, scratch, pos, tri, ids, batch, int(vertices),
+  const raster::Pictures out = {ids, nullptr, nullptr, nullptr};
+  raster::rasterize(nullptr, plan, scratch, pos, tri, out, batch, int(vertices),
                     int(triangles), int(height), int(width));
   std::free(scratch);
   return cudaGetLastError() ? cuda_host::error : "";

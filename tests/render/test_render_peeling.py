@@ -2,14 +2,18 @@
 
 import functools
 
+import hostile
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scenes
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from reference import rasterizer as reference
 
 from affjax import render
+from affjax.native import compilers
+from affjax.render import _native
 
 RESOLUTION = (12, 16)
 rasterize = jax.jit(render.rasterize, static_argnums=2)
@@ -179,3 +183,78 @@ def test_transparent_plates_do_not_depend_on_the_order_of_triangles():
   np.testing.assert_allclose(
     picture(pos, tri[order], color[order]), expected, atol=1e-6
   )
+
+
+def _compiler() -> bool:
+  try:
+    compilers.find("cpu")
+  except compilers.CompileError:
+    return False
+  return True
+
+
+needs_compiler = pytest.mark.skipif(not _compiler(), reason="needs a C++ compiler")
+
+
+def _layers_by(backend, pos, tri, size, layers=5):
+  return np.asarray(peel(pos, tri, size, layers=layers, backend=backend))[..., 3]
+
+
+@needs_compiler
+@pytest.mark.parametrize("backend", ["cpp", "auto"])
+@pytest.mark.parametrize("kind", hostile.KINDS)
+def test_kernel_equals_the_portable_search(kind, backend):
+  size = (37, 33)
+  pos, tri = hostile.scenes(kind, 3, batch=20, resolution=size)
+  want = _layers_by("xla", pos, tri, size)
+  np.testing.assert_array_equal(_layers_by(backend, pos, tri, size), want)
+  assert (want[0] > 0).any()
+  assert (want[1] > 0).any() == (kind != "grid")  # a plane
+
+
+@needs_compiler
+def test_kernel_on_many_tiles_and_images():
+  pos, tri = scenes.bumpy_ball(1, rings=40)
+  pos = np.concatenate([pos, pos * np.array([1.7, 0.6, 1, 1], np.float32)])
+  found = _layers_by("cpp", pos, tri, (150, 330), 3)
+  np.testing.assert_array_equal(found, _layers_by("xla", pos, tri, (150, 330), 3))
+  assert (found[1] > 0).mean() > 0.1
+
+
+@needs_compiler
+def test_depths_of_the_kernel():
+  pos, tri = map(jnp.asarray, scenes.random_scene(1, batch=2))
+  shape = (2, *RESOLUTION)
+  behind = (jnp.full(shape, -jnp.inf), jnp.zeros(shape, jnp.int32))
+  for _ in range(3):
+    found, want = (
+      _native.nearest(pos, tri, RESOLUTION, behind=behind, backend=backend)
+      for backend in ("cpp", "xla")
+    )
+    for f, w in zip(found, want, strict=True):
+      np.testing.assert_array_equal(f, w)
+    behind = want
+
+
+@needs_compiler
+@pytest.mark.parametrize("backend", ["cpp", "auto"])
+def test_layers_under_vmap_gradients_and_four_devices(backend):
+  pos, tri = scenes.random_scene(3, batch=4, triangles=8)
+  mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
+  rows = PartitionSpec("data")
+
+  def loss(pos, backend=backend):
+    layers = render.peel(pos, tri, RESOLUTION, layers=3, backend=backend)
+    return jnp.sum(layers[..., :2] ** 2)
+
+  want = jax.jit(jax.grad(lambda p: loss(p, "xla")))(pos)
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-3)
+  close(jax.jit(jax.grad(loss))(pos), want)
+  each = jax.jit(jax.vmap(jax.grad(lambda p: loss(p[None]))))(pos)
+  close(each, want)
+  mapped = jax.shard_map(jax.grad(loss), mesh=mesh, in_specs=rows, out_specs=rows)
+  close(jax.jit(mapped)(pos), want)
+  placed = jax.device_put(pos, NamedSharding(mesh, rows))
+  run = jax.jit(jax.grad(loss))
+  assert "all-" not in str(run.lower(placed).compile().as_text())
+  close(run(placed), want)

@@ -1,4 +1,4 @@
-"""`affjax prepare` on folders and archives of photos, killed in the middle and resumed.
+"""`affjax prepare` on folders and archives of photos, killed twice and resumed.
 
     python experiments/prepare_photos.py --out /tmp/prepared PHOTOS.tar FOLDER
 
@@ -21,8 +21,12 @@ import time
 from array_record.python import array_record_module
 
 from affjax.data import record, shards
+from affjax.data.preparation import opening
+from affjax.data.preparation.options import Options
 
 _RESULT = pathlib.Path(__file__).parent / "results" / "prepare.json"
+# Shares of the photos after which the command is killed.
+_KILLS = (0.25, 0.6)
 _LINE = re.compile(r"^(\d+) of (\d+) photos")
 
 
@@ -46,35 +50,42 @@ def main() -> None:
 
 
 def _prepared(source: pathlib.Path, arguments) -> dict:
-  """One input: killed once two fifths are done, then finished."""
+  """One input: killed twice on the way, then finished."""
   name = re.sub(r"\W+", "_", source.stem.lower())
   command = [sys.executable, "-m", "affjax.cli", "prepare", str(source)]
   command += ["-o", str(arguments.out), "--name", name]
   command += ["--limit", str(arguments.limit), "--workers", str(arguments.workers)]
   command += ["--licence", "research only"]
-  killed_at = _run(command, kill_at=0.4)[-1][1]
-  times = _run(command, kill_at=2.0)
+  runs = [_run(command, kill_at=share) for share in (*_KILLS, 2.0)]
   folder = shards.data_folder(arguments.out, name)
   summary = json.loads((folder / "summary.json").read_bytes())
-  (first, before, _), (last, after, total) = _steady(times), times[-1]
+  steady = [_steady(run) for run in runs]
+  busy = sum(run[-1][0] - first[0] for run, first in zip(runs, steady, strict=True))
+  done = sum(run[-1][1] - first[1] for run, first in zip(runs, steady, strict=True))
   return {
     "input": source.name,
-    "photos": total,
-    "killed_after_photos": killed_at,
-    "found_done_after_the_kill": times[0][1],
-    "photos_a_second": round((after - before) / max(last - first, 1e-9), 2),
+    "photos": runs[-1][-1][2],
+    "killed_after_photos": [run[-1][1] for run in runs[:-1]],
+    "found_done_after_the_kills": [run[0][1] for run in runs[1:]],
+    "photos_a_second": round(done / max(busy, 1e-9), 2),
     "samples": summary["kept"],
     "splits": summary["splits"],
     "skipped": summary["skipped"],
     "median_quality": summary["median_quality"],
     "median_landmark_error_percent": summary["median_error"],
     "kilobytes_a_sample": round(_bytes(folder) / summary["kept"] / 1000, 1),
-    "decoded_again": _decoded(folder),
+    "decoded_again": _decoded(folder, summary, _names(source, arguments.limit)),
   }
 
 
+def _names(source: pathlib.Path, limit: int) -> set[str]:
+  """What the photos of an input are called."""
+  listing = opening.open_input(str(source), Options()).listing()
+  return {entry.name for entry in listing.entries[: limit or None]}
+
+
 def _run(command: list[str], *, kill_at: float) -> list[tuple[float, int, int]]:
-  """Times, photos done and all photos, line by line; kills at a share of them."""
+  """Times, photos done and all photos, line by line; kills it at a share of them."""
   process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
   assert process.stderr is not None
   times = []
@@ -100,18 +111,22 @@ def _bytes(folder: pathlib.Path) -> int:
   return sum(path.stat().st_size for path in folder.glob("*.array_record-*"))
 
 
-def _decoded(folder: pathlib.Path) -> dict:
-  """Reads every record again."""
-  quality, sources = [], set()
+def _decoded(folder: pathlib.Path, summary: dict, names: set[str]) -> dict:
+  """Reads every record again: is each there once, and is every photo accounted for?"""
+  quality, sources = [], []
   for shard in sorted(folder.glob("*.array_record-*")):
     reader = array_record_module.ArrayRecordReader(str(shard))
     for k in range(reader.num_records()):
       found = record.decode(reader.read([k])[0])
       quality.append(float(found["quality"]))
-      sources.add(found["source"])
+      sources.append(found["source"])
+  skipped = {entry["source"] for entry in summary["skipped_names"]}
+  told = {re.sub(r"#face \d+$", "", name) for name in (*sources, *skipped)}
   return {
     "records": len(quality),
-    "different_sources": len(sources),
+    "repeated_records": len(sources) - len(set(sources)),
+    "photos_neither_kept_nor_skipped": len(names - told),
+    "records_of_no_photo": len(told - names),
     "median_quality": round(statistics.median(quality), 4),
   }
 

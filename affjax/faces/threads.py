@@ -22,6 +22,9 @@ def mapped(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
 
 
 def _cores() -> int:
+  """Those that we may use; NPROC, which XLA heeds too, says it for a worker process."""
+  if (given := os.environ.get("NPROC", "")).isdigit():
+    return max(1, int(given))
   if hasattr(os, "sched_getaffinity"):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1

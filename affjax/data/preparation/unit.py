@@ -26,7 +26,7 @@ from affjax.types import Camera
 Unit = tuple[int, Sequence[Entry]]
 # Photos that are in memory at once, in pixels of all of them.
 _MOST_PIXELS = 50_000_000
-# A face in a photo that had to be turned must be this sure: it is the third guess.
+# A face on its side or its head must be this sure: most of what seems one is none.
 _TURNED_SCORE = 0.9
 
 
@@ -61,7 +61,6 @@ class _Sample:
   image: np.ndarray
   face: Face
   crop: Crop
-  from_photo: np.ndarray
   inside: np.ndarray
 
 
@@ -120,11 +119,9 @@ class Preparer:
     if self._provider.aligned:
       return [self._whole(name, photo) for name, photo in group]
     samples = []
-    found = [find.find_faces(photo) for _, photo in group]
-    for (name, photo), faces in zip(group, found, strict=True):
-      upright, turn = photo, np.eye(2, 3)
-      if not faces:
-        upright, turn, faces = _turned(photo)
+    found = find.find_in_all([photo for _, photo in group])
+    for (name, photo), unsure in zip(group, found, strict=True):
+      faces = [face for face in unsure if _upright(face) or face.score >= _TURNED_SCORE]
       if not faces:
         skipped.append(Skipped(name, "no face", "no face found, whichever way up"))
       digest = hashlib.sha256(photo.tobytes() + str(photo.shape).encode()).hexdigest()
@@ -137,8 +134,7 @@ class Preparer:
         cut = crops.face_crop(
           face, self._provider.template, self._camera, self._rules.size
         )
-        image = np.rint(crops.apply(upright, cut) * 255).astype(np.uint8)
-        whole = np.concatenate([turn, [[0, 0, 1]]])
+        image = np.rint(crops.apply(photo, cut) * 255).astype(np.uint8)
         samples.append(
           _Sample(
             name=source,
@@ -147,8 +143,7 @@ class Preparer:
             image=image,
             face=face,
             crop=cut,
-            from_photo=cut.matrix @ whole,
-            inside=_inside(upright, cut),
+            inside=_inside(photo, cut),
           )
         )
     return samples
@@ -166,7 +161,6 @@ class Preparer:
       image=photo,
       face=face,
       crop=Crop(same, len(photo)),
-      from_photo=same,
       inside=np.ones((*photo.shape[:2], 1), bool),
     )
 
@@ -243,7 +237,7 @@ class Preparer:
       "source": sample.name.encode("utf-8", "replace").decode(),
       "licence": self._rules.licence,
       "quality": np.float32(score),
-      "crop": sample.from_photo,
+      "crop": sample.crop.matrix,
     }
 
 
@@ -255,7 +249,7 @@ def _visible(
   if samples and any(mask is None for mask in known):
     seen = regions.visible_skin(np.stack([s.image for s in samples]))
     inside = np.stack([s.inside for s in samples])
-    masks = np.where(inside, np.rint(seen * 255), 0).astype(np.uint8)
+    masks = np.rint(np.multiply(seen, 255, out=seen)).astype(np.uint8) * inside
     return [m if k is None else k for k, m in zip(known, masks, strict=True)]
   return [mask for mask in known if mask is not None]
 
@@ -263,26 +257,20 @@ def _visible(
 def _inside(photo: np.ndarray, crop: Crop) -> np.ndarray:
   """Bool `[S, S, 1]`: where a crop shows the photo and not its repeated edge."""
   height, width = photo.shape[:2]
-  rows, columns = np.mgrid[: crop.size, : crop.size]
-  px = warp.transform(warp.invert(crop.matrix), np.stack([columns, rows], -1))
-  limit = np.array([width, height]) - 0.5
-  return np.all((px >= -0.5) & (px <= limit), axis=-1, keepdims=True)
+  way = warp.invert(crop.matrix)
+  steps = np.arange(crop.size)
+  inside = np.ones((crop.size, crop.size), bool)
+  for (along, down, shift), length in zip(way, (width, height), strict=True):
+    px = (along * steps + shift)[None] + (down * steps)[:, None]
+    inside &= (px >= -0.5) & (px <= length - 0.5)
+  return inside[..., None]
 
 
-def _turned(photo: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Face]]:
-  """The photo in the first quarter turn that has sure faces, and the way to it, px."""
-  height, width = photo.shape[:2]
-  ways = {
-    1: [[0, 1, 0], [-1, 0, width - 1]],
-    3: [[0, -1, height - 1], [1, 0, 0]],
-    2: [[-1, 0, width - 1], [0, -1, height - 1]],
-  }
-  for quarter, matrix in ways.items():
-    turned = np.ascontiguousarray(np.rot90(photo, quarter))
-    faces = [f for f in find.find_faces(turned) if f.score >= _TURNED_SCORE]
-    if faces:
-      return turned, np.array(matrix, float), faces
-  return photo, np.eye(2, 3), []
+def _upright(face: Face) -> bool:
+  """Whether a face lies less than 45 degrees to the side."""
+  left, right = landmarks.OUTER_EYE_CORNERS
+  across, down = face.landmarks68[right] - face.landmarks68[left]
+  return bool(across > abs(down))
 
 
 def _line(error: Exception) -> str:

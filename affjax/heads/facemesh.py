@@ -1,0 +1,104 @@
+"""Where FaceMesh's 468 points lie on a head's surface.
+
+`experiments/facemesh_correspondence.py` computes it: it shows the landmark network
+pictures of the head whose geometry is known and reads the surface under each point.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from affjax.assets import store
+from affjax.heads import embedded
+from affjax.types import Template
+
+COUNT = 468
+_SCRIPT = "experiments/facemesh_correspondence.py"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FaceMeshPoints:
+  """The 468 points on a template.
+
+  Attributes:
+    faces: int32, the triangle of the template that each one lies in.
+    weights: barycentric weights in that triangle.
+    sigma: how far the network's point strays from there over people, expressions and
+      poses: standard deviation along each axis of the surface, dm.
+    contour: the points of FaceMesh's outline. They slide along the head as it turns, to
+      where the face is seen to end: no fixed place of the surface is theirs.
+  """
+
+  faces: Int[np.ndarray, "468"]
+  weights: Float[np.ndarray, "468 3"]
+  sigma: Float[np.ndarray, "468"]
+  contour: Bool[np.ndarray, "468"]
+
+
+def points(template: Template) -> FaceMeshPoints:
+  """FaceMesh's points on the embedded head.
+
+  Raises:
+    ValueError: the template is another one, for which they are not known.
+  """
+  own = embedded.load().template
+  if template is not own and not (
+    np.array_equal(template.faces, own.faces)
+    and template.vertices.shape == own.vertices.shape
+  ):
+    raise ValueError(
+      f"FaceMesh's points are not known on template {template.name!r}: compute them "
+      f"with {_SCRIPT} and read its .npz with facemesh.load"
+    )
+  return _checked(store.open_asset("facemesh.npz"), template, "facemesh.npz")
+
+
+def load(path: str | pathlib.Path, template: Template) -> FaceMeshPoints:
+  """FaceMesh's points on a template, from the script's `.npz`; nothing is unpickled.
+
+  Raises:
+    AssetError: the file is no readable `.npz`.
+    ValueError: it was made for another template.
+  """
+  arrays = store.read_npz(pathlib.Path(path).read_bytes(), str(path))
+  return _checked(arrays, template, str(path))
+
+
+def _checked(
+  arrays: Mapping[str, np.ndarray], template: Template, name: str
+) -> FaceMeshPoints:
+  shapes = {"faces": (COUNT,), "weights": (COUNT, 3), "sigma": (COUNT,)}
+  shapes |= {"contour": (COUNT,), "template_size": (2,)}
+  for key, shape in shapes.items():
+    if key not in arrays or arrays[key].shape != shape:
+      found = arrays[key].shape if key in arrays else "none"
+      raise ValueError(f"{name}: {key} must have shape {shape}, got {found}")
+  size = (len(template.vertices), len(template.faces))
+  if tuple(arrays["template_size"].tolist()) != size:
+    raise ValueError(
+      f"{name} is for a template of {arrays['template_size'].tolist()} vertices and "
+      f"triangles, {template.name!r} has {list(size)}"
+    )
+  faces, weights = arrays["faces"], arrays["weights"]
+  if faces.min() < 0 or faces.max() >= size[1]:
+    raise ValueError(f"{name}: faces must lie in [0, {size[1]})")
+  if not np.allclose(weights.sum(1), 1, atol=1e-3):
+    raise ValueError(f"{name}: weights must have sum 1")
+  return FaceMeshPoints(
+    faces.astype(np.int32),
+    weights.astype(np.float32),
+    arrays["sigma"].astype(np.float32),
+    arrays["contour"].astype(bool),
+  )
+
+
+def positions(
+  vertices: Float[Array, "*b v 3"], template: Template, points: FaceMeshPoints
+) -> Float[Array, "*b 468 3"]:
+  """The points on posed or unposed vertices, in the vertices' own space."""
+  corners = vertices[..., template.faces[points.faces], :]
+  return jnp.sum(corners * points.weights[..., None], -2)

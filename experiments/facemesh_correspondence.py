@@ -1,6 +1,7 @@
 """Where FaceMesh's 468 points and the 68 standard ones lie on a template's surface.
 
-  python experiments/facemesh_correspondence.py                  (the embedded head)
+  python experiments/facemesh_correspondence.py             (the embedded head)
+  python experiments/facemesh_correspondence.py --head ict --out ict.npz
   python experiments/facemesh_correspondence.py --obj HEAD.obj --landmarks HEAD.json \\
     --out head.npz --picture head.png
 
@@ -8,31 +9,31 @@ Synthetic photos of the head show the landmark network faces of which everything
 known. The surface under each point of each photo is brought to the mean head; where
 the head is grazed or missed the photo does not count. The place is the geometric median
 over photos and, mirrored, over those of the point on the other side. Without `--out`
-the asset `affjax/assets/facemesh.npz` is written. 160 photos take about 5 minutes on 2
-cores. Another template needs the 68 landmarks, to paint it as a face.
+the asset `affjax/assets/facemesh.npz` is written; its new hash goes into
+`affjax/assets/store.py`. 160 photos take about 5 minutes on 2 cores. A template needs
+the 68 landmarks, to paint it as a face.
 """
 
 import argparse
+import dataclasses
 import hashlib
 import pathlib
 
 import numpy as np
+from landmark_correspondence import SIZE, Sample, mirrored, samples
 from PIL import Image, ImageDraw
-from scipy import optimize
 from scipy.spatial.transform import Rotation
 
-from affjax.data.synthetic.source import SyntheticFaces
-from affjax.faces import find, mesh
+from affjax.faces import mesh
 from affjax.geometry import surface
 from affjax.heads import embedded, template
 from affjax.heads import landmarks as standard
 from affjax.heads.morphable import MorphableModel
 from affjax.types import Camera, Template
 
-SIZE = 256
 ASSET = pathlib.Path(__file__).parents[1] / "affjax/assets/facemesh.npz"
-# Least cosine between normal and line of sight, largest yaw (rad), fewest photos.
-FACING, YAW, FEWEST = 0.25, 0.7, 12
+# Least cosine between normal and line of sight, and fewest photos.
+FACING, FEWEST = 0.25, 12
 # FaceMesh's outline as MediaPipe lists it ("face oval").
 # fmt: off
 OVAL = (
@@ -41,17 +42,33 @@ OVAL = (
   109,
 )
 # fmt: on
+HEADS = ("embedded", "ict", "meingame")
 
 
-def photographed(model: MorphableModel, count: int):
-  """FaceMesh's points (px), vertices and pose of each synthetic photo that shows one."""
-  source = SyntheticFaces(model, count, SIZE, seed=5, split="train", occluders=0.0)
-  for first in range(0, count, 16):
-    records = [source[k] for k in range(first, min(first + 16, count))]
-    found = find.find_in_all([r["image"] for r in records], smallest=1 / 8)
-    for record, faces in zip(records, found, strict=True):
-      if len(faces) == 1 and abs(record["pose"][1]) < YAW:
-        yield faces[0].landmarks, record["vertices"], record["pose"]
+def known(name: str) -> MorphableModel:
+  """One of `HEADS`; but for the embedded one the shared folder must be here."""
+  if name == "embedded":
+    return embedded.load()
+  import heads_at_hand
+
+  if name == "ict":
+    return heads_at_hand.ict()
+  return rigid(heads_at_hand.meingame().template)
+
+
+def rigid(head: Template) -> MorphableModel:
+  """A template as a model of one person without expressions."""
+  none = np.zeros((0, len(head.vertices), 3), np.float32)
+  return MorphableModel(head, none, np.zeros(0, np.float32), none, ())
+
+
+def painted(model: MorphableModel) -> MorphableModel:
+  """The model with a group "skin", which is what the synthetic photos paint."""
+  names = model.template.group_names
+  if "skin" not in names:
+    names = ("skin", *names[1:])
+  head = dataclasses.replace(model.template, group_names=names)
+  return dataclasses.replace(model, template=head)
 
 
 def under(px, vertices, pose, head: Template):
@@ -94,18 +111,6 @@ def _skin(head: Template) -> int:
   return names.index("skin") if "skin" in names else 0
 
 
-def mirrored(faces: np.ndarray) -> np.ndarray:
-  """The FaceMesh point that takes each one's place in a mirrored picture."""
-  left, right = faces[:, 33, :2], faces[:, 263, :2]
-  x = (right - left) / np.linalg.norm(right - left, axis=1, keepdims=True)
-  axes = np.stack([x, np.stack([-x[:, 1], x[:, 0]], 1)], 1)
-  moved = faces[..., :2] - (left + right)[:, None] / 2
-  unit = np.linalg.norm(right - left, axis=1)[:, None, None]
-  mean = np.median(np.einsum("nkx,nax->nka", moved, axes) / unit, 0)
-  distance = np.linalg.norm(mean[:, None] * [-1, 1] - mean[None], axis=-1)
-  return optimize.linear_sum_assignment(distance + distance.T)[1]
-
-
 def placed(seen: np.ndarray, mirror: np.ndarray, head: Template) -> dict:
   """Triangles, weights and sigma of points seen at `[N, K, 3]` of the mean head."""
   both = np.concatenate([seen, seen[:, mirror] * [-1, 1, 1]])
@@ -121,13 +126,9 @@ def placed(seen: np.ndarray, mirror: np.ndarray, head: Template) -> dict:
       median[k] = np.average(own, 0, weights=weight)
     # Of a normal distribution in the plane: the median distance is 1.177 sigma.
     sigma[k] = np.median(np.linalg.norm(own - median[k], axis=1)) / 1.177
-  lost = ~np.isfinite(sigma)
-  if lost.any():
-    print(f"points seen in fewer than {FEWEST} photos: {np.flatnonzero(lost).tolist()}")
-    if lost.mean() > 0.05:
-      raise SystemExit("too few photos in which the head's face is found")
-    nearest = np.nanargmin(_apart(head, median, lost, mirror), 1)
-    median[lost], sigma[lost] = median[nearest], np.nanmax(sigma[~lost])
+  if not np.isfinite(sigma).all():
+    lost = np.flatnonzero(~np.isfinite(sigma)).tolist()
+    raise SystemExit(f"points seen in fewer than {FEWEST} photos: {lost}")
   skin = np.flatnonzero(head.face_groups == _skin(head))
   triangle, weights = surface.nearest_points(median, head.vertices, head.faces[skin])
   return {
@@ -137,95 +138,96 @@ def placed(seen: np.ndarray, mirror: np.ndarray, head: Template) -> dict:
   }
 
 
-def _apart(head: Template, median, lost, mirror) -> np.ndarray:
-  """Distance in index of lost points to the others: a rough stand-in of last resort."""
-  del head, mirror
-  apart = np.abs(np.flatnonzero(lost)[:, None] - np.arange(len(median))).astype(float)
-  apart[:, lost] = np.nan
-  return apart
+def correspondence(faces: list[Sample], head: Template) -> dict[str, np.ndarray]:
+  """Everything that the `.npz` holds, from photos of the head."""
+  seen, seen68 = [], []
+  for face in faces:
+    points = np.concatenate([face.mesh, mesh.standard68(face.mesh)])
+    places = under(points, face.vertices, face.pose, head)
+    seen.append(places[:468])
+    seen68.append(places[468:])
+  contour = np.zeros(468, bool)
+  contour[list(OVAL)] = True
+  whole = placed(np.stack(seen), mirrored(faces), head) | {"contour": contour}
+  of68 = placed(np.stack(seen68), standard.MIRRORED, head)
+  whole |= {f"{key}68": value for key, value in of68.items()}
+  size = np.array([len(head.vertices), len(head.faces)], np.int32)
+  return whole | {"template_size": size}
 
 
 def picture(head: Template, whole: dict, path: pathlib.Path) -> None:
-  """The head from the front and from the side with the points, 68 in red."""
+  """The head from the front and from the side with the points.
+
+  Blue: FaceMesh's, green: those of its outline, red: the 68.
+  """
   size, views = 700, (0.0, 60.0)
   canvas = Image.new("RGB", (size * len(views), size), "white")
   draw = ImageDraw.Draw(canvas)
   for n, yaw in enumerate(views):
     turn = Rotation.from_euler("y", yaw, degrees=True).as_matrix()
-    turned = head.vertices @ turn.T
-    corner = turned[head.faces]
+    corner = (head.vertices @ turn.T)[head.faces]
     normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-    px = lambda p, n=n: (
-      (p[..., 0] * 290 + size * (n + 0.5)).tolist(),
-      (size * 0.45 - p[..., 1] * 290).tolist(),
-    )
+    px = lambda p, n=n: p[..., :2] * [290, -290] + [size * (n + 0.5), size * 0.45]
     for k in np.argsort(corner[..., 2].mean(1)):
       if normal[k, 2] > 0:
-        shade = int(90 + 140 * normal[k, 2])
-        draw.polygon(list(zip(*px(corner[k]), strict=True)), fill=(shade,) * 3)
-    for name, radius, colour in (("", 2, (0, 90, 255)), ("68", 3, (230, 0, 0))):
+        corners = [tuple(p) for p in px(corner[k]).tolist()]
+        draw.polygon(corners, fill=(int(90 + 140 * normal[k, 2]),) * 3)
+    outline = np.where(whole["contour"][:, None], [0, 150, 40], [0, 90, 255])
+    for name, r, colour in (("", 2, outline), ("68", 3, [[230, 0, 0]] * 68)):
       triangles = whole[f"faces{name}"]
       places = np.einsum("kc,kcx->kx", whole[f"weights{name}"], corner[triangles])
-      seen = normal[triangles, 2] > 0
-      for k, (x, y) in enumerate(zip(*px(places), strict=True)):
-        contour = not name and whole["contour"][k]
-        if seen[k]:
-          box = (x - radius, y - radius, x + radius, y + radius)
-          draw.ellipse(box, fill=(0, 160, 60) if contour else colour)
-  canvas.quantize(64).save(path, optimize=True)
+      for k, (x, y) in enumerate(px(places).tolist()):
+        if normal[triangles[k], 2] > 0:
+          draw.ellipse((x - r, y - r, x + r, y + r), fill=tuple(map(int, colour[k])))
+  canvas.quantize(128).save(path, optimize=True)
 
 
 def main() -> None:
   """Photographs, looks under the points, writes."""
   parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
   parser.add_argument("--count", type=int, default=160, help="synthetic photos")
-  parser.add_argument("--obj", type=pathlib.Path, help="a template instead of ours")
-  parser.add_argument(
-    "--landmarks", type=pathlib.Path, help="its 68, see heads.template"
-  )
+  parser.add_argument("--head", choices=HEADS, default="embedded")
+  parser.add_argument("--obj", type=pathlib.Path, help="another template")
+  parser.add_argument("--landmarks", type=pathlib.Path, help="its 68, see docs")
   parser.add_argument("--out", type=pathlib.Path, default=ASSET)
   parser.add_argument("--picture", type=pathlib.Path, help="a PNG to look at")
-  arguments = parser.parse_args()
-  model = embedded.load()
-  if arguments.obj:
-    if arguments.out == ASSET:
-      parser.error("--obj needs --out: the asset is the embedded head's")
-    head = template.load(arguments.obj, landmarks=arguments.landmarks).template
-    none = np.zeros((0, len(head.vertices), 3), np.float32)
-    model = MorphableModel(head, none, np.zeros(0, np.float32), none, ())
-  shots = list(photographed(model, arguments.count))
-  print(f"{len(shots)} photos of {arguments.count} show one face")
-  if len(shots) < FEWEST:
+  options = parser.parse_args()
+  if options.out == ASSET and (options.obj or options.head != "embedded"):
+    parser.error("another head needs --out: the asset is the embedded head's")
+  if options.obj:
+    model = rigid(template.load(options.obj, landmarks=options.landmarks).template)
+  else:
+    model = known(options.head)
+  faces = samples(painted(model), options.count)
+  print(f"{len(faces)} photos of {options.count} show one face")
+  if len(faces) < FEWEST:
     raise SystemExit(f"at least {FEWEST} are needed")
-  whole = correspondence(shots, model.template)
-  partial = arguments.out.with_suffix(".partial.npz")
+  whole = correspondence(faces, model.template)
+  partial = options.out.with_suffix(".partial.npz")
   np.savez(partial, allow_pickle=False, **whole)
-  partial.replace(arguments.out)
-  data = arguments.out.read_bytes()
+  partial.replace(options.out)
+  data = options.out.read_bytes()
   print(f"{len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
   inner = whole["sigma"][~whole["contour"]]
-  print(f"sigma (mm): inner median {100 * np.median(inner):.2f}, "
-        f"outline {100 * np.median(whole['sigma'][whole['contour']]):.2f}")  # fmt: skip
-  if arguments.picture:
-    picture(model.template, whole, arguments.picture)
+  outline = whole["sigma"][whole["contour"]]
+  middle, outer = 100 * np.median(inner), 100 * np.median(outline)
+  print(f"median sigma: {middle:.2f} mm, of the outline {outer:.2f} mm")
+  print(f"from the template's own 68: {off(model, whole):.2f} mm in the median")
+  if options.picture:
+    picture(model.template, whole, options.picture)
 
 
-def correspondence(shots, head: Template) -> dict[str, np.ndarray]:
-  """Everything that the `.npz` holds, of `photographed` heads."""
-  points = np.stack([shot[0] for shot in shots])
-  marks = np.stack([mesh.standard68(p) for p in points])
-  looks = [
-    under(p[:, :2], *shot[1:], head) for p, shot in zip(points, shots, strict=True)
-  ]
-  looks68 = [under(p, *shot[1:], head) for p, shot in zip(marks, shots, strict=True)]
-  contour = np.zeros(468, bool)
-  contour[list(OVAL)] = True
-  whole = placed(np.stack(looks), mirrored(points), head) | {"contour": contour}
-  of68 = placed(np.stack(looks68), standard.MIRRORED, head)
-  whole |= {f"{key}68": value for key, value in of68.items()}
-  size = np.array([len(head.vertices), len(head.faces)], np.int32)
-  return whole | {"template_size": size}
+def off(model: MorphableModel, whole: dict) -> float:
+  """Median distance of the 68 below the jaw's from those that the template has, mm."""
+  head = model.template
+  own = np.einsum(
+    "kc,kcx->kx", head.landmark_weights, head.vertices[head.faces[head.landmark_faces]]
+  )
+  found = np.einsum(
+    "kc,kcx->kx", whole["weights68"], head.vertices[head.faces[whole["faces68"]]]
+  )
+  return float(100 * np.median(np.linalg.norm(own - found, axis=1)[17:]))
 
 
 if __name__ == "__main__":

@@ -83,16 +83,22 @@ def _checked(
       f"{name} is for a template of {arrays['template_size'].tolist()} vertices and "
       f"triangles, {template.name!r} has {list(size)}"
     )
-  faces, weights = arrays["faces"], arrays["weights"]
+  faces, weights, sigma = arrays["faces"], arrays["weights"], arrays["sigma"]
+  if faces.dtype.kind not in "iu":
+    raise ValueError(f"{name}: faces must be whole numbers, got {faces.dtype}")
   if faces.min() < 0 or faces.max() >= size[1]:
     raise ValueError(f"{name}: faces must lie in [0, {size[1]})")
-  if not np.allclose(weights.sum(1), 1, atol=1e-3):
-    raise ValueError(f"{name}: weights must have sum 1")
+  if not (np.abs(weights.sum(1) - 1) < 1e-3).all() or not (weights >= -1e-6).all():
+    raise ValueError(f"{name}: weights must not be negative, with sum 1")
+  if not ((sigma >= 0) & np.isfinite(sigma)).all():
+    raise ValueError(f"{name}: sigma must be finite and not negative")
+  if arrays["contour"].dtype != bool:
+    raise ValueError(f"{name}: contour must be bool, got {arrays['contour'].dtype}")
   return FaceMeshPoints(
     faces.astype(np.int32),
     weights.astype(np.float32),
-    arrays["sigma"].astype(np.float32),
-    arrays["contour"].astype(bool),
+    sigma.astype(np.float32),
+    arrays["contour"],
   )
 
 
@@ -101,4 +107,5 @@ def positions(
 ) -> Float[Array, "*b 468 3"]:
   """The points on posed or unposed vertices, in the vertices' own space."""
   corners = vertices[..., template.faces[points.faces], :]
-  return jnp.sum(corners * points.weights[..., None], -2)
+  weights = jnp.broadcast_to(points.weights[..., None], corners.shape)
+  return jnp.sum(corners * weights, -2)

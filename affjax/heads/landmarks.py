@@ -32,7 +32,8 @@ def landmarks68(
 ) -> Float[Array, "*b 68 3"]:
   """Landmark positions on posed or unposed vertices, in the vertices' own space."""
   corners = vertices[..., template.faces[template.landmark_faces], :]
-  return jnp.sum(corners * template.landmark_weights[..., None], -2)
+  weights = jnp.broadcast_to(template.landmark_weights[..., None], corners.shape)
+  return jnp.sum(corners * weights, -2)
 
 
 def outer_eye_distance(template: Template) -> float:

@@ -1,6 +1,7 @@
 """Detection, landmarks, crops and poses, on the embedded portrait and beyond."""
 
 import io
+import json
 import pathlib
 
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from affjax.assets import store
-from affjax.faces import crop, find, network, warp
+from affjax.faces import crop, find, mesh, network, warp
 from affjax.geometry import camera as cameras
 from affjax.geometry import rotation
 from affjax.heads import embedded, landmarks
@@ -206,3 +207,14 @@ def test_who_looks_ahead_does_not_nod(face):
   placed = crop.face_crop(face, TEMPLATE, CAMERA, 128)
   turn = np.rad2deg(crop.initial_pose(face, TEMPLATE, CAMERA, placed)[:3])
   assert np.abs(turn).max() < 7
+
+
+def test_the_standard_landmarks_are_those_of_the_experiment():
+  name = "experiments/results/landmark_correspondence.json"
+  path = pathlib.Path(__file__).resolve().parents[2] / name
+  if not path.is_file():
+    pytest.skip(f"{name} is not here")
+  table = json.loads(path.read_text())["table"]
+  ours = np.stack([mesh._FIRST68, mesh._SECOND68], 1)
+  np.testing.assert_array_equal(ours, table["points"])
+  np.testing.assert_array_equal(mesh._SHARE68, table["share"])

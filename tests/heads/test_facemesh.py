@@ -1,0 +1,139 @@
+"""Where FaceMesh's points lie on a template: the asset, files of others."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from affjax.assets import store
+from affjax.faces import find, mesh
+from affjax.geometry import camera as cameras
+from affjax.heads import embedded, facemesh, landmarks
+from affjax.types import Camera
+
+HEAD = embedded.load().template
+POINTS = facemesh.points(HEAD)
+# FaceMesh's points on the middle of the face, from the top of the forehead down.
+MIDLINE = [10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1, 2, 164, 0, 17, 18, 200, 199, 152]
+# Pairs, image left first: eye corners, wings of the nose, corners of the mouth.
+PAIRS = [(33, 263), (133, 362), (98, 327), (61, 291), (234, 454)]
+
+
+def _places():
+  return np.asarray(facemesh.positions(jnp.asarray(HEAD.vertices), HEAD, POINTS))
+
+
+def test_the_points_lie_in_triangles_of_the_skin():
+  assert POINTS.faces.shape == (468,)
+  assert set(HEAD.face_groups[POINTS.faces]) == {HEAD.group_names.index("skin")}
+  assert POINTS.weights.min() >= 0
+  np.testing.assert_allclose(POINTS.weights.sum(1), 1, atol=1e-5)
+
+
+def test_the_points_are_symmetric():
+  places = _places()
+  assert np.abs(places[MIDLINE, 0]).max() < 0.01
+  for left, right in PAIRS:
+    assert places[left, 0] < 0
+    np.testing.assert_allclose(places[left], places[right] * [-1, 1, 1], atol=0.01)
+
+
+def test_the_points_are_where_their_names_say():
+  places = _places()
+  marks = np.asarray(landmarks.landmarks68(jnp.asarray(HEAD.vertices), HEAD))
+  assert (np.diff(places[MIDLINE, 1]) < 0.01).all()  # the nose's tip looks up a little
+  for point, mark in ((33, 36), (133, 39), (362, 42), (263, 45), (61, 48), (291, 54)):
+    assert np.linalg.norm(places[point] - marks[mark]) < 0.06
+  # The same mixture that makes the 68 of a photo makes the template's own 68.
+  near = np.linalg.norm(mesh.standard68(places) - marks[:, :2], axis=1)[17:]
+  assert np.median(near) < 0.015
+  assert near.max() < 0.06
+
+
+def test_what_slides_is_marked_and_less_sure():
+  assert POINTS.contour.sum() == 36
+  assert POINTS.contour[[10, 152, 234, 454]].all()
+  inner, outline = POINTS.sigma[~POINTS.contour], POINTS.sigma[POINTS.contour]
+  assert 0.005 < np.median(inner) < 0.05 < np.median(outline) < 0.2
+
+
+def test_the_points_of_a_photo_lie_where_the_head_has_them():
+  """A picture of a head that was not among those that the points come from."""
+  from affjax.data.synthetic.source import SyntheticFaces
+
+  source = SyntheticFaces(embedded.load(), 1, 256, seed=77, occluders=0.0)
+  record = source[0]
+  (face,) = find.find_faces(record["image"], smallest=1 / 8)
+  at = facemesh.positions(jnp.asarray(record["vertices"]), HEAD, POINTS)
+  world = cameras.head_to_world(at, jnp.asarray(record["pose"]))
+  px = np.asarray(cameras.world_to_px(world, Camera(), 256, 256))
+  off = np.linalg.norm(px - face.landmarks[:, :2], axis=1)[~POINTS.contour]
+  eyes = np.linalg.norm(px[33] - px[263])
+  assert np.median(off) < 0.05 * eyes
+
+
+def test_positions_of_batches_under_jit():
+  vertices = jnp.stack([jnp.asarray(HEAD.vertices), 2 * jnp.asarray(HEAD.vertices)])
+  found = jax.jit(lambda v: facemesh.positions(v, HEAD, POINTS))(vertices)
+  np.testing.assert_allclose(found[0], _places(), atol=1e-6)
+  np.testing.assert_allclose(found[1], 2 * _places(), atol=1e-6)
+
+
+def _arrays(**changes):
+  return {**store.open_asset("facemesh.npz"), **changes}
+
+
+def _saved(path, **changes):
+  np.savez(path, **_arrays(**changes))
+  return path
+
+
+def test_a_file_of_another_template(tmp_path):
+  path = _saved(tmp_path / "points.npz")
+  other = dataclasses.replace(HEAD, name="other")
+  found = facemesh.load(path, other)
+  np.testing.assert_array_equal(found.faces, POINTS.faces)
+  np.testing.assert_array_equal(found.sigma, POINTS.sigma)
+
+
+def test_another_template_is_told_which_script_to_run():
+  other = dataclasses.replace(
+    HEAD, name="other", faces=HEAD.faces[:-1], faces_uv=HEAD.faces_uv[:-1],
+    face_groups=HEAD.face_groups[:-1],
+  )  # fmt: skip
+  with pytest.raises(ValueError, match=r"'other'.*facemesh_correspondence\.py"):
+    facemesh.points(other)
+  with pytest.raises(ValueError, match="is for a template of"):
+    facemesh._checked(_arrays(), other, "points.npz")
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"faces": np.full(468, len(HEAD.faces), np.int32)}, "faces must lie in"),
+    ({"faces": np.zeros(468)}, "faces must be whole numbers"),
+    ({"weights": np.ones((468, 3), np.float32)}, "weights"),
+    ({"weights": np.full((468, 3), np.nan, np.float32)}, "weights"),
+    ({"sigma": np.full(468, -1, np.float32)}, "sigma"),
+    ({"sigma": np.zeros(5, np.float32)}, r"sigma must have shape \(468,\)"),
+    ({"contour": np.array(["x"] * 468)}, "contour"),
+  ],
+)
+def test_damaged_files_are_refused(changes, message, tmp_path):
+  with pytest.raises(ValueError, match=message):
+    facemesh.load(_saved(tmp_path / "bad.npz", **changes), HEAD)
+
+
+def test_files_that_are_no_npz_are_refused(tmp_path):
+  path = tmp_path / "bad.npz"
+  path.write_bytes(b"not a zip")
+  with pytest.raises(ValueError, match=r"bad\.npz"):
+    facemesh.load(path, HEAD)
+  np.savez(path, faces=np.array([object()], dtype=object), allow_pickle=True)
+  with pytest.raises(ValueError, match=r"bad\.npz"):
+    facemesh.load(path, HEAD)
+  np.savez(path, faces=POINTS.faces)
+  with pytest.raises(ValueError, match="weights must have shape"):
+    facemesh.load(path, HEAD)

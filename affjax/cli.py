@@ -106,6 +106,61 @@ def reconstruct(
 
 
 @app.command()
+def fit(
+  photos: Annotated[
+    list[pathlib.Path], typer.Argument(help="Photos, or folders of photos.")
+  ],
+  out: Annotated[
+    pathlib.Path, typer.Option("-o", "--out", help="Folder to write into.")
+  ],
+  model: Annotated[
+    str,
+    typer.Option(
+      help="embedded, ICT-FaceKit's folder, or a file of BFM, FLAME, Surrey."
+    ),
+  ] = "embedded",
+  map_size: Annotated[int, typer.Option(help="Width of the maps.")] = 512,
+  photometric: Annotated[
+    bool,
+    typer.Option(
+      "--photometric/--no-photometric", help="Read diffuse and light off the photo."
+    ),
+  ] = True,
+  keep_eyes_and_mouth: Annotated[
+    bool,
+    typer.Option(
+      "--keep-eyes-and-mouth",
+      help="Overlays leave the photo its own eyes and mouth interior.",
+    ),
+  ] = False,
+  overwrite: Annotated[
+    bool, typer.Option("--overwrite", help="Replace results of the same name.")
+  ] = False,
+) -> None:
+  """Fits a morphable head to every face of the photos; no training needed."""
+  with _one_line_errors():
+    from affjax.export import folder
+
+    with folder.prepared(out, overwrite=overwrite):
+      from affjax import fitting, reconstruct
+
+      inputs = reconstruct.gather(photos)
+      loaded = fitting.load_model(model)
+      with _photo_progress(len(inputs.photos)) as step:
+        report = fitting.fit_photos(
+          inputs,
+          out,
+          model=loaded,
+          map_size=map_size,
+          colors=photometric,
+          keep_original=keep_eyes_and_mouth,
+          overwrite=overwrite,
+          progress=step,
+        )
+    _tell(report, inputs.ignored)
+
+
+@app.command()
 def prepare(
   source: Annotated[
     str,

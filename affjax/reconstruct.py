@@ -149,16 +149,49 @@ def reconstruct(
   """
   if pose not in POSES:
     raise ValueError(f"pose must be one of {', '.join(POSES)}, got {pose!r}")
+  predict = _predictor(run)
+  return write_heads(
+    inputs,
+    out,
+    heads_of=functools.partial(_heads, run=run, predict=predict, pose=pose),
+    about=f"networks of {run.stage}, step {run.step}",
+    keep_original=keep_original,
+    overwrite=overwrite,
+    progress=progress,
+  )
+
+
+def write_heads(
+  inputs: Inputs,
+  out: pathlib.Path,
+  *,
+  heads_of: Callable[..., list[reconstruction.Reconstruction]],
+  about: str,
+  keep_original: bool = False,
+  overwrite: bool = False,
+  progress: Callable[[pathlib.Path, int], None] = lambda path, faces: None,
+) -> Report:
+  """Writes the heads of all photos, and the page; see `reconstruct`.
+
+  Args:
+    inputs: what `gather` found.
+    out: an existing folder, see `affjax.export.folder.prepared`.
+    heads_of: the heads of a photo, from its pixels and its path; raises a `ValueError`
+      where there are none.
+    about: by what, for the page.
+    keep_original: see `reconstruct`, as the following.
+    overwrite: whether results are replaced.
+    progress: called after each photo.
+  """
   index = out / "index.html"
   if index.exists() and not page.is_page(index.read_text("utf-8", "replace")):
     raise folder.OutputError(f"{str(index)!r} is not a page of affjax; not replaced")
-  predict = _predictor(run)
   shown, problems = [], dict(inputs.problems)
   names = folder.unique_names(inputs.photos)
   for path, name in zip(inputs.photos, names, strict=True):
     try:
       pixels = photo.read_photo(path)
-      heads = _heads(pixels, path, run=run, predict=predict, pose=pose)
+      heads = heads_of(pixels, path)
       faces = _write(
         heads, pixels, out / name, keep_original=keep_original, overwrite=overwrite
       )
@@ -169,7 +202,7 @@ def reconstruct(
     shown.append(page.PagePhoto(path.name, pixels.shape[:2], faces))
     progress(path, len(faces))
   if shown:
-    _write_page(index, shown, problems, run)
+    _write_page(index, shown, problems, about)
   return Report(
     page=index if shown else None,
     heads=sum(len(entry.faces) for entry in shown),
@@ -209,7 +242,7 @@ def _heads(
       camera=camera,
       crop_image=images[k],
       crop=np.asarray(crops[k].matrix, np.float64),
-      found=_face_facts(faces[k]),
+      found=face_facts(faces[k]),
       notes={
         "by": f"affjax {affjax.__version__}",
         "photo": path.name,
@@ -270,7 +303,7 @@ def _solved_pose(
   return crop.solve_pose(points, px, networks.camera, placed.size)
 
 
-def _face_facts(face: find.Face) -> dict[str, Any]:
+def face_facts(face: find.Face) -> dict[str, Any]:
   """What pose.json says about the face itself."""
   return {
     "box_px": np.asarray(face.box, float).tolist(),
@@ -308,14 +341,14 @@ def _write_page(
   index: pathlib.Path,
   shown: Sequence[page.PagePhoto],
   problems: Mapping[str, str],
-  run: build.Run,
+  about: str,
 ) -> None:
   """Writes the page."""
   text = page.page_html(
     shown,
     title="Heads from photographs",
-    footer=f"Made by affjax {affjax.__version__}, networks of {run.stage}, step "
-    f"{run.step}. OBJ and GLB are in metres, position.npy in decimetres.",
+    footer=f"Made by affjax {affjax.__version__}, {about}. OBJ and GLB are in metres, "
+    "position.npy in decimetres.",
     problems=problems,
   )
   folder.write_beside(index, text.encode("utf-8", "replace"))

@@ -36,8 +36,9 @@ ALLOWED = {
   "build": _ALL,
   "reconstruct": _ALL | {"build"},
   "prepare": _ALL | {"build"},
+  "fitting": _ALL | {"build", "reconstruct"},
   "main": _ALL | {"build"},
-  "cli": _ALL | {"build", "reconstruct", "prepare", "main"},
+  "cli": _ALL | {"build", "reconstruct", "fitting", "prepare", "main"},
 }
 
 # Software that lives in few places only, so that the rest does without it.

@@ -75,7 +75,7 @@ def of_model(
     ValueError: the model has no 68 landmarks, or numbers that are not finite.
   """
   template = model.template
-  _check(model)
+  check(model)
   units = Units(
     identity=min(len(model.identity_basis), _MOST_MODES),
     expression=tuple(
@@ -113,7 +113,8 @@ def of_model(
   return marks, units
 
 
-def _check(model: MorphableModel) -> None:
+def check(model: MorphableModel) -> None:
+  """Raises a `ValueError` if the model cannot be fitted; see `of_model`."""
   template = model.template
   if len(template.landmark_faces) != 68:
     raise ValueError(

@@ -37,7 +37,7 @@ _READERS = {
   ".bin": surrey.load,
 }
 # Skin of models that have no plain map.
-_SKIN = (0.78, 0.6, 0.52)
+_SKIN = np.array([0.78, 0.6, 0.52], np.float32)
 
 
 def load_model(name: str) -> MorphableModel:
@@ -113,7 +113,7 @@ def plain_map(model: MorphableModel, size: int) -> Float[np.ndarray, "s s 3"]:
   Models other than the embedded head get plain skin.
   """
   if model.template.name != "embedded":
-    return np.broadcast_to(np.float32(_SKIN), (size, size, 3))
+    return np.broadcast_to(_SKIN, (size, size, 3))
   drawn = sampling.scene(sampling.generator(0, "plain", 0), model).skin
   names = ("freckles", "moles", "blush", "nose_red", "bags", "age", "mottle")
   names += ("lip_paint", "lid_paint", "scalp", "hairline")

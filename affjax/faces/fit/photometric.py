@@ -62,8 +62,8 @@ def colors(
     skin: where it shows the head's own surface (`affjax.faces.regions`).
     vertices: of the fit, head space, dm.
     pose: of the fit.
-    template: of the vertices. Its masks "scalp", "eyes", "mouth", "lips" and "brows"
-      are used where it has them.
+    template: of the vertices. Its masks "scalp", "eyes", "mouth", "lips", "brows",
+      "ears" and "neck" are used where it has them.
     camera: of the crop.
     plain: a diffuse map of nobody, for what is not seen; S is its size.
   """
@@ -90,7 +90,7 @@ def colors(
   return Colors(diffuse.astype(np.float32), light, weight.astype(np.float32))
 
 
-_MASKS = ("scalp", "eyes", "mouth", "lips", "brows", "face")
+_MASKS = ("scalp", "eyes", "mouth", "lips", "brows", "ears", "neck")
 
 
 def _mask(template: Template, name: str, size: int) -> np.ndarray:
@@ -160,7 +160,7 @@ def _harmonics(n: np.ndarray) -> np.ndarray:
 
 
 def _light(color, normal, weight, size: int) -> Float[np.ndarray, "l l 1"]:
-  """The light map at S/8 from the brightness of skin; ones where there is too little."""
+  """The light map at S/8 from the brightness of skin; ones where it sees too little."""
   low = max(size // 8, 1)
   small = normal.reshape(low, size // low, low, size // low, 3).mean((1, 3))
   norm = np.linalg.norm(small, axis=-1, keepdims=True)
@@ -191,6 +191,10 @@ def _completed(seen, weight, bare, plain, masks, support) -> np.ndarray:
   """
   ratio = seen / np.maximum(plain, 0.02)
   tone = _tone(ratio, bare)
+  # Hair hangs over ears and neck, and beards do not: dark there is not their own.
+  beside = np.clip(masks["ears"] + masks["neck"], 0, 1)
+  lit = _smooth(0.45, 0.75, (ratio @ _LUMA) / max(tone @ _LUMA, 0.02))
+  weight = weight * (1 - beside * (1 - lit))
   other = weight[:, ::-1] * (1 - weight) if _symmetric(support) else 0 * weight
   total = weight + other
   both = (weight[..., None] * ratio + other[..., None] * ratio[:, ::-1]) / np.maximum(
@@ -198,7 +202,7 @@ def _completed(seen, weight, bare, plain, masks, support) -> np.ndarray:
   )[..., None]
   # Parts have tones of their own: the skin's must not flow into eyes and teeth.
   inner = np.clip(masks["eyes"] + masks["mouth"], 0, 1)
-  skin_like = np.clip(1 - inner - masks["scalp"], 0, 1)
+  skin_like = _smooth(0.7, 1.0, 1 - inner - masks["scalp"])
   sure = _smooth(0.0, 0.6, total)
   spread = _spread(both, total * skin_like, tone)
   hair = _spread(
@@ -224,7 +228,7 @@ def _symmetric(support: np.ndarray) -> bool:
 
 
 def _spread(values, weight, tone) -> np.ndarray:
-  """Values carried to where there are none, more smoothly the further; then the tone."""
+  """Values carried to where none are, more smoothly the further; then the tone."""
   result = np.broadcast_to(tone, values.shape)
   for sigma in (48, 24, 12, 6, 3):
     sigma = sigma * len(values) / 512

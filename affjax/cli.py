@@ -1,4 +1,4 @@
-"""The command line: `affjax reconstruct`, `affjax prepare` and `affjax doctor`.
+"""The command line: `affjax reconstruct`, `fit`, `prepare` and `doctor`.
 
 Errors are one line on stderr. Exit codes: 0 all done, 1 some photos gave nothing, 2
 nothing could be started, 130 interrupted. AFFJAX_DEBUG=1 shows tracebacks.

@@ -36,7 +36,7 @@ def people(count: int):
   rng = np.random.default_rng(11)
   model = embedded.load()
   vertices = random.random_vertices(rng, model, count)
-  degrees = rng.uniform(-1, 1, (count, 3)) * [20, 40, 10]
+  degrees = rng.uniform(-1, 1, (count, 3)) * [40, 20, 10]
   turn = np.asarray(rotation.euler_deg_to_axis_angle(*degrees.T))
   shift = rng.uniform(-1, 1, (count, 3)) * [0.1, 0.1, 0.5]
   pose = np.concatenate([turn, shift], 1).astype(np.float32)

@@ -194,7 +194,7 @@ def _page_facts(head: Reconstruction, rotation: np.ndarray) -> dict[str, str]:
   yaw, pitch, roll = projection.yaw_pitch_roll_deg(rotation)
   maps = f"{len(head.position)}² position, {len(head.diffuse)}² diffuse"
   facts = {"Yaw": f"{yaw:+.1f}°", "Pitch": f"{pitch:+.1f}°", "Roll": f"{roll:+.1f}°"}
-  notes = {"Pose from": "pose_from"}
+  notes = {"Pose from": "pose_from", "Landmarks off by, %": "inner_error_percent"}
   facts |= {n: str(head.notes[k]) for n, k in notes.items() if k in head.notes}
   return {**facts, "Maps": maps, "Mesh": f"{len(head.mesh.vertices)} vertices"}
 

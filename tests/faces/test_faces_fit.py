@@ -32,7 +32,7 @@ def people():
   rng = np.random.default_rng(5)
   model = embedded.load()
   vertices = random.random_vertices(rng, model, COUNT)
-  degrees = rng.uniform(-1, 1, (COUNT, 3)) * [15, 30, 8]
+  degrees = rng.uniform(-1, 1, (COUNT, 3)) * [30, 15, 8]
   turn = rotation.euler_deg_to_axis_angle(*degrees.T)
   shift = rng.uniform(-1, 1, (COUNT, 3)) * [0.1, 0.1, 0.5]
   pose = np.concatenate([np.asarray(turn), shift], 1).astype(np.float32)
@@ -166,7 +166,7 @@ def test_turned_away_jaws_slide_to_the_outline():
   """From the side, the far half of the jaw is not where its vertices are."""
   data, _ = marks.of_model(embedded.load())
   lens = solver.Lens(jnp.float32(1160.0), 10.0, 127.5)
-  turn = rotation.euler_deg_to_axis_angle(jnp.zeros(1), jnp.array([45.0]), jnp.zeros(1))
+  turn = rotation.euler_deg_to_axis_angle(jnp.array([45.0]), jnp.zeros(1), jnp.zeros(1))
   state = solver.State(
     rotation.axis_angle_to_matrix(turn[0]),
     jnp.zeros(3),
@@ -179,7 +179,7 @@ def test_turned_away_jaws_slide_to_the_outline():
   hidden = np.asarray(facing[:, 0]) < -0.2
   assert hidden.sum() >= 5
   assert (slid[hidden] > -0.2).all()
-  assert np.abs(slid[hidden]).mean() < 0.5 * np.abs(facing[hidden, 0]).mean()
+  assert np.abs(slid[hidden]).mean() < 0.7 * np.abs(facing[hidden, 0]).mean()
 
 
 def test_bad_input_is_named(people):

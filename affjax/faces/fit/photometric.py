@@ -202,7 +202,7 @@ def _completed(seen, weight, bare, plain, masks, support) -> np.ndarray:
   )[..., None]
   # Parts have tones of their own: the skin's must not flow into eyes and teeth.
   inner = np.clip(masks["eyes"] + masks["mouth"], 0, 1)
-  skin_like = _smooth(0.7, 1.0, 1 - inner - masks["scalp"])
+  skin_like = np.where(masks["scalp"] > 0, 0, 1 - inner)
   sure = _smooth(0.0, 0.6, total)
   spread = _spread(both, total * skin_like, tone)
   hair = _spread(

@@ -1,0 +1,147 @@
+"""Colours read off a picture whose diffuse map and light are known."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from affjax.faces.fit import photometric
+from affjax.geometry import camera as cameras
+from affjax.geometry import mesh, rotation, uv
+from affjax.heads import embedded
+from affjax.ops import resize
+from affjax.render import head
+from affjax.types import Camera
+
+SIZE, CROP = 128, 160
+PLAIN = np.array([0.7, 0.55, 0.45], np.float32)
+CAMERA = Camera()
+
+
+def pattern() -> np.ndarray:
+  """Skin of its own tone with stripes, not the same on both sides."""
+  across = np.linspace(0, 1, SIZE)[None, :]
+  down = np.linspace(0, 1, SIZE)[:, None]
+  stripes = 1 + 0.12 * np.sin(2 * np.pi * (7 * across**1.3 + 4 * down))
+  return (np.array([0.5, 0.42, 0.4]) * stripes[..., None]).astype(np.float32)
+
+
+def photographed(diffuse, shade=None, yaw=0.0):
+  """The picture of the mean head before white, its coverage and its pose.
+
+  `shade` takes world normals and gives the light on them.
+  """
+  template = embedded.load().template
+  angles = (jnp.float32(a) for a in (yaw, 4, 3))
+  turn = rotation.euler_deg_to_axis_angle(*angles)
+  pose = np.r_[np.asarray(turn), 0.02, -0.03, 0.1].astype(np.float32)
+  world = cameras.head_to_world(
+    jnp.asarray(template.vertices)[None], jnp.asarray(pose)[None]
+  )
+  texture = np.asarray(diffuse)
+  if shade is not None:
+    normals = mesh.vertex_normals(world, template.faces)
+    table = uv.uv_table(template, SIZE)
+    texture = texture * shade(np.asarray(uv.map_from_vertices(normals, table)[0]))
+  image, alpha = head.render_head(
+    world, jnp.asarray(texture)[None], template, CAMERA, (CROP, CROP)
+  )
+  image, alpha = np.asarray(image[0]), np.asarray(alpha[0])
+  return np.clip(image + 1 - alpha, 0, 1), alpha, pose
+
+
+def read(image, alpha, pose):
+  template = embedded.load().template
+  plain = np.broadcast_to(PLAIN, (SIZE, SIZE, 3))
+  return photometric.colors(
+    image, alpha, template.vertices, pose, template, CAMERA, plain
+  )
+
+
+@pytest.fixture(scope="module")
+def unlit():
+  return photographed(pattern())
+
+
+@pytest.fixture(scope="module")
+def skin_mask():
+  """Plain skin of the face: where tones are compared."""
+  masks = embedded.load().template.masks
+  small = {name: uv.resize_mask(masks[name], SIZE) for name in masks}
+  features = small["eyes"] + small["mouth"] + small["lips"] + small["brows"]
+  return (small["face"] > 0.9) & (features == 0)
+
+
+def test_the_texture_comes_back_where_it_is_seen(unlit):
+  found = read(*unlit)
+  sure = found.seen > 0.8
+  assert sure.mean() > 0.2
+  error = np.abs(found.diffuse * mean_light(found) - pattern())[sure]
+  assert np.median(error) < 0.01
+  assert np.mean(error) < 0.02
+
+
+def mean_light(found) -> np.ndarray:
+  """The light on each texel, for it belongs to the product that a picture shows."""
+  low = jnp.asarray(found.light)[None]
+  return np.asarray(resize.resize_bilinear(low, (SIZE, SIZE)))[0]
+
+
+def test_what_is_not_seen_has_the_tone_of_the_skin(unlit, skin_mask):
+  """The plain face is lighter and redder than this one."""
+  found = read(*unlit)
+  hidden = (found.seen < 0.05) & uv.uv_table(embedded.load().template, SIZE).support
+  neck = uv.resize_mask(embedded.load().template.masks["neck"], SIZE) > 0.9
+  chosen = found.diffuse[hidden & neck]
+  assert len(chosen) > 50
+  true = pattern()[skin_mask].mean(0)
+  assert np.abs(chosen.mean(0) - true).max() < 0.5 * np.abs(PLAIN - true).max()
+
+
+def test_the_other_half_is_mirrored(skin_mask):
+  """From the side, the far cheek shows the near one's stripes."""
+  found = read(*photographed(pattern(), yaw=40.0))
+  mirrored = pattern()[:, ::-1]
+  product = found.diffuse * mean_light(found)
+  far = (found.seen < 0.05) & (found.seen[:, ::-1] > 0.8) & skin_mask
+  assert far.sum() > 100
+  error = np.abs(product - mirrored)[far].mean()
+  assert error < 0.6 * np.abs(product - pattern())[far].mean()
+
+
+def test_light_is_taken_off_the_diffuse_map(skin_mask):
+  """Lit from one side: the map is more even than the picture."""
+  flat = np.broadcast_to(np.float32([0.5, 0.42, 0.4]), (SIZE, SIZE, 3))
+  found = read(
+    *photographed(flat, lambda n: 0.7 + 0.5 * np.clip(n[..., :1], -0.5, 0.8))
+  )
+  chosen = (found.seen > 0.8) & skin_mask
+  luma = found.diffuse.mean(-1)
+  picture = (found.diffuse * mean_light(found)).mean(-1)
+
+  def unevenness(values):
+    return values[chosen].std() / values[chosen].mean()
+
+  assert unevenness(picture) > 0.12
+  assert unevenness(luma) < 0.4 * unevenness(picture)
+  assert found.light.min() >= 0
+
+
+def test_what_hides_the_face_is_not_painted_on_it(unlit, skin_mask):
+  """A green bar that the regions know of; without them it would be on the cheek."""
+  image, alpha, pose = unlit
+  image, skin = image.copy(), alpha.copy()
+  image[90:110], skin[90:110] = (0, 1, 0), 0
+
+  def green(found):
+    return (found.diffuse[..., 1] > found.diffuse[..., 0] + 0.2)[skin_mask].mean()
+
+  assert green(read(image, alpha, pose)) > 0.05
+  assert green(read(image, skin, pose)) < 0.005
+
+
+def test_a_face_of_which_nothing_is_seen_is_the_plain_one(unlit, skin_mask):
+  found = read(unlit[0], np.zeros_like(unlit[1]), unlit[2])
+  scalp = uv.resize_mask(embedded.load().template.masks["scalp"], SIZE)
+  chosen = skin_mask & (scalp == 0)
+  np.testing.assert_allclose(found.diffuse[chosen] / PLAIN, 1, atol=0.02)
+  np.testing.assert_array_equal(found.light, 1)

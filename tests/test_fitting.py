@@ -1,0 +1,175 @@
+"""`affjax fit` on the astronaut in many guises, and on what is no photo of a face."""
+
+import importlib.resources
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+from typer import testing
+
+import affjax
+from affjax import cli, fitting, reconstruct
+from affjax.export import reconstruction
+from affjax.geometry import uv
+from affjax.heads import embedded
+
+MAP = 64
+
+
+def run(*arguments) -> testing.Result:
+  return testing.CliRunner().invoke(cli.app, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def astronaut():
+  path = importlib.resources.files(affjax) / "assets" / "astronaut.jpg"
+  with path.open("rb") as file:
+    return Image.open(file).convert("RGB")
+
+
+@pytest.fixture(scope="module")
+def done(astronaut, tmp_path_factory):
+  """One run over a folder of everything: the output folder and what was said."""
+  photos = tmp_path_factory.mktemp("photos")
+  small = astronaut.resize((384, 384), Image.Resampling.LANCZOS)
+  small.save(photos / "color.png")
+  small.convert("L").save(photos / "grey.png")
+  small.convert("CMYK").save(photos / "print.jpg", quality=95)
+  both = Image.new("RGB", (768, 384))
+  both.paste(small, (0, 0))
+  both.paste(small.transpose(Image.Transpose.FLIP_LEFT_RIGHT), (384, 0))
+  both.save(photos / "two.png")
+  Image.new("RGB", (7, 5)).save(photos / "tiny.png")
+  noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+  Image.fromarray(noise).save(photos / "nobody.png")
+  (photos / "cut.jpg").write_bytes((photos / "print.jpg").read_bytes()[:3000])
+  out = tmp_path_factory.mktemp("fit") / "out"
+  result = run("fit", photos, "-o", out, "--map-size", MAP)
+  return out, result
+
+
+def test_every_face_is_written_and_the_rest_is_named(done):
+  out, result = done
+  assert result.exit_code == 1
+  assert "5 heads from 4 photos" in result.stdout
+  for name in ("tiny.png", "nobody.png", "cut.jpg"):
+    assert result.stderr.count(name) == 1
+  assert "Traceback" not in result.output
+  written = sorted(str(p.parent.relative_to(out)) for p in out.glob("*/*/pose.json"))
+  assert written == [
+    *("color/face1", "grey/face1", "print/face1", "two/face1", "two/face2")
+  ]
+  for folder in written:
+    assert {p.name for p in (out / folder).iterdir()} == set(reconstruction.FILES)
+
+
+def facts(out: pathlib.Path, face: str) -> dict:
+  return json.loads((out / face / "pose.json").read_text())
+
+
+def test_the_fit_is_good_and_says_so(done):
+  notes = facts(done[0], "color/face1")["made"]
+  assert notes["inner_error_percent"] < 1.8
+  assert notes["contour_error_percent"] < 4
+  assert notes["converged"] is True
+  assert notes["model"] == "embedded"
+  assert len(notes["identity"]) == embedded.load().identity_basis.shape[0]
+  assert any("mile" in name and v > 0.1 for name, v in notes["expression"].items())
+
+
+def test_the_head_on_the_photo_looks_like_the_photo(done, astronaut):
+  """Inside the face, the painted head is nearer to the photo than one plain colour."""
+  folder = done[0] / "color" / "face1"
+  crop = np.asarray(Image.open(folder / "crop.png").convert("RGB"), float)
+  render = np.asarray(Image.open(folder / "render.png"), float)
+  assert render.shape == (512, 512, 4)
+  crop = np.asarray(Image.fromarray(crop.astype(np.uint8)).resize((512, 512)), float)
+  rows, columns = slice(230, 400), slice(170, 340)
+  assert (render[rows, columns, 3] == 255).mean() > 0.99
+  error = np.abs(render[rows, columns, :3] - crop[rows, columns]).mean()
+  flat = np.abs(crop[rows, columns] - crop[rows, columns].mean((0, 1))).mean()
+  assert error < 0.5 * flat
+
+
+def test_maps_and_mesh_agree(done):
+  folder = done[0] / "color" / "face1"
+  position = np.load(folder / "position.npy")
+  assert position.shape == (MAP, MAP, 3)
+  table = uv.uv_table(embedded.load().template, MAP)
+  again = np.asarray(uv.vertices_from_map(position, table))
+  mesh = trimesh.load(folder / "head.obj", process=False, force="mesh")
+  assert trimesh.load(folder / "head.glb", force="mesh").faces.shape[0] > 1000
+  nearest = trimesh.proximity.ProximityQuery(
+    trimesh.Trimesh(mesh.vertices * 10, mesh.faces, process=False)
+  ).vertex(again)[0]
+  assert np.median(nearest) < 1e-3
+
+
+def test_mirrored_faces_are_mirrored_fits(done):
+  left, right = (facts(done[0], f"two/face{k}")["made"] for k in (1, 2))
+  close = np.subtract(left["identity"], right["identity"])
+  assert np.abs(close).mean() < 0.3
+
+
+def test_results_are_kept_without_overwrite(done):
+  before = (done[0] / "index.html").read_bytes()
+  result = run("fit", done[0], "-o", done[0])
+  assert result.exit_code == 2
+  assert "overwrite" in result.stderr
+  assert (done[0] / "index.html").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+  ("options", "words"),
+  [
+    (("--model", "no/such/file"), "no such file or folder"),
+    (("--model", "{file}"), "must be a folder or end in .mat, .h5"),
+    (("--model", "{folder}"), "ICT"),
+    (("--map-size", "100"), "multiple of 8"),
+    (("--map-size", "8"), "map_size"),
+  ],
+)
+def test_bad_options_are_one_line(options, words, tmp_path, astronaut):
+  astronaut.save(tmp_path / "a.jpg")
+  named = {"file": tmp_path / "a.jpg", "folder": tmp_path}
+  out = tmp_path / "out"
+  result = run(
+    *("fit", tmp_path / "a.jpg", "-o", out), *(o.format(**named) for o in options)
+  )
+  assert result.exit_code == 2
+  assert words in result.stderr
+  assert result.stderr.count("\n") == 1
+  assert not list(tmp_path.glob("out/*"))
+
+
+def test_plain_maps_are_plain_and_skin_for_foreign_models():
+  model = embedded.load()
+  plain = fitting.plain_map(model, MAP)
+  skin = uv.resize_mask(model.template.masks["skin"], MAP) > 0.99
+  lips = uv.resize_mask(model.template.masks["lips"], MAP) > 0.99
+  assert plain.shape == (MAP, MAP, 3)
+  assert plain[skin].std(0).max() < 0.1
+  redness = plain[..., 0] - plain[..., 1:].mean(-1)
+  assert redness[lips].mean() > redness[skin].mean()
+
+
+def test_without_colors_the_map_is_the_plain_one(astronaut, tmp_path):
+  small = astronaut.resize((384, 384), Image.Resampling.LANCZOS)
+  small.save(tmp_path / "a.png")
+  out = tmp_path / "out"
+  out.mkdir()
+  report = fitting.fit_photos(
+    reconstruct.gather([tmp_path / "a.png"]),
+    out,
+    model=embedded.load(),
+    map_size=MAP,
+    colors=False,
+  )
+  assert (report.heads, report.problems) == (1, {})
+  written = np.asarray(Image.open(out / "a/face1/diffuse.png").convert("RGB")) / 255
+  np.testing.assert_allclose(
+    written, fitting.plain_map(embedded.load(), MAP), atol=1 / 255
+  )

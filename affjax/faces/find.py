@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from affjax.assets import store
-from affjax.faces import detect, mesh, network
+from affjax.faces import detect, iris, mesh, network
 
 # Faces that share more than this part of the smaller one's box are the same face.
 _SAME = 0.6
@@ -32,12 +32,17 @@ class Face:
     score: how sure the landmark network is that this is a face, in [0, 1].
     landmarks: FaceMesh's 468 points; z in px too, smaller = nearer.
     landmarks68: the 68 standard landmarks, made of one or two of those points each.
+    iris: centre and right, top, left and bottom ends of both irises, the left one in
+      the image of an upright face first; NaN where nobody looked for them.
   """
 
   box: Float[np.ndarray, " 4"]
   score: float
   landmarks: Float[np.ndarray, "468 3"]
   landmarks68: Float[np.ndarray, "68 2"]
+  iris: Float[np.ndarray, "2 5 2"] = dataclasses.field(
+    default_factory=lambda: np.full((2, 5, 2), np.nan)
+  )
 
 
 def find_faces(
@@ -85,7 +90,7 @@ def find_in_all(
     ]
     for k, ways in zip(empty, zip(*turned, strict=True), strict=True):
       found[k] = max(ways, key=lambda some: max((f.score for f in some), default=0.0))
-    faces += found
+    faces += _with_irises(part, found)
   return faces
 
 
@@ -123,6 +128,15 @@ def _find(
     faces.append(_distinct(back, scores[own], some.scores, threshold))
     first = own.stop
   return faces
+
+
+def _with_irises(
+  photos: Sequence[np.ndarray], found: list[list[Face]]
+) -> list[list[Face]]:
+  views = [photo for photo, some in zip(photos, found, strict=True) for _ in some]
+  points = [face.landmarks for some in found for face in some]
+  seen = iter(iris.irises(_networks()["iris"], views, points))
+  return [[dataclasses.replace(f, iris=next(seen)) for f in some] for some in found]
 
 
 def _turned_back(points: np.ndarray, shape: tuple[int, ...], turns: int) -> np.ndarray:

@@ -59,12 +59,12 @@ def square_of_detection(
 ) -> Square:
   """The square of a detected face: its box with a margin, turned as the eyes are."""
   size = _MARGIN * max(box[2] - box[0], box[3] - box[1])
-  return Square((box[:2] + box[2:]) / 2, size, _angle(keypoints[0], keypoints[1]))
+  return Square((box[:2] + box[2:]) / 2, size, direction(keypoints[0], keypoints[1]))
 
 
 def square_of_landmarks(landmarks: Float[np.ndarray, "468 3"]) -> Square:
   """The square in which the network sees a face best, once its landmarks are known."""
-  angle = _angle(*landmarks[list(_EYES), :2])
+  angle = direction(*landmarks[list(_EYES), :2])
   c, s = math.cos(angle), math.sin(angle)
   axes = np.array([[c, s], [-s, c]])
   upright = landmarks[:, :2] @ axes.T
@@ -106,6 +106,7 @@ def standard68(points: Float[np.ndarray, "468 d"]) -> Float[np.ndarray, "68 2"]:
   return first + np.array(_SHARE68)[:, None] * (second - first)
 
 
-def _angle(left: np.ndarray, right: np.ndarray) -> float:
+def direction(left: np.ndarray, right: np.ndarray) -> float:
+  """Direction from one point to the other, radians, clockwise on screen."""
   dx, dy = (right - left)[:2]
   return math.atan2(dy, dx)

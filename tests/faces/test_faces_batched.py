@@ -42,7 +42,7 @@ def _same(a, b, atol):
   assert [len(faces) for faces in a] == [len(faces) for faces in b]
   flat = lambda lists: [face for faces in lists for face in faces]
   for one, other in zip(flat(a), flat(b), strict=True):
-    for field in ("box", "landmarks", "landmarks68"):
+    for field in ("box", "landmarks", "landmarks68", "iris"):
       np.testing.assert_allclose(
         getattr(one, field), getattr(other, field), rtol=0, atol=atol
       )

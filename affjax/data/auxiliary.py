@@ -14,7 +14,6 @@ it was stopped.
 """
 
 import argparse
-import concurrent.futures
 import functools
 import io
 import os
@@ -24,6 +23,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageFilter
+
+from affjax.data.preparation import pool
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _MAP_ENDING = "_diffuse"
@@ -151,28 +152,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
   if not 0 < options.count <= 10**5 or options.size < 8 or options.size % 8:
     parser.error("--count must lie in [1, 100000], --size be a multiple of 8")
   options.out.mkdir(parents=True, exist_ok=True)
-  work = functools.partial(
-    write_pair, options.out, size=options.size, seed=options.seed
+  make = functools.partial(
+    functools.partial, write_pair, options.out, size=options.size, seed=options.seed
   )
+  indices = range(options.count)
+  if options.workers > 1:
+    results = pool.run(make, indices, workers=options.workers)
+  else:
+    results = map(make(), indices)
   written = 0
-  with _pool(options.workers) as pool:
-    for done, new in enumerate(pool.map(work, range(options.count)), 1):
-      written += new
-      if new and (written % 50 == 0 or done == options.count):
-        print(f"{done} of {options.count} pairs", flush=True)
+  for done, new in enumerate(results, 1):
+    written += new
+    if new and (written % 50 == 0 or done == options.count):
+      print(f"{done} of {options.count} pairs", flush=True)
   print(f"{options.count} pairs in {options.out}, {written} of them new")
   return 0
-
-
-def _pool(workers: int) -> concurrent.futures.Executor:
-  """Threads of one process, or several processes: JAX does not survive a fork."""
-  if workers <= 1:
-    return concurrent.futures.ThreadPoolExecutor(1)
-  import multiprocessing
-
-  return concurrent.futures.ProcessPoolExecutor(
-    workers, mp_context=multiprocessing.get_context("spawn")
-  )
 
 
 if __name__ == "__main__":

@@ -1,3 +1,8 @@
+import io
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -84,6 +89,43 @@ def test_the_stand_in_is_written_once_and_goes_on(tmp_path, head, capsys):
   record = source[2]
   assert record["has_diffuse"] == record["has_pose"] == 1
   assert np.ptp(record["vertices"], axis=0).min() > 1
+
+
+@pytest.mark.slow
+def test_the_stand_in_survives_a_kill(tmp_path):
+  """Two processes, killed with their parent; the end is as if nothing had happened."""
+  out = tmp_path / "pairs"
+  command = [sys.executable, "-m", "affjax.data.auxiliary", "--size", "32"]
+  killed = subprocess.Popen(
+    [*command, "--workers", "2", "--count", "5000", "--out", out]
+  )
+  while len(list(out.glob("0*.png"))) < 8:
+    assert killed.poll() is None
+    time.sleep(0.05)
+  killed.kill()
+  killed.wait()
+  time.sleep(2)  # workers end with their parent
+  left = {path.name: path.read_bytes() for path in out.glob("0*")}
+  time.sleep(1)
+  assert {path.name for path in out.glob("0*")} == set(left)
+  count = str(1 + max(int(name[:5]) for name in left))
+  subprocess.run(
+    [*command, "--workers", "2", "--count", count, "--out", out], check=True
+  )
+  alone = tmp_path / "alone"
+  options = ["--size", "32", "--workers", "1", "--count", count, "--out", str(alone)]
+  assert auxiliary.main(options) == 0
+  expected = {path.name: path.read_bytes() for path in alone.iterdir()}
+  found = {path.name: path.read_bytes() for path in out.glob("0*")}
+  assert found.keys() == expected.keys()
+  for name in expected:
+    if name.endswith(".png"):
+      ours, theirs = (
+        np.asarray(Image.open(io.BytesIO(files[name])), int)
+        for files in (found, expected)
+      )
+      # One thread sums in another order than several.
+      assert (np.abs(ours - theirs) > 2).mean() < 0.01
 
 
 def test_impossible_wishes_are_refused(tmp_path, capsys):

@@ -140,7 +140,7 @@ def _heads(
   if not faces:
     raise photo.PhotoError("no face found")
   camera = Camera()
-  crops = [crop.face_crop(f, model.template, camera, CROP_SIZE) for f in faces]
+  crops = crop.face_crops(faces, model.template, camera, CROP_SIZE)
   found = fits.fit(model, faces, crops, camera)
   return [
     _head(

@@ -225,7 +225,7 @@ def _heads(
     raise photo.PhotoError("no face found")
   template, camera = run.reconstructor.template, run.reconstructor.camera
   size = run.reconstructor.networks.size
-  crops = [crop.face_crop(face, template, camera, size) for face in faces]
+  crops = crop.face_crops(faces, template, camera, size)
   images = np.stack([crop.apply(pixels, placed) for placed in crops])
   maps = predict(images)
   guessed = maps["pose"]

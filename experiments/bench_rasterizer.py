@@ -7,20 +7,25 @@ batches of 1 to 64. "search": the triangle of each pixel alone; "forward": `rast
 "forward+backward": with the gradient of its weights in the vertices. All backends take
 turns in one process, see `measuring.py`. "head": `render_head` (rasterize, interpolate,
 texture, antialias) of the embedded head, and of the same with each triangle in four.
-Peers: nvdiffrast where it and a GPU are; PyTorch3D's CPU kernel, which tries every
-triangle at every pixel, by `--pytorch3d PYTHON`, an interpreter that has it (`pip
-install torch==2.11.0 easypytorch3d`), in a process of its own. jaxrenderer 0.3.2 is not
-among them: its import fails with today's JAX (`Unrecognized config option: jax_array`
-with 0.10.2); with an older one it has not been tried.
+Peers: nvdiffrast where it and a GPU are. Two more in processes of their own, by
+interpreters that have them, on small pictures, ours with the same in turn: `--pytorch3d
+PYTHON` for PyTorch3D's CPU kernel, which tries every triangle at every pixel (`pip
+install torch==2.11.0 easypytorch3d`); `--jaxrenderer PYTHON` for jaxrenderer's depth
+shader, which does so in XLA (`pip install jaxrenderer==0.3.2 jax==0.4.13 jaxlib==0.4.13
+jaxtyping==0.2.23 "scipy<1.12"` for Python 3.11: with JAX 0.4.20 or later its import
+fails, `Unrecognized config option: jax_array`).
 
 Prints tables and writes `results/bench_rasterizer_DEVICE.json` and
-`figures/bench_rasterizer_DEVICE.png` to `experiments` or to `--out`; `--quick` is a
-trial that writes only where `--out` says. About six minutes on two CPU cores.
+`figures/bench_rasterizer_DEVICE.png` to `experiments` or to `--out`. `--targets` is for
+the cases of the project's targets and the heads alone and writes
+`bench_rasterizer_targets_DEVICE` (two minutes on two CPU cores; all, six); `--quick` is
+a trial that writes only where `--out` says.
 """
 
 import argparse
 import dataclasses
 import json
+import os
 import pathlib
 import subprocess
 import tempfile
@@ -31,16 +36,16 @@ import jax
 import jax.numpy as jnp
 import measuring
 import numpy as np
+import rasterizer_meshes as meshes
 from jax.sharding import AxisType, PartitionSpec
 
 from affjax import render
 from affjax.heads import embedded
 from affjax.render import _native, _xla, head
-from affjax.types import Camera, Template
+from affjax.types import Camera
 
 HERE = pathlib.Path(__file__).parent
 KINDS = ("search", "forward", "forward+backward")
-COVERED = 0.36
 # The portable search is left out where it would take longer than this many
 # triangle-images, or pixels.
 PORTABLE_TRIANGLES, PORTABLE_PIXELS = 300_000, 2**21
@@ -61,10 +66,12 @@ TARGET, TARGET_BATCH = Case(70_312, 512, 1), Case(70_312, 512, 8)
 TARGET_MANY = Case(1_000_000, 512, 1)
 
 
-def cases(*, quick: bool) -> dict[str, list[Case]]:
+def cases(options) -> dict[str, list[Case]]:
   """The cases of each axis."""
-  if quick:
+  if options.quick:
     return {"triangles": [Case(n, 64, 1) for n in (100, 1000)]}
+  if options.targets:
+    return {"triangles": [TARGET, TARGET_MANY], "batch": [TARGET_BATCH]}
   return {
     "triangles": [Case(n, 512, 1) for n in (1000, 10_000, 70_312, 200_000, 1_000_000)],
     "resolution": [Case(70_312, n, 1) for n in (64, 128, 256, 512, 1024, 2048, 4096)],
@@ -79,40 +86,13 @@ def in_order(axes: Mapping[str, Sequence[Case]]) -> list[Case]:
   return list(dict.fromkeys([*first, *everything]))
 
 
-def ball(triangles: int) -> tuple[np.ndarray, np.ndarray]:
-  """Clip-space vertices `[1, V, 4]` of a turned ball, and so many triangles."""
-  n = next(n for n in range(3, 10_000) if 4 * n * (n - 1) >= triangles)
-  theta = np.linspace(0, np.pi, n + 1)[1:-1, None]
-  phi = np.arange(2 * n)[None] * np.pi / n + 0.1
-  ring = [np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi)]
-  ring = np.stack([*ring, np.broadcast_to(np.cos(theta), ring[0].shape)], -1)
-  points = np.concatenate([ring.reshape(-1, 3), [[0, 0, 1], [0, 0, -1]]])
-  points = points @ np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
-  points *= np.sqrt(4 * COVERED / np.pi)
-  m, row = 2 * n, np.arange(n - 2)[:, None] * 2 * n
-  here, right = np.arange(m)[None], (np.arange(m)[None] + 1) % m
-  a, b = (row + here).reshape(-1), (row + right).reshape(-1)
-  last, top = (n - 2) * m, len(points) - 2
-  here, right = here[0], right[0]
-  tri = np.concatenate(
-    [
-      np.stack([np.full(m, top), here, right], 1),
-      np.stack([a, a + m, b + m], 1),
-      np.stack([a, b + m, b], 1),
-      np.stack([np.full(m, top + 1), last + right, last + here], 1),
-    ]
-  )
-  pos = np.concatenate([points, np.ones((len(points), 1))], 1)[None]
-  return pos.astype(np.float32), tri[:triangles].astype(np.int32)
-
-
 def backends(device: str) -> tuple[str, ...]:
   """Those of `rasterize` that run here, our kernel first."""
   if device == "cpu":
     return ("cpp", "xla")
   found = ("cuda", "xla")
   try:
-    case = ball(100)
+    case = meshes.ball(100)
     render.rasterize(jnp.asarray(case[0]), case[1], (8, 8), backend="nvdiffrast")
   except (ImportError, RuntimeError, ValueError, OSError) as error:
     print(f"no nvdiffrast: {error}")
@@ -122,8 +102,9 @@ def backends(device: str) -> tuple[str, ...]:
 
 def program(kind: str, case: Case, backend: str) -> Callable[[], Any]:
   """A compiled call that waits for its result."""
-  pos, tri = ball(case.triangles)
-  pos, size = jnp.asarray(np.repeat(pos, case.batch, 0)), (case.resolution,) * 2
+  pos, tri = meshes.ball(case.triangles)
+  pos = jnp.asarray(np.repeat(pos, case.batch, 0))
+  size = (case.resolution, case.resolution)
   raster = lambda p: render.rasterize(p, tri, size, backend=backend)
   if kind == "search":
     run = searches(backend, jnp.asarray(tri, jnp.int32), size) or raster
@@ -173,41 +154,13 @@ def _cells(rows: Mapping[str, Any]) -> str:
 # The head.
 
 
-def halved(points: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Each triangle in four, cut at the middles of its edges."""
-  edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), 1)
-  unique, which = np.unique(edges, axis=0, return_inverse=True)
-  ab, bc, ca = (len(points) + which.reshape(-1, 3)).T
-  a, b, c = faces.T
-  four = [(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)]
-  middles = points[unique].mean(1).astype(points.dtype)
-  faces = np.stack([np.stack(f, 1) for f in four], 1).reshape(-1, 3)
-  return np.concatenate([points, middles]), faces.astype(np.int32)
-
-
-def finer(template: Template) -> Template:
-  """The same head of four times as many triangles."""
-  vertices, faces = halved(template.vertices, template.faces)
-  uvs, faces_uv = halved(template.uvs, template.faces_uv)
-  groups = np.repeat(template.face_groups, 4)
-  return dataclasses.replace(
-    template,
-    vertices=vertices,
-    faces=faces,
-    uvs=uvs,
-    faces_uv=faces_uv,
-    face_groups=groups,
-    masks={},
-  )
-
-
 def heads(options) -> list[dict[str, Any]]:
   """Times of `render_head`, forward, and with gradients in vertices and texture."""
   template = embedded.load().template
   texture = np.random.default_rng(0).uniform(size=(1, 256, 256, 3)).astype(np.float32)
   found = []
   size = (64, 64) if options.quick else (512, 512)
-  for chosen in (template,) if options.quick else (template, finer(template)):
+  for chosen in (template,) if options.quick else (template, meshes.finer(template)):
     vertices = jnp.asarray(chosen.vertices)[None]
     probe = np.random.default_rng(1).normal(size=(1, *size, 4)).astype(np.float32)
 
@@ -233,32 +186,42 @@ def heads(options) -> list[dict[str, Any]]:
 # Peers, devices, targets.
 
 
-def pytorch3d(python: str, options) -> list[dict[str, Any]]:
-  """Seconds that PyTorch3D's kernel takes for a picture of few pixels."""
+def peer(script: str, python: str, options) -> list[dict[str, Any]]:
+  """Seconds that another rasterizer takes for a picture of few pixels, and ours."""
   found = []
   for triangles, resolution in ((1000, 64), (10_000, 64), (10_000, 128)):
-    pos, tri = ball(triangles)
+    case = Case(triangles, resolution, 1)
+    pos, tri = meshes.ball(triangles)
+    ours = measuring.Variant(program("forward", case, options.backends[0]))
     with tempfile.TemporaryDirectory() as folder:
       path = pathlib.Path(folder) / "mesh.npz"
       np.savez(path, points=pos[0, :, :3], tri=tri)
-      script = HERE / "pytorch3d_seconds.py"
-      command = [python, script, path, str(resolution), str(options.threads)]
-      done = subprocess.run(command, capture_output=True, text=True)
+      command = [python, HERE / script, path, str(resolution), str(options.threads)]
+      done = subprocess.run(command, capture_output=True, text=True, env=_plain())
     if done.returncode:
-      print(f"PyTorch3D: {done.stderr[-500:]}")
+      print(f"{script}: {done.stderr[-500:]}")
       return found
     seconds = json.loads(done.stdout.splitlines()[-1])
-    print(f"PyTorch3D, {triangles:,} at {resolution}²: {seconds:.3g} s", flush=True)
-    case = Case(triangles, resolution, 1)
-    found.append({"case": case._asdict(), "median": seconds})
+    times = measuring.interleaved({"ours": ours}, rounds=options.rounds)
+    print(
+      f"{script}, {case}: {seconds:.3g} s, ours {1e3 * times['ours'].median:.3g} ms",
+      flush=True,
+    )
+    row = {"case": case._asdict(), "median": seconds}
+    found.append(row | {"ours": times["ours"].median})
   return found
+
+
+def _plain() -> dict[str, str]:
+  """The environment of another interpreter."""
+  return {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
 
 
 def collectives() -> list[str]:
   """Communication in a raster and its gradient on four devices; in a fresh process."""
   jax.config.update("jax_platforms", "cpu")
   jax.config.update("jax_num_cpu_devices", 4)
-  pos, tri = ball(100)
+  pos, tri = meshes.ball(100)
   mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
   rows = PartitionSpec("data")
   loss = lambda p: render.rasterize(p, tri, (32, 32))[..., :2].sum()
@@ -269,7 +232,7 @@ def collectives() -> list[str]:
     out_specs=(PartitionSpec(), rows),
     check_vma=False,  # the sum over devices is left out on purpose
   )
-  text = jax.jit(run).lower(np.repeat(pos, 4, 0)).compile().as_text()
+  text = jax.jit(run).lower(np.repeat(pos, 4, 0)).compile().as_text() or ""
   names = ("all-reduce", "all-gather", "all-to-all", "collective-permute")
   return [name for name in names if name in text]
 
@@ -353,13 +316,15 @@ def plot(
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
   parser.add_argument("--quick", action="store_true", help="tiny shapes, few rounds")
+  parser.add_argument("--targets", action="store_true", help="the targets' cases only")
   parser.add_argument("--device", choices=("cpu", "gpu"))
   parser.add_argument("--out", type=pathlib.Path, help="folder for the results")
   parser.add_argument("--threads", type=int, default=2)
   parser.add_argument("--rounds", type=int)
   parser.add_argument("--pytorch3d", help="a Python interpreter with PyTorch3D")
+  parser.add_argument("--jaxrenderer", help="a Python interpreter with jaxrenderer")
   parser.add_argument("--collectives", action="store_true", help=argparse.SUPPRESS)
   options = parser.parse_args()
   if options.collectives:
@@ -370,14 +335,14 @@ def main() -> None:
   options.backends = backends(device)
   machine = measuring.machine(device, options.threads)
   out = options.out or (None if options.quick else HERE)
-  name = f"bench_rasterizer_{device}"
+  name = f"bench_rasterizer_{'targets_' * options.targets}{device}"
   result: dict[str, Any] = {"machine": machine, "heads": heads(options)}
   found: dict[Case, list[dict[str, Any]]] = {}
-  for case in in_order(cases(quick=options.quick)):
+  for case in in_order(cases(options)):
     found[case] = [timed(kind, case, options) for kind in KINDS]
     result["axes"] = {
       axis: [row for case in chosen for row in found.get(case, ())]
-      for axis, chosen in cases(quick=options.quick).items()
+      for axis, chosen in cases(options).items()
     }
     if device == "cpu":
       result["targets"] = targets([r for rows in found.values() for r in rows], result)
@@ -387,8 +352,9 @@ def main() -> None:
     print(f"{row['what']}: {row['value']:.4g} ({row['target']}): {row['met']}")
   result["communication"] = measuring.children(__file__, [["--collectives"]])[0]
   print(f"communication between devices: {result['communication'] or 'none'}")
-  if options.pytorch3d:
-    result["PyTorch3D"] = pytorch3d(options.pytorch3d, options)
+  for called in ("pytorch3d", "jaxrenderer"):
+    if python := getattr(options, called):
+      result[called] = peer(f"{called}_seconds.py", python, options)
   if out:
     measuring.write_json(out / "results" / f"{name}.json", result)
     plot(result["axes"], out / "figures" / f"{name}.png")

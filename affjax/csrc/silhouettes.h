@@ -100,7 +100,9 @@ AFFJAX_HD void edge_of(const Images& images, int64_t image, int y, int x, bool a
                        int& start, int& end) {
   const int64_t here = (image * images.height + y) * images.width + x;
   const int64_t there = here + (along_y ? images.width : 1);
-  const int first = images.ids[here], second = images.ids[there];
+  // Ids that nobody finds are as none.
+  const int first = images.ids[here] > 0 ? images.ids[here] : 0;
+  const int second = images.ids[there] > 0 ? images.ids[there] : 0;
   start = end = -1;
   if (first == second) return;
   // A tie in depth goes to the first.

@@ -3,8 +3,8 @@
 // Built with address and undefined-behaviour sanitizers by `fuzz_rasterizer.py`: once
 // with the CPU's search and, with AFFJAX_ON_HOST, with CUDA's device code run on the
 // CPU. The nearest surface, and the next behind it. Then, for the sanitizers alone, the
-// places in triangles of what was found and of ids that nobody would find. Every buffer
-// is as large as it must be and no larger.
+// places in triangles, their gradient and the silhouettes of what was found and of ids
+// that nobody would find. Every buffer is as large as it must be and no larger.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -19,14 +19,17 @@
 #include "cuda_host.h"
 #include "locate_device.cuh"
 #include "rasterizer_device.cuh"
+#include "silhouettes_device.cuh"
 #else
 #include "raster_locate.h"
 #include "raster_search.h"
+#include "silhouettes.h"
 #endif
 #include "coverage.h"
 
 namespace coverage = affjax::coverage;
 namespace raster = affjax::raster;
+namespace silhouettes = affjax::silhouettes;
 
 namespace {
 
@@ -156,6 +159,13 @@ void locate(const Scene& s, const int* ids, float* rast, float* slopes) {
                     reinterpret_cast<float4*>(rast), reinterpret_cast<float4*>(slopes));
   if (cudaGetLastError()) std::printf("%s\n", cuda_host::error), std::exit(1);
 }
+
+void walk(const silhouettes::Images& images, int batch, const silhouettes::Found& found) {
+  if (!batch) return;
+  cuda_host::launch(silhouettes::find_edges, dim3(2, 2), 256, 0, images, int64_t{batch},
+                    found);
+  if (cudaGetLastError()) std::printf("%s\n", cuda_host::error), std::exit(1);
+}
 #else
 void search(const Scene& s, const Layer* behind, Layer& out) {
   if (!s.batch) return;
@@ -188,7 +198,47 @@ void locate(const Scene& s, const int* ids, float* rast, float* slopes) {
   raster::pull_all(alone, seen, s.batch, s.height, s.vertices, rast, slopes,
                    gradient.get());
 }
+
+struct Found {
+  int *start_x, *end_x, *start_y, *end_y;
+};
+
+void walk(const silhouettes::Images& s, int batch, const Found& found) {
+  int64_t at_x = 0, at_y = 0;
+  for (int line = 0; line < batch * s.height; ++line) {
+    const int image = line / s.height, y = line % s.height;
+    for (int x = 0; x + 1 < s.width; ++x, ++at_x)
+      silhouettes::edge_of(s, image, y, x, false, found.start_x[at_x],
+                           found.end_x[at_x]);
+    for (int x = 0; x < s.width && y + 1 < s.height; ++x, ++at_y)
+      silhouettes::edge_of(s, image, y, x, true, found.start_y[at_y],
+                           found.end_y[at_y]);
+  }
+}
 #endif
+
+// Along silhouettes of a surface whose triangles touch each other by chance.
+void antialias(const Scene& s, const Layer& seen) {
+  const size_t rows = size_t(s.batch) * s.triangles * 9, sides = size_t(3) * s.triangles;
+  const std::unique_ptr<float[]> row(new float[rows]);
+  const std::unique_ptr<int[]> neighbor(new int[sides]);
+  for (size_t i = 0; i < rows; ++i) {
+    row[i] = i % 9 < 6 ? float(pick(-2, s.width + 2)) : float(pick(-1, 1));
+    if (i % 9 < 6 && pick(0, 1)) row[i] += normal();
+    if (!pick(0, 40)) row[i] = hostile();
+  }
+  const int bad[] = {-1, s.triangles, std::numeric_limits<int>::max(),
+                     std::numeric_limits<int>::min()};
+  for (size_t i = 0; i < sides; ++i)
+    neighbor[i] = pick(0, 9) ? pick(0, s.triangles - 1) : bad[pick(0, 3)];
+  const size_t along_x = size_t(s.batch) * s.height * (s.width - 1);
+  const size_t along_y = size_t(s.batch) * (s.height - 1) * s.width;
+  const std::unique_ptr<int[]> start_x(new int[along_x]), end_x(new int[along_x]);
+  const std::unique_ptr<int[]> start_y(new int[along_y]), end_y(new int[along_y]);
+  walk({seen.ids.get(), seen.depth.get(), row.get(), neighbor.get(), s.tri.get(), s.height,
+        s.width, s.triangles},
+       s.batch, {start_x.get(), end_x.get(), start_y.get(), end_y.get()});
+}
 
 // Ids as nobody finds them.
 void spoil(const Scene& s, int* ids, size_t pixels) {
@@ -225,6 +275,7 @@ int main(int, char** arguments) {
     const std::unique_ptr<float[]> rast(new float[4 * pixels]);
     const std::unique_ptr<float[]> slopes(new float[4 * pixels]);
     locate(s, got.ids.get(), rast.get(), pick(0, 1) ? slopes.get() : nullptr);
+    antialias(s, got);
   }
   std::printf("%ld scenes: %ld pixels covered, %ld differ\n", cases, covered, differ);
   return differ != 0;

@@ -23,7 +23,7 @@ import numpy as np
 
 from affjax.native import library
 from affjax.ops import affine_conv
-from affjax.render import rasterization
+from affjax.render import peeling, rasterization
 
 CPU = jax.devices("cpu")[0]
 # Relative to the reference's norm; bfloat16 rounds its inputs' samples and its results.
@@ -71,7 +71,8 @@ def rasterizer(cpu: bool) -> dict:
   """Pixels that differ between the GPU's kernel, the CPU's and portable XLA on both."""
   native = _native(cpu)
   batch, rounds = (4, 2) if cpu else (100, 10)
-  seen, differ = 0, dict.fromkeys(("cpp on cpu", "xla on cpu", "xla here", "again"), 0)
+  names = ("cpp on cpu", "xla on cpu", "xla here", "again", "layers, cpp on cpu")
+  seen, differ, errors = 0, dict.fromkeys(names, 0), []
   for seed in range(rounds):
     pos, tri = _scenes(np.random.default_rng(seed), seed, batch)
     size = (61, 83)
@@ -82,14 +83,21 @@ def rasterizer(cpu: bool) -> dict:
     differ["xla on cpu"] += int(np.sum(got != _ids(on_cpu, tri, size, "xla")))
     differ["xla here"] += int(np.sum(got != _ids(pos, tri, size, "xla")))
     differ["again"] += int(np.sum(got != _ids(pos, tri, size, native)))
+    layers = np.asarray(_peel(pos, tri, size, native)[0])
+    there = np.asarray(_peel(on_cpu, tri, size, "cpp")[0])
+    differ["layers, cpp on cpu"] += int(np.sum(layers[..., 3] != there[..., 3]))
+    if seed % 4 != 3:  # not spoilt
+      errors.append(_error(layers[..., :3], there[..., :3]))
   pos, tri = _sphere(20 if cpu else 187, 1 if cpu else 8)
   size = (64, 64) if cpu else (512, 512)
   times = {name: _ms(_rasterize, pos, tri, size, name) for name in (native, "xla")}
   result = {"pixels covered": seen, "pixels that differ": differ}
+  result["worst relative error of places"] = max(errors)
   result |= {f"ms, {len(tri)} triangles, {size[0]} px, batch {len(pos)}": times}
   # Portable XLA on a GPU may divide inexactly; there a near tie can fall differently.
   exact = {name: count for name, count in differ.items() if name != "xla here"}
   _expect(not any(exact.values()) and seen > 0, f"ids differ: {result}")
+  _expect(max(errors) < 1e-3, f"places in triangles differ: {result}")
   return result
 
 
@@ -146,7 +154,8 @@ def render(cpu: bool) -> dict:
 def small(cpu: bool) -> dict:
   """One small call of everything, for compute-sanitizer."""
   pos, tri = _scenes(np.random.default_rng(0), 0, 2)
-  covered = int(np.sum(_ids(pos, tri, (33, 47), _native(cpu)) > 0))
+  layers, _ = _peel(pos, tri, (33, 47), _native(cpu))
+  covered = int(np.sum(np.asarray(layers[0, ..., 3]) > 0))
   errors = [
     _affine_error((1, 9, 7, 5, 6), dtype, 2, 3, form, _native(cpu))
     for dtype in ("float32", "bfloat16")
@@ -191,6 +200,12 @@ def _ids(pos, tri, size, backend: str) -> np.ndarray:
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def _rasterize(pos, tri, size, backend: str):
   return rasterization.rasterize(pos, tri, size, backend=backend)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _peel(pos, tri, size, backend: str):
+  """Three layers with derivatives: every kernel but that for silhouettes."""
+  return peeling.peel(pos, tri, size, layers=3, backend=backend, derivatives=True)
 
 
 def _scenes(random: np.random.Generator, kind: int, batch: int):

@@ -17,7 +17,7 @@ from native import cuda_host
 from native import cuda_rasterizer as check
 from render import hostile
 
-from affjax.native import library
+from affjax.native import compilers, library
 from affjax.render import _xla
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -146,3 +146,14 @@ def test_the_stand_alone_check_compiles(tmp_path):
   command = ["nvcc", "-std=c++17", "-O3", "-arch=sm_90", str(source)]
   command += [f"-I{cuda_host.CSRC}", "-o", str(tmp_path / "check")]
   subprocess.run(command, check=True)
+
+
+@needs_nvcc
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  "source", sorted(cuda_host.CSRC.glob("*.cu")), ids=lambda path: path.name
+)
+def test_all_sources_compile_for_cuda(source, tmp_path):
+  """Anew, and not from the cache of libraries."""
+  compilers.run(compilers.find("cuda"), source, tmp_path / "library.so")
+  assert (tmp_path / "library.so").stat().st_size > 10_000

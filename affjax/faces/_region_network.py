@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from affjax.ops import conv, resize
 
 SIZE = 128  # of the images that it was trained with, px
-_WIDTHS = (24, 40, 64, 96)  # of features, at SIZE / 2, / 4, / 8, / 16
+_WIDTHS = (32, 48, 96, 128)  # of features, at SIZE / 2, / 4, / 8, / 16
 
 Weights = Mapping[str, Array | np.ndarray]
 

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from affjax.data.synthetic import disguises, snapshots, unseen_disguises
+from affjax.data.synthetic import (
+  disguises,
+  snapshots,
+  unseen_disguises,
+  validation_disguises,
+)
 from affjax.data.synthetic.bare_skin import Portraits
 from affjax.faces import regions
 
@@ -108,14 +113,43 @@ def test_bad_images_are_refused(images, message):
     regions.visible_skin(images)
 
 
-def test_no_kind_is_both_seen_and_unseen():
-  assert not set(disguises.SEEN) & set(unseen_disguises.UNSEEN)
+def test_training_validation_and_test_share_no_kind():
+  groups = (
+    disguises.SEEN,
+    validation_disguises.VALIDATION,
+    unseen_disguises.UNSEEN,
+  )
+  assert len(snapshots.KINDS) == sum(len(group) for group in groups)
+  assert len(set(snapshots.KINDS.values())) == len(snapshots.KINDS)
 
 
-@pytest.mark.parametrize("name", [*disguises.SEEN, *unseen_disguises.UNSEEN])
+def test_training_snapshots_are_photos_with_skin_that_repeat(portraits):
+  """Shadows, tints and other people's pictures included; portraits stay untouched."""
+  before = portraits[0].image.copy(), portraits[1].image.copy()
+  hidden = []
+  for k in range(40):
+    image, bare = snapshots.training_snapshot(
+      np.random.default_rng(k), portraits[0], portraits[1]
+    )
+    again = snapshots.training_snapshot(
+      np.random.default_rng(k), portraits[0], portraits[1]
+    )
+    np.testing.assert_array_equal(image, again[0])
+    np.testing.assert_array_equal(bare, again[1])
+    assert image.shape == (SIZE, SIZE, 3)
+    assert bare.shape == (SIZE, SIZE)
+    assert 0 <= min(image.min(), bare.min()) <= max(image.max(), bare.max()) <= 1
+    hidden.append(1 - bare.sum() / (portraits[0].bare / 255).sum())
+  assert np.mean(np.array(hidden) > 0.1) > 0.3
+  assert min(hidden) < 0.1
+  np.testing.assert_array_equal(portraits[0].image, before[0])
+  np.testing.assert_array_equal(portraits[1].image, before[1])
+
+
+@pytest.mark.parametrize("name", list(snapshots.KINDS))
 def test_every_kind_hides_skin_and_snapshots_repeat(portraits, name):
   """Things only take skin away, and photos are functions of their generator."""
-  kind = {**disguises.SEEN, **unseen_disguises.UNSEEN}[name]
+  kind = snapshots.KINDS[name]
   hidden = 0
   for k, portrait in enumerate(portraits[:4]):
     bare = portrait.bare / np.float32(255)

@@ -1,15 +1,15 @@
 """Things laid before a portrait, flat but of many kinds: what hides skin in photos.
 
 Each kind is a function of a generator and the portrait's frame and gives an image and
-its opacity. `SEEN` is what networks train with; `unseen_disguises.UNSEEN` is kept for
-tests.
+its opacity. `SEEN` is for training, `validation_disguises.VALIDATION` for choosing
+among networks, `unseen_disguises.UNSEEN` for tests.
 """
 
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from affjax.data.synthetic import face_frame, textures
+from affjax.data.synthetic import face_frame, random_disguises, textures
 from affjax.data.synthetic.face_frame import Frame, Marks, Thing
 from affjax.data.synthetic.textures import Image, Plane, Rng
 
@@ -221,6 +221,7 @@ SEEN: Mapping[str, Kind] = {
   "polygon": _polygon,
   "blob": _blob,
   "bar": _bar,
+  **random_disguises.RANDOM,
 }
 
 

@@ -9,27 +9,128 @@ import io
 
 import numpy as np
 from PIL import Image as Pillow
+from PIL import ImageFilter
 
-from affjax.data.synthetic import disguises, textures, unseen_disguises
+from affjax.data.synthetic import (
+  disguises,
+  textures,
+  unseen_disguises,
+  validation_disguises,
+)
 from affjax.data.synthetic.bare_skin import Portrait
-from affjax.data.synthetic.face_frame import Marks
+from affjax.data.synthetic.face_frame import Frame, Marks, Thing
 from affjax.data.synthetic.textures import Image, Plane, Rng
 
+# All that can be laid before a portrait.
+KINDS = {
+  **disguises.SEEN,
+  **validation_disguises.VALIDATION,
+  **unseen_disguises.UNSEEN,
+}
 
-def training_snapshot(rng: Rng, portrait: Portrait) -> tuple[Image, Plane]:
-  """A photo with none to three of the things of `disguises.SEEN`, and its bare skin."""
+
+# How often training draws a kind, beside those drawn once.
+_OFTEN = {"hand": 3, "thing": 5, "visor": 2}
+_TRAINING = [name for name in disguises.SEEN for _ in range(_OFTEN.get(name, 1))]
+
+
+def training_snapshot(
+  rng: Rng, portrait: Portrait, other: Portrait
+) -> tuple[Image, Plane]:
+  """A photo with none to three of the things of `disguises.SEEN`, and its bare skin.
+
+  Args:
+    rng: consumed.
+    portrait: of the training split.
+    other: another one, whose picture some of the things show.
+  """
   image, bare, marks = _placed(rng, portrait)
-  names = list(disguises.SEEN)
-  for _ in range(rng.choice(4, p=[0.25, 0.5, 0.2, 0.05])):
-    kind = disguises.SEEN[names[rng.integers(len(names))]]
+  image = _made_up(rng, image, bare, marks)
+  for _ in range(rng.choice(4, p=[0.2, 0.45, 0.25, 0.1])):
+    name = _TRAINING[rng.integers(len(_TRAINING))]
+    kind = _blended_in(disguises.SEEN[name], name, image, bare, other)
     image, bare = disguises.lay(rng, kind, image, bare, marks)
-  return _taken(rng, image, bare)
+  return _taken(rng, _two_lights(rng, image), bare)
+
+
+def _blended_in(
+  kind: disguises.Kind, name: str, image: Image, bare: Plane, other: Portrait
+) -> disguises.Kind:
+  """The kind as photos have it: in the skin's colour, of a picture, with a shadow.
+
+  The shadow falls on `image`, which changes: what is in the shade is still skin.
+  """
+
+  def drawn(rng: Rng, f: Frame) -> Thing:
+    color, alpha = kind(rng, f)
+    color = color.astype(np.float32)
+    if name == "thing" and rng.random() < 0.2:
+      turned = other.image[:, ::-1] if rng.random() < 0.5 else other.image[::-1]
+      color = np.roll(turned, rng.integers(0, len(color), 2), (0, 1)) / np.float32(255)
+    if rng.random() < (0.5 if name == "hand" else 0.12):
+      weight = bare / max(float(bare.sum()), 1.0)
+      skin = (image * weight[..., None]).sum((0, 1))
+      own = (color * alpha[..., None]).sum((0, 1)) / max(float(alpha.sum()), 1.0)
+      ratio = np.exp(rng.normal(0, 0.08)) * (skin + 0.02) / (own + 0.02)
+      color = np.clip(color * ratio, 0, 1).astype(np.float32)
+    if rng.random() < 0.5:
+      image[...] *= _shade_of(rng, alpha)[..., None]
+    return color, alpha
+
+  return drawn
+
+
+def _shade_of(rng: Rng, alpha: Plane) -> Plane:
+  """What is left of the light beside a thing that keeps it off."""
+  wide = int(rng.integers(2, 2 + len(alpha) // 12))
+  blurred = Pillow.fromarray(np.rint(alpha * 255).astype(np.uint8)).filter(
+    ImageFilter.BoxBlur(wide)
+  )
+  moved = np.roll(np.asarray(blurred), rng.integers(-wide, wide + 1, 2), (0, 1))
+  return 1 - np.float32(rng.uniform(0.1, 0.7) / 255) * moved
+
+
+def _made_up(rng: Rng, image: Image, bare: Plane, marks: Marks) -> Image:
+  """Paint, shine or shade on eyes, nose and mouth, which stay skin."""
+  if rng.random() > 0.5:
+    return image
+  unit = np.linalg.norm(marks[42:48].mean(0) - marks[36:42].mean(0)) + 1
+  x, y = textures.grid(len(image))
+  eyes, nose, mouth = (marks[36:42], marks[42:48]), (marks[27:36],), (marks[48:],)
+  for parts in (eyes, nose, mouth):
+    if rng.random() < 0.4:
+      continue
+    wide, high = unit * np.exp(rng.uniform(np.log(0.08), np.log(0.45), 2))
+    moved, turn = rng.normal(0, 0.1 * unit, 2), rng.uniform(-0.6, 0.6)
+    sharp, strong = rng.choice([2.0, 4.0]), rng.uniform(0.1, 0.8)
+    if rng.random() < 0.5:
+      tone = np.clip(rng.uniform(0.6, 1.1) + rng.normal(0, 0.1, 3), 0, 1)
+    else:
+      tone = image * np.exp(rng.normal(-0.6, 0.5) + rng.normal(0, 0.25, 3))
+    for part in parts:
+      middle = part.mean(0) + moved
+      u, v = textures.turned(x - middle[0], y - middle[1], turn)
+      spot = np.exp(-(np.hypot(u / wide, v / high) ** sharp)) * strong * bare
+      image = image + (tone - image) * spot[..., None]
+  return np.clip(image, 0, 1).astype(np.float32)
+
+
+def _two_lights(rng: Rng, image: Image) -> Image:
+  """Now and then a second lamp of another colour from one side."""
+  if rng.random() > 0.15:
+    return image
+  size = len(image)
+  x, y = textures.grid(size)
+  u, _ = textures.turned(x - size / 2, y - size / 2, rng.uniform(0, 6.3))
+  share = 0.5 + 0.5 * np.tanh((u / size - rng.normal(0, 0.2)) * rng.uniform(2, 12))
+  lamp = np.exp(rng.normal(0, 0.3, 3))
+  return np.clip(image * (1 + (lamp - 1) * share[..., None]), 0, 1)
 
 
 def held_out_snapshot(
   rng: Rng, portrait: Portrait, name: str, *, spoilt: bool
 ) -> tuple[Image, Plane]:
-  """A photo with one thing of `unseen_disguises.UNSEEN` or of `SEEN`, or "none".
+  """A photo with one thing of `UNSEEN`, `VALIDATION` or `SEEN`, or "none".
 
   Args:
     rng: consumed.
@@ -39,7 +140,7 @@ def held_out_snapshot(
   """
   image, bare, marks = _placed(rng, portrait) if spoilt else _as_painted(portrait)
   if name != "none":
-    kind = {**disguises.SEEN, **unseen_disguises.UNSEEN}[name]
+    kind = KINDS[name]
     image, bare = disguises.lay(rng, kind, image, bare, marks)
   return _taken(rng, image, bare) if spoilt else (image, bare)
 

@@ -174,6 +174,9 @@ def prepare(
   provider: Annotated[
     str, typer.Option(help="embedded, deep3d, precomputed or synthetic.")
   ] = "embedded",
+  template: Annotated[
+    str, typer.Option(help="Whose vertices: embedded, or deep3d's own (the BFM's).")
+  ] = "embedded",
   size: Annotated[int, typer.Option(help="Width of the aligned photos, px.")] = 512,
   licence: Annotated[str, typer.Option(help="Of the photos.")] = "unknown",
   splits: Annotated[

@@ -5,6 +5,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import os
 import pathlib
 import time
@@ -170,10 +171,7 @@ def make_provider(options: Options) -> Provider:
   """
   camera = Camera()
   if options.provider == "synthetic":
-    # The count is the input's affair: photo k is the same whatever it is.
-    return SyntheticProvider(
-      opening.painted_source(1 << 40, options.size, options.seed)
-    )
+    return SyntheticProvider(opening.painted_source(options.size, options.seed))
   if options.provider == "precomputed":
     if options.geometry is None:
       raise ValueError("provider 'precomputed' needs --geometry, a folder of results")
@@ -301,7 +299,7 @@ def _made_before(
 
 
 def _deep3d(options: Options, camera: Camera) -> Provider:
-  """Deep3D's network and the BFM that it speaks of."""
+  """Deep3D's network and the BFM that it speaks of, carried to our template."""
   if options.model is None or options.weights is None:
     raise ValueError(
       "provider 'deep3d' needs --model (BFM_model_front.mat) and --weights "
@@ -310,9 +308,14 @@ def _deep3d(options: Options, camera: Camera) -> Provider:
   import jax
   import jax.numpy as jnp
 
+  from affjax.heads import retargeting
   from affjax.models import deep3d
 
-  network = deep3d.load(options.weights)
+  network, model = deep3d.load(options.weights), bfm.load_2009(options.model)
+  template, carry = None, None
+  if options.template == "embedded":
+    template = embedded.load().template
+    carry = jax.jit(retargeting.Retargeter(model.template, template).__call__)
 
   @jax.jit
   def coefficients(images):
@@ -320,13 +323,24 @@ def _deep3d(options: Options, camera: Camera) -> Provider:
     return found.identity, found.expression
 
   return Deep3DProvider(
-    bfm.load_2009(options.model),
+    model,
     camera,
     regressor=lambda images: coefficients(jnp.asarray(images)),
     alignment=lambda px, head: deep3d.alignment(
       deep3d.five_points(px), deep3d.five_points(head)
     ),
+    retarget=carry,
+    template=template,
+    files={
+      "model_sha256": _sha256(options.model),
+      "weights_sha256": _sha256(options.weights),
+    },
   )
+
+
+def _sha256(path: pathlib.Path) -> str:
+  with path.open("rb") as stream:
+    return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def options(given: Mapping[str, Any]) -> Options:

@@ -88,7 +88,7 @@ def assemble(
     shutil.rmtree(building, ignore_errors=True)
     raise AssemblyError(
       f"cannot write the data set: {' '.join(str(error).split())}; all photos are "
-      "done, run the command again when there is room"
+      "done, run the command again when that is mended"
     ) from error
   workspace.sync_folder(building)
   if destination.exists():

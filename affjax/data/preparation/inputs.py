@@ -120,17 +120,19 @@ class FolderInput:
 
 @dataclasses.dataclass(frozen=True)
 class PaintedInput:
-  """The photos of a source of records, named by their numbers.
+  """The first photos of a source of records, named by their numbers.
 
   Attributes:
-    source: has `len` and `[i] -> {"image": ...}`.
+    source: has `[i] -> {"image": ...}`.
+    count: how many photos.
   """
 
   source: Any
+  count: int
 
   def listing(self) -> Listing:
     """Numbers."""
-    names = (f"{k:07d}" for k in range(len(self.source)))
+    names = (f"{k:07d}" for k in range(self.count))
     return Listing([Entry(name, int(name), "") for name in names], {}, 0)
 
   def read(self, entry: Entry) -> UInt8[np.ndarray, "h w 3"]:

@@ -16,6 +16,7 @@ from affjax.data.preparation.inputs import (
   PaintedInput,
 )
 from affjax.data.preparation.options import Options
+from affjax.data.providers.synthetic import RecentRecords
 from affjax.data.synthetic.source import SyntheticFaces
 from affjax.heads import embedded
 
@@ -40,7 +41,7 @@ def open_input(source: str, options: Options) -> Input:
       f"{source!r} and {options.provider!r}"
     )
   if painted:
-    return PaintedInput(painted_source(int(painted[1]), options.size, options.seed))
+    return PaintedInput(painted_source(options.size, options.seed), int(painted[1]))
   path = pathlib.Path(source)
   if source.startswith("tfds:"):
     return TfdsInput(_installed(source.removeprefix("tfds:")))
@@ -75,6 +76,7 @@ def _installed(name: str) -> pathlib.Path:
 
 
 @functools.lru_cache(maxsize=4)
-def painted_source(count: int, size: int, seed: int) -> SyntheticFaces:
-  """The photos of `synthetic:COUNT`; one object for input and provider."""
-  return SyntheticFaces(embedded.load(), count, size, seed=seed)
+def painted_source(size: int, seed: int) -> RecentRecords:
+  """All photos of `synthetic:COUNT`; one object for input and provider."""
+  faces = SyntheticFaces(embedded.load(), 1 << 40, size, seed=seed)
+  return RecentRecords(faces)

@@ -6,6 +6,7 @@ import pathlib
 from affjax.data.preparation.splits import Splits
 
 PROVIDERS = ("embedded", "deep3d", "precomputed", "synthetic")
+TEMPLATES = ("embedded", "own")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,6 +16,8 @@ class Options:
   Attributes:
     name: of the data set.
     provider: one of `PROVIDERS`.
+    template: whose vertices the records hold: "embedded", the template that is trained
+      on, or "own", the provider's. Only "deep3d" has another of its own.
     size: width and height of the aligned photos, px.
     licence: of the photos, written into every record.
     splits: shares of train, validation and test.
@@ -31,6 +34,7 @@ class Options:
 
   name: str = "faces"
   provider: str = "embedded"
+  template: str = "embedded"
   size: int = 512
   licence: str = "unknown"
   splits: tuple[float, ...] = (0.96, 0.02, 0.02)
@@ -48,6 +52,10 @@ class Options:
     if self.provider not in PROVIDERS:
       raise ValueError(
         f"provider must be one of {', '.join(PROVIDERS)}, got {self.provider!r}"
+      )
+    if self.template not in TEMPLATES:
+      raise ValueError(
+        f"template must be one of {', '.join(TEMPLATES)}, got {self.template!r}"
       )
     if self.size < 32 or self.size % 8:
       raise ValueError(f"size must be a multiple of 8 from 32 on, got {self.size}")

@@ -135,7 +135,7 @@ def _rendered(vertices, pose, *, template: Template, camera: Camera):
   world = cameras.head_to_world(vertices, pose)
   buffers = head.head_buffers(world, template, camera, (_SIDE, _SIDE))
   light = jnp.sum(buffers.normal * _LIGHT.reshape(1, 1, 1, 3), -1, keepdims=True)
-  points = landmarks.landmarks68(world, template)
+  points = jax.vmap(lambda one: landmarks.landmarks68(one, template))(world)
   px = cameras.world_to_px(points, camera, _SIDE, _SIDE)
   return 0.25 + 0.85 * jnp.maximum(light, 0), buffers.mask, px
 

@@ -38,6 +38,7 @@ class Deep3DProvider:
       matrix to px of the network's crop.
     retarget: from vertices of the BFM to those of `template`; None keeps the BFM.
     template: what `retarget` gives; the BFM's own if there is none.
+    files: what tells the network's and the model's files from others, for `settings`.
   """
 
   aligned = False
@@ -51,11 +52,12 @@ class Deep3DProvider:
     alignment: Callable[[np.ndarray, np.ndarray], np.ndarray],
     retarget: Callable[[np.ndarray], np.ndarray] | None = None,
     template: Template | None = None,
+    files: Mapping[str, str] | None = None,
   ):
     if (retarget is None) != (template is None):
       raise ValueError("retarget and template must be given together")
     self.template = template or model.template
-    self._model, self._camera = model, camera
+    self._model, self._camera, self._files = model, camera, dict(files or {})
     self._regressor, self._alignment, self._retarget = regressor, alignment, retarget
     self._shape = jax.jit(lambda i, e: morphable.vertices(model, i, e))
     mean = crops_of.mean_landmarks(model.template)
@@ -81,6 +83,7 @@ class Deep3DProvider:
       "provider": "deep3d",
       "template": self.template.name,
       "model": self._model.template.name,
+      **self._files,
     }
 
   def _chunk(self, images, faces, crops) -> list[Geometry | Refusal]:

@@ -1,5 +1,6 @@
 """Geometry of synthetic photos: exact, because they were painted from it."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,24 @@ from affjax.data.providers.interface import Geometry, Refusal
 from affjax.data.synthetic.source import SyntheticFaces
 from affjax.faces.crop import Crop
 from affjax.faces.find import Face
+
+# Records kept: those of a unit of photos.
+_RECENT = 32
+
+
+class RecentRecords:
+  """`SyntheticFaces` that remember: who asked for a photo asks for its geometry next.
+
+  Args:
+    source: what is remembered.
+  """
+
+  def __init__(self, source: SyntheticFaces):
+    self.model, self.settings = source.model, source.settings
+    self._record = functools.lru_cache(maxsize=_RECENT)(source.__getitem__)
+
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    return dict(self._record(index))
 
 
 class SyntheticProvider:
@@ -20,7 +39,7 @@ class SyntheticProvider:
 
   aligned = True
 
-  def __init__(self, source: SyntheticFaces):
+  def __init__(self, source: SyntheticFaces | RecentRecords):
     self.source, self.template = source, source.model.template
 
   def __call__(

@@ -1,0 +1,120 @@
+"""Each provider of geometry, from photos to a data set."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from affjax import prepare
+from affjax.assets import store
+from affjax.data.preparation.options import Options
+from affjax.data.prepared import PreparedSource
+from affjax.data.synthetic.source import SyntheticFaces
+from affjax.geometry import uv
+from affjax.heads import bfm, embedded
+
+ALL_TRAIN = (1.0, 0.0, 0.0)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+  """The astronaut, and her mirror image in a folder."""
+  folder = tmp_path_factory.mktemp("photos")
+  (folder / "b").mkdir()
+  (folder / "a.jpg").write_bytes(store.read_asset("astronaut.jpg"))
+  with Image.open(folder / "a.jpg") as photo:
+    photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "b" / "c.png")
+    photo.rotate(9).save(folder / "d.png")
+  return folder
+
+
+def _prepared(photos, out, **given):
+  """The records by source, and the summary."""
+  options = Options(size=64, splits=ALL_TRAIN, **given)
+  report = prepare.prepare(str(photos), out, options, workers=1)
+  return report.folder, report.summary
+
+
+def _records(folder, template):
+  source = PreparedSource(folder, "train", template, size=64, map_size=64)
+  return [source[k] for k in range(len(source))]
+
+
+def test_precomputed_meshes_and_position_maps_become_records(photos, tmp_path):
+  """As another program would leave them: one mesh, one map, one photo without."""
+  template = embedded.load().template
+  results = tmp_path / "results"
+  (results / "b").mkdir(parents=True)
+  shape = template.vertices * np.array([1.05, 1, 1], np.float32)
+  np.savez(results / "a.npz", vertices=shape)
+  table = uv.uv_table(template, 256)
+  np.save(results / "b" / "c.npy", np.asarray(uv.map_from_vertices(shape, table)))
+  given = {"provider": "precomputed", "geometry": results}
+  folder, summary = _prepared(photos, tmp_path / "out", **given)
+  assert summary["skipped"] == {"no geometry": 1}
+  assert "no file 'd'" in summary["skipped_names"][0]["reason"]
+  mesh, position = _records(folder, template)
+  np.testing.assert_allclose(mesh["vertices"], shape, atol=6e-5)
+  assert np.median(np.abs(position["vertices"] - shape)) < 3e-3
+  # What lies in the folder decides the records: other results are other data.
+  np.savez(results / "a.npz", vertices=shape * 1.01)
+  with pytest.raises(ValueError, match="made with other photos or options"):
+    _prepared(photos, tmp_path / "out", **given)
+
+
+def test_synthetic_photos_keep_their_exact_geometry(tmp_path):
+  folder, summary = _prepared("synthetic:5", tmp_path, provider="synthetic", seed=3)
+  assert (summary["photos"], summary["kept"]) == (5, 5)
+  head = embedded.load()
+  painted = SyntheticFaces(head, 5, 64, seed=3)
+  records = _records(folder, head.template)
+  for k, record in enumerate(records):
+    true = painted[k]
+    np.testing.assert_allclose(record["vertices"], true["vertices"], atol=6e-5)
+    np.testing.assert_array_equal(record["pose"], true["pose"])
+    np.testing.assert_array_equal(record["visible"], true["visible"])
+    np.testing.assert_array_equal(record["diffuse"], true["diffuse"])
+    assert record["has_diffuse"] == record["has_pose"] == 1
+
+
+@pytest.fixture(scope="module")
+def deep3d_files(tmp_path_factory):
+  pytest.importorskip("torch", reason="PyTorch writes the weights: pip install torch")
+  import fake_deep3d
+
+  folder = tmp_path_factory.mktemp("deep3d")
+  return {
+    "provider": "deep3d",
+    "model": fake_deep3d.write_model(folder / "BFM_model_front.mat"),
+    "weights": fake_deep3d.write_weights(folder / "epoch_20.pth"),
+  }
+
+
+@pytest.mark.slow  # a ResNet-50 is compiled in a process of its own, twice
+def test_deep3d_keeps_the_bfm_or_carries_it_to_our_template(
+  photos, tmp_path, deep3d_files
+):
+  import fake_deep3d
+
+  own = {**deep3d_files, "template": "own"}
+  folder, summary = _prepared(photos, tmp_path / "own", **own)
+  assert summary["kept"] == 3
+  ours, model = embedded.load().template, bfm.load_2009(deep3d_files["model"])
+  with pytest.raises(ValueError, match=r"'bfm2009' of 35709 .* 'embedded' of 5449"):
+    _records(folder, ours)
+  wide = model.template.vertices + fake_deep3d.IDENTITY * fake_deep3d.wider()
+  for record in _records(folder, model.template):
+    off = np.abs(record["vertices"] - wide)
+    assert off.max() < 0.02
+  assert 0 < summary["median_error"] < 8
+  folder, summary = _prepared(photos, tmp_path / "ours", **deep3d_files)
+  assert summary["plan"]["geometry"]["weights_sha256"]
+  mean = ours.vertices * [1 + 0.02 * fake_deep3d.IDENTITY, 1, 1]
+  front = (ours.vertices[:, 2] > 0.4) & (np.abs(ours.vertices[:, 1]) < 0.5)
+  for record in _records(folder, ours):
+    off = np.linalg.norm(record["vertices"] - mean, axis=-1)
+    assert np.median(off[front]) < 0.03
+  assert json.dumps(summary["splits"]) == '{"train": 3}'
+  assert dataclasses.asdict(Options())["template"] == "embedded"

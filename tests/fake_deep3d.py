@@ -1,4 +1,4 @@
-"""Files like those that owners of Deep3D have: a BFM of our own head, random weights."""
+"""Files that owners of Deep3D have: here a BFM of our own head, and random weights."""
 
 import functools
 

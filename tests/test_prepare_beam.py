@@ -1,0 +1,115 @@
+"""`affjax prepare --runner`: units and shards by Apache Beam, here on its own runner."""
+
+import json
+
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+from typer import testing
+
+from affjax import cli, prepare
+from affjax.assets import store
+from affjax.data import record, shards
+from affjax.data.preparation import workspace
+from affjax.data.preparation.options import Options
+from affjax.data.preparation.workspace import Workspace
+
+
+def _apache_beam():
+  return pytest.importorskip(
+    "apache_beam", reason="Apache Beam is optional: pip install 'affjax[beam]'"
+  )
+
+
+OPTIONS = Options(size=64, splits=(0.5, 0.0, 0.5))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+  """The astronaut several times, and nobody; in both splits."""
+  folder = tmp_path_factory.mktemp("photos")
+  (folder / "a.jpg").write_bytes(store.read_asset("astronaut.jpg"))
+  with Image.open(folder / "a.jpg") as photo:
+    for k in range(4):
+      photo.rotate(3 * k + 2).save(folder / f"{k}.png")
+  Image.new("RGB", (60, 60), "navy").save(folder / "nobody.png")
+  return folder
+
+
+def _records(folder):
+  """Contents by split and source, as TFDS reads them."""
+  builder = tfds.builder_from_directory(folder)
+  found = {}
+  for split in builder.info.splits:
+    data = builder.as_data_source(split)
+    for k in range(len(data)):
+      fields = {name: value.tobytes() for name, value in _arrays(data[k])}
+      found[split, data[k]["source"].decode()] = fields
+  return found
+
+
+def _arrays(example):
+  return ((k, v) for k, v in example.items() if hasattr(v, "tobytes"))
+
+
+def test_direct_runner_gives_the_same_records(photos, tmp_path):
+  _apache_beam()
+  by_beam = prepare.prepare(
+    str(photos), tmp_path / "beam", OPTIONS, runner="DirectRunner"
+  )
+  by_processes = prepare.prepare(str(photos), tmp_path / "own", OPTIONS, workers=1)
+  same = ("kept", "splits", "skipped", "skipped_names", "photos", "plan")
+  for name in same:
+    assert by_beam.summary[name] == by_processes.summary[name]
+  found = _records(by_beam.folder)
+  assert found == _records(by_processes.folder)
+  assert len(found) == 5
+  assert len(by_beam.summary["splits"]) == 2
+  about, lengths = shards.read_about(by_beam.folder)
+  assert about == shards.read_about(by_processes.folder)[0]
+  assert sum(map(sum, lengths.values())) == 5
+  assert (by_beam.folder / "worst.html").exists()
+  assert [p.name for p in by_beam.folder.parent.iterdir()] == [shards.VERSION]
+
+
+def test_pipeline_that_fails_goes_on_where_it_was(photos, tmp_path, monkeypatch):
+  """The units are done, the shards cannot be written; then they can."""
+  _apache_beam()
+  from affjax.data import builder
+
+  def full(*arguments, **options):
+    raise OSError(28, "No space left on device")
+
+  with monkeypatch.context() as patch:
+    patch.setattr(builder, "_examples", full)
+    with pytest.raises(ValueError, match="cannot write the data set"):
+      prepare.prepare(str(photos), tmp_path, OPTIONS, runner="DirectRunner")
+  assert not shards.data_folder(tmp_path, "faces").exists()
+  left = Workspace(tmp_path / "faces" / ".preparing")
+  contents = [kept.content for unit in (0, 1) for kept in left.load(unit).kept]
+  again = prepare.prepare(str(photos), tmp_path, OPTIONS, runner="DirectRunner")
+  assert again.photos == 0  # none had to be prepared again
+  known = {record.decode(c, fields=("source",))["source"] for c in contents}
+  assert known == {source for _, source in _records(again.folder)}
+  assert json.loads((again.folder / "summary.json").read_bytes())["kept"] == 5
+
+
+def test_unknown_runner_is_one_line(photos, tmp_path):
+  _apache_beam()
+  out = str(tmp_path / "out")
+  command = ["prepare", str(photos), "-o", out, "--size", "64", "--runner", "Magic"]
+  done = testing.CliRunner().invoke(cli.app, command)
+  assert done.exit_code == 2
+  assert len(done.stderr.strip().splitlines()) == 1
+  assert "knows no runner 'Magic'" in done.stderr
+
+
+def test_without_beam_the_runner_says_how_to_get_it(photos, tmp_path, monkeypatch):
+  monkeypatch.setitem(__import__("sys").modules, "apache_beam", None)
+  out = str(tmp_path / "out")
+  command = ["prepare", str(photos), "-o", out, "--runner", "DirectRunner"]
+  done = testing.CliRunner().invoke(cli.app, command)
+  assert done.exit_code == 2
+  assert len(done.stderr.strip().splitlines()) == 1
+  assert "pip install 'affjax[beam]'" in done.stderr
+  assert workspace  # the plan stays; nothing else was written

@@ -119,6 +119,7 @@ def prepare(
     OSError: the output cannot be written.
   """
   destination = shards.data_folder(out, options.name)
+  do, write = _means(workers, runner, beam or ())
   listing = _listing(source, options)
   provider = make_provider(options)
   plan = _plan(listing, provider, options)
@@ -126,7 +127,6 @@ def prepare(
   if report := _made_before(destination, plan, overwrite):
     Workspace(place).remove()
     return report
-  do, write = _means(workers, runner, beam or ())
   with workspace.opened(place, plan, restart=restart) as work:
     started = time.monotonic()
     units = _units(listing.entries, Splits(options.splits, options.person))
@@ -204,6 +204,7 @@ def _means(workers: int, runner: str, beam: Sequence[str]) -> tuple[Do, Writer]:
     return functools.partial(pool.run, workers=count), assembly.write_shards
   from affjax.data import builder
 
+  builder.require(runner)
   given = {"runner": runner, "options": beam}
   return (
     functools.partial(builder.do_units, **given),

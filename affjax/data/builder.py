@@ -85,6 +85,16 @@ class PreparedFaces(  # pyright: ignore[reportGeneralTypeIssues]
     )
 
 
+def require(runner: str) -> None:
+  """Nothing, where Beam is installed and knows the runner.
+
+  Raises:
+    BeamError: it is not, or does not.
+  """
+  _beam()
+  _runner(runner)
+
+
 def do_units(
   make: Callable[[], Callable[[Any], Any]],
   units: Sequence[Any],

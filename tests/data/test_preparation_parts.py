@@ -71,13 +71,23 @@ def test_options_without_sense_are_refused(field, value):
 
 
 def test_quality_falls_with_each_of_its_parts():
-  best = dict(geometry=1.0, detection=1.0, resolution=1.0, sharpness=1.0)
+  best = dict(geometry=1.0, detection=1.0, resolution=1.0, sharpness=1.0, within=1.0)
   assert quality.quality(**best) == 1
-  for name in best:
+  assert quality.quality(**{**best, "within": 0.5}) == 0.5
+  for name in list(best)[:-1]:
     assert quality.quality(**{**best, name: 0.5}) == pytest.approx(0.5**0.25)
     assert quality.quality(**{**best, name: 0.0}) == 0
   half = Crop(warp.similarity(np.zeros(2), 100, 0, 400), 400)
   assert quality.resolution(half) == pytest.approx(0.5)
+
+
+def test_landmarks_beyond_the_photo_cost_quality():
+  points = np.full((68, 2), 10.0)
+  points[17:34, 0] = 100.4
+  assert quality.within(points, (50, 101)) == 1
+  assert quality.within(points, (101, 50)) == pytest.approx(2 / 3)
+  points[:17] = -50  # the jaw may lie beyond
+  assert quality.within(points, (50, 101)) == 1
 
 
 def test_blur_costs_sharpness():

@@ -1,7 +1,8 @@
 """One number for how much a sample is worth, from what can be measured of it.
 
-quality = (geometry · detection · resolution · sharpness)^(1/4), each in [0, 1]: a bad
-one pulls the whole down, a zero makes it zero, and none can be bought with another.
+quality = within · (geometry · detection · resolution · sharpness)^(1/4), each in
+[0, 1]: a bad one pulls the whole down, a zero makes it zero, and none can be bought
+with another.
 
 - geometry: the provider's word; of a fit, 1 up to 1 % landmark error of the
   interocular distance and 0.1 at 8 %.
@@ -11,7 +12,11 @@ one pulls the whole down, a zero makes it zero, and none can be bought with anot
 - sharpness: v / (v + 12), v the variance of the Laplacian of the face's grey values
   (0-255) in the aligned photo at 256 px. In focus, v is 60 to 500; blurred beyond use,
   below 5.
+- within: the share of landmarks 17 to 67 that lie in the photo. What the network says
+  of those beyond its edge is a guess.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -25,16 +30,29 @@ _HALF_SHARP = 12.0
 
 
 def quality(
-  *, geometry: float, detection: float, resolution: float, sharpness: float
+  *,
+  geometry: float,
+  detection: float,
+  resolution: float,
+  sharpness: float,
+  within: float,
 ) -> float:
-  """The geometric mean of the four."""
+  """`within` times the geometric mean of the other four."""
   parts = np.clip([geometry, detection, resolution, sharpness], 0, 1)
-  return float(np.prod(parts) ** 0.25)
+  return float(np.prod(parts) ** 0.25 * np.clip(within, 0, 1))
 
 
 def resolution(crop: Crop) -> float:
   """Px of the photo across what is two px of the aligned photo, at most 1."""
   return min(1.0, 2 / warp.scale(crop.matrix))
+
+
+def within(landmarks: Float[np.ndarray, "68 2"], shape: Sequence[int]) -> float:
+  """The share of the inner landmarks (px) in a photo of `shape` (height, width)."""
+  inner = landmarks[17:]
+  return float(
+    np.all((inner >= -0.5) & (inner <= np.array(shape[::-1]) - 0.5), 1).mean()
+  )
 
 
 def sharpness(

@@ -53,7 +53,10 @@ class Rules:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Sample:
-  """A face on its way: aligned, without geometry yet; `inside` the photo or beyond."""
+  """A face on its way: aligned, without geometry yet.
+
+  `inside` is bool: what of `image` lies in the photo; `shape` is the photo's size.
+  """
 
   name: str
   photo: str
@@ -62,6 +65,7 @@ class _Sample:
   face: Face
   crop: Crop
   inside: np.ndarray
+  shape: tuple[int, ...]
 
 
 class Preparer:
@@ -118,50 +122,61 @@ class Preparer:
     """The faces of some photos, aligned."""
     if self._provider.aligned:
       return [self._whole(name, photo) for name, photo in group]
-    samples = []
     found = find.find_in_all([photo for _, photo in group])
-    for (name, photo), unsure in zip(group, found, strict=True):
-      faces = [face for face in unsure if _upright(face) or face.score >= _TURNED_SCORE]
-      if not faces:
-        skipped.append(Skipped(name, "no face", "no face found, whichever way up"))
-      digest = hashlib.sha256(photo.tobytes() + str(photo.shape).encode()).hexdigest()
-      for k, face in enumerate(faces[:1] if self._rules.largest_only else faces, 1):
-        source, width = f"{name}#face {k}", float(np.ptp(face.landmarks[:, 0]))
-        if width < self._rules.smallest:
-          reason = f"face is {width:.0f} px wide, less than {self._rules.smallest:g}"
-          skipped.append(Skipped(source, "small face", reason))
-          continue
-        cut = crops.face_crop(
-          face, self._provider.template, self._camera, self._rules.size
-        )
-        image = np.rint(crops.apply(photo, cut) * 255).astype(np.uint8)
-        samples.append(
-          _Sample(
-            name=source,
-            photo=name,
-            digest=digest,
-            image=image,
-            face=face,
-            crop=cut,
-            inside=_inside(photo, cut),
-          )
-        )
-    return samples
+    wanted = [
+      (name, photo, _digest(photo), source, face)
+      for (name, photo), faces in zip(group, found, strict=True)
+      for source, face in self._wanted(name, faces, skipped)
+    ]
+    cuts = crops.face_crops(
+      [face for *_, face in wanted],
+      self._provider.template,
+      self._camera,
+      self._rules.size,
+    )
+    return [
+      _Sample(
+        name=source,
+        photo=name,
+        digest=digest,
+        image=np.rint(crops.apply(photo, cut) * 255).astype(np.uint8),
+        face=face,
+        crop=cut,
+        inside=_inside(photo, cut),
+        shape=photo.shape[:2],
+      )
+      for (name, photo, digest, source, face), cut in zip(wanted, cuts, strict=True)
+    ]
+
+  def _wanted(
+    self, name: str, faces: Sequence[Face], skipped: list[Skipped]
+  ) -> Iterator[tuple[str, Face]]:
+    """The faces of a photo that count, the largest first, with their names."""
+    sure = [face for face in faces if _upright(face) or face.score >= _TURNED_SCORE]
+    if not sure:
+      skipped.append(Skipped(name, "no face", "no face found, whichever way up"))
+    for k, face in enumerate(sure[:1] if self._rules.largest_only else sure, 1):
+      source, width = f"{name}#face {k}", float(np.ptp(face.landmarks[:, 0]))
+      if width < self._rules.smallest:
+        reason = f"face is {width:.0f} px wide, less than {self._rules.smallest:g}"
+        skipped.append(Skipped(source, "small face", reason))
+      else:
+        yield source, face
 
   def _whole(self, name: str, photo: np.ndarray) -> _Sample:
     """A photo that is aligned already, of the provider's own."""
     nothing = np.zeros((468, 3))
     face = Face(np.zeros(4), 1.0, nothing, nothing[:68, :2])
     same = np.eye(2, 3)
-    digest = hashlib.sha256(photo.tobytes()).hexdigest()
     return _Sample(
       name=f"{name}#face 1",
       photo=name,
-      digest=digest,
+      digest=_digest(photo),
       image=photo,
       face=face,
       crop=Crop(same, len(photo)),
       inside=np.ones((*photo.shape[:2], 1), bool),
+      shape=photo.shape[:2],
     )
 
   def _geometry(self, samples: Sequence[_Sample]) -> list[Geometry | Refusal]:
@@ -192,6 +207,7 @@ class Preparer:
       detection=sample.face.score,
       resolution=quality.resolution(sample.crop),
       sharpness=1.0 if self._provider.aligned else quality.sharpness(sample.image, px),
+      within=quality.within(sample.face.landmarks68, sample.shape),
     )
     if score < self._rules.least_quality:
       reason = f"quality {score:.2f} is below {self._rules.least_quality:g}"
@@ -264,6 +280,13 @@ def _inside(photo: np.ndarray, crop: Crop) -> np.ndarray:
     px = (along * steps + shift)[None] + (down * steps)[:, None]
     inside &= (px >= -0.5) & (px <= length - 0.5)
   return inside[..., None]
+
+
+def _digest(photo: np.ndarray) -> str:
+  """The same for the same pixels, and for no others."""
+  content = hashlib.sha256(np.ascontiguousarray(photo).data)
+  content.update(str(photo.shape).encode())
+  return content.hexdigest()
 
 
 def _upright(face: Face) -> bool:

@@ -160,19 +160,19 @@ def fit(
     _tell(report, inputs.ignored)
 
 
+_INPUT = (
+  "Photos: a folder, a zip or tar archive (CelebA-HQ's data512x512.tar), an installed "
+  "TFDS data set (its folder, or tfds:NAME); or synthetic:COUNT."
+)
+
+
 @app.command()
 def prepare(
-  source: Annotated[
-    str,
-    typer.Argument(
-      metavar="INPUT",
-      help="Folder, zip or tar of photos; a TFDS data set; synthetic:COUNT.",
-    ),
-  ],
+  source: Annotated[str, typer.Argument(metavar="INPUT", help=_INPUT)],
   out: Annotated[pathlib.Path, typer.Option("-o", "--out", help="Folder to write.")],
-  name: Annotated[str, typer.Option(help="Of the data set.")] = "faces",
+  name: Annotated[str, typer.Option(help="Of the data set: OUT/NAME/1.0.0.")] = "faces",
   provider: Annotated[
-    str, typer.Option(help="embedded, deep3d, precomputed or synthetic.")
+    str, typer.Option(help="Of the geometry: embedded, deep3d, precomputed, synthetic.")
   ] = "embedded",
   template: Annotated[
     str, typer.Option(help="Whose vertices: embedded, or deep3d's own (the BFM's).")
@@ -186,7 +186,7 @@ def prepare(
     str, typer.Option(help="Regular expression: the person in a photo's name.")
   ] = "",
   limit: Annotated[int, typer.Option(help="Only so many photos; 0 = all.")] = 0,
-  smallest_face: Annotated[float, typer.Option(help="Width, px.")] = 32.0,
+  smallest_face: Annotated[float, typer.Option(help="Its width, photo px.")] = 32.0,
   least_quality: Annotated[float, typer.Option(help="0 keeps all, 1 none.")] = 0.0,
   largest_only: Annotated[
     bool, typer.Option("--largest-only", help="One face a photo.")
@@ -203,10 +203,12 @@ def prepare(
   seed: Annotated[int, typer.Option(help="Of synthetic photos.")] = 0,
   workers: Annotated[int, typer.Option(help="Processes; 0 = one a core.")] = 0,
   runner: Annotated[
-    str, typer.Option(help="Apache Beam runner; a file system shared by all.")
+    str, typer.Option(help="Of Apache Beam, e.g. DirectRunner, for many machines.")
   ] = "",
   beam: Annotated[list[str] | None, typer.Option(help="Option of the runner.")] = None,
-  restart: Annotated[bool, typer.Option("--restart", help="Begin anew.")] = False,
+  restart: Annotated[
+    bool, typer.Option("--restart", help="Throw an unfinished preparation away.")
+  ] = False,
   overwrite: Annotated[
     bool, typer.Option("--overwrite", help="Replace a data set of this name.")
   ] = False,

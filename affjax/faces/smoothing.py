@@ -56,7 +56,7 @@ def step(
   time: float,
   *,
   min_cutoff: float = 1.0,
-  beta: float = 0.05,
+  beta: float = 0.4,
   speed_cutoff: float = 1.0,
 ) -> Filtered:
   """The state after one more frame; every number has its own filter.
@@ -79,7 +79,8 @@ def step(
     values: of the shape of the first ones, px.
     time: of the frame, s; frames may come at any intervals.
     min_cutoff: of what rests, Hz.
-    beta: by how much the cutoff grows with the speed, Hz per px/s.
+    beta: by how much the cutoff grows with the speed, Hz per px/s; 0.4 suits a face
+      whose eyes are 100 px apart, less a larger one.
     speed_cutoff: of the speed itself, Hz.
 
   Raises:
@@ -154,7 +155,8 @@ class Tracker:
   Args:
     min_cutoff: see `step`, Hz.
     beta: as `step`'s, but speeds are in interocular distances a second: the same for
-      near and far faces.
+      near and far faces. `experiments/video_jitter.py` chose it.
+    speed_cutoff: see `step`, Hz.
     overlap: least intersection over union of a face's boxes in two frames.
     patience: seconds after which a face that is not seen is forgotten.
   """
@@ -163,16 +165,18 @@ class Tracker:
     self,
     *,
     min_cutoff: float = 1.0,
-    beta: float = 5.0,
+    beta: float = 40.0,
+    speed_cutoff: float = 2.0,
     overlap: float = 0.3,
     patience: float = 0.5,
   ):
-    _check_parameters(min_cutoff, beta, 1.0)
+    _check_parameters(min_cutoff, beta, speed_cutoff)
     if not 0 < overlap <= 1:
       raise ValueError(f"overlap must lie in (0, 1], got {overlap}")
     if not patience >= 0:
       raise ValueError(f"patience must not be negative, s, got {patience}")
     self._min_cutoff, self._beta = min_cutoff, beta
+    self._speed_cutoff = speed_cutoff
     self._overlap, self._patience = overlap, patience
     self._tracks: dict[int, _Track] = {}
     self._time, self._next = -math.inf, 0
@@ -232,6 +236,7 @@ class Tracker:
       time,
       min_cutoff=self._min_cutoff,
       beta=self._beta / max(eyes, 1e-3),
+      speed_cutoff=self._speed_cutoff,
     )
 
 

@@ -11,7 +11,7 @@ of a shape, if the vertices are on average within 1 mm of theirs as well:
 - `cube`: six plain colours; rotation and translation.
 - `head`: the embedded head's mean; rotation and translation.
 - `shape`: the head of another person; rotation, shift, scale and six identity
-  coefficients, from up to 15 degrees off.
+  coefficients (of one standard deviation; the mean head is 6 mm off).
 
 The recipe, for users:
 
@@ -26,8 +26,9 @@ The recipe, for users:
   picture's noise, estimated as the mean square of the difference as it is: far from the
   truth the shape hardly moves, near it the picture decides.
 - Turned the wrong way is a local minimum. Where the picture still differs by more than
-  its noise, the coarse levels begin again from several turned starts (`--tries`), of
-  which the one goes on whose picture differs least; that up to four times.
+  its noise, 96 turned starts are drawn, the coarse levels begin again from the three
+  that look most like it, and the one that then differs least goes on; that up to four
+  times.
 
 Writes `experiments/results/pose_recovery.json` and
 `docs/images/rendering_pose_*.png`.
@@ -56,7 +57,7 @@ CHUNK = 25
 # Longest steps: radians, dm, logarithm, standard deviations.
 BLOCKS = ((slice(0, 3), 0.3), (slice(3, 6), 0.3), (slice(6, 7), 0.1), (slice(7, 99), 1))
 WITHIN_DEG, WITHIN_DM = 0.5, 0.01
-# Noise and sampling of a solved picture make 0.009 (root mean square).
+# Noise and sampling of a solved picture make 0.008 or 0.009 (root mean square).
 UNFOUND = 0.01
 TURNED_DEG, SCANNED, TRIED = 35.0, 96, 3
 

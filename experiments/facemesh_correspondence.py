@@ -195,6 +195,8 @@ def main() -> None:
   options = parser.parse_args()
   if options.out == ASSET and (options.obj or options.head != "embedded"):
     parser.error("another head needs --out: the asset is the embedded head's")
+  if options.obj and not options.landmarks:
+    parser.error("--obj needs --landmarks, to paint the head as a face")
   if options.obj:
     model = rigid(template.load(options.obj, landmarks=options.landmarks).template)
   else:

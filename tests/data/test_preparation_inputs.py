@@ -224,3 +224,35 @@ def test_damaged_tfrecords_are_named(tmp_path):
   shard.write_bytes(shard.read_bytes()[:-5])
   with pytest.raises(InputError, match="cut short or damaged"):
     TfdsInput(place).listing()
+
+
+def test_installed_data_set_is_found_by_its_name(tmp_path):
+  import tensorflow_datasets as tfds
+  from tensorflow_datasets.core.utils import file_utils
+
+  _write_tfds(tmp_path, "tfrecord")
+  tfds.core.add_data_dir(str(tmp_path))
+  try:
+    source = opening.open_input("tfds:little_faces", Options())
+    assert len(source.listing().entries) == 3
+  finally:
+    file_utils.clear_registered_data_dirs()
+
+
+@pytest.mark.parametrize("name", ["celeb_a_hq/512", "no_such_faces"])
+def test_data_set_that_is_not_installed_is_one_line(name):
+  with pytest.raises(InputError, match=r"cannot be read|installed") as caught:
+    opening.open_input(f"tfds:{name}", Options()).listing()
+  assert "\n" not in str(caught.value)
+
+
+def test_celeba_hq_as_tfds_wants_it(tmp_path):
+  """`data512x512.tar`: PNGs of a folder in a tar, in any order."""
+  names = [f"data512x512/{k:05d}.png" for k in (2, 0, 1)]
+  members = [(name, _photo(k, size=(512, 512))) for k, name in enumerate(names)]
+  path = _tar(tmp_path / "data512x512.tar", members)
+  source = opening.open_input(str(path), Options())
+  entries = source.listing().entries
+  assert [e.name for e in entries] == sorted(names)
+  shades = [int(source.read(e)[0, 0, 0]) for e in entries]
+  assert shades == [1, 2, 0]

@@ -14,7 +14,7 @@ from typing import Any
 
 import affjax
 from affjax.data import shards
-from affjax.data.preparation import assembly, opening, pool, workspace
+from affjax.data.preparation import assembly, inputs, opening, pool, workspace
 from affjax.data.preparation.assembly import Writer
 from affjax.data.preparation.inputs import Entry, InputError, Listing
 from affjax.data.preparation.options import Options
@@ -159,7 +159,7 @@ def _listing(source: str, options: Options) -> Listing:
       f"input {source!r} holds no photos ({len(listing.refused)} refused, "
       f"{listing.ignored} files not called like photos)"
     )
-  wanted = listing.entries[: options.limit or None]
+  wanted = inputs.with_maps(listing.entries)[: options.limit or None]
   return dataclasses.replace(listing, entries=wanted)
 
 

@@ -46,6 +46,9 @@ def photos(tmp_path_factory):
   whole.save(folder / "the_same_again.png")
   Image.new("RGB", (90, 80), "navy").save(folder / "nobody.png")
   Image.new("RGB", (20, 20)).save(folder / "dot.png")
+  for name, angle, size in (("painted", 4, (96, 96)), ("unfit", 7, (96, 64))):
+    whole.rotate(angle).save(folder / f"{name}.png")
+    Image.new("RGB", size, (200, 150, 90)).save(folder / f"{name}_diffuse.png")
   (folder / "broken.jpg").write_bytes(path.read_bytes()[:3000])
   (folder / "empty.png").write_bytes(b"")
   (folder / "notes.txt").write_text("no photo")
@@ -83,6 +86,25 @@ def test_good_photos_are_kept_and_bad_ones_named(prepared):
   assert "worst.html" in done.stdout
   assert sorted(p.name for p in out.iterdir()) == ["faces"]
   assert sorted(p.name for p in (out / "faces").iterdir()) == ["1.0.0"]
+
+
+def test_diffuse_map_beside_a_photo_goes_with_it(prepared):
+  """The map is no photo; one that is not square is named."""
+  folder = prepared[0] / "faces" / "1.0.0"
+  summary = json.loads((folder / "summary.json").read_bytes())
+  skipped = {s["source"]: (s["kind"], s["reason"]) for s in summary["skipped_names"]}
+  kind, reason = skipped["unfit.png"]
+  assert kind == "unfit diffuse map"
+  assert "'unfit_diffuse.png' must be square" in reason
+  found = {}
+  for split in summary["splits"]:
+    data = tfds.builder_from_directory(folder).as_data_source(split)
+    found |= {data[k]["source"].decode(): data[k] for k in range(len(data))}
+  painted = [name for name, record in found.items() if record["has_diffuse"]]
+  assert painted == ["painted.png#face 1"]
+  assert found[painted[0]]["diffuse"].shape == (96, 96, 3)
+  assert (found[painted[0]]["diffuse"] == [200, 150, 90]).all()
+  assert not any("_diffuse" in name for name in (*found, *skipped))
 
 
 def _sources(folder, split):

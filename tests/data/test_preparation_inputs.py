@@ -256,3 +256,24 @@ def test_celeba_hq_as_tfds_wants_it(tmp_path):
   assert [e.name for e in entries] == sorted(names)
   shades = [int(source.read(e)[0, 0, 0]) for e in entries]
   assert shades == [1, 2, 0]
+
+
+def test_diffuse_maps_are_found_in_both_layouts():
+  names = [
+    "a/x.jpg",
+    "a/x_diffuse.png",
+    "b_diffuse.png",
+    "diffuse/y.png",
+    "photos/y.jpg",
+  ]
+  entries = [inputs.Entry(name, None, str(k)) for k, name in enumerate(names)]
+  paired = inputs.with_maps(entries)
+  found = {e.name: e.diffuse.name if e.diffuse else None for e in paired}
+  assert found == {
+    "a/x.jpg": "a/x_diffuse.png",
+    "b_diffuse.png": None,
+    "photos/y.jpg": "diffuse/y.png",
+  }
+  changed = [*entries[:1], inputs.Entry("a/x_diffuse.png", None, "new"), *entries[2:]]
+  digest = lambda some: inputs.Listing(inputs.with_maps(some), {}, 0).digest()
+  assert digest(changed) != digest(entries)

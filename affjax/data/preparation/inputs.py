@@ -19,6 +19,8 @@ SUFFIXES = frozenset(
     *(".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
   )
 )
+# Names of diffuse maps, as `affjax.data.auxiliary.find_pictures` takes them.
+_MAP, _PHOTOS, _MAPS = "_diffuse", "photos/", "diffuse/"
 # A photo's file is read whole into memory.
 MOST_BYTES = 256 << 20
 
@@ -35,11 +37,13 @@ class Entry:
     name: within the input, with `/`; unique.
     where: what the input needs to find it again.
     stamp: changes when the photo does.
+    diffuse: the UV diffuse map that somebody painted for it.
   """
 
   name: str
   where: Any
   stamp: str
+  diffuse: "Entry | None" = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +62,9 @@ class Listing:
 
   def digest(self) -> str:
     """Changes when a photo comes, goes or changes."""
-    lines = "\n".join(f"{e.name}\t{e.stamp}" for e in self.entries)
+    pairs = [(e, e.diffuse) for e in self.entries]
+    known = [e for pair in pairs for e in pair if e is not None]
+    lines = "\n".join(f"{e.name}\t{e.stamp}" for e in known)
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -138,6 +144,34 @@ class PaintedInput:
   def read(self, entry: Entry) -> UInt8[np.ndarray, "h w 3"]:
     """The pixels of one."""
     return self.source[entry.where]["image"]
+
+
+def with_maps(entries: Sequence[Entry]) -> list[Entry]:
+  """Photos with their diffuse maps, where some of the pictures are such maps.
+
+  The map of `a/b.jpg` is `a/b_diffuse.png`, that of `photos/b.jpg` is `diffuse/b.png`,
+  both with any suffix. A picture called like a map without a photo is a photo.
+  """
+  by_stem = {_stem(entry.name): entry for entry in entries}
+  maps = {}
+  for entry in entries:
+    stem = _stem(entry.name)
+    names = [f"{stem}{_MAP}"]
+    if stem.startswith(_PHOTOS):
+      names.append(_MAPS + stem.removeprefix(_PHOTOS))
+    found = next((by_stem[name] for name in names if name in by_stem), None)
+    if found is not None:
+      maps[entry.name] = found
+  taken = {entry.name for entry in maps.values()}
+  return [
+    dataclasses.replace(entry, diffuse=maps.get(entry.name))
+    for entry in entries
+    if entry.name not in taken
+  ]
+
+
+def _stem(name: str) -> str:
+  return pathlib.PurePosixPath(name).with_suffix("").as_posix()
 
 
 def named_like_photos(names: Iterable[str]) -> int:

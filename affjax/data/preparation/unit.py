@@ -26,6 +26,7 @@ from affjax.types import Camera
 Unit = tuple[int, Sequence[Entry]]
 # Photos that are in memory at once, in pixels of all of them.
 _MOST_PIXELS = 50_000_000
+_WIDEST_MAP = 4096
 # A face on its side or its head must be this sure: most of what seems one is none.
 _TURNED_SCORE = 0.9
 
@@ -52,6 +53,15 @@ class Rules:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class _Photo:
+  """A photo as it was read, and its diffuse map if it came with one."""
+
+  name: str
+  pixels: np.ndarray
+  diffuse: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Sample:
   """A face on its way: aligned, without geometry yet.
 
@@ -66,6 +76,7 @@ class _Sample:
   crop: Crop
   inside: np.ndarray
   shape: tuple[int, ...]
+  diffuse: np.ndarray | None
 
 
 class Preparer:
@@ -99,7 +110,7 @@ class Preparer:
 
   def _groups(
     self, entries: Sequence[Entry], skipped: list[Skipped]
-  ) -> Iterator[list[tuple[str, np.ndarray]]]:
+  ) -> Iterator[list[_Photo]]:
     """Photos, as many at once as memory allows."""
     group, pixels = [], 0
     for entry in entries:
@@ -108,25 +119,39 @@ class Preparer:
       except (ValueError, OSError) as error:
         skipped.append(Skipped(entry.name, "unreadable photo", _line(error)))
         continue
+      try:
+        diffuse = None if entry.diffuse is None else self._map(entry.diffuse)
+      except (ValueError, OSError) as error:
+        skipped.append(Skipped(entry.name, "unfit diffuse map", _line(error)))
+        continue
       if group and pixels + photo[..., 0].size > _MOST_PIXELS:
         yield group
         group, pixels = [], 0
-      group.append((entry.name, photo))
+      group.append(_Photo(entry.name, photo, diffuse))
       pixels += photo[..., 0].size
     if group:
       yield group
 
-  def _samples(
-    self, group: list[tuple[str, np.ndarray]], skipped: list[Skipped]
-  ) -> list[_Sample]:
+  def _map(self, entry: Entry) -> UInt8[np.ndarray, "m m 3"]:
+    """A diffuse map."""
+    pixels = self._input.read(entry)
+    height, width = pixels.shape[:2]
+    if height != width or width > _WIDEST_MAP:
+      raise ValueError(
+        f"map {entry.name!r} must be square and at most {_WIDEST_MAP} px wide, got "
+        f"{width} x {height}"
+      )
+    return pixels
+
+  def _samples(self, group: list[_Photo], skipped: list[Skipped]) -> list[_Sample]:
     """The faces of some photos, aligned."""
     if self._provider.aligned:
-      return [self._whole(name, photo) for name, photo in group]
-    found = find.find_in_all([photo for _, photo in group])
+      return [self._whole(photo) for photo in group]
+    found = find.find_in_all([photo.pixels for photo in group])
     wanted = [
-      (name, photo, _digest(photo), source, face)
-      for (name, photo), faces in zip(group, found, strict=True)
-      for source, face in self._wanted(name, faces, skipped)
+      (photo, _digest(photo.pixels), source, face)
+      for photo, faces in zip(group, found, strict=True)
+      for source, face in self._wanted(photo.name, faces, skipped)
     ]
     cuts = crops.face_crops(
       [face for *_, face in wanted],
@@ -137,15 +162,17 @@ class Preparer:
     return [
       _Sample(
         name=source,
-        photo=name,
+        photo=photo.name,
         digest=digest,
-        image=np.rint(crops.apply(photo, cut) * 255).astype(np.uint8),
+        image=np.rint(crops.apply(photo.pixels, cut) * 255).astype(np.uint8),
         face=face,
         crop=cut,
-        inside=_inside(photo, cut),
-        shape=photo.shape[:2],
+        inside=_inside(photo.pixels, cut),
+        shape=photo.pixels.shape[:2],
+        # A map is of the photo's largest face.
+        diffuse=photo.diffuse if source.endswith("#face 1") else None,
       )
-      for (name, photo, digest, source, face), cut in zip(wanted, cuts, strict=True)
+      for (photo, digest, source, face), cut in zip(wanted, cuts, strict=True)
     ]
 
   def _wanted(
@@ -163,20 +190,21 @@ class Preparer:
       else:
         yield source, face
 
-  def _whole(self, name: str, photo: np.ndarray) -> _Sample:
+  def _whole(self, photo: _Photo) -> _Sample:
     """A photo that is aligned already, of the provider's own."""
     nothing = np.zeros((468, 3))
     face = Face(np.zeros(4), 1.0, nothing, nothing[:68, :2])
     same = np.eye(2, 3)
     return _Sample(
-      name=f"{name}#face 1",
-      photo=name,
-      digest=_digest(photo),
-      image=photo,
+      name=f"{photo.name}#face 1",
+      photo=photo.name,
+      digest=_digest(photo.pixels),
+      image=photo.pixels,
       face=face,
-      crop=Crop(same, len(photo)),
-      inside=np.ones((*photo.shape[:2], 1), bool),
-      shape=photo.shape[:2],
+      crop=Crop(same, len(photo.pixels)),
+      inside=np.ones((*photo.pixels.shape[:2], 1), bool),
+      shape=photo.pixels.shape[:2],
+      diffuse=photo.diffuse,
     )
 
   def _geometry(self, samples: Sequence[_Sample]) -> list[Geometry | Refusal]:
@@ -240,7 +268,8 @@ class Preparer:
     self, sample: _Sample, geometry: Geometry, mask, px, score: float
   ) -> dict:
     """The record as `record.encode` takes it."""
-    pose, diffuse = geometry.pose, geometry.diffuse
+    pose = geometry.pose
+    diffuse = sample.diffuse if geometry.diffuse is None else geometry.diffuse
     return {
       "image": sample.image,
       "visible": mask,

@@ -1,6 +1,6 @@
 """Finding faces and their landmarks: photos a second, one by one and many at once.
 
-  python experiments/bench_landmarks.py            # about two minutes on 2 cores
+  python experiments/bench_landmarks.py            # two minutes on 2 idle cores
   python experiments/bench_landmarks.py --quick    # a trial, writes nothing
 
 The chain is that of users: the faces of a photo are looked for, turned upright and cut
@@ -131,9 +131,9 @@ def main() -> None:
   options = parser.parse_args()
   device = measuring.start(options.device, options.threads)
   origin = measuring.machine(device, options.threads)
-  count, rounds = (4, 2) if options.quick else (16, 7)
+  count, rounds = (4, 2) if options.quick else (8, 7)
   if device == "gpu":
-    count *= 16
+    count *= 32
   batches = (1, 2, 4) if options.quick else (1, count // 4, count)
   rows = [row for kind in KINDS for row in speeds(kind, batches, count, rounds)]
   best = max(r["photos_a_second"] for r in rows if r["kind"] == "portrait")

@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.spatial import KDTree
 
 # Triangles looked at for each point: those with the nearest centroids.
@@ -66,3 +66,22 @@ def _in_triangle(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
     best = np.where(closer, distance, best)
     result = np.where(closer[..., None], edge, result)
   return result
+
+
+def border_edges(faces: Int[np.ndarray, "t 3"]) -> Bool[np.ndarray, "t 3"]:
+  """Whether the edge opposite each corner belongs to this triangle alone."""
+  inverse, counts = _edges(faces)
+  return counts[inverse].reshape(-1, 3) == 1
+
+
+def crowded_edges(faces: Int[np.ndarray, "t 3"]) -> int:
+  """How many edges more than two triangles share: 0 for a manifold mesh."""
+  return int((_edges(faces)[1] > 2).sum())
+
+
+def _edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Number of the edge opposite each corner, flat; triangles of each edge."""
+  edges = np.sort(faces[:, [[1, 2], [2, 0], [0, 1]]].reshape(-1, 2), 1)
+  keys = edges[:, 0].astype(np.int64) * (int(faces.max()) + 1) + edges[:, 1]
+  _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+  return inverse.reshape(-1), counts

@@ -1,7 +1,6 @@
 """Any OBJ with UVs as a template: a game's head, an engine's, a sculptor's."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +12,7 @@ from scipy.sparse import csgraph
 from scipy.spatial import KDTree
 
 from affjax.geometry import mesh, surface, uv
-from affjax.heads import obj_file, placement
+from affjax.heads import landmark_sets, obj_file, placement
 from affjax.heads.obj_file import ObjMesh
 from affjax.heads.placement import Placement
 from affjax.types import Template
@@ -80,7 +79,9 @@ def load(
       v1)` of the unit square that the tile of each (renamed) group is brought to.
     landmarks: the 68 standard landmarks, a JSON file or what it holds: `{"vertices":
       [68]}` counts the file's vertices from 0, `{"points": [68, 3]}` are in its space,
-      `{"faces": [68], "weights": [68, 3]}` its triangles (polygons as fans).
+      `{"faces": [68], "weights": [68, 3]}` its triangles (polygons as fans);
+      `{"some": {"36": 177, …}}` are the file's vertices of 8 or more of them, from
+      which the others are found.
     masks: grey images of the UV square as the file means it (of the first rectangle's
       tile where there is a layout).
     mask_rows: "top" if row 0 of the images lies at v = 1, as textures' do; "bottom" if
@@ -98,7 +99,13 @@ def load(
   if uv_axes not in ("auto", "keep"):
     raise ValueError(f"uv_axes must be 'auto' or 'keep', got {uv_axes!r}")
   whole = obj_file.read(path)
-  points = None if landmarks is None else _landmarks(landmarks, whole)
+  points = None
+  if landmarks is not None:
+    rough = lambda: load(
+      path, name=name, groups=groups, layout=layout, units=units, up=up, front=front,
+      mirrored=mirrored, uv_axes=uv_axes, weld=weld,
+    )  # fmt: skip
+    points = _landmarks(landmarks, whole, rough)
   head = _pick(whole, groups)
   where = placement.place(
     head.vertices[np.unique(head.faces)],
@@ -159,29 +166,24 @@ def _pick(whole: ObjMesh, groups: Mapping[str, str] | None) -> ObjMesh:
   )
 
 
-def _landmarks(given, whole: ObjMesh) -> np.ndarray:
-  """The 68 landmarks in the file's space, `[68, 3]`."""
-  if isinstance(given, str | pathlib.Path):
-    given = json.loads(pathlib.Path(given).read_text("utf-8"))
-  kind = next((k for k in ("vertices", "points", "faces") if k in given), None)
-  if kind is None:
-    raise ValueError(f"landmarks need vertices, points or faces, got {list(given)}")
-  values = np.asarray(given[kind])
-  if values.shape != ((68, 3) if kind == "points" else (68,)):
-    raise ValueError(f"landmarks need 68 {kind}, got shape {values.shape}")
-  if kind != "points":
-    count = len(whole.vertices if kind == "vertices" else whole.faces)
-    if values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= count:
-      raise ValueError(f"landmarks' {kind} must be whole numbers in [0, {count})")
-    if kind == "vertices":
-      values = whole.vertices[values]
-    else:
-      weights = np.asarray(given.get("weights", np.nan), np.float64)
-      weights = np.broadcast_to(weights, (68, 3))
-      values = np.einsum("lkx,lk->lx", whole.vertices[whole.faces[values]], weights)
-  if not np.isfinite(values.astype(np.float64)).all():
-    raise ValueError("landmarks must be finite")
-  return values
+def _landmarks(given, whole: ObjMesh, rough) -> np.ndarray:
+  """The 68 landmarks in the file's space, `[68, 3]`; `rough` loads without them."""
+  given = landmark_sets.read(given)
+  if "some" not in given:
+    return landmark_sets.places(given, whole.vertices, whole.faces)
+  head = rough()
+  some = {str(n): _vertex(head, n, v) for n, v in given["some"].items()}
+  full = landmark_sets.with_landmarks(head.template, {"some": some})
+  corner = full.vertices[full.faces[full.landmark_faces]]
+  points = np.einsum("lk,lkx->lx", full.landmark_weights, corner)
+  return head.placement.to_file(points)
+
+
+def _vertex(head: ObjTemplate, number, vertex) -> int:
+  """A vertex of the file as one of the template."""
+  if not 0 <= int(vertex) < len(head.vertex) or head.vertex[int(vertex)] < 0:
+    raise ValueError(f"landmark {number}: vertex {vertex} is not in the groups taken")
+  return int(head.vertex[int(vertex)])
 
 
 def _looks_inward(vertices: np.ndarray, faces: np.ndarray) -> bool:

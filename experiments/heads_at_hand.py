@@ -1,0 +1,85 @@
+"""The heads that experiments compare: embedded, MeInGame's, ICT's.
+
+MeInGame's and ICT's come from the folder that $AFFJAX_SHARED names (`../shared`).
+"""
+
+import os
+import pathlib
+
+import numpy as np
+
+from affjax.heads import assembly, embedded, template
+from affjax.heads.assembly import Parts, Source
+from affjax.heads.morphable import MorphableModel
+from affjax.heads.template import ObjTemplate
+from affjax.types import Template
+
+SHARED = pathlib.Path(
+  os.environ.get("AFFJAX_SHARED", pathlib.Path(__file__).parents[2] / "shared")
+)
+ICT = SHARED / "data" / "ICT-FaceKit" / "ict_facekit_light_headface.npz"
+MEINGAME = SHARED / "data" / "MeInGame"
+# Vertices of MeInGame's head, counted from 0, under standard landmarks: chosen among
+# the second column of its `lm_bfm_230.txt` by where they lie.
+MEINGAME_LANDMARKS = {
+  8: 4742, 17: 4057, 21: 5102, 22: 7917, 26: 6925, 30: 2730, 33: 2819, 36: 5288,
+  39: 3471, 42: 6344, 45: 6532, 48: 4516, 51: 2823, 54: 7763, 57: 5475, 62: 2841,
+  66: 2936,
+}  # fmt: skip
+MEINGAME_GROUPS = {"face_face": "skin"}
+
+
+def meingame() -> ObjTemplate:
+  """MeInGame's head, the face group with its seams welded."""
+  return template.load(
+    MEINGAME / "mesh_230" / "nsh_bfm.obj",
+    name="meingame",
+    groups=MEINGAME_GROUPS,
+    landmarks={"some": MEINGAME_LANDMARKS},
+    masks={"skin": MEINGAME / "masks" / "skin_mask.png"},
+    mask_rows="bottom",
+  )
+
+
+def ict(identities: int = 20) -> MorphableModel:
+  """ICT's face, from arrays in place of the folder that `ict.load` reads."""
+  with np.load(ICT) as file:
+    data = dict(file)
+  quads, quads_uv = (data[key][data["face_part"] == 0] for key in ("faces", "faces_uv"))
+  whole = quads_uv[:, 3] >= 0
+  faces, faces_uv = (
+    np.concatenate([q[:, [0, 1, 2]], q[whole][:, [0, 2, 3]]]) for q in (quads, quads_uv)
+  )
+  used, faces = np.unique(faces, return_inverse=True)
+  used_uv, faces_uv = np.unique(faces_uv, return_inverse=True)
+  points = data["landmarks68"]
+  return assembly.assemble(
+    Source(ICT, "ICT-FaceKit", "the arrays of the shared folder", "its README"),
+    Parts(
+      name="ict",
+      mean=data["neutral"][used].astype(np.float64),
+      faces=faces.reshape(-1, 3),
+      identity=data["identity_deltas"][:identities, used].astype(np.float64),
+      expression=data["expression_deltas"][:, used].astype(np.float64),
+      expression_names=[
+        name.replace("_L", "Left").replace("_R", "Right")
+        for name in data["expression_names"].tolist()
+      ],
+      eyes=data["neutral"][points[[36, 45]]].astype(np.float64),
+      decimetres=0.1,
+      landmarks=np.searchsorted(used, points),
+      uvs=data["uv"][used_uv].astype(np.float64),
+      faces_uv=faces_uv.reshape(-1, 3),
+      group_names=("face",),
+    ),
+  )
+
+
+def templates() -> dict[str, Template]:
+  """Those whose files are here, by name."""
+  found = {"embedded": embedded.load().template}
+  if MEINGAME.is_dir():
+    found["meingame"] = meingame().template
+  if ICT.is_file():
+    found["ict"] = ict(0).template
+  return found

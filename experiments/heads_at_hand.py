@@ -22,8 +22,8 @@ MEINGAME = SHARED / "data" / "MeInGame"
 # Vertices of MeInGame's head, counted from 0, under standard landmarks: chosen among
 # the second column of its `lm_bfm_230.txt` by where they lie.
 MEINGAME_LANDMARKS = {
-  8: 4742, 17: 4057, 21: 5102, 22: 7917, 26: 6925, 30: 2730, 33: 2819, 36: 5288,
-  39: 3471, 42: 6344, 45: 6532, 48: 4516, 51: 2823, 54: 7763, 57: 5475, 62: 2841,
+  8: 4742, 17: 5154, 21: 5102, 22: 7917, 26: 6925, 30: 2730, 33: 2819, 36: 5288,
+  39: 3471, 42: 6344, 45: 6532, 48: 4502, 51: 2823, 54: 7909, 57: 5475, 62: 2841,
   66: 2936,
 }  # fmt: skip
 MEINGAME_GROUPS = {"face_face": "skin"}

@@ -15,28 +15,50 @@ def nearest_points(
   points: Float[np.ndarray, "p 3"],
   vertices: Float[np.ndarray, "v 3"],
   faces: Int[np.ndarray, "t 3"],
+  *,
+  normals: Float[np.ndarray, "p 3"] | None = None,
+  lean: float = 0.0,
 ) -> tuple[Int[np.ndarray, " p"], Float[np.ndarray, "p 3"]]:
   """The triangle nearest to each point, and where in it the nearest place lies.
 
   Looks at the triangles with the nearest centroids only: exact where triangles near
   each other are of similar size, as heads' are.
 
+  Args:
+    points: places to start from.
+    vertices: of the mesh.
+    faces: of the mesh.
+    normals: unit directions of the points; with them, the nearest is what is close in
+      place and in direction.
+    lean: what directions at right angles add to the distance (as squares), in the unit
+      of the points, times the root of 2.
+
   Returns:
     `(triangle [P], weights [P, 3])`, the weights barycentric, ≥ 0, of sum 1.
   """
   corners = vertices[faces].astype(np.float64)
   count = min(_CANDIDATES, len(faces))
-  tree = KDTree(corners.mean(1))
+  centre, look = corners.mean(1), np.zeros((len(points), 3))
+  if normals is not None:
+    look = lean * normals
+    own = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    own *= lean / np.maximum(np.linalg.norm(own, axis=-1, keepdims=True), 1e-30)
+    centre = np.concatenate([centre, own], 1)
+  tree = KDTree(centre)
   triangle = np.empty(len(points), np.int64)
   weights = np.empty((len(points), 3))
   for start in range(0, len(points), _CHUNK):
     part = slice(start, start + _CHUNK)
     point = np.asarray(points[part], np.float64)
-    found: Any = tree.query(point, count)
+    wanted = point if normals is None else np.concatenate([point, look[part]], 1)
+    found: Any = tree.query(wanted, count)
     near = found[1].reshape(-1, count)
     weight = _in_triangle(point[:, None], corners[near])
     place = np.einsum("pck,pckx->pcx", weight, corners[near])
-    best = np.sum((place - point[:, None]) ** 2, -1).argmin(1)
+    cost = np.sum((place - point[:, None]) ** 2, -1)
+    if normals is not None:
+      cost += np.sum((centre[near, 3:] - look[part][:, None]) ** 2, -1)
+    best = cost.argmin(1)
     rows = np.arange(len(point))
     triangle[part], weights[part] = near[rows, best], weight[rows, best]
   return triangle.astype(np.int32), weights

@@ -108,7 +108,7 @@ def completed(template: Template, some: Mapping[int, int]) -> Float[np.ndarray, 
   own, base = template.vertices[vertex].astype(np.float64), embedded.load().template
   corner = base.vertices[base.faces[base.landmark_faces]]
   theirs = np.einsum("lk,lkx->lx", base.landmark_weights, corner).astype(np.float64)
-  mean = retargeting.laid_on(base, template, pairs=(theirs[known], own))
+  mean = retargeting.laid_on(base, template, pairs=(theirs[known], own)).vertices
   faces = _main_faces(template, own)
   triangle, weights = surface.nearest_points(theirs, mean, faces)
   points = np.einsum("lk,lkx->lx", weights, template.vertices[faces[triangle]])

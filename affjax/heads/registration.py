@@ -1,7 +1,8 @@
 """Bringing one head's mesh onto the surface of another.
 
-First radial basis functions carry landmarks to landmarks, then a closest-point pass
-pulls the surface on, while the mesh stays as smooth as it was.
+First radial basis functions carry landmarks to landmarks, then closest points pull the
+surface on, from coarse to fine, while the mesh stays as smooth as it was. Matches that
+tear or fold the mesh are let go: there it keeps its own shape and follows.
 """
 
 import dataclasses
@@ -12,35 +13,49 @@ from scipy import sparse
 from scipy.sparse import linalg
 
 from affjax.geometry import surface
+from affjax.heads import matching
 from affjax.types import Template
 
 # How far the landmarks may stay off, dm: those of the jaw slide along the silhouette,
 # so that no two head models mean the same places by them.
-_SLACK, _JAW_SLACK, _JAW = 0.003, 0.05, 17
-# The rounds of the closest-point pass: stiffness of the mesh against the pull, and how
-# near the surface must be, dm.
-_ROUNDS = ((30.0, 0.25), (10.0, 0.2), (3.0, 0.15), (1.0, 0.1), (0.3, 0.08), (0.1, 0.06))
+_SLACK, _JAW_SLACK, _JAW = 0.003, 0.3, 17
+# The rounds of the closest-point pass: stiffness of the mesh against the pull, how near
+# the surface must be, dm, and what a right angle between normals counts as, dm.
+_ROUNDS = (
+  (300.0, 0.5, 0.5), (100.0, 0.4, 0.4), (30.0, 0.35, 0.3), (10.0, 0.25, 0.2),
+  (3.0, 0.2, 0.1), (1.0, 0.1, 0.06), (0.3, 0.06, 0.03),
+)  # fmt: skip
 _ANCHOR = 1.0
-# A vertex and its place on the surface look in directions with this cosine at least.
-_FACING = 0.5
-# Nearer than this, dm, a vertex lies on the surface whichever way it looks.
-_SAME = 1e-5
+# While the mesh is stiffer than this, the source's vertices look for places as well.
+_BOTH_WAYS = 5.0
+_MENDING = 6
+# How much the mesh resists stretch, compared with bending: without it an inner mouth or
+# a neck that the source does not have would swing out.
+_TENSION = 0.02
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Contact:
-  """Where vertices of one mesh lie on the surface of another.
+class Laid:
+  """A mesh on the surface of another.
 
   Attributes:
-    near: bool `[V]`, vertices that have a place there: close, facing the same way, not
-      beyond a border.
-    triangle: int32 `[V]`, triangle of the surface; meaningful where `near`.
-    weights: float64 `[V, 3]`, barycentric weights there.
+    vertices: float64 `[V, 3]`.
+    free: bool `[V]`, vertices that nothing may pull: inside, or the mesh would fold.
+    seen: bool `[W]`, vertices of the other mesh that can be seen from outside.
   """
 
-  near: Bool[np.ndarray, " v"]
-  triangle: Int[np.ndarray, " v"]
-  weights: Float[np.ndarray, "v 3"]
+  vertices: Float[np.ndarray, "v 3"]
+  free: Bool[np.ndarray, " v"]
+  seen: Bool[np.ndarray, " w"]
+
+
+def similarity(points, goals):
+  """Scale, rotation and shift `(s R [3, 3], t [3])` from points to goals."""
+  a, b = points - points.mean(0), goals - goals.mean(0)
+  left, size, right = np.linalg.svd(b.T @ a)
+  sign = np.array([1, 1, np.sign(np.linalg.det(left @ right))])
+  turn = (left * sign) @ right * (size * sign).sum() / (a**2).sum()
+  return turn, goals.mean(0) - turn @ points.mean(0)
 
 
 def radial_warp(
@@ -49,7 +64,10 @@ def radial_warp(
   slack: Float[np.ndarray, " p"],
   where: Float[np.ndarray, "v 3"],
 ) -> Float[np.ndarray, "v 3"]:
-  """Places after the smoothest warp (biharmonic, `|r|`) that takes points to goals.
+  """Places after a smooth warp that takes points to goals.
+
+  A similarity, by the points with least slack, and radial basis functions `|r|` for
+  what it leaves: far from the points nothing is stretched or sheared.
 
   Args:
     points: where the warp is known.
@@ -61,56 +79,23 @@ def radial_warp(
     ValueError: the points lie in one plane, or are fewer than four.
   """
   count = len(points)
-  middle = points.mean(0)
-  affine = lambda x: np.concatenate([np.ones((len(x), 1)), x - middle], 1)
-  kernel = lambda x: -np.linalg.norm(x[:, None] - points, axis=-1)
-  side = affine(points)
-  if count < 4 or np.linalg.svd(side - side.mean(0), compute_uv=False)[2] < 1e-3:
+  if count < 4 or np.linalg.svd(points - points.mean(0), compute_uv=False)[2] < 1e-3:
     raise ValueError(f"pairs must be four or more, not in one plane; got {count}")
-  system = np.zeros((count + 4, count + 4))
-  system[:count, :count] = kernel(points) - np.diag(slack)
-  system[:count, count:], system[count:, :count] = side, side.T
-  right = np.concatenate([goals - points, np.zeros((4, 3))])
-  found = np.linalg.solve(system, right)
-  return where + kernel(where) @ found[:count] + affine(where) @ found[count:]
+  sure = slack <= 2 * slack.min()
+  sure = sure if sure.sum() >= 4 else slack >= 0
+  turn, shift = similarity(points[sure], goals[sure])
+  left = goals - points @ turn.T - shift
+  kernel = lambda x: -np.linalg.norm(x[:, None] - points, axis=-1)
+  system = np.ones((count + 1, count + 1))
+  system[:count, :count] = kernel(points) + np.diag(slack)
+  system[count, count] = 0
+  found = np.linalg.solve(system, np.concatenate([left, np.zeros((1, 3))]))
+  return where @ turn.T + shift + kernel(where) @ found[:count] + found[count]
 
 
 def slack68() -> Float[np.ndarray, "68"]:
   """How far each of the 68 standard landmarks may stay off its goal, dm."""
   return np.where(np.arange(68) < _JAW, _JAW_SLACK, _SLACK)
-
-
-def contact(
-  vertices: Float[np.ndarray, "v 3"],
-  normals: Float[np.ndarray, "v 3"],
-  points: Float[np.ndarray, "w 3"],
-  faces: Int[np.ndarray, "t 3"],
-  reach: float,
-) -> Contact:
-  """Where vertices with unit normals lie on the surface of a mesh, within `reach`."""
-  triangle, weights = surface.nearest_points(vertices, points, faces)
-  corner = points[faces[triangle]].astype(np.float64)
-  apart = np.linalg.norm(np.einsum("vk,vkx->vx", weights, corner) - vertices, axis=-1)
-  facing = np.einsum("vx,vx->v", unit_face_normals(points, faces)[triangle], normals)
-  edge = surface.border_edges(faces)[triangle]  # of the edge opposite each corner
-  beyond = (edge & (weights < 1e-9)).any(-1)
-  near = (apart <= reach) & (facing >= _FACING) & ~beyond
-  return Contact(near | (apart < _SAME), triangle, weights)
-
-
-def unit_face_normals(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
-  """Outward normals `[T, 3]`; zero for triangles without area."""
-  a, b, c = (points[faces[:, k]].astype(np.float64) for k in range(3))
-  normal = np.cross(b - a, c - a)
-  return normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-30)
-
-
-def unit_vertex_normals(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
-  """Normals `[V, 3]`, by area; zero without any."""
-  a, b, c = (points[faces[:, k]].astype(np.float64) for k in range(3))
-  total = np.zeros((len(points), 3))
-  np.add.at(total, faces, np.cross(b - a, c - a)[:, None])
-  return total / np.maximum(np.linalg.norm(total, axis=-1, keepdims=True), 1e-30)
 
 
 def laplacian(faces: Int[np.ndarray, "t 3"], count: int) -> sparse.csc_matrix:
@@ -123,13 +108,45 @@ def laplacian(faces: Int[np.ndarray, "t 3"], count: int) -> sparse.csc_matrix:
   return (sparse.diags((degree > 0).astype(np.float64)) - inverse @ link).tocsc()
 
 
+class _Pulls:
+  """What is pulled where: the normal equations of a smooth displacement."""
+
+  def __init__(self, target: Template, start: np.ndarray, faces, pairs):
+    goals, points, slack = pairs
+    triangle, weights = surface.nearest_points(points, target.vertices, faces)
+    reads = _reading(faces[triangle], weights, len(start))
+    trust = sparse.diags(_ANCHOR * (slack.min() / slack) ** 2)
+    bend = laplacian(target.faces, len(start))
+    self.start = start
+    self.bend = bend.T @ bend + _TENSION * (bend + bend.T) / 2
+    self.anchor = reads.T @ trust @ reads + 1e-4 * sparse.identity(len(start))
+    self.right = reads.T @ (trust @ (goals - reads @ start))
+
+  def solved(self, stiffness: float, sides) -> np.ndarray:
+    """Vertices; `sides` are `(reading, trust, places)`."""
+    system, right = self.anchor + stiffness * self.bend, self.right
+    for reads, trust, places in sides:
+      pull = reads.T @ sparse.diags(trust)
+      system = system + pull @ reads
+      right = right + pull @ (places - reads @ self.start)
+    return self.start + linalg.splu(system.tocsc()).solve(right)
+
+
+def _reading(corners: np.ndarray, weights: np.ndarray, count: int):
+  """Matrix that reads places on triangles from vertices."""
+  rows = np.repeat(np.arange(len(corners)), 3)
+  return sparse.csr_matrix(
+    (weights.ravel(), (rows, corners.ravel())), shape=(len(corners), count)
+  )
+
+
 def register(
   target: Template,
   source: Template,
   faces: Int[np.ndarray, "t 3"],
   surface_faces: Int[np.ndarray, "w 3"],
   pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
-) -> Float[np.ndarray, "v 3"]:
+) -> Laid:
   """The target's vertices, moved so that `faces` lie on the source's surface.
 
   Args:
@@ -141,24 +158,46 @@ def register(
   """
   goals, points, slack = pairs
   start = radial_warp(points, goals, slack, target.vertices.astype(np.float64))
-  triangle, weights = surface.nearest_points(points, target.vertices, faces)
-  rows = np.repeat(np.arange(len(points)), 3)
-  reads = sparse.coo_matrix(
-    (weights.ravel(), (rows, faces[triangle].ravel())),
-    shape=(len(points), len(start)),
-  ).tocsc()
-  trust = sparse.diags(_ANCHOR * (slack.min() / slack) ** 2)
-  bend = laplacian(target.faces, len(start))
-  bend = bend.T @ bend
-  moved = start
-  for stiffness, reach in _ROUNDS:
-    normals = unit_vertex_normals(moved, faces)
-    hit = contact(moved, normals, source.vertices, surface_faces, reach)
-    corner = source.vertices[surface_faces[hit.triangle]].astype(np.float64)
-    place = np.einsum("vk,vkx->vx", hit.weights, corner)
-    pull = sparse.diags(hit.near.astype(np.float64))
-    system = pull + stiffness * bend + reads.T @ trust @ reads
-    system = system + 1e-4 * sparse.identity(len(start))
-    right = pull @ (place - start) + reads.T @ (trust @ (goals - reads @ start))
-    moved = start + linalg.splu(system.tocsc()).solve(right)
-  return moved
+  pulls = _Pulls(target, start, faces, pairs)
+  seen = matching.seen(source.vertices, source.faces)
+  there = matching.Surface(source.vertices.astype(np.float64), surface_faces, seen)
+  moved, free = start, ~matching.seen(target.vertices, target.faces)
+  for stiffness, reach, lean in _ROUNDS:
+    sides = [_forth(moved, faces, there, free, reach, lean)]
+    if stiffness >= _BOTH_WAYS:
+      sides.append(_back(moved, faces, there, free, reach, lean))
+    moved = pulls.solved(stiffness, sides)
+  stiffness, reach, lean = _ROUNDS[-1]
+  for _ in range(_MENDING):
+    bad = matching.folded(moved, faces) & ~matching.folded(start, faces)
+    if not bad.any():
+      break
+    free |= matching.grown(faces, faces[bad], len(start), 2)
+    moved = pulls.solved(
+      stiffness, [_forth(moved, faces, there, free, reach, lean)]
+    )
+  return Laid(moved, free, seen)
+
+
+def _forth(moved, faces, there, free, reach: float, lean: float):
+  """The pulls of the target's vertices to the source; tiny triangles hardly pull."""
+  here = matching.Surface(moved, faces, ~free)
+  match = matching.matches(here, there, reach, lean)
+  match = match.only(match.near)
+  used = here.used[match.index]
+  one = sparse.csr_matrix(
+    (np.ones(len(used)), (np.arange(len(used)), used)), shape=(len(used), len(moved))
+  )
+  area = here.areas[used]
+  share = np.minimum(area / np.median(here.areas[here.used]), 1)
+  return one, share * match.trust, there.places(match)
+
+
+def _back(moved, faces, there, free, reach: float, lean: float):
+  """The pulls of the source's vertices to places on the target."""
+  here = matching.Surface(moved, faces, ~free)
+  match = matching.matches(there, here, reach, lean)
+  match = match.only(match.near)
+  share = min(1.0, len(here.used) / len(there.used))
+  reads = _reading(faces[match.triangle], match.weights, len(moved))
+  return reads, share * match.trust, there.vertices[there.used[match.index]]

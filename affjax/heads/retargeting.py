@@ -11,12 +11,12 @@ from scipy.sparse import csgraph, linalg
 from scipy.spatial import KDTree
 
 from affjax.geometry import surface
-from affjax.heads import registration
+from affjax.heads import matching, registration
 from affjax.heads.morphable import MorphableModel
 from affjax.types import Template
 
 # How near a vertex must come to the source's surface to be carried by it, dm.
-_REACH = 0.05
+_REACH, _LEAN = 0.05, 0.03
 # How much a free part of the mesh resists stretch, compared with bending: without it a
 # neck that the source does not have would swing out.
 _TENSION = 0.05
@@ -64,12 +64,13 @@ class Retargeter:
       ValueError: a template has no UVs, no landmarks, NaN, or edges that more than two
         triangles share; pairs or groups do not fit.
     """
-    moved = laid_on(source, target, pairs=pairs, groups=groups)
+    laid = laid_on(source, target, pairs=pairs, groups=groups)
+    moved = laid.vertices
     main, others = _counterparts(source, target, groups)
     self.source, self.target = source, target
     self.mean = moved.astype(np.float32)
     corners, weights, self.carried = _contacts(
-      moved, source, target, (main, *others), reach=_REACH
+      laid, source, target, (main, *others)
     )
     if not self.carried.any():
       raise ValueError(
@@ -117,7 +118,7 @@ def laid_on(
   *,
   pairs: tuple[Float[np.ndarray, "p 3"], Float[np.ndarray, "p 3"]] | None = None,
   groups: dict[str, str] | None = None,
-) -> Float[np.ndarray, "v 3"]:
+) -> registration.Laid:
   """The target's vertices in the shape of the source's mean head, dm.
 
   Arguments and errors are those of `Retargeter`.
@@ -232,22 +233,23 @@ def _part(template: Template, groups) -> np.ndarray:
   return template.faces[np.isin(template.face_groups, groups)]
 
 
-def _contacts(moved, source: Template, target: Template, groups, *, reach: float):
+def _contacts(laid: registration.Laid, source: Template, target: Template, groups):
   """Corners `[Vt, 3]` on the source, their weights, and which vertices have any."""
+  moved = laid.vertices
   corners = np.zeros((len(moved), 3), np.int32)
   weights = np.zeros((len(moved), 3))
   carried = np.zeros(len(moved), bool)
   for own, other in groups:
     faces, there = _part(target, [own]), _part(source, [other])
-    used = np.unique(faces)
-    used = used[~carried[used]]
-    if not len(used) or not len(there):
+    if not len(faces) or not len(there):
       continue
-    normals = registration.unit_vertex_normals(moved, faces)[used]
-    hit = registration.contact(moved[used], normals, source.vertices, there, reach)
-    chosen = used[hit.near]
-    corners[chosen] = there[hit.triangle[hit.near]]
-    weights[chosen] = hit.weights[hit.near]
+    here = matching.Surface(moved, faces, ~laid.free)
+    other = matching.Surface(source.vertices.astype(np.float64), there, laid.seen)
+    match = matching.matches(here, other, _REACH, _LEAN)
+    match = match.only(match.near & ~carried[here.used])
+    chosen = here.used[match.index]
+    corners[chosen] = there[match.triangle]
+    weights[chosen] = match.weights
     carried[chosen] = True
   return corners, weights, carried
 

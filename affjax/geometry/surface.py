@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import KDTree
 
 # Triangles looked at for each point: those with the nearest centroids.
-_CANDIDATES = 24
+_CANDIDATES, _CANDIDATES_LEANING = 24, 10
 _CHUNK = 20_000
 
 
@@ -37,7 +37,8 @@ def nearest_points(
     `(triangle [P], weights [P, 3])`, the weights barycentric, ≥ 0, of sum 1.
   """
   corners = vertices[faces].astype(np.float64)
-  count = min(_CANDIDATES, len(faces))
+  count = _CANDIDATES if normals is None else _CANDIDATES_LEANING
+  count = min(count, len(faces))
   centre, look = corners.mean(1), np.zeros((len(points), 3))
   if normals is not None:
     look = lean * normals

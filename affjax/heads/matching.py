@@ -62,8 +62,12 @@ class Surface:
     return np.bincount(self.faces.ravel(), np.repeat(area, 3), len(self.vertices))
 
   @functools.cached_property
-  def border(self) -> Bool[np.ndarray, "t 3"]:
-    return surface.border_edges(self.faces)
+  def border(self) -> Bool[np.ndarray, " v"]:
+    """Vertices at which the surface ends."""
+    triangle, corner = np.nonzero(surface.border_edges(self.faces))
+    found = np.zeros(len(self.vertices), bool)
+    found[self.faces[triangle[:, None], (corner[:, None] + [1, 2]) % 3]] = True
+    return found
 
   @functools.cached_property
   def edges(self) -> Int[np.ndarray, "e 2"]:
@@ -136,7 +140,7 @@ def matches(here: Surface, there: Surface, reach: float, lean: float) -> Match:
   places = there.places(match)
   apart = np.linalg.norm(places - points, axis=-1)
   facing = (there.face_normals[triangle] * normals).sum(-1)
-  beyond = (there.border[triangle] & (weights < 1e-9)).any(-1)
+  beyond = (there.border[there.faces[triangle]] | (weights < 1e-9)).all(-1)
   near = (apart <= reach) & (facing >= _FACING) & ~beyond
   if here.seen is not None:
     near &= here.seen[here.used]

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import sparse
 from scipy.sparse import linalg
+from scipy.spatial import KDTree
 
 from affjax.geometry import surface
 from affjax.heads import matching
@@ -18,17 +19,23 @@ from affjax.types import Template
 
 # How far the landmarks may stay off, dm: those of the jaw slide along the silhouette,
 # so that no two head models mean the same places by them.
-_SLACK, _JAW_SLACK, _JAW = 0.003, 0.3, 17
+_SLACK, _CHIN_SLACK, _JAW_SLACK = 0.003, 0.05, 3.0
 # The rounds of the closest-point pass: stiffness of the mesh against the pull, how near
 # the surface must be, dm, and what a right angle between normals counts as, dm.
 _ROUNDS = (
-  (300.0, 0.5, 0.5), (100.0, 0.4, 0.4), (30.0, 0.35, 0.3), (10.0, 0.25, 0.2),
-  (3.0, 0.2, 0.1), (1.0, 0.1, 0.06), (0.3, 0.06, 0.03),
+  *[(300.0, 0.6, 0.4)] * 3, *[(100.0, 0.5, 0.4)] * 4, *[(30.0, 0.4, 0.3)] * 2,
+  *[(10.0, 0.25, 0.2)] * 2, (3.0, 0.2, 0.1), (1.0, 0.1, 0.06), (0.3, 0.06, 0.03),
 )  # fmt: skip
 _ANCHOR = 1.0
 # While the mesh is stiffer than this, the source's vertices look for places as well.
 _BOTH_WAYS = 5.0
+# But not places that are so few rings from where the target ends.
+_ENDS = 2
+# Nor places that lie aside rather than below, in front of or behind.
+_ASIDE, _CLOSE = 0.6, 0.03
 _MENDING = 6
+# Hidden vertices go with so many around them; blur in dm, trust against a match's 1.
+_AROUND, _BLUR, _INNER = 48, 0.05, 0.1
 # How much the mesh resists stretch, compared with bending: without it an inner mouth or
 # a neck that the source does not have would swing out.
 _TENSION = 0.02
@@ -81,7 +88,7 @@ def radial_warp(
   count = len(points)
   if count < 4 or np.linalg.svd(points - points.mean(0), compute_uv=False)[2] < 1e-3:
     raise ValueError(f"pairs must be four or more, not in one plane; got {count}")
-  sure = slack <= 2 * slack.min()
+  sure = slack <= 20 * slack.min()
   sure = sure if sure.sum() >= 4 else slack >= 0
   turn, shift = similarity(points[sure], goals[sure])
   left = goals - points @ turn.T - shift
@@ -95,7 +102,9 @@ def radial_warp(
 
 def slack68() -> Float[np.ndarray, "68"]:
   """How far each of the 68 standard landmarks may stay off its goal, dm."""
-  return np.where(np.arange(68) < _JAW, _JAW_SLACK, _SLACK)
+  slack = np.full(68, _SLACK)
+  slack[:17], slack[8] = _JAW_SLACK, _CHIN_SLACK
+  return slack
 
 
 def laplacian(faces: Int[np.ndarray, "t 3"], count: int) -> sparse.csc_matrix:
@@ -161,7 +170,8 @@ def register(
   pulls = _Pulls(target, start, faces, pairs)
   seen = matching.seen(source.vertices, source.faces)
   there = matching.Surface(source.vertices.astype(np.float64), surface_faces, seen)
-  moved, free = start, ~matching.seen(target.vertices, target.faces)
+  hidden = ~matching.seen(target.vertices, target.faces)
+  moved, free = start, hidden.copy()
   for stiffness, reach, lean in _ROUNDS:
     sides = [_forth(moved, faces, there, free, reach, lean)]
     if stiffness >= _BOTH_WAYS:
@@ -173,9 +183,9 @@ def register(
     if not bad.any():
       break
     free |= matching.grown(faces, faces[bad], len(start), 2)
-    moved = pulls.solved(
-      stiffness, [_forth(moved, faces, there, free, reach, lean)]
-    )
+    moved = pulls.solved(stiffness, [_forth(moved, faces, there, free, reach, lean)])
+  side = _forth(moved, faces, there, free, reach, lean)
+  moved = pulls.solved(stiffness, [side, _within(start, moved, hidden)])
   return Laid(moved, free, seen)
 
 
@@ -193,11 +203,30 @@ def _forth(moved, faces, there, free, reach: float, lean: float):
   return one, share * match.trust, there.places(match)
 
 
+def _within(start, moved, hidden):
+  """The pulls of hidden vertices along with the surface around them, in space."""
+  inner, outer = np.flatnonzero(hidden), np.flatnonzero(~hidden)
+  if not len(inner) or not len(outer):
+    return sparse.csr_matrix((0, len(start))), np.zeros(0), np.zeros((0, 3))
+  apart, near = KDTree(start[outer]).query(start[inner], min(_AROUND, len(outer)))
+  apart, near = apart.reshape(len(inner), -1), near.reshape(len(inner), -1)
+  trust = 1 / (apart**2 + _BLUR**2)
+  trust /= trust.sum(1, keepdims=True)
+  places = start[inner] + np.einsum("ik,ikx->ix", trust, (moved - start)[outer[near]])
+  one = sparse.identity(len(start), format="csr")[inner]
+  return one, np.full(len(inner), _INNER), places
+
+
 def _back(moved, faces, there, free, reach: float, lean: float):
-  """The pulls of the source's vertices to places on the target."""
-  here = matching.Surface(moved, faces, ~free)
+  """The pulls of the source's vertices to places on the target, not near its ends."""
+  here = matching.Surface(moved, faces)
+  ends = matching.grown(faces, np.flatnonzero(here.border), len(moved), _ENDS)
+  here = matching.Surface(moved, faces, ~(free | ends))
   match = matching.matches(there, here, reach, lean)
-  match = match.only(match.near)
+  offset = there.vertices[there.used] - here.places(match)
+  apart = np.linalg.norm(offset, axis=-1)
+  along = np.abs((offset * here.face_normals[match.triangle]).sum(-1))
+  match = match.only(match.near & (along >= _ASIDE * np.maximum(apart - _CLOSE, 0)))
   share = min(1.0, len(here.used) / len(there.used))
   reads = _reading(faces[match.triangle], match.weights, len(moved))
   return reads, share * match.trust, there.vertices[there.used[match.index]]

@@ -159,6 +159,8 @@ def _astray(here: Surface, there: Surface, near, triangle, places):
   a, b = row[here.edges].T
   both = near[a] & near[b]
   a, b = a[both], b[both]
+  if not len(a):
+    return np.zeros(len(near), bool)
   own = here.vertices[here.used]
   length = np.linalg.norm(own[a] - own[b], axis=-1)
   gone = np.linalg.norm(places[a] - places[b], axis=-1)

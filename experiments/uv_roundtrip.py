@@ -95,7 +95,7 @@ def measured(
 
 def amplification(table: uv.UVTable) -> np.ndarray:
   """`[V]`, the root of the sum of squared weights that a vertex is read with."""
-  count, taps = table.read_texels.shape
+  taps = table.read_texels.shape[1]
   place = np.repeat(table.uv_vertex, taps), table.read_texels.ravel()
   weights = sparse.coo_matrix(
     (table.read_weights.ravel(), place), shape=(table.vertex_count, table.size**2)

@@ -6,7 +6,6 @@ import functools
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import sparse
-from scipy.spatial import KDTree
 
 from affjax.geometry import surface
 
@@ -209,7 +208,9 @@ def _sampled(here: Surface, spacing: float) -> np.ndarray:
     i, j = np.mgrid[: count + 1, : count + 1].reshape(2, -1)
     i, j = i[i + j <= count], j[i + j <= count]
     weights = np.stack([i, j, count - i - j], -1) / count
-    found.append(np.einsum("pk,tkx->tpx", weights, corner[steps == count]).reshape(-1, 3))
+    found.append(
+      np.einsum("pk,tkx->tpx", weights, corner[steps == count]).reshape(-1, 3)
+    )
   return np.concatenate(found)
 
 

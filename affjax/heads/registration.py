@@ -213,7 +213,9 @@ def _within(start, moved, hidden):
   trust = 1 / (apart**2 + _BLUR**2)
   trust /= trust.sum(1, keepdims=True)
   places = start[inner] + np.einsum("ik,ikx->ix", trust, (moved - start)[outer[near]])
-  one = sparse.identity(len(start), format="csr")[inner]
+  one = sparse.csr_matrix(
+    (np.ones(len(inner)), (np.arange(len(inner)), inner)), (len(inner), len(start))
+  )
   return one, np.full(len(inner), _INNER), places
 
 

@@ -2,9 +2,9 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import core
 from jaxtyping import Array, Float, Int
 from scipy import sparse
 from scipy.sparse import csgraph, linalg
@@ -69,9 +69,7 @@ class Retargeter:
     main, others = _counterparts(source, target, groups)
     self.source, self.target = source, target
     self.mean = moved.astype(np.float32)
-    corners, weights, self.carried = _contacts(
-      laid, source, target, (main, *others)
-    )
+    corners, weights, self.carried = _contacts(laid, source, target, (main, *others))
     if not self.carried.any():
       raise ValueError(
         f"no vertex of {target.name!r} came to lie on {source.name!r}: are the pairs "
@@ -96,7 +94,7 @@ class Retargeter:
         f"vertices over {self.source.name!r} must have shape [*, {expected[0]}, 3], "
         f"got {vertices.shape}"
       )
-    if not isinstance(vertices, jax.core.Tracer) and not jnp.isfinite(vertices).all():
+    if not isinstance(vertices, core.Tracer) and not jnp.isfinite(vertices).all():
       raise ValueError("vertices must be finite")
     lead = (1,) * (vertices.ndim - 2)
     mean = jnp.asarray(self.source.vertices).reshape(*lead, *expected)

@@ -58,7 +58,7 @@ def load(
   name: str | None = None,
   groups: Mapping[str, str] | None = None,
   layout: Layout | None = None,
-  landmarks: str | pathlib.Path | Mapping[str, Sequence] | None = None,
+  landmarks: str | pathlib.Path | Mapping[str, Sequence | Mapping] | None = None,
   masks: Mapping[str, str | pathlib.Path] | None = None,
   mask_rows: str = "top",
   units: str | float = "auto",
@@ -80,12 +80,9 @@ def load(
     landmarks: the 68 standard landmarks, a JSON file or what it holds: `{"vertices":
       [68]}` counts the file's vertices from 0, `{"points": [68, 3]}` are in its space,
       `{"faces": [68], "weights": [68, 3]}` its triangles (polygons as fans);
-      `{"some": {"36": 177, …}}` are the file's vertices of 8 or more of them, from
-      which the others are found.
-    masks: grey images of the UV square as the file means it (of the first rectangle's
-      tile where there is a layout).
-    mask_rows: "top" if row 0 of the images lies at v = 1, as textures' do; "bottom" if
-      at v = 0, as MeInGame's.
+      `{"some": {"36": 177, …}}` are vertices of 8 or more, see `landmark_sets`.
+    masks: grey images of the file's UV square (the first rectangle's tile in a layout).
+    mask_rows: "top" if their row 0 lies at v = 1, as textures' do; or "bottom".
     units: see `placement.place`, as are `up`, `front` and `mirrored`.
     uv_axes: "auto" turns u and v so that on the front of the head they grow with +x
       and +y; "keep" leaves them.

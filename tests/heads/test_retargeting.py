@@ -223,10 +223,12 @@ class TestMatching:
     grid = np.stack(np.meshgrid(np.arange(8), np.arange(8)), -1).reshape(-1, 2) / 8
     flat = np.concatenate([grid, np.zeros((64, 1))], 1)
     at = np.arange(56).reshape(7, 8)[:, :7].ravel()
-    up = np.concatenate([at + [[0], [1], [8]], at + [[1], [9], [8]]], 1).T
+    up = (
+      (at + np.array([[0, 1, 8], [1, 9, 8]])[..., None]).swapaxes(1, 2).reshape(-1, 3)
+    )
     here = matching.Surface(flat, up)
     # The nearer sheet faces away.
-    points = np.concatenate([flat + (0, 0, 0.05), flat + (0, 0, 0.1)])
+    points = np.concatenate([np.add(flat, (0, 0, 0.05)), np.add(flat, (0, 0, 0.1))])
     assert here.face_normals[0, 2] == 1
     there = matching.Surface(points, np.concatenate([up[:, ::-1], up + 64]))
     match = matching.matches(here, there, 0.2, 0.3)

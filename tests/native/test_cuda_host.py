@@ -198,6 +198,7 @@ print("fine")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("short", [0, 2])
 def test_address_sanitizer_sees_the_end_of_shared_memory(order, short):
   if order:

@@ -96,6 +96,7 @@ print(check.compare(cuda_host.build(check.DRIVER, sanitize=True), range(105)))
 """
 
 
+@pytest.mark.slow
 def test_no_byte_outside_of_the_buffers():
   done = cuda_host.sanitized(SANITIZED)
   assert done.stdout.startswith("(0, "), done.stderr[-3000:]
@@ -105,6 +106,7 @@ needs_nvcc = pytest.mark.skipif(not shutil.which("nvcc"), reason="no nvcc here")
 
 
 @needs_nvcc
+@pytest.mark.slow
 def test_lowers_without_a_gpu():
   library.require("rasterizer", "cuda")
   shape = jax.ShapeDtypeStruct((2, 8, 9), jnp.int32)

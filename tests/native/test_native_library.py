@@ -89,7 +89,9 @@ def test_a_kernel_is_built_registered_called_and_cached(sources):
 
 
 @needs_compiler
-@pytest.mark.parametrize("left", [0, 1000, -1])
+@pytest.mark.parametrize(
+  "left", [1000, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, -1))]
+)
 def test_a_library_cut_short_is_never_loaded_but_built_again(sources, left):
   path, _ = library.build(sources / "double.cc", "cpu")
   whole = path.read_bytes()

@@ -66,7 +66,7 @@ def test_triangles_below_a_pixel_agree_with_the_definition(seed):
   expected = reference.antialias(
     np.asarray(color)[0], np.asarray(rast)[0], pos[0].astype(float), tri
   )
-  found = np.asarray(render.antialias(color, rast, pos, tri))[0]
+  found = np.asarray(antialias(color, rast, pos, tri))[0]
   # Rounding may turn a crossing on a corner or at 45 degrees, in a pixel or two.
   differs = np.abs(found - expected).max(-1) > 1e-3
   assert differs.sum() <= 2
@@ -160,7 +160,7 @@ def test_gradients_against_finite_differences():
 def test_pictures_of_one_row_or_column(resolution):
   pos, tri = scenes.cube()
   rast, color = _painted(pos, tri, resolution)
-  assert render.antialias(color, rast, pos, tri).shape == color.shape
+  assert antialias(color, rast, pos, tri).shape == color.shape
 
 
 def test_gradients_stay_finite_where_there_is_nothing():

@@ -4,6 +4,8 @@ Those of `texture` are in the files on shading and mip maps, those of `antialias
 `peel` and PyTorch3D's form in theirs.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,7 +49,7 @@ def test_weights_and_their_derivatives_by_vertices(seed):
 def test_depth_and_ids_have_no_gradient():
   pos, tri = scenes.cube()
   loss = lambda p: jnp.sum(render.rasterize(p, tri, SIZE, backend="xla")[..., 2:] ** 2)
-  assert not np.asarray(jax.grad(loss)(jnp.asarray(pos))).any()
+  assert not np.asarray(jax.jit(jax.grad(loss))(jnp.asarray(pos))).any()
 
 
 @pytest.mark.parametrize("channels", [3, 20])
@@ -56,8 +58,9 @@ def test_attributes_by_everything(channels):
   with jax.enable_x64(True):
     pos, tri = scenes.cube(0.5)
     rng = np.random.default_rng(1)
-    rast, slopes = render.rasterize(
-      jnp.asarray(pos, jnp.float64), tri, SIZE, derivatives=True, backend="xla"
+    raster = functools.partial(render.rasterize, derivatives=True, backend="xla")
+    rast, slopes = jax.jit(raster, static_argnums=2)(
+      jnp.asarray(pos, jnp.float64), tri, SIZE
     )
     attr = jnp.asarray(rng.normal(size=(1, 8, channels)))
     probe = jnp.asarray(rng.normal(size=(1, *SIZE, channels, 3)))
@@ -77,6 +80,7 @@ def test_attributes_by_everything(channels):
     assert not np.asarray(by_weights)[np.asarray(rast[..., 3]) == 0].any()
 
 
+@pytest.mark.slow
 def test_a_whole_picture_by_its_vertices():
   """rasterize, interpolate, mip-mapped texture and antialias in one."""
   with jax.enable_x64(True):

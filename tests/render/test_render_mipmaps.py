@@ -1,5 +1,7 @@
 """Mip-mapped textures: the pyramid, the level, values and gradients."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,14 +104,20 @@ def test_bias_and_limit_agree_with_the_definition():
   np.testing.assert_allclose(alone[0], mean, atol=1e-6)
 
 
+@functools.partial(jax.jit, static_argnums=3)
+def _seen(pos, uvs, tri, size):
+  """The raster, UVs, and how they change by pixel."""
+  rast, slopes = render.rasterize(pos, tri, size, derivatives=True)
+  return rast, *render.interpolate(uvs, rast, tri, derivatives=slopes)
+
+
 def test_takes_what_interpolate_gives():
   """Both shapes of the derivatives, from a plate that shows 2 texels a pixel."""
   tri = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
   corners = jnp.asarray([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
   pos = jnp.concatenate([corners, jnp.zeros((4, 1)), jnp.ones((4, 1))], 1)[None]
   uvs = jnp.asarray([[0.0, 1], [1, 1], [1, 0], [0, 0]])[None]
-  rast, slopes = render.rasterize(pos, tri, (8, 8), derivatives=True)
-  uv, by_pixel = render.interpolate(uvs, rast, tri, derivatives=slopes)
+  _, uv, by_pixel = _seen(pos, uvs, tri, (8, 8))
   tex = jnp.asarray(np.random.default_rng(0).uniform(size=(1, 16, 16, 3)), jnp.float32)
   found = render.texture(tex, uv, filter=LINEAR, uv_derivatives=by_pixel)
   means = tex.reshape(1, 8, 2, 8, 2, 3).mean((2, 4))
@@ -204,8 +212,7 @@ def test_far_surfaces_do_not_flicker():
   )
   tri = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
   uvs = jnp.asarray([[0.0, 0], [60, 0], [60, 29], [0, 29]])[None]
-  rast, slopes = render.rasterize(pos[None], tri, (32, 32), derivatives=True)
-  uv, by_pixel = render.interpolate(uvs, rast, tri, derivatives=slopes)
+  rast, uv, by_pixel = _seen(pos[None], uvs, tri, (32, 32))
   checkers = jnp.asarray((np.indices((16, 16)) // 8).sum(0) % 2, jnp.float32)
   tex = checkers[None, ..., None]
   smooth = render.texture(

@@ -1,8 +1,8 @@
 """Where an aligned photo shows the head's own surface: what photometric losses may use.
 
-A small network looks at the photo at 128 px. Where it hesitates, the colours of what it
-is sure of decide. The result is fitted to the photo's colours (a guided filter, He et
-al. 2013), which carries its edges to full resolution.
+A small network looks at the photo and its mirror image at 128 px. Where it hesitates,
+the colours of what it is sure of decide. The result is fitted to the photo's colours (a
+guided filter, He et al. 2013), which carries its edges to full resolution.
 It was trained by `experiments/train_face_regions.py` on the synthetic source alone.
 """
 
@@ -73,12 +73,20 @@ def _visible(
   size = images.shape[1]
   photo = images.astype(jnp.float32) / 255
   small = _resized(photo, network.SIZE)
-  share = _decided(network.logits(weights, small), small)
+  share = _decided(_logits(weights, small), small)
   slope, offset = _guided(share, small)
   slope = resize.resize_bilinear(slope, (size, size), antialias=True)
   offset = resize.resize_bilinear(offset, (size, size), antialias=True)
   value = (slope * photo).sum(-1, keepdims=True) + offset
   return jnp.clip(value, 0, 1)
+
+
+def _logits(
+  weights: network.Weights, photo: Float[Array, "n s s 3"]
+) -> Float[Array, "n s s 1"]:
+  """Log odds of skin, the mean of what the photo and its mirror image say."""
+  both = network.logits(weights, jnp.concatenate([photo, photo[:, :, ::-1]]))
+  return 0.5 * (both[: len(photo)] + both[len(photo) :, :, ::-1])
 
 
 def _decided(

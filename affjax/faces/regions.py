@@ -21,7 +21,7 @@ from affjax.ops import resize
 _CHUNK = 8
 # What the right colour adds to the log odds of skin, what is taken off all of them, and
 # the least variance of colours. Chosen on the kinds of `validation_disguises`.
-_TRUST, _DOUBT, _FLOOR = 4.0, 1.5, 1e-3
+_TRUST, _DOUBT, _FLOOR = 4.0, 1.0, 1e-3
 # Of the guided filter: half its window, px of the network, and the variance of colour
 # that counts as an edge.
 _RADIUS, _EPSILON = 2, 2e-3

@@ -54,15 +54,15 @@ def test_unseen_things_are_not_skin(portraits, name):
   kind = unseen_disguises.UNSEEN[name]
   photos, truth, hidden = _covered(portraits, kind)
   said = regions.visible_skin(photos)[..., 0]
-  assert _iou(said > 0.5, truth) >= 0.84  # of eight photos; the whole is measured
+  assert _iou(said > 0.5, truth) >= 0.9
   assert hidden.sum() > 1000
-  assert said[hidden].mean() < 0.4
+  assert said[hidden].mean() < 0.3
 
 
 def test_rims_of_glasses_are_not_skin(portraits):
   photos, _, hidden = _covered(portraits, disguises.SEEN["clear_glasses"])
   said = regions.visible_skin(photos)[..., 0]
-  assert said[hidden].mean() < 0.45
+  assert said[hidden].mean() < 0.4
   whole = regions.visible_skin(np.stack([p.image for p in portraits]))[..., 0]
   assert whole[hidden].mean() > 0.85
 

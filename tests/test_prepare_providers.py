@@ -64,6 +64,7 @@ def test_precomputed_meshes_and_position_maps_become_records(photos, tmp_path):
     _prepared(photos, tmp_path / "out", **given)
 
 
+@pytest.mark.slow  # the painter is compiled in two processes
 def test_synthetic_photos_keep_their_exact_geometry(tmp_path):
   folder, summary = _prepared("synthetic:5", tmp_path, provider="synthetic", seed=3)
   assert (summary["photos"], summary["kept"]) == (5, 5)

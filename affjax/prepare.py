@@ -309,7 +309,7 @@ def _deep3d(options: Options, camera: Camera) -> Provider:
   import jax
   import jax.numpy as jnp
 
-  from affjax.heads import retargeting  # pyright: ignore[reportAttributeAccessIssue]
+  from affjax.heads import retargeting
   from affjax.models import deep3d
 
   network, model = deep3d.load(options.weights), bfm.load_2009(options.model)

@@ -27,6 +27,7 @@ from affjax.data.preparation.options import Options
 _RESULT = pathlib.Path(__file__).parent / "results" / "prepare.json"
 # Shares of the photos after which the command is killed.
 _KILLS = (0.25, 0.6)
+_FEWEST = 500
 _LINE = re.compile(r"^(\d+) of (\d+) photos")
 
 
@@ -67,7 +68,8 @@ def _prepared(source: pathlib.Path, arguments) -> dict:
     "photos": runs[-1][-1][2],
     "killed_after_photos": [run[-1][1] for run in runs[:-1]],
     "found_done_after_the_kills": [run[0][1] for run in runs[1:]],
-    "photos_a_second": round(done / max(busy, 1e-9), 2),
+    # Of a few units, which come two at once, there is no telling.
+    "photos_a_second": round(done / busy, 2) if done >= _FEWEST else None,
     "samples": summary["kept"],
     "splits": summary["splits"],
     "skipped": summary["skipped"],

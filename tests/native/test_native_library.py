@@ -103,6 +103,7 @@ def test_a_library_cut_short_is_never_loaded_but_built_again(sources, left):
   assert library.status("double", "cpu").ready
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_another_jaxlib_gets_another_library(sources, monkeypatch):
   first, _ = library.build(sources / "double.cc", "cpu")

@@ -112,6 +112,7 @@ def test_forward_mode_passes_the_kernel():
   np.testing.assert_allclose(tangent("cpp"), tangent("xla"), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_kernel_that_cannot_be_had_says_why(monkeypatch):
   pos, tri = scenes.cube()
   missing = library.Status(False, "the reason")

@@ -221,6 +221,7 @@ def test_kernel_on_many_tiles_and_images():
   assert (found[1] > 0).mean() > 0.1
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_depths_of_the_kernel():
   pos, tri = map(jnp.asarray, scenes.random_scene(1, batch=2))

@@ -51,6 +51,7 @@ def test_backends_agree_in_values_and_gradients(kind):
       np.testing.assert_allclose(got, want, atol=1e-4 * np.abs(want).max())
 
 
+@pytest.mark.slow
 @needs_kernel
 def test_images_divide_among_devices():
   pos, tri, tables = _scene("coarse")

@@ -44,7 +44,8 @@ def with_landmarks(
   """
   given = read(given)
   if "some" in given:
-    points = completed(template, _some(given["some"], len(template.vertices)))
+    some = _some(dict(given["some"]), len(template.vertices))
+    points = completed(template, some)
   else:
     points = places(given, template.vertices, template.faces)
   triangle, weights = surface.nearest_points(

@@ -85,7 +85,7 @@ class Surface:
     count = len(self.vertices)
     a, b = self.edges.T
     link = sparse.coo_matrix((np.ones(len(a), bool), (a, b)), shape=(count, count))
-    one = (link + link.T + sparse.identity(count, bool)).tocsr().astype(bool)
+    one = (link + link.T + sparse.identity(count, "bool")).tocsr().astype(bool)
     return functools.reduce(lambda x, _: (x @ one).astype(bool), range(_RINGS), one)
 
   def places(self, match: "Match") -> Float[np.ndarray, "m 3"]:

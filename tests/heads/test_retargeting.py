@@ -97,7 +97,8 @@ class TestRetargeter:
 
   def test_batches_jit_and_gradients(self, carry, source):
     rng = np.random.default_rng(0)
-    heads = source.vertices + 0.05 * rng.normal(size=(2, 1, 1500, 3)).astype(np.float32)
+    noise = rng.normal(0, 0.05, (2, 1, 1500, 3)).astype(np.float32)
+    heads = source.vertices + noise
     got = carry(heads)
     assert got.shape == (2, 1, 1100, 3)
     np.testing.assert_allclose(jax.jit(carry.__call__)(heads)[1], got[1], atol=1e-6)
@@ -127,7 +128,9 @@ class TestRetargeter:
     assert not carry.carried[900:].any()
     assert np.linalg.norm(carry.mean[900:] - core[0], axis=-1).max() < 0.25
     moved = carry(source.vertices + np.float32([0, 0.2, 0]))
-    np.testing.assert_allclose(moved - carry.mean, [[0, 0.2, 0]] * 960, atol=1e-3)
+    np.testing.assert_allclose(
+      moved - carry.mean, np.tile([0, 0.2, 0], (960, 1)), atol=1e-3
+    )
 
   def test_bad_input_is_named(self, carry, source, target):
     heads = source.vertices
@@ -256,8 +259,9 @@ class TestLandmarkSets:
     path = tmp_path / "landmarks.json"
     path.write_text(json.dumps({"vertices": vertices}))
     triangle, weights = surface.nearest_points(at, target.vertices, target.faces)
-    faces = {"faces": triangle, "weights": weights}
-    for given in (path, {"points": at.tolist()}, faces):
+    faces: dict = {"faces": triangle, "weights": weights}
+    points: dict = {"points": at.tolist()}
+    for given in (path, points, faces):
       got = landmark_sets.with_landmarks(target, given)
       corner = got.vertices[got.faces[got.landmark_faces]]
       points = np.einsum("lk,lkx->lx", got.landmark_weights, corner)

@@ -127,7 +127,7 @@ class TestRetargeter:
     assert carry.carried[:900].mean() > 0.9
     assert not carry.carried[900:].any()
     assert np.linalg.norm(carry.mean[900:] - core[0], axis=-1).max() < 0.25
-    moved = carry(source.vertices + np.float32([0, 0.2, 0]))
+    moved = carry(source.vertices + np.array([0, 0.2, 0], np.float32))
     np.testing.assert_allclose(
       moved - carry.mean, np.tile([0, 0.2, 0], (960, 1)), atol=1e-3
     )
@@ -260,8 +260,8 @@ class TestLandmarkSets:
     path.write_text(json.dumps({"vertices": vertices}))
     triangle, weights = surface.nearest_points(at, target.vertices, target.faces)
     faces: dict = {"faces": triangle, "weights": weights}
-    points: dict = {"points": at.tolist()}
-    for given in (path, points, faces):
+    places: dict = {"points": at.tolist()}
+    for given in (path, places, faces):
       got = landmark_sets.with_landmarks(target, given)
       corner = got.vertices[got.faces[got.landmark_faces]]
       points = np.einsum("lk,lkx->lx", got.landmark_weights, corner)

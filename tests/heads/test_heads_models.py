@@ -1,6 +1,7 @@
 """Loaders of other people's head models, on files of their formats and on real ones."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import pickle
@@ -10,8 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from affjax.faces import fit
 from affjax.geometry import mesh
-from affjax.heads import bfm, flame, ict, landmarks, morphable, surrey, unwrapping
+from affjax.heads import (
+  bfm,
+  flame,
+  ict,
+  landmark_sets,
+  landmarks,
+  morphable,
+  surrey,
+  unwrapping,
+)
 from affjax.heads.assembly import ModelFileError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -196,6 +207,15 @@ class TestSurrey:
     # v grows with y, once turned.
     slope = np.polyfit(template.vertices[:, 1], template.uvs[:, 1], 1)[0]
     assert slope == pytest.approx(0.4, rel=1e-3)
+
+  def test_a_model_without_landmarks_is_told_how_to_get_them(self, tmp_path):
+    (tmp_path / "sfm.bin").write_bytes(head_files.surrey_bytes())
+    model = surrey.load(tmp_path / "sfm.bin")
+    with pytest.raises(ValueError, match="got 0: affjax"):
+      fit.check(model)
+    given = {"vertices": list(range(68))}
+    marked = landmark_sets.with_landmarks(model.template, given)
+    fit.check(dataclasses.replace(model, template=marked))
 
   def test_expressions_within_and_beside(self, tmp_path):
     points, faces = head_files.surrey_ball()

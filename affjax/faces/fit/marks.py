@@ -119,7 +119,7 @@ def check(model: MorphableModel) -> None:
   if len(template.landmark_faces) != 68:
     raise ValueError(
       f"model {template.name!r} must have the 68 standard landmarks to be fitted, got "
-      f"{len(template.landmark_faces)}"
+      f"{len(template.landmark_faces)}: affjax.heads.landmark_sets gives them"
     )
   for name, values in (
     ("vertices", template.vertices),

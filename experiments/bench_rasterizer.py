@@ -18,7 +18,7 @@ fails, `Unrecognized config option: jax_array`).
 Prints tables and writes `results/bench_rasterizer_DEVICE.json` and
 `figures/bench_rasterizer_DEVICE.png` to `experiments` or to `--out`. `--targets` is for
 the cases of the project's targets and the heads alone and writes
-`bench_rasterizer_targets_DEVICE` (two minutes on two CPU cores; all, six); `--quick` is
+`bench_rasterizer_targets_DEVICE` (three minutes on two CPU cores; all, six); `--quick` is
 a trial that writes only where `--out` says.
 """
 

@@ -18,7 +18,8 @@ fails, `Unrecognized config option: jax_array`).
 Prints tables and writes `results/bench_rasterizer_DEVICE.json` and
 `figures/bench_rasterizer_DEVICE.png` to `experiments` or to `--out`. `--targets` is for
 the cases of the project's targets and the heads alone and writes
-`bench_rasterizer_targets_DEVICE` (three minutes on two CPU cores; all, six); `--quick` is
+`bench_rasterizer_targets_DEVICE.json`, no plot (three minutes on two CPU cores; all of
+it takes six); `--quick` is
 a trial that writes only where `--out` says.
 """
 
@@ -357,7 +358,8 @@ def main() -> None:
       result[called] = peer(f"{called}_seconds.py", python, options)
   if out:
     measuring.write_json(out / "results" / f"{name}.json", result)
-    plot(result["axes"], out / "figures" / f"{name}.png")
+    if not options.targets:
+      plot(result["axes"], out / "figures" / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     python experiments/prepare_photos.py --out /tmp/prepared PHOTOS.tar FOLDER
 
-Writes `experiments/results/prepare.json`: photos a second, what was kept and what was
-skipped for which reason. The data sets stay in `--out`, with pages of worst samples.
+Writes `experiments/results/prepare.json`, or `--result`: photos a second, what was kept
+and what was skipped for which reason. The data sets stay in `--out`, with pages of worst
+samples.
 """
 
 import argparse
@@ -36,6 +37,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("inputs", nargs="+", type=pathlib.Path)
   parser.add_argument("--out", type=pathlib.Path, required=True)
+  parser.add_argument("--result", type=pathlib.Path, default=_RESULT)
   parser.add_argument("--limit", type=int, default=0, help="photos of each input")
   parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
   arguments = parser.parse_args()
@@ -46,7 +48,7 @@ def main() -> None:
     "workers": arguments.workers,
     "inputs": figures,
   }
-  _RESULT.write_text(json.dumps(result, indent=1) + "\n")
+  arguments.result.write_text(json.dumps(result, indent=1) + "\n")
   print(json.dumps(result, indent=1))
 
 

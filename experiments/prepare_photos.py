@@ -3,8 +3,8 @@
     python experiments/prepare_photos.py --out /tmp/prepared PHOTOS.tar FOLDER
 
 Writes `experiments/results/prepare.json`, or `--result`: photos a second, what was kept
-and what was skipped for which reason. The data sets stay in `--out`, with pages of worst
-samples.
+and what was skipped for which reason. The data sets stay in `--out`, with pages of
+worst samples.
 """
 
 import argparse

@@ -15,19 +15,27 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from affjax.data import batching, pipeline
-from affjax.data import sources as sources_lib
-from affjax.data.augmentation import Ranges
-from affjax.heads import embedded, morphable
-from affjax.heads.morphable import MorphableModel
-from affjax.losses.total import LossWeights
-from affjax.models import features
-from affjax.models.affunet import AffUNetConfig
-from affjax.models.discriminator import MultiScaleDiscriminator
-from affjax.models.features import FeatureNet
-from affjax.models.light import LightNetConfig
-from affjax.models.pose import PoseNetConfig
-from affjax.models.reconstructor import Networks, Reconstructor
+from affjax.data import (
+  Ranges,
+  Wanted,
+  mixed,
+  pair,
+  steps_per_epoch,
+  to_batch,
+  training_batches,
+)
+from affjax.heads import MorphableModel, open_head
+from affjax.losses import LossWeights
+from affjax.models import (
+  AffUNetConfig,
+  FeatureNet,
+  LightNetConfig,
+  MultiScaleDiscriminator,
+  Networks,
+  PoseNetConfig,
+  Reconstructor,
+  load_features,
+)
 from affjax.train import objective, optimizer, sharding, start, state, workdir
 from affjax.train import stage as stage_lib
 from affjax.train.checkpoint import Checkpoints
@@ -133,7 +141,7 @@ def reconstructor(config: Config) -> Reconstructor:
       template=head.template,
       camera=camera,
       networks=networks,
-      vertex_std=morphable.vertex_std(head),
+      vertex_std=head.vertex_std(),
     )
     # Built on first use; some values are refused only then.
     found.definitions  # noqa: B018
@@ -152,7 +160,7 @@ def sources(config: Config, root: pathlib.Path) -> tuple[Any, dict[str, np.ndarr
   data = config.data
   with _section("data"):
     cache = root / "cache" if data.cache == "workdir" else pathlib.Path(data.cache)
-    wanted = sources_lib.Wanted(
+    wanted = Wanted(
       head=_head(config.model.template),
       camera=Camera(**config.model.camera),
       size=config.model.size,
@@ -164,12 +172,12 @@ def sources(config: Config, root: pathlib.Path) -> tuple[Any, dict[str, np.ndarr
       cache=cache if data.cache else None,
     )
     if data.source == "mixed":
-      train, held = sources_lib.mixed(
+      train, held = mixed(
         {name: (p.source, p.path, p.weight) for name, p in data.mixture.items()},
         wanted,
       )
     else:
-      train, held = sources_lib.pair(data.source, data.path, wanted)
+      train, held = pair(data.source, data.path, wanted)
     records = [held[i] for i in range(min(len(held), data.held_out))]
   return train, {key: np.stack([r[key] for r in records]) for key in records[0]}
 
@@ -252,7 +260,7 @@ def _learner(
   return Learner(
     stage=this,
     reconstructor=networks,
-    prepare=functools.partial(batching.to_batch, table=networks.table),
+    prepare=functools.partial(to_batch, table=networks.table),
     where=objective.regions(networks.template, config.model.size),
     optimizer=own,
     adversary=Adversary(_discriminators(config), other) if this.adversarial else None,
@@ -270,7 +278,7 @@ def _plan(config: Config, this: Stage, samples: int) -> Plan:
   """How many steps; `steps` beats epochs."""
   batch_size = config.data.batch_size
   with _section("data"):
-    per_epoch = pipeline.steps_per_epoch(samples, batch_size)
+    per_epoch = steps_per_epoch(samples, batch_size)
   steps = config.steps or max(1, round(this.epochs * per_epoch))
   with _section("log"):
     return Plan(
@@ -292,7 +300,7 @@ def _batches(
     quality = tuple(data.augment.jpeg_quality)
     augment = Ranges(**{**data.augment, "jpeg_quality": quality})
   with _section("data"):
-    return pipeline.training_batches(
+    return training_batches(
       source,
       batch_size=data.batch_size,
       seed=config.seed,
@@ -309,7 +317,7 @@ def _feature_net(config: Config, this: Stage) -> FeatureNet | None:
     return None
   options = config.features
   with _section("features"):
-    return features.load(
+    return load_features(
       options.weights, layers=tuple(options.layers) or None, dtype=config.dtype
     )
 
@@ -319,7 +327,7 @@ def _head(name: str) -> MorphableModel:
   """A head model by name."""
   if name != "embedded":
     raise ValueError(f"template must be 'embedded', got {name!r}")
-  return embedded.load()
+  return open_head("embedded")
 
 
 def _plain(config: Config) -> dict[str, Any]:

@@ -81,9 +81,9 @@ def reconstruct(
 ) -> None:
   """Turns every face of the photos into a textured 3D head."""
   with _one_line_errors():
-    from affjax.export import folder
+    from affjax.export import prepared_folder
 
-    with folder.prepared(out, overwrite=overwrite):
+    with prepared_folder(out, overwrite=overwrite):
       from affjax import reconstruct as chain
 
       inputs = chain.gather(photos)
@@ -139,13 +139,14 @@ def fit(
 ) -> None:
   """Fits a morphable head to every face of the photos; no training needed."""
   with _one_line_errors():
-    from affjax.export import folder
+    from affjax.export import prepared_folder
 
-    with folder.prepared(out, overwrite=overwrite):
+    with prepared_folder(out, overwrite=overwrite):
       from affjax import fitting, reconstruct
+      from affjax.heads import open_head
 
       inputs = reconstruct.gather(photos)
-      loaded = fitting.load_model(model)
+      loaded = open_head(model)
       with _photo_progress(len(inputs.photos)) as step:
         report = fitting.fit_photos(
           inputs,

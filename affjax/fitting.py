@@ -15,52 +15,30 @@ from jaxtyping import Float, UInt8
 
 import affjax
 from affjax import reconstruct
-from affjax.data.synthetic import layout, sampling, skin
-from affjax.export import reconstruction
-from affjax.faces import crop, find, photo, regions
-from affjax.faces import fit as fits
-from affjax.faces.fit import photometric
+from affjax.data._synthetic import layout, sampling, skin
+from affjax.export import Reconstruction
+from affjax.faces import (
+  Crop,
+  Face,
+  Fit,
+  PhotoError,
+  apply_crop,
+  check_fittable,
+  face_crops,
+  find_faces,
+  fit_faces,
+  read_colors,
+  visible_skin,
+)
 from affjax.geometry import uv
-from affjax.heads import bfm, embedded, flame, ict, surrey
-from affjax.heads.morphable import MorphableModel
+from affjax.heads import MorphableModel
 from affjax.types import Camera
 
 # Side of the crops, px.
 CROP_SIZE = 512
 MAP_SIZES = (64, 1024)
-# How a file of a model's owner is called, and what reads it.
-_READERS = {
-  ".mat": bfm.load_2009,
-  ".h5": bfm.load_2017,
-  ".pkl": flame.load,
-  ".npz": flame.load,
-  ".bin": surrey.load,
-}
 # Skin of models that have no plain map.
 _SKIN = np.array([0.78, 0.6, 0.52], np.float32)
-
-
-def load_model(name: str) -> MorphableModel:
-  """The embedded head, or the model in a user's file or folder.
-
-  Args:
-    name: "embedded"; ICT-FaceKit's folder; a file of BFM (.mat, .h5), FLAME (.pkl,
-      .npz) or Surrey (.bin).
-
-  Raises:
-    ValueError: nothing is there, it is none of these, or it is damaged.
-  """
-  if name == "embedded":
-    return embedded.load()
-  path = pathlib.Path(name)
-  if path.is_dir():
-    return ict.load(path)
-  if not path.is_file():
-    raise ValueError(f"model {name!r}: no such file or folder, nor 'embedded'")
-  if path.suffix.lower() not in _READERS:
-    kinds = ", ".join(_READERS)
-    raise ValueError(f"model {name!r} must be a folder or end in {kinds}")
-  return _READERS[path.suffix.lower()](path)
 
 
 def fit_photos(
@@ -93,7 +71,7 @@ def fit_photos(
     raise ValueError(
       f"map_size must be a multiple of 8 in {list(MAP_SIZES)}, got {map_size}"
     )
-  fits.check(model)
+  check_fittable(model)
   heads = functools.partial(_heads, model=model, map_size=map_size, colors=colors)
   return reconstruct.write_heads(
     inputs,
@@ -134,14 +112,14 @@ def _heads(
   model: MorphableModel,
   map_size: int,
   colors: bool,
-) -> list[reconstruction.Reconstruction]:
+) -> list[Reconstruction]:
   """The heads of all faces of a photo, largest first."""
-  faces = find.find_faces(pixels)
+  faces = find_faces(pixels)
   if not faces:
-    raise photo.PhotoError("no face found")
+    raise PhotoError("no face found")
   camera = Camera()
-  crops = crop.face_crops(faces, model.template, camera, CROP_SIZE)
-  found = fits.fit(model, faces, crops, camera)
+  crops = face_crops(faces, model.template, camera, CROP_SIZE)
+  found = fit_faces(model, faces, crops, camera)
   return [
     _head(
       pixels, path, face, placed, one, model=model, map_size=map_size, colors=colors
@@ -153,25 +131,25 @@ def _heads(
 def _head(
   pixels,
   path: pathlib.Path,
-  face: find.Face,
-  placed: crop.Crop,
-  one: fits.Fit,
+  face: Face,
+  placed: Crop,
+  one: Fit,
   *,
   model: MorphableModel,
   map_size: int,
   colors: bool,
-) -> reconstruction.Reconstruction:
-  image, camera = crop.apply(pixels, placed), Camera()
+) -> Reconstruction:
+  image, camera = apply_crop(pixels, placed), Camera()
   table = uv.uv_table(model.template, map_size)
   plain = plain_map(model, map_size)
   light = np.ones((map_size // 8, map_size // 8, 1), np.float32)
   if colors:
-    seen = regions.visible_skin(np.rint(image * 255).astype(np.uint8)[None])[0]
-    maps = photometric.colors(
+    seen = visible_skin(np.rint(image * 255).astype(np.uint8)[None])[0]
+    maps = read_colors(
       image, seen, one.vertices, one.pose, model.template, camera, plain
     )
     plain, light = maps.diffuse, maps.light
-  return reconstruction.Reconstruction(
+  return Reconstruction(
     template=model.template,
     camera=camera,
     crop_image=image,

@@ -13,22 +13,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import affjax
-from affjax.data import shards
-from affjax.data.preparation import assembly, inputs, opening, pool, workspace
-from affjax.data.preparation.assembly import Writer
-from affjax.data.preparation.inputs import Entry, InputError, Listing
-from affjax.data.preparation.options import Options
-from affjax.data.preparation.outcome import Skipped, Tally
-from affjax.data.preparation.splits import NAMES as SPLITS
-from affjax.data.preparation.splits import Splits
-from affjax.data.preparation.unit import Preparer, Rules, Unit
-from affjax.data.preparation.workspace import Workspace
-from affjax.data.providers.deep3d import Deep3DProvider
-from affjax.data.providers.embedded import EmbeddedProvider
-from affjax.data.providers.interface import Provider
-from affjax.data.providers.precomputed import PrecomputedProvider
-from affjax.data.providers.synthetic import SyntheticProvider
-from affjax.heads import bfm, embedded
+from affjax.data import _shards
+from affjax.data._preparation import assembly, inputs, opening, pool, workspace
+from affjax.data._preparation.assembly import Writer
+from affjax.data._preparation.inputs import Entry, InputError, Listing
+from affjax.data._preparation.options import Options
+from affjax.data._preparation.outcomes import Skipped, Tally
+from affjax.data._preparation.splits import NAMES as SPLITS
+from affjax.data._preparation.splits import Splits
+from affjax.data._preparation.unit import Preparer, Rules, Unit
+from affjax.data._preparation.workspace import Workspace
+from affjax.data._providers.deep3d import Deep3DProvider
+from affjax.data._providers.embedded import EmbeddedProvider
+from affjax.data._providers.interface import Provider
+from affjax.data._providers.precomputed import PrecomputedProvider
+from affjax.data._providers.synthetic import SyntheticProvider
+from affjax.heads import open_head
 from affjax.types import Camera
 
 # Does units, and says what came of them as they are done.
@@ -118,7 +118,7 @@ def prepare(
     ValueError: the input cannot be used, or nothing of it gave a record.
     OSError: the output cannot be written.
   """
-  destination = shards.data_folder(out, options.name)
+  destination = _shards.data_folder(out, options.name)
   do, write = _means(workers, runner, beam or ())
   listing = _listing(source, options)
   provider = make_provider(options)
@@ -175,12 +175,12 @@ def make_provider(options: Options) -> Provider:
   if options.provider == "precomputed":
     if options.geometry is None:
       raise ValueError("provider 'precomputed' needs --geometry, a folder of results")
-    return PrecomputedProvider(options.geometry, embedded.load().template, camera)
+    return PrecomputedProvider(options.geometry, open_head("embedded").template, camera)
   if options.provider == "deep3d":
     return _deep3d(options, camera)
-  from affjax.faces import fit
+  from affjax.faces import fit_faces
 
-  return EmbeddedProvider(embedded.load(), camera, fit.fit)
+  return EmbeddedProvider(open_head("embedded"), camera, fit_faces)
 
 
 def preparer_of(source: str, options: Options) -> Preparer:
@@ -202,13 +202,13 @@ def _means(workers: int, runner: str, beam: Sequence[str]) -> tuple[Do, Writer]:
   if not runner:
     count = workers or os.cpu_count() or 1
     return functools.partial(pool.run, workers=count), assembly.write_shards
-  from affjax.data import builder
+  from affjax.data import _builder
 
-  builder.require(runner)
+  _builder.require(runner)
   given = {"runner": runner, "options": beam}
   return (
-    functools.partial(builder.do_units, **given),
-    functools.partial(builder.write, **given),
+    functools.partial(_builder.do_units, **given),
+    functools.partial(_builder.write, **given),
   )
 
 
@@ -265,8 +265,8 @@ def _units(entries: Sequence[Entry], splits: Splits) -> list[Unit]:
   return list(enumerate(parts))
 
 
-def _about(provider: Provider, options: Options) -> shards.About:
-  return shards.About(
+def _about(provider: Provider, options: Options) -> _shards.About:
+  return _shards.About(
     template=provider.template.name,
     vertices=len(provider.template.vertices),
     size=options.size,
@@ -309,14 +309,14 @@ def _deep3d(options: Options, camera: Camera) -> Provider:
   import jax
   import jax.numpy as jnp
 
-  from affjax.heads import retargeting
+  from affjax.heads import Retargeter
   from affjax.models import deep3d
 
-  network, model = deep3d.load(options.weights), bfm.load_2009(options.model)
+  network, model = deep3d.load(options.weights), open_head(options.model)
   template, carry = None, None
   if options.template == "embedded":
-    template = embedded.load().template
-    carry = jax.jit(retargeting.Retargeter(model.template, template).__call__)
+    template = open_head("embedded").template
+    carry = jax.jit(Retargeter(model.template, template).__call__)
 
   @jax.jit
   def coefficients(images):

@@ -17,8 +17,30 @@ from jaxtyping import Float, UInt8
 
 import affjax
 from affjax import build
-from affjax.export import folder, page, reconstruction
-from affjax.faces import crop, find, photo, warp
+from affjax.export import (
+  OutputError,
+  PageFace,
+  PagePhoto,
+  Reconstruction,
+  head_files,
+  is_page,
+  page_face,
+  page_html,
+  unique_names,
+  write_beside,
+  written_beside,
+)
+from affjax.faces import (
+  Crop,
+  Face,
+  PhotoError,
+  apply_crop,
+  face_crops,
+  find_faces,
+  read_photo,
+  solve_pose,
+  warp,
+)
 from affjax.geometry import uv
 from affjax.heads import landmarks
 
@@ -165,7 +187,7 @@ def write_heads(
   inputs: Inputs,
   out: pathlib.Path,
   *,
-  heads_of: Callable[..., list[reconstruction.Reconstruction]],
+  heads_of: Callable[..., list[Reconstruction]],
   about: str,
   keep_original: bool = False,
   overwrite: bool = False,
@@ -184,13 +206,13 @@ def write_heads(
     progress: called after each photo.
   """
   index = out / "index.html"
-  if index.exists() and not page.is_page(index.read_text("utf-8", "replace")):
-    raise folder.OutputError(f"{str(index)!r} is not a page of affjax; not replaced")
+  if index.exists() and not is_page(index.read_text("utf-8", "replace")):
+    raise OutputError(f"{str(index)!r} is not a page of affjax; not replaced")
   shown, problems = [], dict(inputs.problems)
-  names = folder.unique_names(inputs.photos)
+  names = unique_names(inputs.photos)
   for path, name in zip(inputs.photos, names, strict=True):
     try:
-      pixels = photo.read_photo(path)
+      pixels = read_photo(path)
       heads = heads_of(pixels, path)
       faces = _write(
         heads, pixels, out / name, keep_original=keep_original, overwrite=overwrite
@@ -199,7 +221,7 @@ def write_heads(
       problems[str(path)] = _reason(error, path)
       progress(path, 0)
       continue
-    shown.append(page.PagePhoto(path.name, pixels.shape[:2], faces))
+    shown.append(PagePhoto(path.name, pixels.shape[:2], faces))
     progress(path, len(faces))
   if shown:
     _write_page(index, shown, problems, about)
@@ -218,15 +240,15 @@ def _heads(
   run: build.Run,
   predict: Callable[..., dict[str, np.ndarray]],
   pose: str,
-) -> list[reconstruction.Reconstruction]:
+) -> list[Reconstruction]:
   """The heads of all faces of a photo, largest first."""
-  faces = find.find_faces(pixels)
+  faces = find_faces(pixels)
   if not faces:
-    raise photo.PhotoError("no face found")
+    raise PhotoError("no face found")
   template, camera = run.reconstructor.template, run.reconstructor.camera
   size = run.reconstructor.networks.size
-  crops = crop.face_crops(faces, template, camera, size)
-  images = np.stack([crop.apply(pixels, placed) for placed in crops])
+  crops = face_crops(faces, template, camera, size)
+  images = np.stack([apply_crop(pixels, placed) for placed in crops])
   maps = predict(images)
   guessed = maps["pose"]
   if pose == "landmarks":
@@ -237,7 +259,7 @@ def _heads(
     ]
     maps = predict(images, np.stack(solved).astype(np.float32))
   return [
-    reconstruction.Reconstruction(
+    Reconstruction(
       template=template,
       camera=camera,
       crop_image=images[k],
@@ -291,8 +313,8 @@ def _predictor(run: build.Run) -> Callable[..., dict[str, np.ndarray]]:
 
 def _solved_pose(
   position: Float[np.ndarray, "s s 3"],
-  face: find.Face,
-  placed: crop.Crop,
+  face: Face,
+  placed: Crop,
   run: build.Run,
 ) -> Float[np.ndarray, " 6"]:
   """The pose in which the predicted shape meets the detected landmarks."""
@@ -300,10 +322,10 @@ def _solved_pose(
   vertices = uv.vertices_from_map(jnp.asarray(position), networks.table)
   points = np.asarray(landmarks.landmarks68(vertices, networks.template))
   px = warp.transform(placed.matrix, face.landmarks68)
-  return crop.solve_pose(points, px, networks.camera, placed.size)
+  return solve_pose(points, px, networks.camera, placed.size)
 
 
-def face_facts(face: find.Face) -> dict[str, Any]:
+def face_facts(face: Face) -> dict[str, Any]:
   """What pose.json says about the face itself."""
   return {
     "box_px": np.asarray(face.box, float).tolist(),
@@ -313,45 +335,43 @@ def face_facts(face: find.Face) -> dict[str, Any]:
 
 
 def _write(
-  heads: Sequence[reconstruction.Reconstruction],
+  heads: Sequence[Reconstruction],
   pixels: UInt8[np.ndarray, "h w 3"],
   place: pathlib.Path,
   *,
   keep_original: bool,
   overwrite: bool,
-) -> list[page.PageFace]:
+) -> list[PageFace]:
   """Writes a photo's folder; returns what the page shows of it."""
   if place.exists() and not (place / "face1" / "pose.json").is_file():
-    raise folder.OutputError(f"{str(place)!r} is not a result of affjax; not replaced")
+    raise OutputError(f"{str(place)!r} is not a result of affjax; not replaced")
   faces = []
-  with folder.written_beside(place, overwrite=overwrite) as partial:
+  with written_beside(place, overwrite=overwrite) as partial:
     for k, head in enumerate(heads, start=1):
-      files = reconstruction.contents(head, pixels, keep_original=keep_original)
+      files = head_files(head, pixels, keep_original=keep_original)
       (partial / f"face{k}").mkdir()
       for name, content in files.items():
         (partial / f"face{k}" / name).write_bytes(content)
       where = f"{place.name}/face{k}"
-      faces.append(
-        reconstruction.page_face(head, pixels, files, title=f"Face {k}", folder=where)
-      )
+      faces.append(page_face(head, pixels, files, title=f"Face {k}", folder=where))
   return faces
 
 
 def _write_page(
   index: pathlib.Path,
-  shown: Sequence[page.PagePhoto],
+  shown: Sequence[PagePhoto],
   problems: Mapping[str, str],
   about: str,
 ) -> None:
   """Writes the page."""
-  text = page.page_html(
+  text = page_html(
     shown,
     title="Heads from photographs",
     footer=f"Made by affjax {affjax.__version__}, {about}. OBJ and GLB are in metres, "
     "position.npy in decimetres.",
     problems=problems,
   )
-  folder.write_beside(index, text.encode("utf-8", "replace"))
+  write_beside(index, text.encode("utf-8", "replace"))
 
 
 def _reason(error: Exception, path: pathlib.Path) -> str:

@@ -18,7 +18,7 @@ from jax import lax
 from measuring import Variant
 
 from affjax.native import library
-from affjax.ops import affine_conv as ops
+from affjax.ops import _affine_conv, affine_conv
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
 
@@ -92,7 +92,7 @@ def kernel_backend(device: str) -> str | None:
   """The name of the native backend that works on a device."""
   name, platform = ("cpp", "cpu") if device == "cpu" else ("cuda", "cuda")
   ready = library.status("affine_conv", platform).ready
-  return name if ready and name in ops._BACKENDS else None
+  return name if ready and name in _affine_conv._BACKENDS else None
 
 
 def names(device: str) -> list[str]:
@@ -152,7 +152,7 @@ def jax_function(name: str, case: Case, direction: str, device: str):
     run, args = _plain, (x, kernel)
   else:
     backend = name.removeprefix("affjax ")
-    run = lambda *a: ops.affine_conv(*a, stride=STRIDE, backend=backend)
+    run = lambda *a: affine_conv(*a, stride=STRIDE, backend=backend)
     args = (x, theta, kernel)
   if direction != "forward":
     run, args = _with_backward(run), (*args, grad)

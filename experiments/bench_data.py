@@ -25,13 +25,19 @@ import measuring
 import numpy as np
 from PIL import Image, ImageFilter
 
-from affjax.data import batching, pipeline, record, shards
-from affjax.data.augmentation import Ranges
-from affjax.data.mixing import MixedSource
-from affjax.data.prepared import PreparedSource
-from affjax.data.synthetic.source import SyntheticFaces
+from affjax.data import (
+  MixedSource,
+  PreparedSource,
+  Ranges,
+  SyntheticFaces,
+  _record,
+  _shards,
+  steps_per_epoch,
+  to_batch,
+  training_batches,
+)
 from affjax.geometry import uv
-from affjax.heads import embedded
+from affjax.heads import open_head
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 ALL = Ranges(
@@ -57,7 +63,7 @@ PIPELINES = {
 
 def write_faces(root: pathlib.Path, template, count: int, size: int) -> pathlib.Path:
   """A data set of pictures that compress as photos do: about 90 kB at 512²."""
-  folder = shards.data_folder(root, "bench")
+  folder = _shards.data_folder(root, "bench")
   rng = np.random.default_rng(0)
   y, x = np.mgrid[:size, :size] / size - 0.5
 
@@ -67,7 +73,7 @@ def write_faces(root: pathlib.Path, template, count: int, size: int) -> pathlib.
     picture = picture.resize((size, size), Image.Resampling.BICUBIC)
     inside = (y / 0.4) ** 2 + (x / rng.uniform(0.25, 0.35)) ** 2 < 1
     inside &= ~((abs(y - rng.uniform(-0.2, 0.2)) < 0.03) & (abs(x) < 0.2))
-    return record.encode(
+    return _record.encode(
       {
         "image": np.asarray(picture),
         "visible": (inside[..., None] * 255).astype(np.uint8),
@@ -84,17 +90,17 @@ def write_faces(root: pathlib.Path, template, count: int, size: int) -> pathlib.
       }
     )
 
-  name = shards.shard_name("bench", "train", 0, 1)
-  written = shards.write_shard(folder / name, (one(k) for k in range(count)))
-  about = shards.About(template.name, len(template.vertices), size, size, "bench", "0")
-  shards.write_info(folder, {"train": [written]}, about)
+  name = _shards.shard_name("bench", "train", 0, 1)
+  written = _shards.write_shard(folder / name, (one(k) for k in range(count)))
+  about = _shards.About(template.name, len(template.vertices), size, size, "bench", "0")
+  _shards.write_info(folder, {"train": [written]}, about)
   return folder
 
 
 def batches(source: Any, template, options: argparse.Namespace, how: str, epochs=None):
   """An iterator over the pipeline of that name."""
   mirrored, augment = PIPELINES[how]
-  return pipeline.training_batches(
+  return training_batches(
     source,
     batch_size=options.batch,
     seed=0,
@@ -166,8 +172,8 @@ def speeds(sources: dict[str, Any], template, options) -> dict[str, Any]:
   data = [faces._reader(0).read([k])[0] for k in range(min(16, len(faces)))]
 
   def decode(field: str | None):
-    fields = record.FIELDS if field is None else (field,)
-    return lambda: [record.decode(item, fields=fields) for item in data]
+    fields = _record.FIELDS if field is None else (field,)
+    return lambda: [_record.decode(item, fields=fields) for item in data]
 
   variants = {
     "decode": measuring.Variant(decode(None), len(data)),
@@ -196,7 +202,7 @@ def speeds(sources: dict[str, Any], template, options) -> dict[str, Any]:
 def memory(source: Any, template, options) -> list[float]:
   """MiB after each epoch with everything on; the first fills the buffers."""
   iterator = batches(source, template, options, "pipeline, everything")
-  steps = pipeline.steps_per_epoch(len(source), options.batch)
+  steps = steps_per_epoch(len(source), options.batch)
   found = []
   for _ in range(options.epochs):
     for _ in range(steps):
@@ -210,7 +216,7 @@ def on_device(source: Any, template, options) -> dict[str, float]:
   import jax
 
   table = uv.uv_table(template, options.size)
-  make = jax.jit(lambda r: batching.to_batch(r, table))
+  make = jax.jit(lambda r: to_batch(r, table))
   found = {}
   for how in ("pipeline", "pipeline, everything"):
     batch = jax.device_put(next(batches(source, template, options, how)))
@@ -241,7 +247,7 @@ def main() -> int:
   options = parser.parse_args()
   device = measuring.start("cpu", options.threads)
   machine = measuring.machine(device, options.threads)
-  head = embedded.load()
+  head = open_head("embedded")
   with tempfile.TemporaryDirectory() as folder:
     root = pathlib.Path(folder)
     path = options.path or write_faces(root, head.template, options.count, options.size)

@@ -27,15 +27,15 @@ def people(count: int):
   import jax
   import jax.numpy as jnp
 
-  from affjax.faces.find import Face
+  from affjax.faces import Face
   from affjax.geometry import camera as cameras
   from affjax.geometry import rotation
-  from affjax.heads import embedded, landmarks, random
+  from affjax.heads import landmarks, open_head, random_vertices
   from affjax.types import Camera
 
   rng = np.random.default_rng(11)
-  model = embedded.load()
-  vertices = random.random_vertices(rng, model, count)
+  model = open_head("embedded")
+  vertices = random_vertices(rng, model, count)
   degrees = rng.uniform(-1, 1, (count, 3)) * [40, 20, 10]
   turn = np.asarray(rotation.euler_deg_to_axis_angle(*degrees.T))
   shift = rng.uniform(-1, 1, (count, 3)) * [0.1, 0.1, 0.5]
@@ -52,14 +52,14 @@ def people(count: int):
 
 def speeds(faces, batches, rounds: int) -> list[dict]:
   """Faces a second of each batch size."""
-  from affjax.faces import fit
-  from affjax.faces.crop import Crop
-  from affjax.heads import embedded
+
+  from affjax.faces import Crop, fit_faces
+  from affjax.heads import open_head
   from affjax.types import Camera
 
   def run(batch: int):
     crops = [Crop(CROP, SIZE)] * batch
-    return lambda: fit.fit(embedded.load(), faces[:batch], crops, Camera())
+    return lambda: fit_faces(open_head("embedded"), faces[:batch], crops, Camera())
 
   variants = {str(n): measuring.Variant(run(n)) for n in batches}
   times = measuring.interleaved(variants, rounds=rounds)
@@ -71,14 +71,13 @@ def speeds(faces, batches, rounds: int) -> list[dict]:
 
 def truth(vertices, pose, faces) -> dict:
   """Errors of poses and of the front of heads, beside those of the mean head."""
-  from affjax.faces import fit
-  from affjax.faces.crop import Crop
-  from affjax.heads import embedded
+  from affjax.faces import Crop, fit_faces
+  from affjax.heads import open_head
   from affjax.types import Camera
 
-  model = embedded.load()
+  model = open_head("embedded")
   crops = [Crop(CROP, SIZE)] * len(faces)
-  found = fit.fit(model, faces, crops, Camera())
+  found = fit_faces(model, faces, crops, Camera())
   template = model.template
   low = template.vertices[template.faces[template.landmark_faces]].min((0, 1))
   front = np.all(template.vertices >= low - 0.05, axis=1)

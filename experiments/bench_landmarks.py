@@ -54,19 +54,20 @@ def chain(
   pictures: list[np.ndarray], together: int, smallest: float
 ) -> list[np.ndarray]:
   """The crop of every face; so many photos are worked on at once."""
-  from affjax.faces import crop, find
-  from affjax.heads import embedded
+
+  from affjax.faces import apply_crop, face_crops, find_in_all
+  from affjax.heads import open_head
   from affjax.types import Camera
 
-  template, made = embedded.load().template, []
+  template, made = open_head("embedded").template, []
   for start in range(0, len(pictures), together):
     part = pictures[start : start + together]
-    found = find.find_in_all(part, smallest=smallest)
+    found = find_in_all(part, smallest=smallest)
     owners = [photo for photo, some in zip(part, found, strict=True) for _ in some]
     faces = [face for some in found for face in some]
-    crops = crop.face_crops(faces, template, Camera(), CROP)
+    crops = face_crops(faces, template, Camera(), CROP)
     pairs = zip(owners, crops, strict=True)
-    made += [crop.apply(photo, placed) for photo, placed in pairs]
+    made += [apply_crop(photo, placed) for photo, placed in pairs]
   return made
 
 
@@ -94,26 +95,34 @@ def speeds(kind: str, batches, count: int, rounds: int) -> list[dict]:
 def stages(kind: str, count: int, rounds: int) -> dict[str, float]:
   """Milliseconds a photo of each stage, many at once."""
   from affjax.assets import store
-  from affjax.faces import crop, detect, find, iris, mesh, network
-  from affjax.heads import embedded
+  from affjax.faces import (
+    _mesh,
+    _network,
+    apply_crop,
+    detect_faces,
+    face_crops,
+    find_in_all,
+    irises,
+  )
+  from affjax.heads import open_head
   from affjax.types import Camera
 
-  nets = network.networks(store.open_asset("faces.npz"))
+  nets = _network.networks(store.open_asset("faces.npz"))
   pictures, smallest = photos(kind, count), KINDS[kind][1]
-  faces = [some[0] for some in find.find_in_all(pictures, smallest=smallest)]
+  faces = [some[0] for some in find_in_all(pictures, smallest=smallest)]
   points = [face.landmarks for face in faces]
-  squares = [mesh.square_of_landmarks(p) for p in points]
-  template, camera = embedded.load().template, Camera()
-  crops = crop.face_crops(faces, template, camera, CROP)
+  squares = [_mesh.square_of_landmarks(p) for p in points]
+  template, camera = open_head("embedded").template, Camera()
+  crops = face_crops(faces, template, camera, CROP)
   parts = {
-    "detector": lambda: detect.detect(nets["detector"], pictures, smallest=smallest),
+    "detector": lambda: detect_faces(nets["detector"], pictures, smallest=smallest),
     "468 points, twice": lambda: [
-      mesh.landmarks(nets["landmarks"], pictures, squares) for _ in range(2)
+      _mesh.landmarks(nets["landmarks"], pictures, squares) for _ in range(2)
     ],
-    "irises": lambda: iris.irises(nets["iris"], pictures, points),
-    "crop's place": lambda: crop.face_crops(faces, template, camera, CROP),
+    "irises": lambda: irises(nets["iris"], pictures, points),
+    "crop's place": lambda: face_crops(faces, template, camera, CROP),
     "crop's pixels": lambda: [
-      crop.apply(photo, placed) for photo, placed in zip(pictures, crops, strict=True)
+      apply_crop(photo, placed) for photo, placed in zip(pictures, crops, strict=True)
     ],
   }
   variants = {k: measuring.Variant(run, repeats=count) for k, run in parts.items()}

@@ -27,7 +27,7 @@ import measuring
 import numpy as np
 from measuring import Variant
 
-from affjax.models import affunet, params
+from affjax.models import AffUNetConfig, _affunet, _params
 
 HERE = pathlib.Path(__file__).parent
 AFFINE, PLAIN, PLAIN_XLA = "affine", "plain", "plain, gradients by XLA"
@@ -63,13 +63,13 @@ def cases(device: str, *, quick: bool) -> list[Case]:
 
 def network(case: Case, *, affine: bool):
   """Definition and stirred parameters of each network."""
-  config = affunet.AffUNetConfig(affine=affine, dtype=case.dtype)
-  definition = affunet.define(config)
+  config = AffUNetConfig(affine=affine, dtype=case.dtype)
+  definition = _affunet.define(config)
   weights = []
   for seed in range(case.networks):
     rng = np.random.default_rng(seed)
     stir = lambda v, rng=rng: v + 0.02 * rng.standard_normal(v.shape, np.float32)
-    weights.append(jax.tree.map(stir, params.init(definition, seed)))
+    weights.append(jax.tree.map(stir, _params.init(definition, seed)))
   return definition, weights
 
 
@@ -82,7 +82,7 @@ def photos(case: Case) -> np.ndarray:
 def jax_variant(case: Case, direction: str, device: str, *, affine: bool) -> Variant:
   """Ours, compiled."""
   definition, weights = network(case, affine=affine)
-  forward = lambda x, w: [params.apply(definition, one, x) for one in w]
+  forward = lambda x, w: [_params.apply(definition, one, x) for one in w]
   run: Callable = forward
   if direction == BOTH:
     loss = lambda x, w: sum(jnp.mean(y * y) for y in forward(x, w))

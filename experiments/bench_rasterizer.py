@@ -41,8 +41,8 @@ import rasterizer_meshes as meshes
 from jax.sharding import AxisType, PartitionSpec
 
 from affjax import render
-from affjax.heads import embedded
-from affjax.render import _native, _xla, head
+from affjax.heads import open_head
+from affjax.render import _native, _xla, render_head
 from affjax.types import Camera
 
 HERE = pathlib.Path(__file__).parent
@@ -157,7 +157,7 @@ def _cells(rows: Mapping[str, Any]) -> str:
 
 def heads(options) -> list[dict[str, Any]]:
   """Times of `render_head`, forward, and with gradients in vertices and texture."""
-  template = embedded.load().template
+  template = open_head("embedded").template
   texture = np.random.default_rng(0).uniform(size=(1, 256, 256, 3)).astype(np.float32)
   found = []
   size = (64, 64) if options.quick else (512, 512)
@@ -166,7 +166,7 @@ def heads(options) -> list[dict[str, Any]]:
     probe = np.random.default_rng(1).normal(size=(1, *size, 4)).astype(np.float32)
 
     def picture(vertices, texture, chosen=chosen):
-      layers = head.render_head(vertices, texture, chosen, Camera(), size)
+      layers = render_head(vertices, texture, chosen, Camera(), size)
       return jnp.concatenate(layers, -1)
 
     def loss(vertices, texture, picture=picture, probe=probe):

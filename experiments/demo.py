@@ -55,13 +55,13 @@ def write_photos(folder: pathlib.Path) -> pathlib.Path:
   from PIL import Image
 
   from affjax.assets import store
-  from affjax.data.synthetic.source import SyntheticFaces
-  from affjax.heads import embedded
+  from affjax.data import SyntheticFaces
+  from affjax.heads import open_head
 
   folder.mkdir(parents=True, exist_ok=True)
   (folder / "astronaut.jpg").write_bytes(store.read_asset("astronaut.jpg"))
   faces = SyntheticFaces(
-    embedded.load(), max(HELD_OUT) + 1, 384, seed=0, split="test", occluders=0.0
+    open_head("embedded"), max(HELD_OUT) + 1, 384, seed=0, split="test", occluders=0.0
   )
   for number, index in enumerate(HELD_OUT, start=1):
     image = Image.fromarray(faces[index]["image"])

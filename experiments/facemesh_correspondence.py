@@ -24,11 +24,10 @@ from landmark_correspondence import SIZE, Sample, mirrored, samples
 from PIL import Image, ImageDraw
 from scipy.spatial.transform import Rotation
 
-from affjax.faces import mesh
+from affjax.faces import standard68
 from affjax.geometry import surface
-from affjax.heads import embedded, template
+from affjax.heads import MorphableModel, load_template, open_head
 from affjax.heads import landmarks as standard
-from affjax.heads.morphable import MorphableModel
 from affjax.types import Camera, Template
 
 ASSET = pathlib.Path(__file__).parents[1] / "affjax/assets/facemesh.npz"
@@ -48,7 +47,7 @@ HEADS = ("embedded", "ict", "meingame")
 def known(name: str) -> MorphableModel:
   """One of `HEADS`; but for the embedded one the shared folder must be here."""
   if name == "embedded":
-    return embedded.load()
+    return open_head("embedded")
   import heads_at_hand
 
   if name == "ict":
@@ -142,7 +141,7 @@ def correspondence(faces: list[Sample], head: Template) -> dict[str, np.ndarray]
   """Everything that the `.npz` holds, from photos of the head."""
   seen, seen68 = [], []
   for face in faces:
-    points = np.concatenate([face.mesh, mesh.standard68(face.mesh)])
+    points = np.concatenate([face.mesh, standard68(face.mesh)])
     places = under(points, face.vertices, face.pose, head)
     seen.append(places[:468])
     seen68.append(places[468:])
@@ -198,7 +197,7 @@ def main() -> None:
   if options.obj and not options.landmarks:
     parser.error("--obj needs --landmarks, to paint the head as a face")
   if options.obj:
-    model = rigid(template.load(options.obj, landmarks=options.landmarks).template)
+    model = rigid(load_template(options.obj, landmarks=options.landmarks).template)
   else:
     model = known(options.head)
   faces = samples(painted(model), options.count)

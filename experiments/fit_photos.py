@@ -20,12 +20,22 @@ import measuring
 import numpy as np
 from PIL import Image, ImageDraw
 
-from affjax.export import images
-from affjax.faces import crop, find, fit, photo, warp
+from affjax.export import to_uint8
+from affjax.faces import (
+  Crop,
+  Face,
+  Fit,
+  apply_crop,
+  face_crop,
+  find_faces,
+  fit_faces,
+  read_photo,
+  warp,
+)
 from affjax.geometry import camera as cameras
 from affjax.geometry import rotation
-from affjax.heads import embedded
-from affjax.render import head
+from affjax.heads import open_head
+from affjax.render import head_buffers
 from affjax.types import Camera
 
 SIZE, ROWS, CELL = 512, 10, 224
@@ -38,8 +48,8 @@ class Case:
   """A face of a photo, its crop and its fit."""
 
   name: str
-  face: find.Face
-  crop: crop.Crop
+  face: Face
+  crop: Crop
   image: np.ndarray
 
 
@@ -53,9 +63,9 @@ def main() -> None:
   cases, failures = gather(options.photos)
   if not cases:
     raise SystemExit("no faces in these photos")
-  model, camera = embedded.load(), Camera()
+  model, camera = open_head("embedded"), Camera()
   faces, crops = [c.face for c in cases], [c.crop for c in cases]
-  found = fit.fit(model, faces, crops, camera)
+  found = fit_faces(model, faces, crops, camera)
   rows = [row(case, one) for case, one in zip(cases, found, strict=True)]
   report = {"summary": summary(rows), "failures": failures, "faces": rows}
   measuring.write_json(options.results / "fit_photos.json", report)
@@ -81,22 +91,22 @@ def gather(places: list[pathlib.Path]) -> tuple[list[Case], dict[str, str]]:
   for path in files:
     name = f"{path.parent.name}/{path.name}"
     try:
-      pixels = photo.read_photo(path)
+      pixels = read_photo(path)
     except ValueError as error:
       failures[name] = str(error).replace(str(path), path.name)
       continue
-    faces = find.find_faces(pixels)
+    faces = find_faces(pixels)
     if not faces:
       failures[name] = "no face found"
     for k, face in enumerate(faces):
-      placed = crop.face_crop(face, embedded.load().template, Camera(), SIZE)
-      image = images.to_uint8(crop.apply(pixels, placed))
+      placed = face_crop(face, open_head("embedded").template, Camera(), SIZE)
+      image = to_uint8(apply_crop(pixels, placed))
       cases.append(Case(f"{name}#{k + 1}", face, placed, image))
   print(f"{len(cases)} faces of {len(files)} photos", file=sys.stderr)
   return cases, failures
 
 
-def row(case: Case, one: fit.Fit) -> dict:
+def row(case: Case, one: Fit) -> dict:
   """What the record says of a face."""
   turn = np.asarray(rotation.axis_angle_to_matrix(jnp.asarray(one.pose[:3])))
   yaw = np.degrees(np.arcsin(np.clip(turn[0, 2], -1, 1)))
@@ -125,7 +135,7 @@ def summary(rows: list[dict]) -> dict:
   return result
 
 
-def sheet(part: list[tuple[Case, fit.Fit]], camera: Camera) -> np.ndarray:
+def sheet(part: list[tuple[Case, Fit]], camera: Camera) -> np.ndarray:
   """Two faces a row, four cells each."""
   pictures = [np.concatenate(cells(case, one, camera), 1) for case, one in part]
   pictures += [np.full_like(pictures[0], 255)] * (len(pictures) % 2)
@@ -133,7 +143,7 @@ def sheet(part: list[tuple[Case, fit.Fit]], camera: Camera) -> np.ndarray:
   return np.concatenate([np.concatenate(pair, 1) for pair in pairs])
 
 
-def cells(case: Case, one: fit.Fit, camera: Camera) -> list[np.ndarray]:
+def cells(case: Case, one: Fit, camera: Camera) -> list[np.ndarray]:
   """Crop, landmarks, the head over the crop, the head from the front."""
   marked = Image.fromarray(case.image)
   draw = ImageDraw.Draw(marked)
@@ -160,14 +170,14 @@ def shaded(vertices, pose, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _buffers(world, camera: Camera):
-  template = embedded.load().template
-  drawn = jax.jit(lambda v: head.head_buffers(v, template, camera, (SIZE, SIZE)))
+  template = open_head("embedded").template
+  drawn = jax.jit(lambda v: head_buffers(v, template, camera, (SIZE, SIZE)))
   return drawn(world)
 
 
 def small(picture: np.ndarray) -> np.ndarray:
   """Any picture as a cell."""
-  image = Image.fromarray(images.to_uint8(picture))
+  image = Image.fromarray(to_uint8(picture))
   return np.asarray(image.resize((CELL, CELL), Image.Resampling.LANCZOS))
 
 

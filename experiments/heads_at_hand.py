@@ -8,10 +8,14 @@ import pathlib
 
 import numpy as np
 
-from affjax.heads import assembly, embedded, template
-from affjax.heads.assembly import Parts, Source
-from affjax.heads.morphable import MorphableModel
-from affjax.heads.template import ObjTemplate
+from affjax.heads import (
+  MorphableModel,
+  ObjTemplate,
+  _assembly,
+  load_template,
+  open_head,
+)
+from affjax.heads._assembly import Parts, Source
 from affjax.types import Template
 
 SHARED = pathlib.Path(
@@ -31,7 +35,7 @@ MEINGAME_GROUPS = {"face_face": "skin"}
 
 def meingame() -> ObjTemplate:
   """MeInGame's head, the face group with its seams welded."""
-  return template.load(
+  return load_template(
     MEINGAME / "mesh_230" / "nsh_bfm.obj",
     name="meingame",
     groups=MEINGAME_GROUPS,
@@ -53,7 +57,7 @@ def ict(identities: int = 20) -> MorphableModel:
   used, faces = np.unique(faces, return_inverse=True)
   used_uv, faces_uv = np.unique(faces_uv, return_inverse=True)
   points = data["landmarks68"]
-  return assembly.assemble(
+  return _assembly.assemble(
     Source(ICT, "ICT-FaceKit", "the arrays of the shared folder", "its README"),
     Parts(
       name="ict",
@@ -77,7 +81,7 @@ def ict(identities: int = 20) -> MorphableModel:
 
 def templates() -> dict[str, Template]:
   """Those whose files are here, by name."""
-  found = {"embedded": embedded.load().template}
+  found = {"embedded": open_head("embedded").template}
   if MEINGAME.is_dir():
     found["meingame"] = meingame().template
   if ICT.is_file():

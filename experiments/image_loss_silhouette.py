@@ -22,9 +22,9 @@ import optax
 
 from affjax import losses
 from affjax.geometry import camera
-from affjax.heads import embedded
-from affjax.ops import blur
-from affjax.render import head
+from affjax.heads import open_head
+from affjax.ops import gaussian_blur
+from affjax.render import composite, render_head
 from affjax.types import Camera
 
 SIZE = 64
@@ -57,16 +57,16 @@ def smooth_texture() -> jax.Array:
 @functools.partial(jax.jit, static_argnames="antialias")
 def draw(pose, texture, antialias: bool = True):
   """The template's mean head."""
-  template = embedded.load().template
+  template = open_head("embedded").template
   vertices = camera.head_to_world(jnp.asarray(template.vertices)[None], pose)
-  return head.render_head(
+  return render_head(
     vertices, texture, template, Camera(), (SIZE, SIZE), antialias=antialias
   )
 
 
 def pose_error(pose) -> float:
   """Mean error of a coordinate, dm."""
-  points = jnp.asarray(embedded.load().template.vertices[::20])
+  points = jnp.asarray(open_head("embedded").template.vertices[::20])
   return float(losses.pose_l1(pose, TRUE, jnp.ones(1), points).value)
 
 
@@ -85,9 +85,9 @@ def main():
   texture = smooth_texture()
   colour = jnp.broadcast_to(texture.mean((1, 2), keepdims=True), texture.shape)
   noise = np.random.default_rng(0).uniform(size=(1, SIZE, SIZE, 3))
-  background = blur.gaussian_blur(jnp.asarray(noise, jnp.float32), sigma=3) * 2 - 0.5
+  background = gaussian_blur(jnp.asarray(noise, jnp.float32), sigma=3) * 2 - 0.5
   render, alpha = draw(TRUE, texture)
-  image = head.composite(background, render, alpha)
+  image = composite(background, render, alpha)
   results = {"start": pose_error(START)}
   for texture_name, blend in (("true", 1.0), ("half way", 0.5), ("one colour", 0.0)):
     used = blend * texture + (1 - blend) * colour

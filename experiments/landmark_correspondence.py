@@ -21,11 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
-from affjax.data.synthetic.source import SyntheticFaces
-from affjax.faces import crop, find
+from affjax.data import SyntheticFaces
+from affjax.faces import find_in_all, solve_pose
 from affjax.geometry import camera as cameras
-from affjax.heads import embedded, landmarks
-from affjax.heads.morphable import MorphableModel
+from affjax.heads import MorphableModel, landmarks, open_head
 from affjax.types import Camera
 
 SIZE, TOGETHER = 256, 16
@@ -77,7 +76,7 @@ def samples(model: MorphableModel, count: int) -> list[Sample]:
   kept = []
   for first in range(0, count, TOGETHER):
     records = [source[k] for k in range(first, min(first + TOGETHER, count))]
-    found = find.find_in_all([r["image"] for r in records], smallest=1 / 8)
+    found = find_in_all([r["image"] for r in records], smallest=1 / 8)
     for record, faces in zip(records, found, strict=True):
       if len(faces) == 1 and abs(record["pose"][1]) < YAW:
         sample = _sample(model, record, faces[0].landmarks[:, :2])
@@ -153,7 +152,7 @@ def judge(name: str, faces: list[Sample], points, share) -> dict[str, list[float
     first, second = np.moveaxis(face.mesh[points], 1, 0)
     px = first + share[:, None] * (second - first)
     errors.append(np.linalg.norm(px - face.truth, axis=1) / face.unit)
-    pose = crop.solve_pose(face.points, px, Camera(), SIZE)
+    pose = solve_pose(face.points, px, Camera(), SIZE)
     turns.append(np.rad2deg(pose[:3] - face.pose[:3]))
   error, turn = 100 * np.mean(errors, 0), np.median(turns, 0)
   print(
@@ -172,7 +171,7 @@ def main() -> None:
   """Chooses on the even samples, judges on the odd ones."""
   parser = argparse.ArgumentParser(description="Finds the landmark correspondence.")
   parser.add_argument("--count", type=int, default=160, help="synthetic faces")
-  faces = samples(embedded.load(), parser.parse_args().count)
+  faces = samples(open_head("embedded"), parser.parse_args().count)
   mirror = mirrored(faces)
   points, share = pairs(faces[::2], mirror)
   held_out = faces[1::2]

@@ -9,7 +9,7 @@ import measuring
 from affine_conv_variants import DIRECTIONS, Case
 from flax import nnx
 
-from affjax.nn import conv
+from affjax.nn import AffineConv, Conv
 
 
 def table(cases: Sequence[Case], options) -> str:
@@ -40,11 +40,11 @@ def _times(case: Case, direction: str, options) -> dict[str, measuring.Timing]:
       dtype=case.dtype,
       rngs=nnx.Rngs(0),
     )
-    for kind in (conv.AffineConv, conv.Conv)
+    for kind in (AffineConv, Conv)
   )
   data = variants.arrays(case)
   # The mean of the matrices that the op is timed with.
-  assert isinstance(layer, conv.AffineConv)
+  assert isinstance(layer, AffineConv)
   layer.predictor.bias[...] = jnp.asarray(data.theta.mean((0, 1, 2)).reshape(-1))
   x = jnp.asarray(data.x, case.dtype)
   parts = {

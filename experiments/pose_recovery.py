@@ -48,7 +48,7 @@ import numpy as np
 import pose_scenes as scenes
 from PIL import Image
 
-from affjax.ops import blur
+from affjax.ops import gaussian_blur
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results" / "pose_recovery.json"
@@ -88,7 +88,7 @@ def difference(task: scenes.Task, level: Level, state, target) -> jax.Array:
   size, by = scenes.SIZE // level.shrunk, level.shrunk
   seen = target.reshape(-1, size, by, size, by, 3).mean((2, 4))
   drawn = scenes.averaged(task.draw, state, size, level.samples)
-  return blur.gaussian_blur(drawn - seen, sigma=level.sigma).reshape(len(seen), -1)
+  return gaussian_blur(drawn - seen, sigma=level.sigma).reshape(len(seen), -1)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

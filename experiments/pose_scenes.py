@@ -11,8 +11,8 @@ import numpy as np
 from affjax import render
 from affjax.geometry import camera as cameras
 from affjax.geometry import mesh, rotation, uv
-from affjax.heads import embedded
-from affjax.render import head
+from affjax.heads import open_head
+from affjax.render import render_head
 from affjax.types import Camera
 
 SIZE, SAMPLES, NOISE = 64, 4, 2 / 255
@@ -84,7 +84,7 @@ def cube() -> Task:
 
 def heads(*, deformed: bool) -> Task:
   """The embedded head, optionally of unknown size and identity."""
-  model = embedded.load()
+  model = open_head("embedded")
   template = model.template
   texture = painted(template)
   mean = jnp.asarray(template.vertices)[None]
@@ -100,7 +100,7 @@ def heads(*, deformed: bool) -> Task:
     return world(points, state)
 
   def draw(state, size):
-    return head.render_head(place(state), texture, template, CAMERA, (size, size))[0]
+    return render_head(place(state), texture, template, CAMERA, (size, size))[0]
 
   if not deformed:
     return Task(draw, place, tuple(range(6)), ())

@@ -21,9 +21,9 @@ import time
 
 from array_record.python import array_record_module
 
-from affjax.data import record, shards
-from affjax.data.preparation import opening
-from affjax.data.preparation.options import Options
+from affjax.data import _record, _shards
+from affjax.data._preparation import opening
+from affjax.data._preparation.options import Options
 
 _RESULT = pathlib.Path(__file__).parent / "results" / "prepare.json"
 # Shares of the photos after which the command is killed.
@@ -60,7 +60,7 @@ def _prepared(source: pathlib.Path, arguments) -> dict:
   command += ["--limit", str(arguments.limit), "--workers", str(arguments.workers)]
   command += ["--licence", "research only"]
   runs = [_run(command, kill_at=share) for share in (*_KILLS, 2.0)]
-  folder = shards.data_folder(arguments.out, name)
+  folder = _shards.data_folder(arguments.out, name)
   summary = json.loads((folder / "summary.json").read_bytes())
   steady = [_steady(run) for run in runs]
   busy = sum(run[-1][0] - first[0] for run, first in zip(runs, steady, strict=True))
@@ -121,7 +121,7 @@ def _decoded(folder: pathlib.Path, summary: dict, names: set[str]) -> dict:
   for shard in sorted(folder.glob("*.array_record-*")):
     reader = array_record_module.ArrayRecordReader(str(shard))
     for k in range(reader.num_records()):
-      found = record.decode(reader.read([k])[0])
+      found = _record.decode(reader.read([k])[0])
       quality.append(float(found["quality"]))
       sources.append(found["source"])
   skipped = {entry["source"] for entry in summary["skipped_names"]}

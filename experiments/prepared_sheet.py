@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw
 
-from affjax.data import batching, mirroring, prepared
+from affjax.data import FIELDS, PreparedSource, _mirroring, to_batch
 from affjax.geometry import camera as cameras
 from affjax.geometry import uv
-from affjax.heads import embedded
-from affjax.render import head
+from affjax.heads import open_head
+from affjax.render import head_buffers
 from affjax.types import Camera
 
 _SIDE = 224
@@ -38,15 +38,15 @@ def main() -> None:
   parser.add_argument("--columns", type=int, default=2)
   parser.add_argument("--map-size", type=int, default=256)
   arguments = parser.parse_args()
-  template = embedded.load().template
-  source = prepared.PreparedSource(
+  template = open_head("embedded").template
+  source = PreparedSource(
     arguments.data,
     arguments.split,
     template,
     size=_SIDE,
     map_size=arguments.map_size,
   )
-  twin = mirroring.mirror_vertices(template)
+  twin = _mirroring.mirror_vertices(template)
   places = np.linspace(0, len(source) - 1, min(arguments.count, len(source)))
   strips = [
     _strip(source[int(place)], template, twin)
@@ -75,14 +75,14 @@ def _strip(record: dict[str, np.ndarray], template, twin) -> np.ndarray:
     np.asarray(photo),
     np.clip(masked, 0, 255).astype(np.uint8),
     _overlaid(record, template),
-    _overlaid(mirroring.mirror_record(record, twin), template),
+    _overlaid(_mirroring.mirror_record(record, twin), template),
   ]
   return np.pad(np.concatenate(pictures, 1), ((2, 2), (3, 3), (0, 0)))
 
 
 def _overlaid(record: dict[str, np.ndarray], template) -> np.ndarray:
   """The head of the record's position map over its photo, with landmarks."""
-  stacked = {name: np.asarray(record[name])[None] for name in batching.FIELDS}
+  stacked = {name: np.asarray(record[name])[None] for name in FIELDS}
   painted, cover = _rendered(
     stacked, template=template, size=record["diffuse"].shape[0]
   )
@@ -101,9 +101,9 @@ def _overlaid(record: dict[str, np.ndarray], template) -> np.ndarray:
 def _rendered(record, *, template, size: int):
   """Shading and coverage of the heads of some records, by way of position maps."""
   table = uv.uv_table(template, size)
-  batch = batching.to_batch(record, table)
+  batch = to_batch(record, table)
   world = cameras.head_to_world(uv.vertices_from_map(batch.position, table), batch.pose)
-  buffers = head.head_buffers(world, template, Camera(), (_SIDE, _SIDE))
+  buffers = head_buffers(world, template, Camera(), (_SIDE, _SIDE))
   light = jnp.sum(buffers.normal * _LIGHT.reshape(1, 1, 1, 3), -1, keepdims=True)
   return 0.25 + 0.85 * jnp.maximum(light, 0), buffers.mask.astype(jnp.float32)
 

@@ -22,8 +22,7 @@ import numpy as np
 from scipy import sparse
 
 from affjax.geometry import uv
-from affjax.heads import embedded, morphable, random, retargeting
-from affjax.heads.morphable import MorphableModel
+from affjax.heads import MorphableModel, Retargeter, open_head, sample_identity
 from affjax.types import Template
 from experiments import heads_at_hand
 
@@ -52,10 +51,10 @@ def main() -> None:
 
 def cases(count: int) -> dict[str, tuple[Template, jax.Array]]:
   """Templates and heads over each."""
-  model = embedded.load()
+  model = open_head("embedded")
   heads = _people(model, count)
   found = {
-    name: (template, retargeting.Retargeter(model.template, template)(heads))
+    name: (template, Retargeter(model.template, template)(heads))
     for name, template in heads_at_hand.templates().items()
   }
   if "ict" in found:
@@ -66,11 +65,9 @@ def cases(count: int) -> dict[str, tuple[Template, jax.Array]]:
 
 def _people(model: MorphableModel, count: int) -> jax.Array:
   rng = np.random.default_rng(0)
-  identity = random.sample_identity(rng, model, count)
+  identity = sample_identity(rng, model, count)
   expression = rng.uniform(0, 0.25, (count, len(model.expression_names)))
-  return morphable.vertices(
-    model, jnp.asarray(identity), jnp.asarray(expression, jnp.float32)
-  )
+  return model.vertices(jnp.asarray(identity), jnp.asarray(expression, jnp.float32))
 
 
 def measured(

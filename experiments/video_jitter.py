@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from affjax.assets import store
-from affjax.faces import find, smoothing, warp
+from affjax.faces import find_in_all, smoothing, warp
 
 RESULT = pathlib.Path(__file__).parent / "results" / "video_jitter.json"
 RATE, REST, MOVING, SIZE = 30.0, 60, 90, 512
@@ -54,7 +54,7 @@ def main() -> None:
   argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
   image = Image.open(io.BytesIO(store.read_asset("astronaut.jpg"))).convert("RGB")
   portrait, moves = np.asarray(image), matrices()
-  found = find.find_in_all(frames(portrait, moves))
+  found = find_in_all(frames(portrait, moves))
   if any(len(faces) != 1 for faces in found):
     raise SystemExit("a frame shows no face or several")
   tracker = smoothing.Tracker()

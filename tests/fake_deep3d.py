@@ -7,7 +7,7 @@ import scipy.io
 from reference import deep3d_torch
 from scipy import interpolate, spatial
 
-from affjax.heads import embedded
+from affjax.heads import open_head
 
 # What the network always says: the first identity mode, so many standard deviations.
 IDENTITY = 2.0
@@ -21,7 +21,7 @@ def face():
   Returns:
     Vertices (dm, about their mean), triangles, and the vertices of the 68 landmarks.
   """
-  template = embedded.load().template
+  template = open_head("embedded").template
   skin = template.faces[template.face_groups == template.group_names.index("skin")]
   front = template.vertices[np.unique(skin)]
   front = front[front[:, 2] > 0.0]

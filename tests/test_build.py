@@ -11,7 +11,7 @@ import pytest
 import tiny_config
 
 from affjax import build
-from affjax.losses.total import LossWeights
+from affjax.losses import LossWeights
 from affjax.train import loop, sharding, step
 from affjax.train.stage import STAGE_NAMES
 

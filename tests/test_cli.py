@@ -17,7 +17,7 @@ from typer import testing
 import affjax
 from affjax import build, cli, reconstruct
 from affjax.assets import store
-from affjax.export import reconstruction
+from affjax.export import FILES
 from affjax.train import checkpoint
 
 _ROOT = pathlib.Path(__file__).parents[1]
@@ -230,7 +230,7 @@ def test_a_folder_of_good_and_bad_photos(workdir, tmp_path):
   assert answer.stdout == f"1 head from 1 photo: {out / 'index.html'}\n"
   assert sorted(p.name for p in out.iterdir()) == ["index.html", "é 顔"]
   face = out / "é 顔" / "face1"
-  assert sorted(p.name for p in face.iterdir()) == sorted(reconstruction.FILES)
+  assert sorted(p.name for p in face.iterdir()) == sorted(FILES)
   # The overlay is the upright photo, and the head covers the face.
   with Image.open(face / "overlay.png") as overlay:
     assert overlay.size == astronaut.size

@@ -12,9 +12,9 @@ from typer import testing
 
 import affjax
 from affjax import cli, fitting, reconstruct
-from affjax.export import reconstruction
+from affjax.export import FILES
 from affjax.geometry import uv
-from affjax.heads import embedded
+from affjax.heads import open_head
 
 MAP = 64
 
@@ -63,7 +63,7 @@ def test_every_face_is_written_and_the_rest_is_named(done):
     *("color/face1", "grey/face1", "print/face1", "two/face1", "two/face2")
   ]
   for folder in written:
-    assert {p.name for p in (out / folder).iterdir()} == set(reconstruction.FILES)
+    assert {p.name for p in (out / folder).iterdir()} == set(FILES)
 
 
 def facts(out: pathlib.Path, face: str) -> dict:
@@ -76,7 +76,7 @@ def test_the_fit_is_good_and_says_so(done):
   assert notes["contour_error_percent"] < 4
   assert notes["converged"] is True
   assert notes["model"] == "embedded"
-  assert len(notes["identity"]) == embedded.load().identity_basis.shape[0]
+  assert len(notes["identity"]) == open_head("embedded").identity_basis.shape[0]
   assert any("mile" in name and v > 0.1 for name, v in notes["expression"].items())
 
 
@@ -98,7 +98,7 @@ def test_maps_and_mesh_agree(done):
   folder = done[0] / "color" / "face1"
   position = np.load(folder / "position.npy")
   assert position.shape == (MAP, MAP, 3)
-  table = uv.uv_table(embedded.load().template, MAP)
+  table = uv.uv_table(open_head("embedded").template, MAP)
   again = np.asarray(uv.vertices_from_map(position, table))
   mesh = trimesh.load(folder / "head.obj", process=False, force="mesh")
   assert trimesh.load(folder / "head.glb", force="mesh").faces.shape[0] > 1000
@@ -146,7 +146,7 @@ def test_bad_options_are_one_line(options, words, tmp_path, astronaut):
 
 
 def test_plain_maps_are_plain_and_skin_for_foreign_models():
-  model = embedded.load()
+  model = open_head("embedded")
   plain = fitting.plain_map(model, MAP)
   skin = uv.resize_mask(model.template.masks["skin"], MAP) > 0.99
   lips = uv.resize_mask(model.template.masks["lips"], MAP) > 0.99
@@ -164,12 +164,12 @@ def test_without_colors_the_map_is_the_plain_one(astronaut, tmp_path):
   report = fitting.fit_photos(
     reconstruct.gather([tmp_path / "a.png"]),
     out,
-    model=embedded.load(),
+    model=open_head("embedded"),
     map_size=MAP,
     colors=False,
   )
   assert (report.heads, report.problems) == (1, {})
   written = np.asarray(Image.open(out / "a/face1/diffuse.png").convert("RGB")) / 255
   np.testing.assert_allclose(
-    written, fitting.plain_map(embedded.load(), MAP), atol=1 / 255
+    written, fitting.plain_map(open_head("embedded"), MAP), atol=1 / 255
   )

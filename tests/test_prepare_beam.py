@@ -11,9 +11,9 @@ from typer import testing
 
 from affjax import cli, prepare
 from affjax.assets import store
-from affjax.data import record, shards
-from affjax.data.preparation.options import Options
-from affjax.data.preparation.workspace import Workspace
+from affjax.data import _builder, _record, _shards
+from affjax.data._preparation.options import Options
+from affjax.data._preparation.workspace import Workspace
 
 
 def _apache_beam():
@@ -70,31 +70,30 @@ def test_direct_runner_gives_the_same_records(photos, tmp_path):
     assert example["licence"] == expected[source]["licence"]
     assert example["image"].shape == (64, 64, 3)
   assert len(by_beam.summary["splits"]) == 2
-  about, lengths = shards.read_about(by_beam.folder)
-  assert about == shards.read_about(by_processes.folder)[0]
+  about, lengths = _shards.read_about(by_beam.folder)
+  assert about == _shards.read_about(by_processes.folder)[0]
   assert sum(map(sum, lengths.values())) == 5
   assert (by_beam.folder / "worst.html").exists()
-  assert [p.name for p in by_beam.folder.parent.iterdir()] == [shards.VERSION]
+  assert [p.name for p in by_beam.folder.parent.iterdir()] == [_shards.VERSION]
 
 
 def test_pipeline_that_fails_goes_on_where_it_was(photos, tmp_path, monkeypatch):
   """The units are done, the shards cannot be written; then they can."""
   _apache_beam()
-  from affjax.data import builder
 
   def full(*arguments, **options):
     raise OSError(28, "No space left on device")
 
   with monkeypatch.context() as patch:
-    patch.setattr(builder, "_examples", full)
+    patch.setattr(_builder, "_examples", full)
     with pytest.raises(ValueError, match="cannot write the data set"):
       prepare.prepare(str(photos), tmp_path, OPTIONS, runner="DirectRunner")
-  assert not shards.data_folder(tmp_path, "faces").exists()
+  assert not _shards.data_folder(tmp_path, "faces").exists()
   left = Workspace(tmp_path / "faces" / ".preparing")
   contents = [kept.content for unit in (0, 1) for kept in left.load(unit).kept]
   again = prepare.prepare(str(photos), tmp_path, OPTIONS, runner="DirectRunner")
   assert again.photos == 0  # none had to be prepared again
-  known = {record.decode(c, fields=("source",))["source"] for c in contents}
+  known = {_record.decode(c, fields=("source",))["source"] for c in contents}
   assert known == {source for _, source in _records(again.folder)}
   assert json.loads((again.folder / "summary.json").read_bytes())["kept"] == 5
 

@@ -6,11 +6,10 @@ from PIL import Image
 
 from affjax import prepare
 from affjax.assets import store
-from affjax.data.preparation.options import Options
-from affjax.data.prepared import PreparedSource
-from affjax.data.synthetic.source import SyntheticFaces
+from affjax.data import PreparedSource, SyntheticFaces
+from affjax.data._preparation.options import Options
 from affjax.geometry import uv
-from affjax.heads import bfm, embedded
+from affjax.heads import _bfm, open_head
 
 ALL_TRAIN = (1.0, 0.0, 0.0)
 
@@ -41,7 +40,7 @@ def _records(folder, template):
 
 def test_precomputed_meshes_and_position_maps_become_records(photos, tmp_path):
   """As another program would leave them: one mesh, one map, one photo without."""
-  template = embedded.load().template
+  template = open_head("embedded").template
   results = tmp_path / "results"
   (results / "b").mkdir(parents=True)
   shape = template.vertices * np.array([1.05, 1, 1], np.float32)
@@ -65,7 +64,7 @@ def test_precomputed_meshes_and_position_maps_become_records(photos, tmp_path):
 def test_synthetic_photos_keep_their_exact_geometry(tmp_path):
   folder, summary = _prepared("synthetic:5", tmp_path, provider="synthetic", seed=3)
   assert (summary["photos"], summary["kept"]) == (5, 5)
-  head = embedded.load()
+  head = open_head("embedded")
   painted = SyntheticFaces(head, 5, 64, seed=3)
   records = _records(folder, head.template)
   for k, record in enumerate(records):
@@ -99,7 +98,7 @@ def test_deep3d_keeps_the_bfm_which_no_other_reader_takes(
   own = {**deep3d_files, "template": "own"}
   folder, summary = _prepared(photos, tmp_path / "own", **own)
   assert summary["kept"] == 3
-  ours, model = embedded.load().template, bfm.load_2009(deep3d_files["model"])
+  ours, model = open_head("embedded").template, _bfm.load_2009(deep3d_files["model"])
   with pytest.raises(ValueError, match=r"'bfm2009' of 35709 .* 'embedded' of 5449"):
     _records(folder, ours)
   wide = model.template.vertices + fake_deep3d.IDENTITY * fake_deep3d.wider()
@@ -113,7 +112,7 @@ def test_deep3d_keeps_the_bfm_which_no_other_reader_takes(
 def test_deep3d_is_carried_to_our_template(photos, tmp_path, deep3d_files):
   import fake_deep3d
 
-  ours = embedded.load().template
+  ours = open_head("embedded").template
   folder, summary = _prepared(photos, tmp_path, **deep3d_files)
   assert summary["plan"]["geometry"]["weights_sha256"]
   mean = ours.vertices * [1 + 0.02 * fake_deep3d.IDENTITY, 1, 1]

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from affjax import build, reconstruct, types
-from affjax.export import folder, images, projection, reconstruction
-from affjax.faces import find
+from affjax.export import FILES, OutputError, _images, _projection, head_files
+from affjax.faces import Face
 from affjax.geometry import uv
-from affjax.heads import embedded
+from affjax.heads import open_head
 
 SIZE = 64
 
@@ -56,7 +56,7 @@ class MeanHead:
 
 @pytest.fixture(scope="module")
 def template():
-  return embedded.load().template
+  return open_head("embedded").template
 
 
 def make_run(template, *, broken=False):
@@ -73,9 +73,9 @@ def fake_face(template, *, scale=300.0, center=(150.0, 130.0), yaw=0.0):
   """A face whose landmarks are the template's, orthographic, turned by `yaw`."""
   corners = template.vertices[template.faces[template.landmark_faces]]
   points = np.sum(corners * template.landmark_weights[..., None], 1)
-  turned = points @ projection.rigid(np.array([0, yaw, 0, 0, 0, 0]))[:3, :3].T
+  turned = points @ _projection.rigid(np.array([0, yaw, 0, 0, 0, 0]))[:3, :3].T
   px = np.array(center) + turned[:, :2] * np.array([1, -1]) * scale / 4
-  return find.Face(
+  return Face(
     box=np.concatenate([px.min(0), px.max(0)]),
     score=0.9,
     landmarks=np.zeros((468, 3)),
@@ -91,7 +91,7 @@ def faces(monkeypatch, template):
     count = int(photo[0, 0, 0])
     return [fake_face(template, center=(110 + 70 * k, 130)) for k in range(count)]
 
-  monkeypatch.setattr(find, "find_faces", find_faces)
+  monkeypatch.setattr(reconstruct, "find_faces", find_faces)
 
 
 def write_photo(path, *, count=1):
@@ -135,9 +135,7 @@ def test_good_photos_are_done_and_bad_ones_listed(tmp_path, template, faces):
   assert all("\n" not in why and "Traceback" not in why for why in reasons.values())
   assert dict(seen)["nobody.png"] == 0
   expected = [
-    f"{place}/{name}"
-    for place in ("a/face1", "a/face2", "a-2/face1")
-    for name in reconstruction.FILES
+    f"{place}/{name}" for place in ("a/face1", "a/face2", "a-2/face1") for name in FILES
   ]
   assert names(tmp_path / "out") == sorted([*expected, "index.html"])
   text = (tmp_path / "out" / "index.html").read_text()
@@ -149,7 +147,7 @@ def test_good_photos_are_done_and_bad_ones_listed(tmp_path, template, faces):
 def test_the_head_lies_on_the_face(tmp_path, template, faces, monkeypatch, pose):
   yaw = 0.0 if pose == "network" else 0.3
   face = fake_face(template, yaw=yaw)
-  monkeypatch.setattr(find, "find_faces", lambda photo: [face])
+  monkeypatch.setattr(reconstruct, "find_faces", lambda photo: [face])
   go([write_photo(tmp_path / "a.png")], tmp_path / "out", template, pose=pose)
   place = tmp_path / "out" / "a" / "face1"
   facts = json.loads((place / "pose.json").read_text())
@@ -157,11 +155,11 @@ def test_the_head_lies_on_the_face(tmp_path, template, faces, monkeypatch, pose)
   corners = template.vertices[template.faces[template.landmark_faces]]
   points = np.sum(corners * template.landmark_weights[..., None], 1)
   matrix = np.array(facts["projection_from_decimetres"])
-  off = np.linalg.norm(projection.project(points, matrix) - face.landmarks68, axis=-1)
+  off = np.linalg.norm(_projection.project(points, matrix) - face.landmarks68, axis=-1)
   # The faked landmarks know no perspective, and the jaw weighs little in the fit.
   assert off.mean() < 5
   assert abs(facts["pose"]["in_photo_deg"]["yaw"] - np.degrees(yaw)) < 3
-  overlay = images.decoded((place / "overlay.png").read_bytes())
+  overlay = _images.decoded((place / "overlay.png").read_bytes())
   x, y = np.round(face.landmarks68[30]).astype(int)
   np.testing.assert_allclose(overlay[y, x], 0.6 * 255, atol=3)
   assert (overlay[:3, :, :] != 150).any()
@@ -188,12 +186,12 @@ def test_what_is_not_ours_is_never_replaced(tmp_path, template, faces):
   assert report.page is None
   assert names(out) == ["a/precious.txt"]
   (out / "index.html").write_text("<html>mine</html>")
-  with pytest.raises(folder.OutputError, match="not a page of affjax"):
+  with pytest.raises(OutputError, match="not a page of affjax"):
     go([path], out, template, overwrite=True)
 
 
 def test_a_failure_half_way_leaves_nothing(tmp_path, template, faces, monkeypatch):
-  whole = reconstruction.contents
+  whole = head_files
   calls = []
 
   def fail_second(head, photo, **options):
@@ -202,7 +200,7 @@ def test_a_failure_half_way_leaves_nothing(tmp_path, template, faces, monkeypatc
       raise MemoryError("no room")
     return whole(head, photo, **options)
 
-  monkeypatch.setattr(reconstruction, "contents", fail_second)
+  monkeypatch.setattr(reconstruct, "head_files", fail_second)
   path, out = write_photo(tmp_path / "a.png", count=2), tmp_path / "out"
   report = go([path], out, template)
   assert report.problems[str(path)] == "unexpected MemoryError: no room"
@@ -212,14 +210,14 @@ def test_a_failure_half_way_leaves_nothing(tmp_path, template, faces, monkeypatc
 
 def test_interruption_leaves_only_whole_photos(tmp_path, template, faces, monkeypatch):
   photos = [write_photo(tmp_path / "a.png"), write_photo(tmp_path / "b.png")]
-  whole = reconstruction.contents
+  whole = head_files
 
   def interrupt(head, photo, **options):
     if head.notes["photo"] == "b.png":
       raise KeyboardInterrupt
     return whole(head, photo, **options)
 
-  monkeypatch.setattr(reconstruction, "contents", interrupt)
+  monkeypatch.setattr(reconstruct, "head_files", interrupt)
   with pytest.raises(KeyboardInterrupt):
     go(photos, tmp_path / "out", template)
   assert [p.name for p in (tmp_path / "out").iterdir()] == ["a"]

@@ -6,7 +6,7 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
-from affjax.heads import embedded
+from affjax.heads import open_head
 
 SIZE = 32
 OVERRIDES = {
@@ -54,7 +54,7 @@ def config(stage: str, **changes) -> ml_collections.ConfigDict:
 def write_photos(folder: pathlib.Path, count: int = 8) -> pathlib.Path:
   """Photos of noise around a colour, each with a head, a pose and half with a map."""
   folder.mkdir(parents=True)
-  head = embedded.load()
+  head = open_head("embedded")
   for index in range(count):
     random = np.random.default_rng(index)
     colour = random.integers(60, 200, 3)

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageFilter
 
-from affjax.data.preparation import pool
+from affjax.data._preparation import pool
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _MAP_ENDING = "_diffuse"
@@ -124,11 +124,11 @@ def write_pair(folder: pathlib.Path, index: int, *, size: int, seed: int) -> boo
 @functools.lru_cache(maxsize=1)
 def _source(size: int, seed: int):
   # Imported here: `folder` needs this module's names only.
-  from affjax.data.synthetic.source import SyntheticFaces
-  from affjax.heads import embedded
+  from affjax.data._synthetic.source import SyntheticFaces
+  from affjax.heads import open_head
 
   # Artists paint faces that nothing hides.
-  return SyntheticFaces(embedded.load(), 10**5, size, seed=seed, occluders=0.0)
+  return SyntheticFaces(open_head("embedded"), 10**5, size, seed=seed, occluders=0.0)
 
 
 def _move_into_place(path: pathlib.Path, data: bytes):

@@ -1,1 +1,52 @@
-"""What a reconstruction is written as: meshes, pictures, and a page that shows them."""
+"""Files of a head: GLB, OBJ, pictures, the page."""
+
+from affjax.export._folder import (
+  OutputError,
+  prepared_folder,
+  unique_names,
+  write_beside,
+  written_beside,
+)
+from affjax.export._glb import glb_bytes
+from affjax.export._head_mesh import head_mesh
+from affjax.export._images import (
+  jpeg_bytes,
+  light_picture,
+  over_black,
+  png_bytes,
+  position_picture,
+  sheet,
+  to_uint8,
+)
+from affjax.export._obj import mtl_text, obj_text
+from affjax.export._page import PageFace, PagePhoto, is_page, page_html
+from affjax.export._painting import paint_photo
+from affjax.export._reconstruction import FILES, Reconstruction, head_files, page_face
+
+__all__ = [
+  "FILES",
+  "OutputError",
+  "PageFace",
+  "PagePhoto",
+  "Reconstruction",
+  "glb_bytes",
+  "head_files",
+  "head_mesh",
+  "is_page",
+  "jpeg_bytes",
+  "light_picture",
+  "mtl_text",
+  "obj_text",
+  "over_black",
+  "page_face",
+  "page_html",
+  "paint_photo",
+  "png_bytes",
+  "position_picture",
+  "prepared_folder",
+  "sheet",
+  "to_uint8",
+  "unique_names",
+  "write_beside",
+  "written_beside",
+]

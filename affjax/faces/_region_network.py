@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from affjax.ops import conv, resize
+from affjax.ops import conv, upsample_nearest
 
 SIZE = 128  # of the images that it was trained with, px
 _WIDTHS = (32, 48, 96, 128)  # of features, at SIZE / 2, / 4, / 8, / 16
@@ -83,7 +83,7 @@ def _blocks(images: Float[Array, "n s s 3"]) -> Float[Array, "n h h 15"]:
 
 
 def _double(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
-  return resize.upsample_nearest(x, (2 * x.shape[1], 2 * x.shape[2]))
+  return upsample_nearest(x, (2 * x.shape[1], 2 * x.shape[2]))
 
 
 def _layer(weights: Weights, name: str, x, stride: int):
@@ -91,5 +91,5 @@ def _layer(weights: Weights, name: str, x, stride: int):
 
 
 def _convolve(weights: Weights, name: str, x, stride: int):
-  y = conv.conv(x, jnp.asarray(weights[name]), stride=stride)
+  y = conv(x, jnp.asarray(weights[name]), stride=stride)
   return y + jnp.asarray(weights[f"{name}/bias"])[None, None, None]

@@ -14,8 +14,8 @@ from jax import core
 from jaxtyping import Float
 from scipy import optimize
 
-from affjax.faces import detect, mesh
-from affjax.faces.find import Face
+from affjax.faces import _detect, _mesh
+from affjax.faces._find import Face
 from affjax.heads import landmarks
 
 
@@ -212,7 +212,7 @@ class Tracker:
 
   def _identified(self, known: dict[int, _Track], faces: Sequence[Face]) -> list[int]:
     boxes = np.array([track.box for track in known.values()]).reshape(-1, 4)
-    shared = np.array([detect.overlap(f.box, boxes) for f in faces])
+    shared = np.array([_detect.overlap(f.box, boxes) for f in faces])
     found: dict[int, int] = {}
     if shared.size:
       names = list(known)
@@ -249,4 +249,4 @@ def _moved(face: Face, points: Float[np.ndarray, " 1424"]) -> Face:
   """The face with other landmarks."""
   whole, iris = points[:1404].reshape(468, 3), points[1404:].reshape(2, 5, 2)
   box = np.concatenate([whole[:, :2].min(0), whole[:, :2].max(0)])
-  return Face(box, face.score, whole, mesh.standard68(whole), iris)
+  return Face(box, face.score, whole, _mesh.standard68(whole), iris)

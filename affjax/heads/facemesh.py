@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from affjax.assets import store
-from affjax.heads import embedded
+from affjax.heads import _embedded
 from affjax.types import Template
 
 COUNT = 468
@@ -45,7 +45,7 @@ def points(template: Template) -> FaceMeshPoints:
   Raises:
     ValueError: the template is another one, for which they are not known.
   """
-  own = embedded.load().template
+  own = _embedded.load().template
   if template is not own and not (
     np.array_equal(template.faces, own.faces)
     and template.vertices.shape == own.vertices.shape

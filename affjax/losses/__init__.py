@@ -4,14 +4,14 @@ Every term returns a `Mean` (sum and count apart); `weighted` turns named terms 
 training loss. `LossWeights` holds the paper's weights.
 """
 
-from affjax.losses.adversarial import adversarial_discriminator, adversarial_generator
-from affjax.losses.auxiliary import diffuse_l1, diffuse_perceptual
-from affjax.losses.feature_space import perceptual
-from affjax.losses.geometry import pose_l1, position_l1
-from affjax.losses.mean import Mean, masked_mean
-from affjax.losses.photometric import image_l1
-from affjax.losses.regularization import deviation, symmetry, variation
-from affjax.losses.total import TERM_NAMES, LossWeights, weighted
+from affjax.losses._adversarial import adversarial_discriminator, adversarial_generator
+from affjax.losses._auxiliary import diffuse_l1, diffuse_perceptual
+from affjax.losses._feature_space import perceptual
+from affjax.losses._geometry import pose_l1, position_l1
+from affjax.losses._mean import Mean, masked_l1, masked_mean
+from affjax.losses._photometric import image_l1
+from affjax.losses._regularization import deviation, symmetry, variation
+from affjax.losses._total import TERM_NAMES, LossWeights, weighted
 
 __all__ = [
   "TERM_NAMES",
@@ -23,6 +23,7 @@ __all__ = [
   "diffuse_l1",
   "diffuse_perceptual",
   "image_l1",
+  "masked_l1",
   "masked_mean",
   "perceptual",
   "pose_l1",

@@ -15,10 +15,10 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from affjax.geometry import rotation
-from affjax.models import params, resnet, torch_file
-from affjax.models.params import Params
-from affjax.models.resnet import ResNetConfig
-from affjax.nn import conv
+from affjax.models import _params, _resnet, _torch_file
+from affjax.models._params import Params
+from affjax.models._resnet import ResNetConfig
+from affjax.nn import Dense
 
 SIZE = 224
 """Side of the photos that the published weights were trained on, px."""
@@ -77,8 +77,8 @@ class Deep3D(nnx.Module):
   """
 
   def __init__(self, config: ResNetConfig, *, rngs: nnx.Rngs):
-    self.backbone = resnet.ResNet(config, rngs=rngs)
-    self.output = conv.Dense(config.features, COUNT, rngs=rngs)
+    self.backbone = _resnet.ResNet(config, rngs=rngs)
+    self.output = Dense(config.features, COUNT, rngs=rngs)
 
   def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n 257"]:
     """All coefficients of photos in [0, 1], aligned as Deep3D aligns them."""
@@ -86,9 +86,9 @@ class Deep3D(nnx.Module):
 
 
 @functools.lru_cache(maxsize=4)
-def define(config: ResNetConfig = ResNetConfig()) -> params.Definition:  # noqa: B008
+def define(config: ResNetConfig = ResNetConfig()) -> _params.Definition:  # noqa: B008
   """The network without its numbers."""
-  return params.define(lambda rngs: Deep3D(config, rngs=rngs))
+  return _params.define(lambda rngs: Deep3D(config, rngs=rngs))
 
 
 def predict(
@@ -110,7 +110,7 @@ def predict(
   """
   if images.ndim != 4 or images.shape[-1] != 3:
     raise ValueError(f"images must be [n, h, w, 3], got {images.shape}")
-  return split(params.apply(define(config), weights, images))
+  return split(_params.apply(define(config), weights, images))
 
 
 def split(values: Float[Array, "*b 257"]) -> Coefficients:
@@ -212,9 +212,9 @@ def load(
   """
   path = pathlib.Path(path)
   try:
-    tensors = torch_file.read(path, within="net_recon")
+    tensors = _torch_file.read(path, within="net_recon")
     return {
-      "backbone": resnet.from_torch(tensors, config, prefix="backbone."),
+      "backbone": _resnet.from_torch(tensors, config, prefix="backbone."),
       "output": _output(tensors, config.features),
     }
   except (OSError, ValueError) as error:
@@ -229,9 +229,9 @@ def _output(tensors, features: int) -> Params:
   for number, count in enumerate(_HEADS):
     name = f"final_layers.{number}"
     kernels.append(
-      resnet.tensor(tensors, f"{name}.weight", (count, features, 1, 1))[:, :, 0, 0].T
+      _resnet.tensor(tensors, f"{name}.weight", (count, features, 1, 1))[:, :, 0, 0].T
     )
-    biases.append(resnet.tensor(tensors, f"{name}.bias", (count,)))
+    biases.append(_resnet.tensor(tensors, f"{name}.bias", (count,)))
   return {
     "kernel": jnp.asarray(np.concatenate(kernels, 1), jnp.float32),
     "bias": jnp.asarray(np.concatenate(biases), jnp.float32),

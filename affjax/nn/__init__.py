@@ -1,1 +1,16 @@
-"""Flax NNX layers: convolutions, affine convolution, normalisation, blocks."""
+"""Flax layers: affine and plain convolution, dense layers, blocks of them."""
+
+from affjax.nn._block import Block, GroupNorm, leaky_relu
+from affjax.nn._conv import AffineConv, Conv, Dense
+from affjax.nn._initializers import Normal, Values
+
+__all__ = [
+  "AffineConv",
+  "Block",
+  "Conv",
+  "Dense",
+  "GroupNorm",
+  "Normal",
+  "Values",
+  "leaky_relu",
+]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from affjax.ops import sampling
+from affjax.ops import _sampling
 from affjax.ops import theta as thetas
 
 
@@ -32,7 +32,7 @@ def affine_conv(
   n, height, width, _ = x.shape
   size = kernel.shape[0]
   xy = thetas.places_xy(coords, prior, size, height, width, stride)
-  columns = sampling.bilinear(x, xy)
+  columns = _sampling.bilinear(x, xy)
   flat = kernel.reshape(-1, kernel.shape[-1])
   columns = columns.reshape(n, *coords.shape[1:3], flat.shape[0])
   out = jnp.matmul(columns, flat, preferred_element_type=jnp.float32)

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from affjax.render import rasterization
-from affjax.render.interpolation import interpolate
+from affjax.render import _rasterization
+from affjax.render._interpolation import interpolate
 
 
 class Fragments(NamedTuple):
@@ -174,4 +174,4 @@ def _check(layers, pos, tri) -> None:
     raise ValueError(f"rast must have shape [(K,) B, H, W, 4], got {layers.shape}")
   if pos.ndim != 3 or pos.shape[-1] != 4 or pos.shape[0] != layers.shape[1]:
     raise ValueError(f"pos must have shape [{layers.shape[1]}, V, 4], got {pos.shape}")
-  rasterization.check_triangles("tri", tri, pos.shape[1], "vertices of pos")
+  _rasterization.check_triangles("tri", tri, pos.shape[1], "vertices of pos")

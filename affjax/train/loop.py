@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from affjax.models.features import FeatureNet
+from affjax.models import FeatureNet
 from affjax.train import interrupt, metrics, pictures, sharding, workdir
 from affjax.train import step as step_lib
 from affjax.train.checkpoint import Checkpoints

@@ -10,9 +10,8 @@ from jaxtyping import Array, Float
 
 from affjax import losses
 from affjax.geometry import uv
-from affjax.losses import Mean
-from affjax.losses.total import LossWeights
-from affjax.models.features import FeatureNet
+from affjax.losses import LossWeights, Mean
+from affjax.models import FeatureNet
 from affjax.types import Batch, Prediction, Template
 
 T = TypeVar("T")

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from affjax.losses.total import LossWeights
+from affjax.losses import LossWeights
 
 NETWORKS = ("position", "diffuse", "light", "pose")
 

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float
 
 from affjax import losses
-from affjax.models.features import FeatureNet
+from affjax.models import FeatureNet
 from affjax.train import mirror, objective, sharding, state
 from affjax.train.objective import Regions
 from affjax.train.stage import Stage

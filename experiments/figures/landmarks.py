@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from affjax.assets import store
-from affjax.faces import find
+from affjax.faces import find_faces
 
 TARGET = pathlib.Path(__file__).parents[2] / "docs" / "images" / "landmarks.jpg"
 CELL = 400
@@ -32,7 +32,7 @@ def main() -> None:
   """Finds, draws, writes."""
   data = io.BytesIO(store.read_asset("astronaut.jpg"))
   portrait = Image.open(data).convert("RGB")
-  (face,) = find.find_faces(np.asarray(portrait))
+  (face,) = find_faces(np.asarray(portrait))
   head = (160, 55, 290, 185)
   x, y = face.iris[:, 0].mean(0)
   eyes = (x - 34, y - 34, x + 34, y + 34)

@@ -17,8 +17,8 @@ from PIL import Image
 
 from affjax.geometry import camera as cameras
 from affjax.geometry import mesh, uv
-from affjax.heads import embedded, morphable, random
-from affjax.render import head
+from affjax.heads import open_head, sample_expression, sample_identity
+from affjax.render import composite, render_head
 from affjax.types import Camera, Template
 
 OUTPUT = pathlib.Path("docs/images/random_heads.png")
@@ -35,12 +35,12 @@ def main() -> None:
   parser.add_argument("--seed", type=int, default=0)
   parser.add_argument("--neutral", action="store_true", help="no expressions")
   arguments = parser.parse_args()
-  model = embedded.load()
+  model = open_head("embedded")
   rng = np.random.default_rng(arguments.seed)
-  identity = random.sample_identity(rng, model, _COUNT)
+  identity = sample_identity(rng, model, _COUNT)
   strength = 0.0 if arguments.neutral else 1.0
-  expression = random.sample_expression(rng, model, _COUNT, strength=strength)
-  heads = morphable.vertices(model, jnp.asarray(identity), jnp.asarray(expression))
+  expression = sample_expression(rng, model, _COUNT, strength=strength)
+  heads = model.vertices(jnp.asarray(identity), jnp.asarray(expression))
   pictures = [_pair(model.template, vertices, rng) for vertices in heads]
   rows = [
     np.concatenate(pictures[k : k + _ROW], 1) for k in range(0, len(pictures), _ROW)
@@ -71,11 +71,11 @@ def _views(template: Template, vertices, colours, pose):
     uv.uv_table(template, len(colours)),
   )
   size = _SIZE * _SUPERSAMPLE
-  render, alpha = head.render_head(
+  render, alpha = render_head(
     world, light * colours[None], template, _CAMERA, (size, size)
   )
   background = jnp.full_like(render, _BACKGROUND)
-  return head.composite(background, render, alpha)
+  return composite(background, render, alpha)
 
 
 def _shade(normal):

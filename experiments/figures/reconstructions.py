@@ -14,11 +14,11 @@ import jax
 import numpy as np
 from PIL import Image
 
-from affjax.export import images
+from affjax.export import position_picture, to_uint8
 from affjax.geometry import camera as cameras
 from affjax.geometry import rotation, uv
-from affjax.heads import embedded
-from affjax.render import head
+from affjax.heads import open_head
+from affjax.render import render_head
 from affjax.types import Camera
 
 CELL = 192
@@ -49,14 +49,14 @@ def row(face: pathlib.Path) -> list[np.ndarray]:
   cells.append(_picture(face / "render.png"))
   cells += turned(position, np.asarray(Image.open(face / "diffuse.png")) / 255)
   cells += [_picture(face / "diffuse.png"), _picture(face / "light.png")]
-  support = uv.uv_table(embedded.load().template, len(position)).support
-  cells.append(_cell(images.position_picture(position, support)))
+  support = uv.uv_table(open_head("embedded").template, len(position)).support
+  cells.append(_cell(position_picture(position, support)))
   return cells
 
 
 def turned(position: np.ndarray, diffuse: np.ndarray) -> list[np.ndarray]:
   """The head under its diffuse map only, turned about the vertical axis."""
-  template = embedded.load().template
+  template = open_head("embedded").template
   table = uv.uv_table(template, len(position))
   vertices = np.asarray(uv.vertices_from_map(position, table))
   angle = np.asarray(TURNS_DEG, np.float32)
@@ -66,7 +66,7 @@ def turned(position: np.ndarray, diffuse: np.ndarray) -> list[np.ndarray]:
   world = cameras.head_to_world(np.repeat(vertices[None], 3, 0), pose)
   texture = np.repeat(diffuse[None].astype(np.float32), 3, 0)
   render, alpha = jax.jit(
-    lambda v, t: head.render_head(v, t, template, Camera(), (2 * CELL, 2 * CELL))
+    lambda v, t: render_head(v, t, template, Camera(), (2 * CELL, 2 * CELL))
   )(world, texture)
   return [_cell(np.asarray(r + 1 - a)) for r, a in zip(render, alpha, strict=True)]
 
@@ -96,7 +96,7 @@ def _picture(path: pathlib.Path) -> np.ndarray:
 
 def _cell(image: np.ndarray) -> np.ndarray:
   """Any picture as a cell."""
-  picture = Image.fromarray(images.to_uint8(image))
+  picture = Image.fromarray(to_uint8(image))
   return np.asarray(picture.resize((CELL, CELL), Image.Resampling.BICUBIC))
 
 

@@ -12,20 +12,20 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from affjax.data.synthetic.source import SyntheticFaces
-from affjax.heads import embedded
+from affjax.data import SyntheticFaces
+from affjax.heads import open_head
 
 
 def faces_sheet(*, size: int = 144, rows: int = 6, columns: int = 8) -> np.ndarray:
   """Samples 0, 1, 2, … of the training split, row by row."""
-  source = SyntheticFaces(embedded.load(), rows * columns, size)
+  source = SyntheticFaces(open_head("embedded"), rows * columns, size)
   images = np.stack([source[i]["image"] for i in range(rows * columns)])
   return _tiled(images.reshape(rows, columns, size, size, 3))
 
 
 def maps_sheet(*, size: int = 192, count: int = 4) -> np.ndarray:
   """Photo, render, diffuse, light, position, depth, normal and visibility of each."""
-  source = SyntheticFaces(embedded.load(), 100, size)
+  source = SyntheticFaces(open_head("embedded"), 100, size)
   # The first ones that hide little, or the maps would illustrate a hand.
   chosen = [i for i in range(40) if not source.parameters(i).occluders.hand[0]][2:]
   rows = [_row(source.exact(i), size) for i in chosen[:count]]

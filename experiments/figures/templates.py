@@ -21,7 +21,7 @@ from PIL import Image
 from affjax import render
 from affjax.geometry import camera as cameras
 from affjax.geometry import mesh, uv
-from affjax.heads import embedded, morphable, random, retargeting
+from affjax.heads import Retargeter, open_head, sample_identity
 from affjax.types import Camera, Template
 from experiments import heads_at_hand
 
@@ -39,15 +39,15 @@ def main() -> None:
   parser.add_argument("--output", type=pathlib.Path, default=OUTPUT)
   parser.add_argument("--seed", type=int, default=5)
   arguments = parser.parse_args()
-  model = embedded.load()
+  model = open_head("embedded")
   rng = np.random.default_rng(arguments.seed)
-  identity = random.sample_identity(rng, model, 1)
+  identity = sample_identity(rng, model, 1)
   names = list(model.expression_names)
   smile = np.zeros((1, len(names)), np.float32)
   smile[0, [names.index("mouthSmileLeft"), names.index("mouthSmileRight")]] = 0.6
-  head = morphable.vertices(model, jnp.asarray(identity), jnp.asarray(smile))
+  head = model.vertices(jnp.asarray(identity), jnp.asarray(smile))
   rows = [
-    _row(template, retargeting.Retargeter(model.template, template)(head)[0])
+    _row(template, Retargeter(model.template, template)(head)[0])
     for template in heads_at_hand.templates().values()
   ]
   image = Image.fromarray((np.clip(np.concatenate(rows), 0, 1) * 255).astype(np.uint8))

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from affjax.native import library
-from affjax.ops import affine_conv
-from affjax.render import peeling, rasterization
+from affjax.ops import affine_conv, deformable_conv
+from affjax.render import peel, rasterize
 
 CPU = jax.devices("cpu")[0]
 # Relative to the reference's norm; bfloat16 rounds its inputs' samples and its results.
@@ -123,11 +123,11 @@ def affine(cpu: bool) -> dict:
 
 def render(cpu: bool) -> dict:
   """The embedded head with gradients: this device against the CPU's portable path."""
-  from affjax.heads import embedded
-  from affjax.render import head
+  from affjax.heads import open_head
+  from affjax.render import render_head
   from affjax.types import Camera
 
-  template = embedded.load().template
+  template = open_head("embedded").template
   side, batch = (64, 1) if cpu else (512, 8)
   size = (side, side)
   texture = np.random.default_rng(0).random((1, *size, 3), np.float32)
@@ -135,7 +135,7 @@ def render(cpu: bool) -> dict:
 
   @jax.jit
   def loss(vertices, texture):
-    picture, alpha = head.render_head(vertices, texture, template, Camera(), size)
+    picture, alpha = render_head(vertices, texture, template, Camera(), size)
     return jnp.mean(picture**2) + jnp.mean(alpha**2), (picture, alpha)
 
   both = jax.jit(jax.grad(loss, (0, 1), has_aux=True))
@@ -199,13 +199,13 @@ def _ids(pos, tri, size, backend: str) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def _rasterize(pos, tri, size, backend: str):
-  return rasterization.rasterize(pos, tri, size, backend=backend)
+  return rasterize(pos, tri, size, backend=backend)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def _peel(pos, tri, size, backend: str):
   """Three layers with derivatives: every kernel but that for silhouettes."""
-  return peeling.peel(pos, tri, size, layers=3, backend=backend, derivatives=True)
+  return peel(pos, tri, size, layers=3, backend=backend, derivatives=True)
 
 
 def _scenes(random: np.random.Generator, kind: int, batch: int):
@@ -276,13 +276,11 @@ def _affine_case(shape, dtype: str, stride: int, size: int, form: str):
 
 
 def _affine(stride: int, x, theta, kernel, prior=None, backend: str = "xla"):
-  return affine_conv.affine_conv(
-    x, theta, kernel, stride=stride, prior=prior, backend=backend
-  )
+  return affine_conv(x, theta, kernel, stride=stride, prior=prior, backend=backend)
 
 
 def _deformable(stride: int, x, offsets, kernel, backend: str = "xla"):
-  return affine_conv.deformable_conv(x, offsets, kernel, stride=stride, backend=backend)
+  return deformable_conv(x, offsets, kernel, stride=stride, backend=backend)
 
 
 def _error(got, want) -> float:

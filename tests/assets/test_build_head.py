@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from affjax.assets.build import (
+from experiments.assets import (
   head_flatten,
   head_identity,
   head_islands,

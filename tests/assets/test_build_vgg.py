@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from reference import losses as twin
 
-from affjax.assets.build import vgg
+from experiments.assets import vgg
 
 WIDTHS = (3, 4, 5, 4, 5, 4, 3, 4, 6)
 

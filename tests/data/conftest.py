@@ -1,8 +1,8 @@
 import pytest
 
-from affjax.heads import embedded
+from affjax.heads import open_head
 
 
 @pytest.fixture(scope="session")
 def head():
-  return embedded.load()
+  return open_head("embedded")

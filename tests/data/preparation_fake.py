@@ -8,11 +8,11 @@ import time
 import numpy as np
 import prepared_faces
 
-from affjax.data import record, shards
-from affjax.data.preparation import assembly, pool, workspace
-from affjax.data.preparation.outcome import Kept, Outcome, Skipped
-from affjax.data.preparation.workspace import Workspace
-from affjax.heads import embedded
+from affjax.data import _record, _shards
+from affjax.data._preparation import assembly, pool, workspace
+from affjax.data._preparation.outcomes import Kept, Outcome, Skipped
+from affjax.data._preparation.workspace import Workspace
+from affjax.heads import open_head
 from affjax.types import Camera
 
 UNITS, EACH = 24, 5
@@ -43,7 +43,7 @@ def outcome(unit: int) -> Outcome:
     fields["has_pose"] = np.float32(0)
     name = f"{unit:02d}-{k}.jpg"
     source = f"{name}#face 1"
-    content = record.encode({**fields, "source": source})
+    content = _record.encode({**fields, "source": source})
     kept.append(Kept(source, name, split, 0.5 + 0.01 * k, 2.0, name, content))
   skipped = [Skipped(f"{unit:02d}-x.jpg", "no face", "none")]
   return Outcome(EACH + 1, kept, skipped)
@@ -51,7 +51,7 @@ def outcome(unit: int) -> Outcome:
 
 def main(out: pathlib.Path, lag: float, workers: int) -> None:
   """Prepares into a folder as `affjax prepare` does."""
-  destination = shards.data_folder(out, "faces")
+  destination = _shards.data_folder(out, "faces")
   with workspace.opened(destination.parent / ".preparing", PLAN) as work:
     print("started", flush=True)
     missing = [unit for unit in range(UNITS) if work.found(unit) is None]
@@ -64,7 +64,7 @@ def main(out: pathlib.Path, lag: float, workers: int) -> None:
       about=prepared_faces.about(),
       plan=PLAN,
       extra=[],
-      template=embedded.load().template,
+      template=open_head("embedded").template,
       camera=Camera(),
       write=lambda *a: assembly.write_shards(*a, shard_bytes=20_000),
     )

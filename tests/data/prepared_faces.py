@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from affjax.data import record as record_lib
-from affjax.data import shards
+from affjax.data import _record, _shards
 
 SIZE, MAP = 16, 32
 
@@ -31,20 +30,20 @@ def record(index: int, *, size: int = SIZE, vertices=None, diffuse: bool = False
   }
 
 
-def about(template: str = "test", vertices: int = 7, size: int = SIZE) -> shards.About:
+def about(template: str = "test", vertices: int = 7, size: int = SIZE) -> _shards.About:
   """What the records of `record` have in common."""
-  return shards.About(template, vertices, size, MAP, "test", "0.1")
+  return _shards.About(template, vertices, size, MAP, "test", "0.1")
 
 
 def write(root, records, *, shard_count: int = 1, split: str = "train", info=None):
   """A data set of one split; its folder."""
-  folder = shards.data_folder(root, "faces")
+  folder = _shards.data_folder(root, "faces")
   counts = []
   for index in range(shard_count):
-    place = folder / shards.shard_name("faces", split, index, shard_count)
+    place = folder / _shards.shard_name("faces", split, index, shard_count)
     first = index * len(records) // shard_count
     last = (index + 1) * len(records) // shard_count
     share = records[first:last]
-    counts.append(shards.write_shard(place, map(record_lib.encode, share)))
-  shards.write_info(folder, {split: counts}, info or about())
+    counts.append(_shards.write_shard(place, map(_record.encode, share)))
+  _shards.write_info(folder, {split: counts}, info or about())
   return folder

@@ -2,8 +2,14 @@ import jax
 import numpy as np
 import pytest
 
-from affjax.data import augmentation, batching, mirroring, pipeline
-from affjax.data.augmentation import Ranges
+from affjax.data import (
+  Ranges,
+  _augmentation,
+  _mirroring,
+  augmented,
+  to_batch,
+  training_batches,
+)
 from affjax.geometry import uv
 
 ALL = Ranges(
@@ -29,12 +35,12 @@ def _photo(seed=0, size=24):
 def _developed(ranges, seed=0, photo=None):
   """The photo after one draw, float, and its record."""
   photo = _photo() if photo is None else photo
-  record = augmentation.augmented(
+  record = augmented(
     {"image": photo, "pose": np.zeros(6)}, ranges, np.random.default_rng(seed)
   )
   stacked = {name: np.asarray(value)[None] for name, value in record.items()}
   unit = stacked["image"].astype(np.float32) / 255
-  return np.asarray(augmentation.develop(unit, stacked))[0], record
+  return np.asarray(_augmentation.develop(unit, stacked))[0], record
 
 
 def test_without_ranges_nothing_changes():
@@ -111,9 +117,9 @@ def test_only_the_photo_of_a_batch_changes(head):
     "has_diffuse": np.float32(1),
   }
   table = uv.uv_table(template, maps)
-  make = jax.jit(lambda r: batching.to_batch(r, table))
+  make = jax.jit(lambda r: to_batch(r, table))
   stack = lambda r: {name: np.asarray(value)[None] for name, value in r.items()}
-  changed = augmentation.augmented(record, ALL, np.random.default_rng(1))
+  changed = augmented(record, ALL, np.random.default_rng(1))
   plain, other = make(stack(record)), make(stack(changed))
   assert np.abs(plain.image - other.image).max() > 0.01
   for name in ("visible", "position", "pose", "diffuse", "has_pose", "has_diffuse"):
@@ -133,7 +139,7 @@ def test_processes_draw_what_one_would(count):
   ranges = Ranges(brightness=0.5, noise=0.1, jpeg=0.5)
 
   def batches(index, of):
-    iterator = pipeline.training_batches(
+    iterator = training_batches(
       _Photos(),
       batch_size=4,
       seed=0,
@@ -171,9 +177,11 @@ def test_mirrored_landmarks_change_sides(head):
   template = head.template
   corners = template.vertices[template.faces[template.landmark_faces]]
   marks = (corners * template.landmark_weights[..., None]).sum(1)
-  swapped = marks[mirroring.LANDMARKS] * [-1, 1, 1]
+  swapped = marks[_mirroring.LANDMARKS] * [-1, 1, 1]
   assert np.abs(swapped - marks).max() < 0.03
-  np.testing.assert_array_equal(mirroring.LANDMARKS[mirroring.LANDMARKS], np.arange(68))
+  np.testing.assert_array_equal(
+    _mirroring.LANDMARKS[_mirroring.LANDMARKS], np.arange(68)
+  )
   rng = np.random.default_rng(0)
   record = {
     "image": _photo(),
@@ -183,10 +191,10 @@ def test_mirrored_landmarks_change_sides(head):
     "vertices": template.vertices,
     "pose": np.zeros(6, np.float32),
   }
-  twin = mirroring.mirror_vertices(template)
-  mirrored = mirroring.mirror_record(record, twin)
+  twin = _mirroring.mirror_vertices(template)
+  mirrored = _mirroring.mirror_record(record, twin)
   assert mirrored["diffuse"] is record["diffuse"]
   x, y = record["landmarks"][36]
   np.testing.assert_allclose(mirrored["landmarks"][45], (23 - x, y), atol=1e-5)
-  again = mirroring.mirror_record(mirrored, twin)
+  again = _mirroring.mirror_record(mirrored, twin)
   np.testing.assert_allclose(again["landmarks"], record["landmarks"], atol=1e-5)

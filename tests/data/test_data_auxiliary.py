@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from affjax.data import auxiliary
-from affjax.data.folder import FolderSource
+from affjax.data import FolderSource, auxiliary
 
 
 def _picture(path, colour=(200, 20, 20), size=32):

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from affjax.data import batching
+from affjax.data import to_batch
 from affjax.geometry import uv
 
 
@@ -26,7 +26,7 @@ def test_bytes_become_unit_floats_and_vertices_maps(head):
   template = head.template
   table = uv.uv_table(template, 64)
   records = _records(template)
-  batch = jax.jit(lambda r: batching.to_batch(r, table))(records)
+  batch = jax.jit(lambda r: to_batch(r, table))(records)
   assert batch.image.dtype == np.float32
   np.testing.assert_allclose(batch.image * 255, records["image"], atol=1e-3)
   np.testing.assert_allclose(batch.visible * 255, records["visible"], atol=1e-3)
@@ -40,6 +40,6 @@ def test_says_what_is_missing_and_what_does_not_fit(head):
   table = uv.uv_table(head.template, 64)
   records = _records(head.template)
   with pytest.raises(ValueError, match="lacks pose"):
-    batching.to_batch({k: v for k, v in records.items() if k != "pose"}, table)
+    to_batch({k: v for k, v in records.items() if k != "pose"}, table)
   with pytest.raises(ValueError, match="32 texels wide, the table 64"):
-    batching.to_batch(_records(head.template, maps=32), table)
+    to_batch(_records(head.template, maps=32), table)

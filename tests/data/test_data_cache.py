@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from affjax.data.cache import DiskCache, StaleCacheError
+from affjax.data import DiskCache, StaleCacheError
 
 
 class _Source:
@@ -85,7 +85,7 @@ _KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[2])
 from test_data_cache import _Source
-from affjax.data.cache import DiskCache
+from affjax.data._cache import DiskCache
 cache = DiskCache(_Source(), sys.argv[1])
 cache[0], cache[3]
 os.kill(os.getpid(), signal.SIGKILL)

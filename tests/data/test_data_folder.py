@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from affjax.data.folder import FolderSource
+from affjax.data import FolderSource
 
 
 @pytest.fixture

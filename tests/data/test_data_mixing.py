@@ -3,8 +3,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from affjax.data import batching, pipeline
-from affjax.data.mixing import Interleaving, MixedSource
+from affjax.data import FIELDS, MixedSource, training_batches
+from affjax.data._mixing import Interleaving
 
 
 class _Tagged:
@@ -17,7 +17,7 @@ class _Tagged:
     return self.count
 
   def __getitem__(self, index):
-    record = {name: np.zeros(1, np.float32) for name in batching.FIELDS}
+    record = {name: np.zeros(1, np.float32) for name in FIELDS}
     return {**record, "pose": np.array([self.tag, index]), f"only_{self.tag}": 1}
 
   def settings(self):
@@ -31,7 +31,7 @@ def _mixed(counts=(40, 7, 3), weights=(0.6, 0.3, 0.1)):
 
 
 def _poses(steps, batch_size=5, epochs=None, source=None, **options):
-  iterator = pipeline.training_batches(
+  iterator = training_batches(
     source or _mixed(), batch_size=batch_size, seed=3, epochs=epochs, **options
   )
   return [next(iterator)["pose"] for _ in range(steps)]
@@ -75,7 +75,7 @@ def test_any_number_of_processes_sees_the_same_batches(count):
 
 
 def test_goes_on_from_its_state(tmp_path):
-  make = lambda: pipeline.training_batches(_mixed(), batch_size=4, seed=1)
+  make = lambda: training_batches(_mixed(), batch_size=4, seed=1)
   iterator = make()
   _ = [next(iterator) for _ in range(23)]
   with ocp.CheckpointManager(tmp_path / "state") as manager:
@@ -92,7 +92,7 @@ def test_goes_on_from_its_state(tmp_path):
 def test_records_have_the_fields_of_a_step_only():
   mixed = _mixed()
   assert len(mixed) == 50
-  assert tuple(mixed[0]) == batching.FIELDS
+  assert tuple(mixed[0]) == FIELDS
   tags = [int(mixed[i]["pose"][0]) for i in range(50)]
   assert [tags.count(k) for k in range(3)] == [30, 15, 5]
   with pytest.raises(IndexError):

@@ -3,7 +3,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from affjax.data import mirroring, pipeline
+from affjax.data import _mirroring, steps_per_epoch, training_batches
 
 pytestmark = pytest.mark.smoke  # on a newer jax as well, see `make smoke`
 
@@ -29,9 +29,7 @@ def _numbers(iterator, steps=None):
 
 
 def test_an_epoch_sees_every_record_once_and_the_next_in_another_order():
-  batches = _numbers(
-    pipeline.training_batches(_Numbers(12), batch_size=4, seed=1, epochs=2)
-  )
+  batches = _numbers(training_batches(_Numbers(12), batch_size=4, seed=1, epochs=2))
   first, second = np.ravel(batches[:3]).tolist(), np.ravel(batches[3:]).tolist()
   assert sorted(first) == sorted(second) == list(range(12))
   assert first != second
@@ -39,9 +37,7 @@ def test_an_epoch_sees_every_record_once_and_the_next_in_another_order():
 
 def test_the_order_is_the_seed_s():
   run = lambda seed, threads: _numbers(
-    pipeline.training_batches(
-      _Numbers(20), batch_size=4, seed=seed, epochs=1, threads=threads
-    )
+    training_batches(_Numbers(20), batch_size=4, seed=seed, epochs=1, threads=threads)
   )
   assert run(3, 1) == run(3, 4)
   assert run(3, 1) != run(4, 1)
@@ -50,7 +46,7 @@ def test_the_order_is_the_seed_s():
 def test_processes_share_each_epoch():
   shares = [
     _numbers(
-      pipeline.training_batches(
+      training_batches(
         _Numbers(11), batch_size=4, seed=5, epochs=2, process_index=i, process_count=2
       )
     )
@@ -63,7 +59,7 @@ def test_processes_share_each_epoch():
 
 
 def test_resumes_from_a_checkpoint(tmp_path):
-  make = lambda: pipeline.training_batches(_Numbers(10), batch_size=2, seed=2)
+  make = lambda: training_batches(_Numbers(10), batch_size=2, seed=2)
   iterator = make()
   _ = [next(iterator) for _ in range(7)]
   with ocp.CheckpointManager(tmp_path / "state") as manager:
@@ -83,22 +79,22 @@ def test_resumes_from_a_checkpoint(tmp_path):
 )
 def test_impossible_batches_are_refused(count, batch, message):
   with pytest.raises(ValueError, match=message):
-    pipeline.training_batches(_Numbers(count), batch_size=batch, seed=0)
+    training_batches(_Numbers(count), batch_size=batch, seed=0)
 
 
 def test_a_batch_must_divide_by_the_processes():
   with pytest.raises(ValueError, match="divide by the 2 processes, got 3"):
-    pipeline.training_batches(
+    training_batches(
       _Numbers(9), batch_size=3, seed=0, process_index=0, process_count=2
     )
 
 
 def test_steps_per_epoch_drops_the_rest():
-  assert pipeline.steps_per_epoch(11, 4) == 2
+  assert steps_per_epoch(11, 4) == 2
 
 
 def test_mirrored_vertices_are_twins(head):
-  twin = mirroring.mirror_vertices(head.template)
+  twin = _mirroring.mirror_vertices(head.template)
   np.testing.assert_array_equal(twin[twin], np.arange(len(twin)))
   flipped = head.template.vertices[twin] * [-1, 1, 1]
   assert np.abs(flipped - head.template.vertices).max() < 0.02
@@ -115,12 +111,12 @@ def test_a_mirrored_record_is_the_mirrored_scene(head):
     "light": rng.random((2, 2, 1), np.float32),
     "has_pose": np.float32(1),
   }
-  twin = mirroring.mirror_vertices(head.template)
-  mirrored = mirroring.mirror_record(record, twin)
+  twin = _mirroring.mirror_vertices(head.template)
+  mirrored = _mirroring.mirror_record(record, twin)
   np.testing.assert_array_equal(mirrored["image"], record["image"][:, ::-1])
   posed = _posed(record)[twin] * [-1, 1, 1]
   np.testing.assert_allclose(_posed(mirrored), posed, atol=1e-5)
-  again = mirroring.mirror_record(mirrored, twin)
+  again = _mirroring.mirror_record(mirrored, twin)
   for name, value in record.items():
     np.testing.assert_array_equal(again[name], value)
 
@@ -140,7 +136,7 @@ def test_half_of_the_records_are_mirrored(head):
         "pose": np.zeros(6, np.float32),
       }
 
-  batches = pipeline.training_batches(
+  batches = training_batches(
     Heads(64), batch_size=64, seed=0, epochs=1, mirror=head.template
   )
   first = next(batches)["image"][:, 0, 0, 0]

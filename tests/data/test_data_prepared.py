@@ -5,8 +5,8 @@ import numpy as np
 import prepared_faces
 import pytest
 
-from affjax.data import batching, record, shards
-from affjax.data.prepared import PreparedSource, find_data, splits_of
+from affjax.data import PreparedSource, _record, _shards, to_batch
+from affjax.data._prepared import find_data, splits_of
 from affjax.geometry import uv
 
 
@@ -52,7 +52,7 @@ def test_a_batch_is_made_of_them(folder, head):
   source = _open(folder, head.template)
   stacked = {name: np.stack([source[i][name] for i in range(5)]) for name in source[0]}
   table = uv.uv_table(head.template, prepared_faces.MAP)
-  batch = batching.to_batch(stacked, table)
+  batch = to_batch(stacked, table)
   np.testing.assert_array_equal(batch.has_diffuse, [0, 0, 0, 1, 0])
   assert stacked["diffuse"][3].max() > 0 == stacked["diffuse"][2].max()
   assert batch.position.shape == (5, prepared_faces.MAP, prepared_faces.MAP, 3)
@@ -93,7 +93,7 @@ def test_the_folder_is_found_from_above(folder, tmp_path):
     find_data(tmp_path / "none")
   for name in ("a", "b"):
     (tmp_path / name).mkdir()
-    (tmp_path / name / shards.INFO).write_text("{}")
+    (tmp_path / name / _shards.INFO).write_text("{}")
   with pytest.raises(ValueError, match="several data sets"):
     find_data(tmp_path)
 
@@ -110,13 +110,13 @@ def test_another_template_is_refused_with_both_named(head, tmp_path):
 
 def test_damage_is_named_by_file_and_record(head, tmp_path):
   template = head.template
-  folder = shards.data_folder(tmp_path, "faces")
+  folder = _shards.data_folder(tmp_path, "faces")
   about = prepared_faces.about(template.name, len(template.vertices))
-  good = record.encode(_records(template, 1)[0])
-  path = folder / shards.shard_name("faces", "train", 0, 1)
-  few = record.encode(prepared_faces.record(0))
-  shards.write_shard(path, [good, good[: len(good) // 2], few])
-  shards.write_info(folder, {"train": [3]}, about)
+  good = _record.encode(_records(template, 1)[0])
+  path = folder / _shards.shard_name("faces", "train", 0, 1)
+  few = _record.encode(prepared_faces.record(0))
+  _shards.write_shard(path, [good, good[: len(good) // 2], few])
+  _shards.write_info(folder, {"train": [3]}, about)
   source = _open(folder, template)
   assert source[0]["has_pose"] == 1
   with pytest.raises(ValueError, match=f"record 1 of shard '{path.name}' is damaged"):

@@ -13,9 +13,8 @@ import pytest
 import tiny_config
 
 from affjax import build
-from affjax.data import record, shards
-from affjax.data.mixing import MixedSource
-from affjax.heads import embedded
+from affjax.data import MixedSource, _record, _shards
+from affjax.heads import open_head
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -74,12 +73,12 @@ def test_the_last_records_are_held_out_without_a_test_split(prepared):
 
 def test_a_split_of_its_own_is_held_out(prepared, tmp_path):
   folder = shutil.copytree(prepared, tmp_path / "faces" / prepared.name)
-  path = folder / shards.shard_name("faces", "validation", 0, 1)
-  template = embedded.load().template
+  path = folder / _shards.shard_name("faces", "validation", 0, 1)
+  template = open_head("embedded").template
   given = prepared_faces.record(9, size=48, vertices=template.vertices)
-  shards.write_shard(path, [record.encode(given)])
-  about, splits = shards.read_about(folder)
-  shards.write_info(folder, {**splits, "validation": [1]}, about)
+  _shards.write_shard(path, [_record.encode(given)])
+  about, splits = _shards.read_about(folder)
+  _shards.write_info(folder, {**splits, "validation": [1]}, about)
   config = tiny_config.config("stage1", data__source="prepared", data__path=str(folder))
   train, held = build.sources(config, folder)
   assert len(train) == 8

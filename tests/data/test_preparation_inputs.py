@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from affjax.data.preparation import archives, inputs, opening
-from affjax.data.preparation.archives import TarInput, ZipInput
-from affjax.data.preparation.datasets import TfdsInput
-from affjax.data.preparation.inputs import FolderInput, InputError
-from affjax.data.preparation.options import Options
+from affjax.data._preparation import archives, inputs, opening
+from affjax.data._preparation.archives import TarInput, ZipInput
+from affjax.data._preparation.datasets import TfdsInput
+from affjax.data._preparation.inputs import FolderInput, InputError
+from affjax.data._preparation.options import Options
 
 
 def _photo(shade=90, kind="PNG", mode="RGB", size=(40, 40)):

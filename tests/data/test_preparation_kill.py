@@ -11,8 +11,8 @@ import preparation_fake
 import pytest
 import tensorflow_datasets as tfds
 
-from affjax.data import shards
-from affjax.data.preparation import assembly
+from affjax.data import _shards
+from affjax.data._preparation import assembly
 
 _HERE = pathlib.Path(__file__).parent
 
@@ -30,7 +30,7 @@ def _start(out, *, lag=0.02, workers=2, most_bytes=()):
 
 
 def _files(out):
-  folder = shards.data_folder(out, "faces")
+  folder = _shards.data_folder(out, "faces")
   return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
@@ -46,7 +46,7 @@ def whole(tmp_path_factory):
 def test_uninterrupted_data_set_is_whole(whole, tmp_path):
   names = [name for name in whole if "array_record" in name]
   assert len(names) > 4
-  folder = shards.data_folder(tmp_path, "faces")
+  folder = _shards.data_folder(tmp_path, "faces")
   folder.mkdir(parents=True)
   for name, content in whole.items():
     (folder / name).write_bytes(content)
@@ -82,7 +82,7 @@ def test_killed_again_and_again_it_gives_the_same_bytes(whole, tmp_path):
   assert last.communicate(timeout=240)[0].endswith("finished\n")
   assert kills >= 2
   assert _files(tmp_path) == whole
-  assert [p.name for p in (tmp_path / "faces").iterdir()] == [shards.VERSION]
+  assert [p.name for p in (tmp_path / "faces").iterdir()] == [_shards.VERSION]
 
 
 def test_full_disk_is_named_and_the_next_run_finishes(whole, tmp_path):
@@ -92,7 +92,7 @@ def test_full_disk_is_named_and_the_next_run_finishes(whole, tmp_path):
   assert process.returncode == 1
   assert "cannot write the data set" in errors
   assert "run the command again" in errors
-  assert not shards.data_folder(tmp_path, "faces").exists()
+  assert not _shards.data_folder(tmp_path, "faces").exists()
   again = _start(tmp_path, lag=0)
   assert again.communicate(timeout=240)[0].endswith("finished\n")
   assert _files(tmp_path) == whole

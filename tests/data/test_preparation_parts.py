@@ -12,15 +12,13 @@ import numpy as np
 import pool_tasks
 import pytest
 
-from affjax.data.preparation import outcome as outcomes
-from affjax.data.preparation import pool, quality, workspace
-from affjax.data.preparation.options import Options
-from affjax.data.preparation.outcome import Kept, Outcome, Skipped
-from affjax.data.preparation.splits import Splits
-from affjax.data.preparation.workspace import WorkspaceError
-from affjax.data.providers import png16
-from affjax.faces import warp
-from affjax.faces.crop import Crop
+from affjax.data._preparation import outcomes, pool, quality, workspace
+from affjax.data._preparation.options import Options
+from affjax.data._preparation.outcomes import Kept, Outcome, Skipped
+from affjax.data._preparation.splits import Splits
+from affjax.data._preparation.workspace import WorkspaceError
+from affjax.data._providers import png16
+from affjax.faces import Crop, warp
 
 
 def _outcome(count=3, start=0):
@@ -212,10 +210,10 @@ def test_full_disk_leaves_no_part(tmp_path):
   """A file that may not grow to its size is what a full disk looks like."""
   program = """
 import pathlib, resource, sys
-from affjax.data.preparation import workspace
+from affjax.data._preparation import workspace
 with workspace.opened(pathlib.Path(sys.argv[1]), {}) as work:
   resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-  from affjax.data.preparation.outcome import Kept, Outcome
+  from affjax.data._preparation.outcomes import Kept, Outcome
   kept = Kept("a#face 1", "a", "train", 1.0, 1.0, "d", bytes(5000))
   try:
     work.store(0, Outcome(1, [kept], []))
@@ -246,7 +244,7 @@ def test_pool_does_every_task_and_tells_what_went_wrong():
 
 _ORPHANS = """
 import os, pathlib, sys, time
-from affjax.data.preparation import pool
+from affjax.data._preparation import pool
 def make():
   return work
 def work(place):

@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from affjax.data.providers.deep3d import Deep3DProvider
-from affjax.data.providers.embedded import EmbeddedProvider, quality_of_error
-from affjax.data.providers.interface import Geometry, Refusal, require_head
-from affjax.data.providers.precomputed import PrecomputedProvider
-from affjax.data.providers.synthetic import SyntheticProvider
-from affjax.faces.crop import Crop
-from affjax.faces.find import Face
+from affjax.data._providers.deep3d import Deep3DProvider
+from affjax.data._providers.embedded import EmbeddedProvider, quality_of_error
+from affjax.data._providers.interface import Geometry, Refusal, require_head
+from affjax.data._providers.precomputed import PrecomputedProvider
+from affjax.data._providers.synthetic import SyntheticProvider
+from affjax.faces import Crop, Face
 from affjax.geometry import camera as cameras
 from affjax.geometry import uv
-from affjax.heads import embedded, landmarks
+from affjax.heads import landmarks, open_head
 from affjax.types import Camera
 
 SIZE = 128
@@ -33,7 +32,7 @@ class _Fit:
 
 @pytest.fixture(scope="module")
 def head():
-  return embedded.load()
+  return open_head("embedded")
 
 
 @pytest.fixture(scope="module")

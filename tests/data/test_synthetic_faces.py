@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from affjax.data.synthetic import sampling
-from affjax.data.synthetic.source import SyntheticFaces
+from affjax.data import SyntheticFaces
+from affjax.data._synthetic import sampling
 from affjax.geometry import camera as cameras
 from affjax.geometry import uv
-from affjax.models import reconstructor
-from affjax.render.head import render_head
+from affjax.models import shade
+from affjax.render import render_head
 from affjax.types import Camera
 
 SIZE = 64
@@ -90,7 +90,7 @@ def test_bad_arguments_are_named(faces, head, tmp_path):
 def test_a_perfect_prediction_renders_to_the_image(exact, head):
   @jax.jit
   def predicted(diffuse, light, color, vertices, pose):
-    shaded = reconstructor.shade(diffuse[None], light[None], color[None])
+    shaded = shade(diffuse[None], light[None], color[None])
     world = cameras.head_to_world(vertices[None], pose[None])
     return render_head(world, shaded, head.template, Camera(), (SIZE, SIZE))
 

@@ -3,10 +3,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affjax.data.synthetic import fields, layout, light, noise, occlusion, palette
-from affjax.data.synthetic import lens as lenses
-from affjax.data.synthetic.parameters import Lens, Light
-from affjax.data.synthetic.solids import (
+from affjax.data._synthetic import (
+  fields,
+  layout,
+  lens,
+  light,
+  noise,
+  occlusion,
+  palette,
+)
+from affjax.data._synthetic.parameters import Lens, Light
+from affjax.data._synthetic.solids import (
   Point,
   capsule,
   ellipsoid,
@@ -161,7 +168,7 @@ def test_an_ideal_lens_changes_nothing():
     zero, np.zeros(2, np.float32), one, one, one, np.ones(3, np.float32), zero,
     np.uint32(1),
   )  # fmt: skip
-  out = jax.jit(lenses.develop)(image, ideal)
+  out = jax.jit(lens.develop)(image, ideal)
   np.testing.assert_allclose(out, image, atol=2e-3)
-  blocky = jax.jit(lenses.develop)(image, ideal._replace(blocks=one))
+  blocky = jax.jit(lens.develop)(image, ideal._replace(blocks=one))
   assert 0.005 < np.abs(blocky - image).mean() < 0.2

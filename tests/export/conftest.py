@@ -71,7 +71,7 @@ def ball():
 
 @pytest.fixture(scope="session")
 def ball_mesh(ball):
-  return head_mesh.head_mesh(ball.vertices, ball)
+  return head_mesh(ball.vertices, ball)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,13 @@ import pathlib
 
 import pytest
 
-from affjax.export import folder
+from affjax.export import (
+  OutputError,
+  prepared_folder,
+  unique_names,
+  write_beside,
+  written_beside,
+)
 
 
 def _content(path):
@@ -13,7 +19,7 @@ def _content(path):
 
 def test_a_finished_folder_appears(tmp_path):
   place = tmp_path / "face"
-  with folder.written_beside(place, overwrite=False) as partial:
+  with written_beside(place, overwrite=False) as partial:
     (partial / "a").write_text("1")
     assert not place.exists()
   assert _content(place) == {"a": "1"}
@@ -24,7 +30,7 @@ def test_a_failure_leaves_nothing(tmp_path):
   place = tmp_path / "face"
 
   def fail():
-    with folder.written_beside(place, overwrite=False) as partial:
+    with written_beside(place, overwrite=False) as partial:
       (partial / "a").write_text("1")
       raise KeyboardInterrupt
 
@@ -39,14 +45,14 @@ def test_a_failure_keeps_the_old_result(tmp_path):
   (place / "a").write_text("old")
 
   def fail():
-    with folder.written_beside(place, overwrite=True) as partial:
+    with written_beside(place, overwrite=True) as partial:
       (partial / "a").write_text("new")
       raise RuntimeError
 
   with pytest.raises(RuntimeError):
     fail()
   assert _content(place) == {"a": "old"}
-  with folder.written_beside(place, overwrite=True) as partial:
+  with written_beside(place, overwrite=True) as partial:
     (partial / "b").write_text("new")
   assert _content(place) == {"b": "new"}
   assert list(tmp_path.iterdir()) == [place]
@@ -56,19 +62,19 @@ def test_existing_folders_are_refused(tmp_path):
   place = tmp_path / "face"
   place.mkdir()
   with (
-    pytest.raises(folder.OutputError, match="--overwrite"),
-    folder.written_beside(place, overwrite=False),
+    pytest.raises(OutputError, match="--overwrite"),
+    written_beside(place, overwrite=False),
   ):
     pass
-  with folder.prepared(place, overwrite=False):
+  with prepared_folder(place, overwrite=False):
     pass
   (place / "mine").write_text("x")
   with (
-    pytest.raises(folder.OutputError, match="is not empty"),
-    folder.prepared(place, overwrite=False),
+    pytest.raises(OutputError, match="is not empty"),
+    prepared_folder(place, overwrite=False),
   ):
     pass
-  with folder.prepared(place, overwrite=True):
+  with prepared_folder(place, overwrite=True):
     pass
   assert _content(place) == {"mine": "x"}
 
@@ -84,29 +90,29 @@ def test_existing_folders_are_refused(tmp_path):
 def test_unusable_places_are_refused_and_left_alone(tmp_path, place, message):
   (tmp_path / "file").write_text("x")
   with (
-    pytest.raises(folder.OutputError, match=message),
-    folder.prepared(tmp_path / place, overwrite=False),
+    pytest.raises(OutputError, match=message),
+    prepared_folder(tmp_path / place, overwrite=False),
   ):
     pass
   assert _content(tmp_path) == {"file": "x"}
 
 
 def test_a_folder_made_for_nothing_goes_again(tmp_path):
-  with folder.prepared(tmp_path / "a" / "b", overwrite=False):
+  with prepared_folder(tmp_path / "a" / "b", overwrite=False):
     assert (tmp_path / "a" / "b").is_dir()
   assert list(tmp_path.iterdir()) == []
-  with folder.prepared(tmp_path / "a" / "b", overwrite=False):
+  with prepared_folder(tmp_path / "a" / "b", overwrite=False):
     (tmp_path / "a" / "b" / "x").write_text("kept")
   assert (tmp_path / "a" / "b" / "x").read_text() == "kept"
 
 
 def test_files_are_replaced_whole(tmp_path):
   place = tmp_path / "index.html"
-  folder.write_beside(place, b"one")
-  folder.write_beside(place, b"two")
+  write_beside(place, b"one")
+  write_beside(place, b"two")
   assert _content(tmp_path) == {"index.html": "two"}
   with pytest.raises(OSError):
-    folder.write_beside(tmp_path / "no" / "file", b"")
+    write_beside(tmp_path / "no" / "file", b"")
 
 
 def test_names_are_safe_and_unique():
@@ -125,7 +131,7 @@ def test_names_are_safe_and_unique():
     "dir\\..\\evil.jpg",
     "bad\udcff.jpg",
   ]
-  names = folder.unique_names([pathlib.Path(p) for p in paths])
+  names = unique_names([pathlib.Path(p) for p in paths])
   assert names[:3] == ["photo", "photo-2", "Photo-3"]
   assert len({name.casefold() for name in names}) == len(names)
   assert names[7] == "with space é 顔"

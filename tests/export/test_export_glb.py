@@ -13,7 +13,7 @@ import pytest
 import trimesh
 from PIL import Image
 
-from affjax.export import glb, head_mesh, images
+from affjax.export import _glb, glb_bytes, head_mesh, png_bytes, to_uint8
 
 _VALIDATE = """
 const validator = require(process.argv[1]);
@@ -24,9 +24,9 @@ validator.validateBytes(bytes).then(r => console.log(JSON.stringify(r.issues)));
 
 @pytest.fixture(scope="module")
 def content(ball_mesh, texture):
-  return glb.glb_bytes(
+  return glb_bytes(
     ball_mesh,
-    texture_png=images.png_bytes(texture),
+    texture_png=png_bytes(texture),
     extras={"pose": {"axis_angle": [0.1, 0.2, 0.3]}, "photo": "Zoë.jpg"},
   )
 
@@ -111,7 +111,7 @@ def test_materials_texture_and_extras(content, texture):
   view = document["bufferViews"][picture["bufferView"]]
   start = view["byteOffset"]
   stored = Image.open(io.BytesIO(data[start : start + view["byteLength"]]))
-  np.testing.assert_array_equal(np.asarray(stored), images.to_uint8(texture))
+  np.testing.assert_array_equal(np.asarray(stored), to_uint8(texture))
   extras = document["nodes"][0]["extras"]
   assert extras == {"pose": {"axis_angle": [0.1, 0.2, 0.3]}, "photo": "Zoë.jpg"}
 
@@ -129,7 +129,7 @@ def test_trimesh_reads_the_texture_the_right_way_up(content):
 def test_many_vertices_take_32_bit_indices():
   triangles = np.array([[0, 1, 2], [65534, 65535, 65536]])
   for count, kind, width in ((65534, 5123, 2), (65537, 5125, 4)):
-    chunks = glb._Chunks()
+    chunks = _glb._Chunks()
     chunks.add_indices(triangles[: 1 if count < 65535 else 2], count)
     (accessor,) = chunks.accessors
     assert accessor["componentType"] == kind
@@ -154,8 +154,8 @@ def test_khronos_validator_finds_nothing(content, tmp_path):
 
 
 def test_flat_normals_cannot_break_the_file(ball, texture):
-  mesh = head_mesh.head_mesh(np.zeros_like(ball.vertices), ball)
-  content = glb.glb_bytes(mesh, texture_png=images.png_bytes(texture), extras={})
+  mesh = head_mesh(np.zeros_like(ball.vertices), ball)
+  content = glb_bytes(mesh, texture_png=png_bytes(texture), extras={})
   document, data = _parse(content)
   normal = _values(
     document, data, document["meshes"][0]["primitives"][0]["attributes"]["NORMAL"]
@@ -165,9 +165,7 @@ def test_flat_normals_cannot_break_the_file(ball, texture):
 
 def test_nan_in_extras_is_refused(ball_mesh, texture):
   with pytest.raises(ValueError, match="JSON"):
-    glb.glb_bytes(
-      ball_mesh, texture_png=images.png_bytes(texture), extras={"x": float("nan")}
-    )
+    glb_bytes(ball_mesh, texture_png=png_bytes(texture), extras={"x": float("nan")})
 
 
 def _validator():

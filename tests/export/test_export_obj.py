@@ -4,16 +4,14 @@ import numpy as np
 import pytest
 import trimesh
 
-from affjax.export import head_mesh, images, obj
+from affjax.export import head_mesh, mtl_text, obj_text, png_bytes
 
 
 @pytest.fixture
 def obj_file(tmp_path, ball_mesh, texture):
-  (tmp_path / "head.obj").write_text(obj.obj_text(ball_mesh, mtl_name="head.mtl"))
-  (tmp_path / "head.mtl").write_text(
-    obj.mtl_text(ball_mesh, texture_name="diffuse.png")
-  )
-  (tmp_path / "diffuse.png").write_bytes(images.png_bytes(texture))
+  (tmp_path / "head.obj").write_text(obj_text(ball_mesh, mtl_name="head.mtl"))
+  (tmp_path / "head.mtl").write_text(mtl_text(ball_mesh, texture_name="diffuse.png"))
+  (tmp_path / "diffuse.png").write_bytes(png_bytes(texture))
   return tmp_path / "head.obj"
 
 
@@ -55,11 +53,11 @@ def test_normals_point_out_of_the_ball(ball_mesh, ball):
 
 def test_bad_vertices_are_refused(ball):
   with pytest.raises(ValueError, match="vertices of template 'ball' must be"):
-    head_mesh.head_mesh(ball.vertices[:-1], ball)
+    head_mesh(ball.vertices[:-1], ball)
   with pytest.raises(ValueError, match="finite"):
-    head_mesh.head_mesh(np.full_like(ball.vertices, np.nan), ball)
+    head_mesh(np.full_like(ball.vertices, np.nan), ball)
 
 
 def test_a_vertex_without_area_gets_some_unit_normal(ball):
-  mesh = head_mesh.head_mesh(np.zeros_like(ball.vertices), ball)
+  mesh = head_mesh(np.zeros_like(ball.vertices), ball)
   np.testing.assert_allclose(np.linalg.norm(mesh.normals, axis=-1), 1)

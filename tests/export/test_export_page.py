@@ -9,7 +9,15 @@ import re
 import numpy as np
 import pytest
 
-from affjax.export import images, page
+from affjax.export import (
+  PageFace,
+  PagePhoto,
+  _page,
+  is_page,
+  jpeg_bytes,
+  page_html,
+  png_bytes,
+)
 
 
 class _Reader(html.parser.HTMLParser):
@@ -36,15 +44,15 @@ class _Reader(html.parser.HTMLParser):
 
 
 def _face(mesh, texture, **changes):
-  picture = images.jpeg_bytes(np.zeros((30, 40, 3)))
+  picture = jpeg_bytes(np.zeros((30, 40, 3)))
   values = {
     "title": "Face 1",
     "folder": "a b/face1",
     "files": ["head.glb"],
     "mesh": mesh,
     "rotation": np.eye(3),
-    "diffuse_png": images.png_bytes(texture),
-    "light_png": images.png_bytes(np.ones((4, 4, 1))),
+    "diffuse_png": png_bytes(texture),
+    "light_png": png_bytes(np.ones((4, 4, 1))),
     "light_scale": [2, 2, 2],
     "before": picture,
     "after": picture,
@@ -52,15 +60,13 @@ def _face(mesh, texture, **changes):
     "pictures": {"Render": picture},
     "facts": {"Yaw": "3°"},
   }
-  return page.PageFace(**{**values, **changes})
+  return PageFace(**{**values, **changes})
 
 
-def _page(faces, **options):
-  photo = page.PagePhoto(
-    name=options.pop("name", "photo.jpg"), size=(30, 40), faces=faces
-  )
+def _html(faces, **options):
+  photo = PagePhoto(name=options.pop("name", "photo.jpg"), size=(30, 40), faces=faces)
   options = {"title": "heads", "footer": "affjax", "problems": {}, **options}
-  return page.page_html([photo], **options)
+  return page_html([photo], **options)
 
 
 def _read(text):
@@ -70,7 +76,7 @@ def _read(text):
 
 
 def test_nothing_is_loaded_from_elsewhere(ball_mesh, texture):
-  reader = _read(_page([_face(ball_mesh, texture)]))
+  reader = _read(_html([_face(ball_mesh, texture)]))
   for tag, attrs in reader.tags:
     assert tag not in ("link", "iframe", "base", "object", "embed")
     if "src" in attrs:
@@ -85,7 +91,7 @@ def test_nothing_is_loaded_from_elsewhere(ball_mesh, texture):
 
 def test_hostile_names_stay_text(ball_mesh, texture):
   evil = '</script><script>alert(1)</script><img src=x onerror="y">{{data}}'
-  text = _page(
+  text = _html(
     [_face(ball_mesh, texture, title=evil, folder=evil, facts={evil: evil})],
     name=evil,
     title=evil,
@@ -99,7 +105,7 @@ def test_hostile_names_stay_text(ball_mesh, texture):
 
 
 def test_the_mesh_can_be_read_back(ball, ball_mesh, texture):
-  reader = _read(_page([_face(ball_mesh, texture)]))
+  reader = _read(_html([_face(ball_mesh, texture)]))
   (data,) = (json.loads(s) for a, s in reader.scripts if "type" in a)
 
   def numbers(text, kind):
@@ -121,20 +127,20 @@ def test_the_mesh_can_be_read_back(ball, ball_mesh, texture):
 
 
 def test_heads_beyond_the_limit_are_named(ball_mesh, texture, monkeypatch):
-  monkeypatch.setattr(page, "MAX_HEADS", 2)
+  monkeypatch.setattr(_page, "MAX_HEADS", 2)
   faces = [_face(ball_mesh, texture, title=f"Face {k}") for k in range(3)]
-  text = _page(faces)
+  text = _html(faces)
   assert text.count('class="stage"') == 2
   assert text.count("Too many heads for one page") == 1
   assert "Face 2" in text
 
 
 def test_a_page_without_heads_lists_the_problems():
-  text = page.page_html([], title="t", footer="f", problems={"x.jpg": "no face"})
+  text = page_html([], title="t", footer="f", problems={"x.jpg": "no face"})
   assert "x.jpg" in text
   assert "no face" in text
-  assert page.is_page(text)
-  assert not page.is_page("<html>mine</html>")
+  assert is_page(text)
+  assert not is_page("<html>mine</html>")
 
 
 def test_templates_cannot_be_mixed(ball_mesh, texture):
@@ -142,4 +148,4 @@ def test_templates_cannot_be_mixed(ball_mesh, texture):
     ball_mesh, template=dataclasses.replace(ball_mesh.template)
   )
   with pytest.raises(ValueError, match="one template"):
-    _page([_face(ball_mesh, texture), _face(other, texture)])
+    _html([_face(ball_mesh, texture), _face(other, texture)])

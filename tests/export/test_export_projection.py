@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from affjax import types
-from affjax.export import projection
+from affjax.export import _projection
 from affjax.geometry import camera as cameras
 from affjax.geometry import rotation
 
@@ -21,8 +21,8 @@ def test_crop_pixels_agree_with_the_camera():
   points = _points()
   world = cameras.head_to_world(jnp.asarray(points, jnp.float32), jnp.asarray(POSE))
   expected = cameras.world_to_px(world, CAMERA, 64, 64)
-  matrix = projection.head_to_photo(POSE, CAMERA, crop=np.eye(2, 3), crop_size=64)
-  got = projection.project(points, matrix)
+  matrix = _projection.head_to_photo(POSE, CAMERA, crop=np.eye(2, 3), crop_size=64)
+  got = _projection.project(points, matrix)
   np.testing.assert_allclose(got, expected, atol=2e-3)
   # The third row is the distance from the camera.
   depth = points @ matrix[2, :3] + matrix[2, 3]
@@ -32,46 +32,46 @@ def test_crop_pixels_agree_with_the_camera():
 def test_photo_pixels_go_through_the_crop():
   points = _points()
   crop = np.array([[0.4, -0.1, 7], [0.1, 0.4, -9]])
-  plain = projection.head_to_photo(POSE, CAMERA, crop=np.eye(2, 3), crop_size=64)
-  matrix = projection.head_to_photo(POSE, CAMERA, crop=crop, crop_size=64)
-  photo = projection.project(points, matrix)
+  plain = _projection.head_to_photo(POSE, CAMERA, crop=np.eye(2, 3), crop_size=64)
+  matrix = _projection.head_to_photo(POSE, CAMERA, crop=crop, crop_size=64)
+  photo = _projection.project(points, matrix)
   back = photo @ crop[:, :2].T + crop[:, 2]
-  np.testing.assert_allclose(back, projection.project(points, plain), atol=1e-9)
+  np.testing.assert_allclose(back, _projection.project(points, plain), atol=1e-9)
 
 
 def test_clip_space_agrees_with_the_camera():
   points = _points()
   world = cameras.head_to_world(jnp.asarray(points, jnp.float32), jnp.asarray(POSE))
   expected = cameras.world_to_clip(world, CAMERA)
-  matrix = projection.head_to_photo(POSE, CAMERA, crop=np.eye(2, 3), crop_size=64)
+  matrix = _projection.head_to_photo(POSE, CAMERA, crop=np.eye(2, 3), crop_size=64)
   np.testing.assert_allclose(
-    projection.to_clip(points, matrix, CAMERA, 64), expected, atol=1e-3
+    _projection.to_clip(points, matrix, CAMERA, 64), expected, atol=1e-3
   )
 
 
 def test_scaling_counts_in_pixel_edges():
-  matrix = projection.head_to_photo(POSE, CAMERA, crop=np.eye(2, 3), crop_size=64)
-  px = projection.project(_points(), matrix)
-  got = projection.project(_points(), projection.scaled(matrix, 3, (10, 20)))
+  matrix = _projection.head_to_photo(POSE, CAMERA, crop=np.eye(2, 3), crop_size=64)
+  px = _projection.project(_points(), matrix)
+  got = _projection.project(_points(), _projection.scaled(matrix, 3, (10, 20)))
   np.testing.assert_allclose(got + 0.5, 3 * (px + 0.5 - [10, 20]))
 
 
 @pytest.mark.parametrize("angles", [(30.0, -10.0, 15.0), (0.0, 0.0, 0.0)])
 def test_angles_are_those_of_geometry(angles):
   vector = rotation.euler_deg_to_axis_angle(*(jnp.float32(a) for a in angles))
-  matrix = projection.rigid(np.concatenate([vector, np.zeros(3)]))[:3, :3]
-  np.testing.assert_allclose(projection.yaw_pitch_roll_deg(matrix), angles, atol=1e-3)
+  matrix = _projection.rigid(np.concatenate([vector, np.zeros(3)]))[:3, :3]
+  np.testing.assert_allclose(_projection.yaw_pitch_roll_deg(matrix), angles, atol=1e-3)
 
 
 def test_the_turn_of_the_crop_is_undone():
   # A photo turned clockwise by 20 degrees: the crop turns it back.
   a = np.radians(20)
   crop = 0.5 * np.array([[np.cos(a), np.sin(a), 3], [-np.sin(a), np.cos(a), 4]])
-  matrix = projection.photo_rotation(np.zeros(6), crop)
-  yaw, pitch, roll = projection.yaw_pitch_roll_deg(matrix)
+  matrix = _projection.photo_rotation(np.zeros(6), crop)
+  yaw, pitch, roll = _projection.yaw_pitch_roll_deg(matrix)
   np.testing.assert_allclose([yaw, pitch, roll], [0, 0, -20], atol=1e-9)
   # The photo shows the head's up axis where the projection puts it.
-  full = projection.head_to_photo(np.zeros(6), CAMERA, crop=crop, crop_size=64)
-  low, high = projection.project(np.array([[0.0, 0, 0], [0, 1, 0]]), full)
+  full = _projection.head_to_photo(np.zeros(6), CAMERA, crop=crop, crop_size=64)
+  low, high = _projection.project(np.array([[0.0, 0, 0], [0, 1, 0]]), full)
   up = (high - low) * [1, -1]
   np.testing.assert_allclose(up / np.linalg.norm(up), matrix[:2, 1], atol=1e-9)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from affjax.assets import store
-from affjax.faces import find, mesh, network, photo
+from affjax.faces import _find, _mesh, _network, find_faces, find_in_all, read_photo
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def photos(portrait):
 
 @pytest.fixture(scope="module")
 def found(photos):
-  return find.find_in_all(photos)
+  return find_in_all(photos)
 
 
 def _same(a, b, atol):
@@ -51,35 +51,35 @@ def _same(a, b, atol):
 
 def test_many_photos_are_as_one_by_one(photos, found):
   assert [len(faces) for faces in found] == [1, 1, 1, 0, 2, 1]
-  _same(found, [find.find_faces(image) for image in photos], 0)
-  assert find.find_in_all([]) == []
+  _same(found, [find_faces(image) for image in photos], 0)
+  assert find_in_all([]) == []
 
 
 def test_the_order_of_photos_and_groups_does_not_matter(photos, found, monkeypatch):
-  monkeypatch.setattr(find, "_TOGETHER", 4)
-  _same(found, find.find_in_all(photos[::-1])[::-1], 0)
+  monkeypatch.setattr(_find, "_TOGETHER", 4)
+  _same(found, find_in_all(photos[::-1])[::-1], 0)
 
 
 def test_batches_of_an_accelerator_find_the_same(photos, found, monkeypatch):
   """As on a GPU: some at once, the last batch filled up; nothing compiled by count."""
-  monkeypatch.setattr(network, "_batches", lambda: (4,))
-  _same(found, find.find_in_all(photos), 0.02)
-  compiled = network._jitted(find._networks()["landmarks"])._cache_size()
+  monkeypatch.setattr(_network, "_batches", lambda: (4,))
+  _same(found, find_in_all(photos), 0.02)
+  compiled = _network._jitted(_find._networks()["landmarks"])._cache_size()
   for count in (1, 3, 5):
-    _same(found[:count], find.find_in_all(photos[:count]), 0.02)
-  assert network._jitted(find._networks()["landmarks"])._cache_size() == compiled
+    _same(found[:count], find_in_all(photos[:count]), 0.02)
+  assert _network._jitted(_find._networks()["landmarks"])._cache_size() == compiled
 
 
 def test_every_photo_is_checked_before_any_is_searched(photos):
   with pytest.raises(ValueError, match=r"photo 1 .* float64"):
-    find.find_in_all([photos[0], np.zeros((4, 4, 3))])
+    find_in_all([photos[0], np.zeros((4, 4, 3))])
 
 
 @pytest.mark.parametrize("turns", [1, 3])
 def test_a_photo_on_its_side(portrait, found, turns):
   """The landmarks are those of the upright photo, turned along."""
   image = np.asarray(portrait)
-  (turned,) = find.find_faces(np.rot90(image, turns))
+  (turned,) = find_faces(np.rot90(image, turns))
   (upright,) = found[0]
   size = len(image) - 1
   x, y = turned.landmarks68.T
@@ -88,21 +88,21 @@ def test_a_photo_on_its_side(portrait, found, turns):
   distance = np.linalg.norm(np.stack([x, y], -1) - upright.landmarks68, axis=1)
   assert distance.mean() < 1.0
   # The 33rd point is the same eye as ever: the angle of its square is the photo's.
-  angle = np.rad2deg(mesh.square_of_landmarks(turned.landmarks).angle)
-  expected = np.rad2deg(mesh.square_of_landmarks(upright.landmarks).angle) - 90 * turns
+  angle = np.rad2deg(_mesh.square_of_landmarks(turned.landmarks).angle)
+  expected = np.rad2deg(_mesh.square_of_landmarks(upright.landmarks).angle) - 90 * turns
   assert abs((angle - expected + 180) % 360 - 180) < 2
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 1), (31, 17)])
 def test_tiny_photos_have_no_faces(shape):
-  assert find.find_faces(np.full((*shape, 3), 128, np.uint8)) == []
+  assert find_faces(np.full((*shape, 3), 128, np.uint8)) == []
 
 
 def test_a_huge_photo(portrait):
   """Twelve million pixels of which the face covers a tenth of the width."""
   canvas = np.full((3000, 4000, 3), 70, np.uint8)
   canvas[1000:2400, 1500:2900] = _resized(portrait, 1400, 1400)
-  (face,) = find.find_faces(canvas, smallest=1 / 20)
+  (face,) = find_faces(canvas, smallest=1 / 20)
   eye = np.array([203, 101]) * 1400 / 512 + [1500, 1000]
   assert np.linalg.norm(face.landmarks68[36:42].mean(0) - eye) < 14
 
@@ -110,7 +110,7 @@ def test_a_huge_photo(portrait):
 @pytest.mark.parametrize(("mode", "suffix"), [("L", "png"), ("CMYK", "jpg")])
 def test_grey_and_cmyk_files(portrait, found, mode, suffix, tmp_path):
   portrait.convert(mode).save(tmp_path / f"photo.{suffix}")
-  (face,) = find.find_faces(photo.read_photo(tmp_path / f"photo.{suffix}"))
+  (face,) = find_faces(read_photo(tmp_path / f"photo.{suffix}"))
   (colour,) = found[0]
   distance = np.linalg.norm(face.landmarks68 - colour.landmarks68, axis=1)
   assert distance.mean() < 1.5

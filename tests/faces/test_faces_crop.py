@@ -4,13 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affjax.faces import crop, find, warp
+from affjax.faces import Face, face_crop, initial_pose, mean_landmarks, warp
 from affjax.geometry import camera as cameras
 from affjax.geometry import rotation
-from affjax.heads import embedded
+from affjax.heads import open_head
 from affjax.types import Camera
 
-TEMPLATE, CAMERA, SIZE = embedded.load().template, Camera(), 256
+TEMPLATE, CAMERA, SIZE = open_head("embedded").template, Camera(), 256
 
 
 def _pose(yaw, pitch, roll):
@@ -20,14 +20,14 @@ def _pose(yaw, pitch, roll):
 
 
 def _seen(pose):
-  points = jnp.asarray(crop.mean_landmarks(TEMPLATE), jnp.float32)
+  points = jnp.asarray(mean_landmarks(TEMPLATE), jnp.float32)
   world = cameras.head_to_world(points, jnp.asarray(pose))
   return np.asarray(cameras.world_to_px(world, CAMERA, SIZE, SIZE), np.float64)
 
 
 def _face(px):
   box = np.concatenate([px.min(0), px.max(0)])
-  return find.Face(box, 1.0, np.zeros((468, 3)), px)
+  return Face(box, 1.0, np.zeros((468, 3)), px)
 
 
 @pytest.mark.parametrize(("yaw", "pitch"), [(0, 0), (55, 0), (-55, 15), (30, -20)])
@@ -36,16 +36,16 @@ def test_scale_shift_and_roll_are_undone(yaw, pitch):
   upright = _seen(_pose(yaw, pitch, 0))
   in_photo = warp.similarity(np.array([40.0, 300.0]), 90.0, np.deg2rad(25), SIZE)
   face = _face(warp.transform(in_photo, upright))
-  placed = crop.face_crop(face, TEMPLATE, CAMERA, SIZE)
+  placed = face_crop(face, TEMPLATE, CAMERA, SIZE)
   back = warp.transform(placed.matrix, face.landmarks68)
   np.testing.assert_allclose(back, upright, atol=0.3)
-  found = crop.initial_pose(face, TEMPLATE, CAMERA, placed)
+  found = initial_pose(face, TEMPLATE, CAMERA, placed)
   np.testing.assert_allclose(found, _pose(yaw, pitch, 0), atol=0.01)
 
 
 def test_crops_of_any_size_show_the_same():
   face = _face(_seen(_pose(20, 5, 10)) * 3 + 100)
-  small, large = (crop.face_crop(face, TEMPLATE, CAMERA, size) for size in (64, 512))
+  small, large = (face_crop(face, TEMPLATE, CAMERA, size) for size in (64, 512))
   points = np.array([[100.0, 200.0], [500.0, 700.0]])
   ratio = (warp.transform(small.matrix, points) + 0.5) / 64
   np.testing.assert_allclose(

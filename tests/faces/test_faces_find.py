@@ -10,13 +10,23 @@ import pytest
 from PIL import Image
 
 from affjax.assets import store
-from affjax.faces import crop, find, mesh, network, warp
+from affjax.faces import (
+  _mesh,
+  _network,
+  apply_crop,
+  face_crop,
+  find_faces,
+  initial_pose,
+  read_photo,
+  solve_pose,
+  warp,
+)
 from affjax.geometry import camera as cameras
 from affjax.geometry import rotation
-from affjax.heads import embedded, landmarks
+from affjax.heads import landmarks, open_head
 from affjax.types import Camera
 
-TEMPLATE, CAMERA = embedded.load().template, Camera()
+TEMPLATE, CAMERA = open_head("embedded").template, Camera()
 _NEAR = [p / "shared/data/photos" for p in pathlib.Path(__file__).resolve().parents]
 PHOTOS = next((p for p in _NEAR if p.is_dir()), _NEAR[0])
 # Centres of the eyes and the mouth in the portrait, read off the picture.
@@ -31,7 +41,7 @@ def portrait():
 
 @pytest.fixture(scope="module")
 def face(portrait):
-  (found,) = find.find_faces(portrait)
+  (found,) = find_faces(portrait)
   return found
 
 
@@ -59,7 +69,7 @@ def test_finds_several_faces_of_several_sizes(portrait):
     canvas[y : y + size, x : x + size] = np.asarray(
       Image.fromarray(portrait).resize((size, size), Image.Resampling.LANCZOS)
     )
-  found = find.find_faces(canvas)
+  found = find_faces(canvas)
   assert len(found) == 3
   for one, (size, x, y) in zip(found, places, strict=True):
     _check_places(one.landmarks68, size / 512, (x, y))
@@ -68,7 +78,7 @@ def test_finds_several_faces_of_several_sizes(portrait):
 def test_a_turned_photo(portrait):
   """Rotated by 25 degrees the landmarks turn along."""
   turned = np.asarray(Image.fromarray(portrait).rotate(25, Image.Resampling.BICUBIC))
-  (found,) = find.find_faces(turned)
+  (found,) = find_faces(turned)
   c, s = np.cos(np.deg2rad(25)), np.sin(np.deg2rad(25))
   eye = np.array([[c, s], [-s, c]]) @ (np.array(LEFT_EYE) - 255.5) + 255.5
   assert np.linalg.norm(found.landmarks68[36:42].mean(0) - eye) < 6
@@ -76,7 +86,7 @@ def test_a_turned_photo(portrait):
 
 def test_no_face_is_an_empty_list():
   noise = np.random.default_rng(0).integers(0, 255, (200, 300, 3), np.uint8)
-  assert find.find_faces(noise) == []
+  assert find_faces(noise) == []
 
 
 @pytest.mark.parametrize(
@@ -85,7 +95,7 @@ def test_no_face_is_an_empty_list():
 )
 def test_errors_name_the_argument(bad):
   with pytest.raises(ValueError, match="photo"):
-    find.find_faces(bad)
+    find_faces(bad)
 
 
 def test_unknown_operators_are_refused():
@@ -93,17 +103,17 @@ def test_unknown_operators_are_refused():
     b'{"x":{"size":8,"nodes":[{"op":"exec","inputs":[],"weights":[]}],"outputs":{}}}'
   )
   with pytest.raises(ValueError, match="exec"):
-    network.networks({"graph": np.frombuffer(graph, np.uint8)})
+    _network.networks({"graph": np.frombuffer(graph, np.uint8)})
 
 
 def test_the_crop_frames_the_head_as_in_training(face, portrait):
-  placed = crop.face_crop(face, TEMPLATE, CAMERA, 128)
-  pose = crop.initial_pose(face, TEMPLATE, CAMERA, placed)
+  placed = face_crop(face, TEMPLATE, CAMERA, 128)
+  pose = initial_pose(face, TEMPLATE, CAMERA, placed)
   # No roll, no translation: that is what the crop is for.
   assert np.abs(pose[3:]).max() < 0.05
   turn = np.asarray(rotation.axis_angle_to_matrix(jnp.asarray(pose[:3], float)))
   assert abs(np.arctan2(turn[1, 0], turn[0, 0])) < np.deg2rad(1)
-  pixels = crop.apply(portrait, placed)
+  pixels = apply_crop(portrait, placed)
   assert pixels.shape == (128, 128, 3)
   assert pixels.dtype == np.float32
   assert 0 <= pixels.min() <= pixels.max() <= 1
@@ -127,7 +137,7 @@ def test_poses_are_recovered_from_projected_landmarks(yaw, shift):
   world = cameras.head_to_world(jnp.asarray(points, jnp.float32), pose)
   px = np.array(cameras.world_to_px(world, CAMERA, 128, 128), float)
   px[40] += 30  # one landmark is plainly wrong
-  found = crop.solve_pose(points, px, CAMERA, 128)
+  found = solve_pose(points, px, CAMERA, 128)
   np.testing.assert_allclose(found[:3], pose[:3], atol=0.02)
   np.testing.assert_allclose(found[3:5], pose[3:5], atol=0.02)
   np.testing.assert_allclose(found[5], pose[5], atol=0.1)
@@ -135,9 +145,9 @@ def test_poses_are_recovered_from_projected_landmarks(yaw, shift):
 
 def test_poses_refuse_what_cannot_be_solved():
   with pytest.raises(ValueError, match="points"):
-    crop.solve_pose(np.zeros((3, 3)), np.zeros((3, 2)), CAMERA, 64)
+    solve_pose(np.zeros((3, 3)), np.zeros((3, 2)), CAMERA, 64)
   with pytest.raises(ValueError, match="finite"):
-    crop.solve_pose(np.full((5, 3), np.nan), np.zeros((5, 2)), CAMERA, 64)
+    solve_pose(np.full((5, 3), np.nan), np.zeros((5, 2)), CAMERA, 64)
 
 
 def test_warping_is_antialiased_and_repeats_the_edge():
@@ -155,9 +165,7 @@ def test_warping_is_antialiased_and_repeats_the_edge():
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="the photos of shared/ are not here")
 def test_every_portrait_has_its_face():
   paths = sorted(p for p in PHOTOS.rglob("*.jpg") if "demo" not in p.parent.name)
-  from affjax.faces import photo
-
-  missed = [p.name for p in paths if not find.find_faces(photo.read_photo(p))]
+  missed = [p.name for p in paths if not find_faces(read_photo(p))]
   assert len(paths) > 50
   assert len(missed) <= 1, missed
 
@@ -178,9 +186,7 @@ _GROUPS = {
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="the photos of shared/ are not here")
 @pytest.mark.parametrize(("name", "count"), _GROUPS.items())
 def test_groups_are_found_whole(name, count):
-  from affjax.faces import photo
-
-  assert len(find.find_faces(photo.read_photo(PHOTOS / name))) == count
+  assert len(find_faces(read_photo(PHOTOS / name))) == count
 
 
 def test_small_faces_of_a_large_photo(portrait):
@@ -190,13 +196,13 @@ def test_small_faces_of_a_large_photo(portrait):
   for k in range(12):
     x, y = 60 + k % 6 * 320, 100 + k // 6 * 430
     canvas[y : y + 220, x : x + 220] = np.asarray(small)
-  found = find.find_faces(canvas)
+  found = find_faces(canvas)
   assert len(found) == 12
   assert all(30 < np.ptp(face.landmarks68[:, 0]) < 50 for face in found)
 
 
 def test_standard_landmarks_treat_left_and_right_alike(face, portrait):
-  (flipped,) = find.find_faces(np.ascontiguousarray(portrait[:, ::-1]))
+  (flipped,) = find_faces(np.ascontiguousarray(portrait[:, ::-1]))
   back = flipped.landmarks68[landmarks.MIRRORED]
   back = np.stack([portrait.shape[1] - 1 - back[:, 0], back[:, 1]], -1)
   assert np.linalg.norm(back - face.landmarks68, axis=1).mean() < 2
@@ -204,8 +210,8 @@ def test_standard_landmarks_treat_left_and_right_alike(face, portrait):
 
 def test_who_looks_ahead_does_not_nod(face):
   """The portrait faces the camera: the landmarks are the template's own."""
-  placed = crop.face_crop(face, TEMPLATE, CAMERA, 128)
-  turn = np.rad2deg(crop.initial_pose(face, TEMPLATE, CAMERA, placed)[:3])
+  placed = face_crop(face, TEMPLATE, CAMERA, 128)
+  turn = np.rad2deg(initial_pose(face, TEMPLATE, CAMERA, placed)[:3])
   assert np.abs(turn).max() < 7
 
 
@@ -215,6 +221,6 @@ def test_the_standard_landmarks_are_those_of_the_experiment():
   if not path.is_file():
     pytest.skip(f"{name} is not here")
   table = json.loads(path.read_text())["table"]
-  ours = np.stack([mesh._FIRST68, mesh._SECOND68], 1)
+  ours = np.stack([_mesh._FIRST68, _mesh._SECOND68], 1)
   np.testing.assert_array_equal(ours, table["points"])
-  np.testing.assert_array_equal(mesh._SHARE68, table["share"])
+  np.testing.assert_array_equal(_mesh._SHARE68, table["share"])

@@ -7,13 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affjax.faces import fit as fits
-from affjax.faces.crop import Crop
-from affjax.faces.find import Face
-from affjax.faces.fit import marks, solver
+from affjax.faces import Crop, Face, fit_faces
+from affjax.faces._fit import model_points, solver
 from affjax.geometry import camera as cameras
 from affjax.geometry import rotation
-from affjax.heads import embedded, landmarks, morphable, random
+from affjax.heads import landmarks, open_head, random_vertices
 from affjax.types import Camera
 
 SIZE, COUNT = 256, 6
@@ -30,8 +28,8 @@ def face(points: np.ndarray) -> Face:
 def people():
   """Random heads, their poses, and where their landmarks are seen."""
   rng = np.random.default_rng(5)
-  model = embedded.load()
-  vertices = random.random_vertices(rng, model, COUNT)
+  model = open_head("embedded")
+  vertices = random_vertices(rng, model, COUNT)
   degrees = rng.uniform(-1, 1, (COUNT, 3)) * [30, 15, 8]
   turn = rotation.euler_deg_to_axis_angle(*degrees.T)
   shift = rng.uniform(-1, 1, (COUNT, 3)) * [0.1, 0.1, 0.5]
@@ -45,7 +43,7 @@ def people():
 @pytest.fixture(scope="module")
 def found(people):
   faces = [face(px) for px in people[2]]
-  return fits.fit(embedded.load(), faces, [CROP] * COUNT, Camera())
+  return fit_faces(open_head("embedded"), faces, [CROP] * COUNT, Camera())
 
 
 def angle_deg(a: np.ndarray, b: np.ndarray) -> float:
@@ -66,7 +64,7 @@ def test_poses_are_found(people, found):
 
 def test_heads_are_nearer_than_the_mean_head(people, found):
   """Landmarks of one picture say little about depth, but more than nothing."""
-  model = embedded.load()
+  model = open_head("embedded")
   chosen = np.unique(model.template.faces[model.template.landmark_faces])
 
   def error(vertices, truth):
@@ -87,14 +85,14 @@ def test_coefficients_stay_plausible(found):
 
 
 def test_vertices_belong_to_the_coefficients(found):
-  model = embedded.load()
-  again = morphable.vertices(model, found[1].identity, found[1].expression)
+  model = open_head("embedded")
+  again = model.vertices(found[1].identity, found[1].expression)
   np.testing.assert_allclose(found[1].vertices, again, atol=1e-5)
 
 
 def test_landmarks_lie_where_the_posed_head_has_them(found):
   points = landmarks.landmarks68(
-    jnp.asarray(found[2].vertices), embedded.load().template
+    jnp.asarray(found[2].vertices), open_head("embedded").template
   )
   world = cameras.head_to_world(points, jnp.asarray(found[2].pose))
   px = np.asarray(cameras.world_to_px(world, Camera(), SIZE, SIZE))
@@ -102,27 +100,27 @@ def test_landmarks_lie_where_the_posed_head_has_them(found):
 
 
 def test_a_face_alone_is_found_as_in_company(people, found):
-  alone = fits.fit(embedded.load(), [face(people[2][4])], [CROP], Camera())
+  alone = fit_faces(open_head("embedded"), [face(people[2][4])], [CROP], Camera())
   np.testing.assert_allclose(alone[0].vertices, found[4].vertices, atol=2e-3)
 
 
 def test_one_wild_landmark_does_little(people, found):
   px = people[2][0].copy()
   px[30] += 60
-  wild = fits.fit(embedded.load(), [face(px)], [CROP], Camera())[0]
+  wild = fit_faces(open_head("embedded"), [face(px)], [CROP], Camera())[0]
   assert angle_deg(wild.pose, found[0].pose) < 2
 
 
 def test_a_near_camera_is_found():
   """A selfie, 40 degrees from 3.5 dm away; part of it passes for an unusual shape."""
-  model = embedded.load()
+  model = open_head("embedded")
   points = landmarks.landmarks68(jnp.asarray(model.template.vertices), model.template)
   world = cameras.head_to_world(points, jnp.array([0, 0, 0, 0, 0, 6.5], jnp.float32))
   wide = Camera(fov_deg=40.0)
   px = np.asarray(cameras.world_to_px(world, wide, SIZE, SIZE))
   settings = solver.Settings(focal=2.0, steps=40)
-  found = fits.fit(model, [face(px)], [CROP], Camera(), settings=settings)[0]
-  told = fits.fit(model, [face(px)], [CROP], Camera())[0]
+  found = fit_faces(model, [face(px)], [CROP], Camera(), settings=settings)[0]
+  told = fit_faces(model, [face(px)], [CROP], Camera())[0]
   assert told.fov_deg == pytest.approx(Camera().fov_deg, rel=1e-5)
   assert 2 * told.fov_deg < found.fov_deg < wide.fov_deg
   assert found.inner_error < 0.5 * told.inner_error
@@ -130,7 +128,7 @@ def test_a_near_camera_is_found():
 
 def test_derivatives_of_the_landmarks(people):
   """The analytic Jacobian against differences, away from changes of the outline."""
-  data, _ = marks.of_model(embedded.load())
+  data, _ = model_points.of_model(open_head("embedded"))
   lens = solver.Lens(jnp.float32(1160.0), 10.0, 127.5)
   values = np.random.default_rng(0).uniform(0, 0.4, data.sigma.shape)
   state = solver.State(
@@ -164,7 +162,7 @@ def test_derivatives_of_the_landmarks(people):
 
 def test_turned_away_jaws_slide_to_the_outline():
   """From the side, the far half of the jaw is not where its vertices are."""
-  data, _ = marks.of_model(embedded.load())
+  data, _ = model_points.of_model(open_head("embedded"))
   lens = solver.Lens(jnp.float32(1160.0), 10.0, 127.5)
   turn = rotation.euler_deg_to_axis_angle(jnp.array([45.0]), jnp.zeros(1), jnp.zeros(1))
   state = solver.State(
@@ -183,12 +181,12 @@ def test_turned_away_jaws_slide_to_the_outline():
 
 
 def test_bad_input_is_named(people):
-  model = embedded.load()
+  model = open_head("embedded")
   with pytest.raises(ValueError, match="1 faces, 2 crops"):
-    fits.fit(model, [face(people[2][0])], [CROP] * 2, Camera())
+    fit_faces(model, [face(people[2][0])], [CROP] * 2, Camera())
   with pytest.raises(ValueError, match="finite"):
-    fits.fit(model, [face(people[2][0] * np.nan)], [CROP], Camera())
-  assert fits.fit(model, [], [], Camera()) == []
+    fit_faces(model, [face(people[2][0] * np.nan)], [CROP], Camera())
+  assert fit_faces(model, [], [], Camera()) == []
   none = dataclasses.replace(
     model,
     template=dataclasses.replace(
@@ -198,14 +196,16 @@ def test_bad_input_is_named(people):
     ),
   )
   with pytest.raises(ValueError, match="68 standard landmarks"):
-    fits.fit(none, [face(people[2][0])], [CROP], Camera())
+    fit_faces(none, [face(people[2][0])], [CROP], Camera())
   broken = dataclasses.replace(model, identity_basis=model.identity_basis * np.nan)
   with pytest.raises(ValueError, match="identity_basis"):
-    fits.fit(broken, [face(people[2][0])], [CROP], Camera())
+    fit_faces(broken, [face(people[2][0])], [CROP], Camera())
 
 
 def test_coincident_landmarks_do_not_converge_to_nonsense():
   """A face without extent is no face; nothing raises, nothing is called good."""
-  flat = fits.fit(embedded.load(), [face(np.full((68, 2), 90.0))], [CROP], Camera())[0]
+  flat = fit_faces(
+    open_head("embedded"), [face(np.full((68, 2), 90.0))], [CROP], Camera()
+  )[0]
   assert np.isfinite(flat.vertices).all()
   assert flat.inner_error > 10 or not flat.converged

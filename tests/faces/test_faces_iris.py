@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from affjax.assets import store
-from affjax.faces import find
+from affjax.faces import Face, find_faces
 
 # Centres of the irises in the portrait, read off the picture.
 PUPILS = np.array([(203.5, 100.8), (246.8, 102.4)])
@@ -24,7 +24,7 @@ def portrait():
 
 @pytest.fixture(scope="module")
 def face(portrait):
-  return find.find_faces(np.asarray(portrait))[0]
+  return find_faces(np.asarray(portrait))[0]
 
 
 def _eyes(face):
@@ -50,14 +50,14 @@ def test_the_ends_lie_around_the_centre_as_large_as_irises_are(face):
 
 def test_a_mirrored_photo_has_mirrored_irises(portrait, face):
   flipped = np.ascontiguousarray(np.asarray(portrait)[:, ::-1])
-  (other, *_) = find.find_faces(flipped)
+  (other, *_) = find_faces(flipped)
   back = [portrait.width - 1, 0] + other.iris[::-1][:, [0, 3, 2, 1, 4]] * [-1, 1]
   assert np.linalg.norm(back - face.iris, axis=-1).max() < 0.03 * _eyes(face)
 
 
 def test_a_turned_photo_has_turned_irises(portrait, face):
   """Turned by a quarter, x is what y was; the left eye is still the first."""
-  (other, *_) = find.find_faces(np.rot90(np.asarray(portrait)))
+  (other, *_) = find_faces(np.rot90(np.asarray(portrait)))
   x, y = face.iris[..., 0], face.iris[..., 1]
   expected = np.stack([y, portrait.width - 1 - x], -1)
   assert np.linalg.norm(other.iris - expected, axis=-1).max() < 0.03 * _eyes(face)
@@ -79,11 +79,11 @@ def test_painted_irises_are_found_where_they_were_painted(portrait, face, gaze):
     pupil = 0.4 * radius
     draw.ellipse([*(center - pupil), *(center + pupil)], fill=(10, 8, 8))
     centers.append(center)
-  (found, *_) = find.find_faces(np.asarray(photo))
+  (found, *_) = find_faces(np.asarray(photo))
   off = np.linalg.norm(found.iris[:, 0] - centers, axis=1)
   assert off.max() < 0.025 * unit
 
 
 def test_faces_made_by_hand_have_none():
-  face = find.Face(np.zeros(4), 1.0, np.zeros((468, 3)), np.zeros((68, 2)))
+  face = Face(np.zeros(4), 1.0, np.zeros((468, 3)), np.zeros((68, 2)))
   assert np.isnan(face.iris).all()

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from affjax.assets import store
-from affjax.faces import find, mesh, network, warp
+from affjax.faces import _mesh, _network, find_faces, warp
 
 _FILE = "shared/data/mediapipe/face_landmark.tflite"
 _NEAR = [p / _FILE for p in pathlib.Path(__file__).resolve().parents]
@@ -50,7 +50,7 @@ def test_convolutions(stride, taps, depthwise):
   bias, slope = rng.normal(size=(2, kernel.shape[-1]))
   node = {"op": "conv", "depthwise": depthwise, "stride": stride, "padding": "SAME"}
   node |= {"bias": True, "activation": "prelu", "inputs": [-1], "weights": [0, 1, 2]}
-  net = network.networks(_asset([node], [kernel, bias, slope], 0))["x"]
+  net = _network.networks(_asset([node], [kernel, bias, slope], 0))["x"]
   expected = _conv_oracle(x, kernel, stride, depthwise=depthwise) + bias
   expected = np.where(expected > 0, expected, expected * slope)
   found = np.asarray(net(x.astype(np.float32))["y"])
@@ -71,7 +71,7 @@ def test_pooling_padding_and_sums():
     },
     {"op": "reshape", "shape": [-1, 2], "inputs": [3], "weights": []},
   ]
-  net = network.networks(_asset(nodes, [], 4))["x"]
+  net = _network.networks(_asset(nodes, [], 4))["x"]
   pooled = x.reshape(2, 4, 2, 4, 2, 3).max((2, 4))
   expected = np.pad(pooled + np.maximum(pooled, 0), [(0, 0)] * 3 + [(0, 1)])
   np.testing.assert_allclose(net(x)["y"], expected.reshape(2, -1, 2), atol=1e-6)
@@ -83,8 +83,8 @@ def test_landmarks_agree_with_mediapipe():
   litert = pytest.importorskip("ai_edge_litert.interpreter")
   portrait = Image.open(io.BytesIO(store.read_asset("astronaut.jpg"))).convert("RGB")
   photo = np.asarray(portrait)
-  face = find.find_faces(photo)[0]
-  square = mesh.square_of_landmarks(face.landmarks)
+  face = find_faces(photo)[0]
+  square = _mesh.square_of_landmarks(face.landmarks)
   matrix = warp.similarity(square.center, square.size, square.angle, 192)
   image = warp.warp(photo, matrix, 192)[None]
   original = litert.Interpreter(str(TFLITE))
@@ -95,7 +95,7 @@ def test_landmarks_agree_with_mediapipe():
     original.get_tensor(entry["index"]).reshape(-1)
     for entry in original.get_output_details()
   )
-  ours = network.networks(store.open_asset("faces.npz"))["landmarks"](image)
+  ours = _network.networks(store.open_asset("faces.npz"))["landmarks"](image)
   gap = np.abs(np.asarray(ours["mesh"]).reshape(-1) - points)
   print(f"largest difference {gap.max():.4f} px")
   assert gap.max() < 0.01

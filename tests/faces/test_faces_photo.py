@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from affjax.faces import photo
+from affjax.faces import PhotoError, read_photo
 
 RGB = np.random.default_rng(0).integers(0, 255, (40, 48, 3), np.uint8)
 RGB[:20, :24] = (250, 10, 10)  # a red corner, top left
@@ -39,7 +39,7 @@ def _saved(path, image, **options):
 )
 def test_reads_every_mode_as_rgb(tmp_path, name, mode):
   path = _saved(tmp_path / name, Image.fromarray(RGB).convert(mode))
-  read = photo.read_photo(path)
+  read = read_photo(path)
   assert read.shape == RGB.shape
   assert read.dtype == np.uint8
   corner = read[5:15, 5:18].mean((0, 1))
@@ -52,7 +52,7 @@ def test_reads_every_mode_as_rgb(tmp_path, name, mode):
 def test_sixteen_bit_grey_is_scaled(tmp_path, dtype):
   grey = np.full((40, 40), 32896, dtype)
   path = _saved(tmp_path / "a.png", Image.fromarray(grey.astype(np.uint16)))
-  np.testing.assert_array_equal(photo.read_photo(path), 128)
+  np.testing.assert_array_equal(read_photo(path), 128)
 
 
 def test_sixteen_bit_rgb(tmp_path):
@@ -66,20 +66,20 @@ def test_sixteen_bit_rgb(tmp_path):
   body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows))
   path = tmp_path / "a.png"
   path.write_bytes(b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b""))
-  np.testing.assert_allclose(photo.read_photo(path)[3, 3], [255, 1, 0], atol=1)
+  np.testing.assert_allclose(read_photo(path)[3, 3], [255, 1, 0], atol=1)
 
 
 def test_transparency_lies_on_white(tmp_path):
   clear = np.concatenate([RGB, np.zeros((40, 48, 1), np.uint8)], -1)
   path = _saved(tmp_path / "a.png", Image.fromarray(clear))
-  assert (photo.read_photo(path) == 255).all()
+  assert (read_photo(path) == 255).all()
 
 
 def test_the_first_frame_of_an_animation(tmp_path):
   frames = [Image.new("RGB", (40, 40), color) for color in ("red", "blue")]
   path = tmp_path / "a.gif"
   frames[0].save(path, save_all=True, append_images=frames[1:])
-  np.testing.assert_allclose(photo.read_photo(path)[20, 20], [255, 0, 0], atol=4)
+  np.testing.assert_allclose(read_photo(path)[20, 20], [255, 0, 0], atol=4)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -92,7 +92,7 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
   exif = Image.Exif()
   exif[0x0112] = orientation
   path = _saved(tmp_path / "a.jpg", stored, exif=exif, quality=95)
-  read = photo.read_photo(path)
+  read = read_photo(path)
   assert read.shape == RGB.shape
   assert read[3:15, 3:18, 0].mean() > 200
   assert read[3:15, 3:18, 1].mean() < 60
@@ -120,8 +120,8 @@ def _png(size=(48, 40)):
 def test_bad_files_are_one_line(tmp_path, content, match):
   path = tmp_path / "bad.png"
   path.write_bytes(content)
-  with pytest.raises(photo.PhotoError, match=match) as error:
-    photo.read_photo(path)
+  with pytest.raises(PhotoError, match=match) as error:
+    read_photo(path)
   assert "\n" not in str(error.value)
   assert "bad.png" in str(error.value)
 
@@ -133,20 +133,20 @@ def test_size_is_judged_before_decoding(tmp_path):
   content[29:33] = struct.pack(">I", zlib.crc32(bytes(content[12:29])))
   path = tmp_path / "bomb.png"
   path.write_bytes(content)
-  with pytest.raises(photo.PhotoError, match="too large"):
-    photo.read_photo(path)
+  with pytest.raises(PhotoError, match="too large"):
+    read_photo(path)
   small = _saved(tmp_path / "a.png", Image.fromarray(RGB))
-  with pytest.raises(photo.PhotoError, match="48 x 40"):
-    photo.read_photo(small, max_pixels=1000)
+  with pytest.raises(PhotoError, match="48 x 40"):
+    read_photo(small, max_pixels=1000)
 
 
 def test_missing_files_and_folders(tmp_path):
-  with pytest.raises(photo.PhotoError, match="no such file"):
-    photo.read_photo(tmp_path / "gone.jpg")
-  with pytest.raises(photo.PhotoError, match="regular"):
-    photo.read_photo(tmp_path)
+  with pytest.raises(PhotoError, match="no such file"):
+    read_photo(tmp_path / "gone.jpg")
+  with pytest.raises(PhotoError, match="regular"):
+    read_photo(tmp_path)
   with pytest.raises(ValueError, match="max_pixels"):
-    photo.read_photo(tmp_path, max_pixels=0)
+    read_photo(tmp_path, max_pixels=0)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
@@ -162,8 +162,8 @@ def test_damaged_files_raise_nothing_else(tmp_path, kind):
     content[places] = rng.integers(0, 256, 3)
     path.write_bytes(content[: rng.integers(1, 2 * len(content))].tobytes())
     try:
-      outcome = photo.read_photo(path)
-    except photo.PhotoError as error:
+      outcome = read_photo(path)
+    except PhotoError as error:
       outcome = str(error)
     if isinstance(outcome, str):
       assert "\n" not in outcome

@@ -4,12 +4,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affjax.faces.fit import photometric
+from affjax.faces import read_colors
 from affjax.geometry import camera as cameras
 from affjax.geometry import mesh, rotation, uv
-from affjax.heads import embedded
-from affjax.ops import resize
-from affjax.render import head
+from affjax.heads import open_head
+from affjax.ops import resize_bilinear
+from affjax.render import render_head
 from affjax.types import Camera
 
 SIZE, CROP = 128, 160
@@ -30,7 +30,7 @@ def photographed(diffuse, shade=None, yaw=0.0):
 
   `shade` takes world normals and gives the light on them.
   """
-  template = embedded.load().template
+  template = open_head("embedded").template
   angles = (jnp.float32(a) for a in (yaw, 4, 3))
   turn = rotation.euler_deg_to_axis_angle(*angles)
   pose = np.r_[np.asarray(turn), 0.02, -0.03, 0.1].astype(np.float32)
@@ -42,7 +42,7 @@ def photographed(diffuse, shade=None, yaw=0.0):
     normals = mesh.vertex_normals(world, template.faces)
     table = uv.uv_table(template, SIZE)
     texture = texture * shade(np.asarray(uv.map_from_vertices(normals, table)[0]))
-  image, alpha = head.render_head(
+  image, alpha = render_head(
     world, jnp.asarray(texture)[None], template, CAMERA, (CROP, CROP)
   )
   image, alpha = np.asarray(image[0]), np.asarray(alpha[0])
@@ -50,11 +50,9 @@ def photographed(diffuse, shade=None, yaw=0.0):
 
 
 def read(image, alpha, pose):
-  template = embedded.load().template
+  template = open_head("embedded").template
   plain = np.broadcast_to(PLAIN, (SIZE, SIZE, 3))
-  return photometric.colors(
-    image, alpha, template.vertices, pose, template, CAMERA, plain
-  )
+  return read_colors(image, alpha, template.vertices, pose, template, CAMERA, plain)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +63,7 @@ def unlit():
 @pytest.fixture(scope="module")
 def skin_mask():
   """Plain skin of the face: where tones are compared."""
-  masks = embedded.load().template.masks
+  masks = open_head("embedded").template.masks
   small = {name: uv.resize_mask(masks[name], SIZE) for name in masks}
   features = small["eyes"] + small["mouth"] + small["lips"] + small["brows"]
   return (small["face"] > 0.9) & (features == 0)
@@ -83,14 +81,16 @@ def test_the_texture_comes_back_where_it_is_seen(unlit):
 def mean_light(found) -> np.ndarray:
   """The light on each texel, for it belongs to the product that a picture shows."""
   low = jnp.asarray(found.light)[None]
-  return np.asarray(resize.resize_bilinear(low, (SIZE, SIZE)))[0]
+  return np.asarray(resize_bilinear(low, (SIZE, SIZE)))[0]
 
 
 def test_what_is_not_seen_has_the_tone_of_the_skin(unlit, skin_mask):
   """The plain face is lighter and redder than this one."""
   found = read(*unlit)
-  hidden = (found.seen < 0.05) & uv.uv_table(embedded.load().template, SIZE).support
-  neck = uv.resize_mask(embedded.load().template.masks["neck"], SIZE) > 0.9
+  hidden = (found.seen < 0.05) & uv.uv_table(
+    open_head("embedded").template, SIZE
+  ).support
+  neck = uv.resize_mask(open_head("embedded").template.masks["neck"], SIZE) > 0.9
   chosen = found.diffuse[hidden & neck]
   assert len(chosen) > 50
   true = pattern()[skin_mask].mean(0)
@@ -141,7 +141,7 @@ def test_what_hides_the_face_is_not_painted_on_it(unlit, skin_mask):
 
 def test_a_face_of_which_nothing_is_seen_is_the_plain_one(unlit, skin_mask):
   found = read(unlit[0], np.zeros_like(unlit[1]), unlit[2])
-  scalp = uv.resize_mask(embedded.load().template.masks["scalp"], SIZE)
+  scalp = uv.resize_mask(open_head("embedded").template.masks["scalp"], SIZE)
   chosen = skin_mask & (scalp == 0)
   np.testing.assert_allclose(found.diffuse[chosen] / PLAIN, 1, atol=0.02)
   np.testing.assert_array_equal(found.light, 1)

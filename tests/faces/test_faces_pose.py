@@ -7,12 +7,21 @@ import pytest
 from scipy import optimize
 from scipy.spatial.transform import Rotation
 
-from affjax.faces import crop, find, pose, warp
-from affjax.heads import embedded, landmarks
+from affjax.faces import (
+  Face,
+  _pose,
+  face_crop,
+  face_crops,
+  mean_landmarks,
+  solve_pose,
+  solve_poses,
+  warp,
+)
+from affjax.heads import landmarks, open_head
 from affjax.types import Camera
 
-TEMPLATE, CAMERA, SIZE = embedded.load().template, Camera(), 256
-POINTS = crop.mean_landmarks(TEMPLATE)
+TEMPLATE, CAMERA, SIZE = open_head("embedded").template, Camera(), 256
+POINTS = mean_landmarks(TEMPLATE)
 WEIGHTS = np.where(np.arange(68) < 17, 0.2, 1.0)
 
 
@@ -45,7 +54,7 @@ def _people(count, noise_px, seed=0):
 
 def test_no_start_of_scipys_gives_a_lower_cost():
   poses, px = _people(12, 3.0)
-  found = pose.solve(POINTS, px, CAMERA, SIZE, WEIGHTS)
+  found = _pose.solve(POINTS, px, CAMERA, SIZE, WEIGHTS)
   for one, own, truth in zip(found, px, poses, strict=True):
     starts = [truth] + [
       np.concatenate([Rotation.from_euler("y", yaw, degrees=True).as_rotvec(), [0] * 3])
@@ -64,16 +73,16 @@ def test_no_start_of_scipys_gives_a_lower_cost():
 def test_exact_landmarks_give_the_exact_pose():
   poses, px = _people(20, 0.0, seed=1)
   px = _project(poses)
-  found = pose.solve(POINTS, px, CAMERA, SIZE, WEIGHTS)
+  found = _pose.solve(POINTS, px, CAMERA, SIZE, WEIGHTS)
   np.testing.assert_allclose(found, poses, atol=1e-5)
 
 
 def test_many_are_as_one_by_one():
   _, px = _people(9, 2.0, seed=2)
-  found = crop.solve_poses(POINTS, px, CAMERA, SIZE)
-  singles = [crop.solve_pose(POINTS, one, CAMERA, SIZE) for one in px]
+  found = solve_poses(POINTS, px, CAMERA, SIZE)
+  singles = [solve_pose(POINTS, one, CAMERA, SIZE) for one in px]
   np.testing.assert_allclose(found, singles, atol=1e-9)
-  assert crop.solve_poses(POINTS, px[:0], CAMERA, SIZE).shape == (0, 6)
+  assert solve_poses(POINTS, px[:0], CAMERA, SIZE).shape == (0, 6)
 
 
 def test_fewer_points_and_weights():
@@ -82,9 +91,9 @@ def test_fewer_points_and_weights():
   px = _project(poses)
   px[:, :17] = 0
   weights = np.where(np.arange(68) < 17, 0.0, 1.0)
-  found = crop.solve_poses(POINTS, px, CAMERA, SIZE, weights=weights)
+  found = solve_poses(POINTS, px, CAMERA, SIZE, weights=weights)
   np.testing.assert_allclose(found, poses, atol=1e-4)
-  part = crop.solve_poses(POINTS[17:], px[:, 17:], CAMERA, SIZE)
+  part = solve_poses(POINTS[17:], px[:, 17:], CAMERA, SIZE)
   np.testing.assert_allclose(part, poses, atol=1e-4)
 
 
@@ -95,21 +104,21 @@ def test_fewer_points_and_weights():
   np.random.default_rng(0).normal(size=(68, 2)) * 1e4,
 ])  # fmt: skip
 def test_landmarks_that_are_none_give_numbers(px):
-  assert np.isfinite(crop.solve_pose(POINTS, px, CAMERA, SIZE)).all()
-  face = find.Face(np.zeros(4), 1.0, np.zeros((468, 3)), px)
-  assert np.isfinite(crop.face_crop(face, TEMPLATE, CAMERA, SIZE).matrix).all()
+  assert np.isfinite(solve_pose(POINTS, px, CAMERA, SIZE)).all()
+  face = Face(np.zeros(4), 1.0, np.zeros((468, 3)), px)
+  assert np.isfinite(face_crop(face, TEMPLATE, CAMERA, SIZE).matrix).all()
 
 
 def test_crops_of_many_faces_are_as_one_by_one():
   _, px = _people(6, 2.0, seed=4)
-  faces = [find.Face(np.zeros(4), 1.0, np.zeros((468, 3)), 3 * one + 50) for one in px]
-  many = crop.face_crops(faces, TEMPLATE, CAMERA, SIZE)
+  faces = [Face(np.zeros(4), 1.0, np.zeros((468, 3)), 3 * one + 50) for one in px]
+  many = face_crops(faces, TEMPLATE, CAMERA, SIZE)
   corners = np.array([[0.0, 0], [900, 700]])
   for face, placed in zip(faces, many, strict=True):
-    alone = crop.face_crop(face, TEMPLATE, CAMERA, SIZE)
+    alone = face_crop(face, TEMPLATE, CAMERA, SIZE)
     a, b = (warp.transform(c.matrix, corners) for c in (placed, alone))
     np.testing.assert_allclose(a, b, atol=1e-6)
-  assert crop.face_crops([], TEMPLATE, CAMERA, SIZE) == []
+  assert face_crops([], TEMPLATE, CAMERA, SIZE) == []
 
 
 def test_the_mean_landmarks_are_the_templates():

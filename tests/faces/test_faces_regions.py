@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from affjax.data.synthetic import (
+from affjax.faces import visible_skin
+from experiments.regions import (
   disguises,
   snapshots,
   unseen_disguises,
   validation_disguises,
 )
-from affjax.data.synthetic.bare_skin import Portraits
-from affjax.faces import regions
+from experiments.regions.bare_skin import Portraits
 
 SIZE = 128
 
@@ -42,7 +42,7 @@ def _covered(portraits, kind):
 def test_bare_heads_are_found_and_what_is_behind_them_is_not(portraits):
   photos = np.stack([p.image for p in portraits])
   truth = np.stack([p.bare for p in portraits])
-  share = regions.visible_skin(photos)[..., 0]
+  share = visible_skin(photos)[..., 0]
   assert _iou(share > 0.5, truth > 128) >= 0.9
   assert share[truth == 0].mean() < 0.08  # hair, clothes, background
   assert share[truth == 255].mean() > 0.9
@@ -53,7 +53,7 @@ def test_unseen_things_are_not_skin(portraits, name):
   """Kinds that the network was not trained with."""
   kind = unseen_disguises.UNSEEN[name]
   photos, truth, hidden = _covered(portraits, kind)
-  said = regions.visible_skin(photos)[..., 0]
+  said = visible_skin(photos)[..., 0]
   assert _iou(said > 0.5, truth) >= 0.9
   assert hidden.sum() > 1000
   assert said[hidden].mean() < 0.3
@@ -61,9 +61,9 @@ def test_unseen_things_are_not_skin(portraits, name):
 
 def test_rims_of_glasses_are_not_skin(portraits):
   photos, _, hidden = _covered(portraits, disguises.SEEN["clear_glasses"])
-  said = regions.visible_skin(photos)[..., 0]
+  said = visible_skin(photos)[..., 0]
   assert said[hidden].mean() < 0.4
-  whole = regions.visible_skin(np.stack([p.image for p in portraits]))[..., 0]
+  whole = visible_skin(np.stack([p.image for p in portraits]))[..., 0]
   assert whole[hidden].mean() > 0.85
 
 
@@ -71,31 +71,31 @@ def test_rims_of_glasses_are_not_skin(portraits):
 def test_any_size_gives_shares(size):
   rng = np.random.default_rng(size)
   images = rng.integers(0, 256, (2, size, size, 3), dtype=np.uint8)
-  share = regions.visible_skin(images)
+  share = visible_skin(images)
   assert share.shape == (2, size, size, 1)
   assert share.dtype == np.float32
   assert share.min() >= 0
   assert share.max() <= 1
-  np.testing.assert_array_equal(share, regions.visible_skin(images))
+  np.testing.assert_array_equal(share, visible_skin(images))
 
 
 def test_sizes_agree(portraits):
   """A photo enlarged shows the same skin."""
   photos = np.stack([p.image for p in portraits[:2]])
   large = photos.repeat(2, 1).repeat(2, 2)
-  small = regions.visible_skin(photos)[..., 0] > 0.5
-  shrunk = regions.visible_skin(large)[:, ::2, ::2, 0] > 0.5
+  small = visible_skin(photos)[..., 0] > 0.5
+  shrunk = visible_skin(large)[:, ::2, ::2, 0] > 0.5
   assert _iou(small, shrunk) > 0.96
 
 
 def test_batches_of_any_length_give_the_same(portraits):
   photos = np.stack([p.image for p in portraits])
   photos = np.concatenate([photos, photos[:3]])
-  whole = regions.visible_skin(photos)
-  single = regions.visible_skin(photos[5:6])
+  whole = visible_skin(photos)
+  single = visible_skin(photos[5:6])
   np.testing.assert_allclose(whole[5:6], single, atol=1e-4)
   np.testing.assert_allclose(whole[8:], whole[:3], atol=1e-4)
-  assert regions.visible_skin(photos[:0]).shape == (0, SIZE, SIZE, 1)
+  assert visible_skin(photos[:0]).shape == (0, SIZE, SIZE, 1)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_batches_of_any_length_give_the_same(portraits):
 )
 def test_bad_images_are_refused(images, message):
   with pytest.raises(ValueError, match=message):
-    regions.visible_skin(images)
+    visible_skin(images)
 
 
 def test_training_validation_and_test_share_no_kind():

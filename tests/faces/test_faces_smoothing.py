@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affjax.faces import find, mesh, smoothing
+from affjax.faces import Face, smoothing, standard68
 
 RATE = 30.0
 
@@ -149,7 +149,7 @@ def _face(x, y, *, size=100.0, rng=None):
     points = points + rng.normal(scale=0.1, size=points.shape)
   box = np.concatenate([points[:, :2].min(0), points[:, :2].max(0)])
   iris = points[:10, :2].reshape(2, 5, 2)
-  return find.Face(box, 0.9, points, mesh.standard68(points), iris)
+  return Face(box, 0.9, points, standard68(points), iris)
 
 
 def _identities(tracked):
@@ -199,7 +199,7 @@ def test_landmarks_of_a_resting_face_grow_calm():
     expected = getattr(still, field)
     assert (calm - expected).std() < (rough - expected).std() / 2
   last = seen[-1]
-  np.testing.assert_array_equal(last.landmarks68, mesh.standard68(last.landmarks))
+  np.testing.assert_array_equal(last.landmarks68, standard68(last.landmarks))
   assert last.box[0] == last.landmarks[:, 0].min()
   assert last.score == 0.9
 

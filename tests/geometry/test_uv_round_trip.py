@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from affjax.geometry import uv
-from affjax.heads import embedded, morphable
+from affjax.heads import open_head
 from affjax.types import Template
 
 
@@ -77,11 +77,11 @@ def test_either_reading_returns_the_template_and_moves_with_it(reading):
 
 def test_the_exact_reading_is_exact_and_the_smooth_one_smooth():
   """The targets of a 512² map over heads with expressions, seams included, in mm."""
-  model = embedded.load()
+  model = open_head("embedded")
   generator = np.random.default_rng(0)
   identity = generator.normal(size=(2, len(model.identity_std))).astype(np.float32)
   smile = generator.uniform(0, 0.3, (2, len(model.expression_names)))
-  heads = morphable.vertices(model, jnp.asarray(identity), jnp.asarray(smile, "f4"))
+  heads = model.vertices(jnp.asarray(identity), jnp.asarray(smile, "f4"))
   error, noise = {}, {}
   for reading in uv.READINGS:
     table = uv.uv_table(model.template, 512, reading)

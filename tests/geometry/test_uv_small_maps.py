@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from affjax.geometry import uv
-from affjax.heads import embedded, morphable
+from affjax.heads import open_head
 
 
 @pytest.mark.parametrize("size", [32, 64, 96])
 def test_the_template_comes_back_exactly(size):
-  template = embedded.load().template
+  template = open_head("embedded").template
   table = uv.uv_table(template, size)
   position = uv.map_from_vertices(jnp.asarray(template.vertices), table)
   # No extrapolated texel leaves the head.
@@ -23,11 +23,11 @@ def test_the_template_comes_back_exactly(size):
 
 
 def test_other_heads_lose_little():
-  model = embedded.load()
+  model = open_head("embedded")
   generator = np.random.default_rng(0)
   identity = generator.normal(size=(4, len(model.identity_std))).astype(np.float32)
   expression = np.zeros((4, len(model.expression_names)), np.float32)
-  vertices = morphable.vertices(model, jnp.asarray(identity), jnp.asarray(expression))
+  vertices = model.vertices(jnp.asarray(identity), jnp.asarray(expression))
   table = uv.uv_table(model.template, 64)
   back = uv.vertices_from_map(uv.map_from_vertices(vertices, table), table)
   error = np.linalg.norm(np.asarray(back - vertices), axis=-1)

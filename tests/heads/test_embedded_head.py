@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from affjax.geometry import mesh, uv
-from affjax.heads import embedded, landmarks
+from affjax.heads import landmarks, open_head
 
 
 @pytest.fixture(scope="module")
 def model():
-  return embedded.load()
+  return open_head("embedded")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def _signed_area(corners):
 
 
 def test_load_is_cached(model):
-  assert embedded.load() is model
+  assert open_head("embedded") is model
 
 
 def test_content(model, template):

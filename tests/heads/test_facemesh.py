@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from affjax.assets import store
-from affjax.faces import crop, find, fit, mesh, warp
+from affjax.faces import face_crops, find_faces, fit_faces, standard68, warp
 from affjax.geometry import camera as cameras
-from affjax.heads import embedded, facemesh, landmarks
+from affjax.heads import facemesh, landmarks, open_head
 from affjax.types import Camera
 
-HEAD = embedded.load().template
+HEAD = open_head("embedded").template
 POINTS = facemesh.points(HEAD)
 # FaceMesh's points on the middle of the face, from the top of the forehead down.
 MIDLINE = [10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1, 2, 164, 0, 17, 18, 200, 199, 152]
@@ -49,7 +49,7 @@ def test_the_points_are_where_their_names_say():
   for point, mark in ((33, 36), (133, 39), (362, 42), (263, 45), (61, 48), (291, 54)):
     assert np.linalg.norm(places[point] - marks[mark]) < 0.06
   # The same mixture that makes the 68 of a photo makes the template's own 68.
-  near = np.linalg.norm(mesh.standard68(places) - marks[:, :2], axis=1)[17:]
+  near = np.linalg.norm(standard68(places) - marks[:, :2], axis=1)[17:]
   assert np.median(near) < 0.015
   assert near.max() < 0.06
 
@@ -64,9 +64,9 @@ def test_what_slides_is_marked_and_less_sure():
 def test_the_points_of_a_photo_lie_where_a_fitted_head_has_them():
   """The fit knows the 68 only; inside the outline the 468 follow, on a real face."""
   portrait = Image.open(io.BytesIO(store.read_asset("astronaut.jpg"))).convert("RGB")
-  (face,) = find.find_faces(np.asarray(portrait))
-  (cut,) = crop.face_crops([face], HEAD, Camera(), 256)
-  (head,) = fit.fit(embedded.load(), [face], [cut], Camera())
+  (face,) = find_faces(np.asarray(portrait))
+  (cut,) = face_crops([face], HEAD, Camera(), 256)
+  (head,) = fit_faces(open_head("embedded"), [face], [cut], Camera())
   at = facemesh.positions(jnp.asarray(head.vertices), HEAD, POINTS)
   world = cameras.head_to_world(at, jnp.asarray(head.pose))
   px = np.asarray(cameras.world_to_px(world, Camera(), 256, 256))

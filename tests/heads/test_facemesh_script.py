@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from affjax.geometry import camera as cameras
-from affjax.heads import embedded, facemesh, landmarks, random
+from affjax.heads import facemesh, landmarks, open_head, random_vertices
 from affjax.types import Camera
 
 EXPERIMENTS = pathlib.Path(__file__).resolve().parents[2] / "experiments"
-MODEL = embedded.load()
+MODEL = open_head("embedded")
 HEAD = MODEL.template
 
 
@@ -28,7 +28,7 @@ def script():
 def test_the_surface_under_a_pixel(script):
   """A random head in a pose: known places, projected, are found on the mean head."""
   rng = np.random.default_rng(0)
-  vertices = np.asarray(random.random_vertices(rng, MODEL, 1)[0])
+  vertices = np.asarray(random_vertices(rng, MODEL, 1)[0])
   pose = np.array([0.15, -0.3, 0.1, 0.05, -0.04, 0.2], np.float32)
   points = facemesh.points(HEAD)
   at = facemesh.positions(jnp.asarray(vertices), HEAD, points)

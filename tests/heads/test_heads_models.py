@@ -11,19 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affjax.faces import fit
+from affjax.faces import check_fittable
 from affjax.geometry import mesh
 from affjax.heads import (
-  bfm,
-  flame,
-  ict,
-  landmark_sets,
+  ModelFileError,
+  _bfm,
+  _flame,
+  _ict,
+  _surrey,
   landmarks,
-  morphable,
-  surrey,
-  unwrapping,
+  with_landmarks,
+  with_uvs,
 )
-from affjax.heads.assembly import ModelFileError
 
 ROOT = pathlib.Path(__file__).parents[2]
 SHARED = pathlib.Path(os.environ.get("AFFJAX_SHARED", ROOT.parent / "shared"))
@@ -46,7 +45,7 @@ def _check_head(model, *, eyes):
   rms = np.sqrt((model.identity_basis**2).sum(-1).mean(-1))
   np.testing.assert_allclose(model.identity_std, rms, rtol=1e-5)
   one = jnp.ones(1)
-  moved = morphable.vertices(model, one, one[: len(model.expression_basis)])
+  moved = model.vertices(one, one[: len(model.expression_basis)])
   assert moved.shape == template.vertices.shape
 
 
@@ -64,7 +63,7 @@ class TestFlame:
   def test_pickle_with_chumpy_and_npz(self, arrays, tmp_path, monkeypatch):
     wrapped = head_files.chumpy_module(monkeypatch)
     content = {**arrays, "shapedirs": wrapped(arrays["shapedirs"]), "bs_type": "lrot"}
-    model = flame.load(_write_pickle(tmp_path / "generic_model.pkl", content))
+    model = _flame.load(_write_pickle(tmp_path / "generic_model.pkl", content))
     template = model.template
     centres = [
       template.vertices[part].mean(0) for part in np.split(np.arange(3931, 5023), 2)
@@ -78,7 +77,7 @@ class TestFlame:
     np.testing.assert_array_equal(template.faces, arrays["f"])
     assert template.landmark_faces.size == 0
     np.savez(tmp_path / "flame.npz", **arrays)
-    again = flame.load(tmp_path / "flame.npz")
+    again = _flame.load(tmp_path / "flame.npz")
     np.testing.assert_array_equal(again.template.vertices, template.vertices)
 
   def test_bad_files(self, arrays, tmp_path):
@@ -95,7 +94,7 @@ class TestFlame:
     for message, change in bad.items():
       np.savez(tmp_path / "f.npz", **{**arrays, **change})
       with pytest.raises(ModelFileError, match=message):
-        flame.load(tmp_path / "f.npz")
+        _flame.load(tmp_path / "f.npz")
 
   def test_messages_name_the_file_and_where_to_get_it(self, tmp_path, monkeypatch):
     class Exploit:
@@ -113,7 +112,7 @@ class TestFlame:
       "flame.txt": "ends in '.txt'",
     }.items():
       with pytest.raises(ModelFileError, match=message) as caught:
-        flame.load(tmp_path / name)
+        _flame.load(tmp_path / name)
       for part in (name, "v_template [5023, 3]", "https://flame.is.tue.mpg.de"):
         assert part in str(caught.value)
     assert not (tmp_path / "ran").exists()
@@ -121,7 +120,7 @@ class TestFlame:
 
 class TestBaselFaceModel2009:
   def test_load(self, tmp_path):
-    model = bfm.load_2009(head_files.write_deep3d(tmp_path / "BFM_model_front.mat"))
+    model = _bfm.load_2009(head_files.write_deep3d(tmp_path / "BFM_model_front.mat"))
     template = model.template
     points = np.asarray(landmarks.landmarks68(template.vertices, template))
     _check_head(model, eyes=points[[36, 45]])
@@ -149,11 +148,11 @@ class TestBaselFaceModel2009:
     }.items():
       head_files.write_deep3d(path, **change)
       with pytest.raises(ModelFileError, match=message):
-        bfm.load_2009(path)
+        _bfm.load_2009(path)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(ModelFileError, match=r"faces.dmi.unibas.ch"):
-      bfm.load_2009(path)
+      _bfm.load_2009(path)
 
 
 class TestBaselFaceModel2017:
@@ -163,7 +162,7 @@ class TestBaselFaceModel2017:
 
   def test_load(self, tmp_path):
     content = head_files.bfm2017()
-    model = bfm.load_2017(head_files.write_h5(tmp_path / "bfm.h5", content))
+    model = _bfm.load_2017(head_files.write_h5(tmp_path / "bfm.h5", content))
     template = model.template
     move = template.vertices[0] - content["shape/model/mean"][:3] / 100
     _check_head(model, eyes=head_files.RIGHT_AND_LEFT_EYE + move)
@@ -187,10 +186,10 @@ class TestBaselFaceModel2017:
     }.items():
       head_files.write_h5(path, {**good, **change})
       with pytest.raises(ModelFileError, match=message):
-        bfm.load_2017(path)
+        _bfm.load_2017(path)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ModelFileError, match="OSError"):
-      bfm.load_2017(path)
+      _bfm.load_2017(path)
 
 
 class TestSurrey:
@@ -198,7 +197,7 @@ class TestSurrey:
   def test_versions(self, tmp_path, version):
     path = tmp_path / "sfm.bin"
     path.write_bytes(head_files.surrey_bytes(version))
-    model = surrey.load(path)
+    model = _surrey.load(path)
     template = model.template
     _check_head(model, eyes=template.vertices[[177, 610]])
     assert model.expression_basis.shape == (0, 700, 3)
@@ -210,12 +209,12 @@ class TestSurrey:
 
   def test_a_model_without_landmarks_is_told_how_to_get_them(self, tmp_path):
     (tmp_path / "sfm.bin").write_bytes(head_files.surrey_bytes())
-    model = surrey.load(tmp_path / "sfm.bin")
+    model = _surrey.load(tmp_path / "sfm.bin")
     with pytest.raises(ValueError, match="got 0: affjax"):
-      fit.check(model)
+      check_fittable(model)
     given = {"vertices": list(range(68))}
-    marked = landmark_sets.with_landmarks(model.template, given)
-    fit.check(dataclasses.replace(model, template=marked))
+    marked = with_landmarks(model.template, given)
+    check_fittable(dataclasses.replace(model, template=marked))
 
   def test_expressions_within_and_beside(self, tmp_path):
     points, faces = head_files.surrey_ball()
@@ -225,23 +224,23 @@ class TestSurrey:
     path, beside = tmp_path / "sfm.bin", tmp_path / "shapes.bin"
     kind = lambda number: int(number).to_bytes(4, "little")
     path.write_bytes(head_files.surrey_bytes(4, kind(0) + modes))
-    model = surrey.load(path)
+    model = _surrey.load(path)
     assert model.expression_names == ("mean", "expression0")
     np.testing.assert_allclose(model.expression_basis[1], 0.002, rtol=1e-6)
     path.write_bytes(
       head_files.surrey_bytes(4, kind(1) + head_files.blendshape_bytes())
     )
-    within = surrey.load(path)
+    within = _surrey.load(path)
     beside.write_bytes(head_files.blendshape_bytes())
     with pytest.raises(ModelFileError, match="expressions of its own"):
-      surrey.load(path, blendshapes=beside)
+      _surrey.load(path, blendshapes=beside)
     path.write_bytes(head_files.surrey_bytes(4))
-    for model in (within, surrey.load(path, blendshapes=beside)):
+    for model in (within, _surrey.load(path, blendshapes=beside)):
       assert model.expression_names == ("anger", "joy")
       np.testing.assert_allclose(model.expression_basis, 0.03, rtol=1e-6)
     beside.write_bytes(head_files.blendshape_bytes(count=699))
     with pytest.raises(ModelFileError, match=r"shapes.bin.*have 699 vertices"):
-      surrey.load(path, blendshapes=beside)
+      _surrey.load(path, blendshapes=beside)
     assert len(points) == 700
 
   def test_bad_files(self, tmp_path):
@@ -259,7 +258,7 @@ class TestSurrey:
     }.items():
       path.write_bytes(data)
       with pytest.raises(ModelFileError, match=message):
-        surrey.load(path)
+        _surrey.load(path)
 
   def test_any_broken_byte_gives_a_model_or_a_model_file_error(self, tmp_path):
     good = head_files.surrey_bytes(4)
@@ -270,7 +269,7 @@ class TestSurrey:
       broken[rng.integers(40 if rng.random() < 0.5 else len(good))] = rng.integers(256)
       path.write_bytes(broken)
       with contextlib.suppress(ModelFileError):
-        surrey.load(path)
+        _surrey.load(path)
 
 
 class TestIct:
@@ -317,7 +316,7 @@ class TestIct:
     path.write_text("\n".join(["# ICT FaceKit", "mtllib x.mtl", *rows, *more]))
 
   def test_face(self, folder, data):
-    model = ict.load(folder)
+    model = _ict.load(folder)
     template = model.template
     points = np.asarray(landmarks.landmarks68(template.vertices, template))
     _check_head(model, eyes=points[[36, 45]])
@@ -339,7 +338,7 @@ class TestIct:
 
   def test_parts_side_by_side(self, folder):
     parts = ("face", "head_neck", "eyeball_left", "eyeball_right")
-    model = ict.load(folder, parts=parts, identities=1)
+    model = _ict.load(folder, parts=parts, identities=1)
     template = model.template
     assert template.group_names == parts
     assert len(template.vertices) == 9409 + 1839 + 2 * 1570
@@ -355,13 +354,13 @@ class TestIct:
 
   def test_bad_folders(self, folder, tmp_path):
     with pytest.raises(ValueError, match="must be 'face' and others of"):
-      ict.load(folder, parts=("face", "hair"))
+      _ict.load(folder, parts=("face", "hair"))
     with pytest.raises(ModelFileError, match=r"generic_neutral_mesh.obj is missing"):
-      ict.load(tmp_path)
+      _ict.load(tmp_path)
     (tmp_path / "generic_neutral_mesh.obj").write_text("v 0 0 0\nf 1/1 1/1 1/1\nvt 0 0")
     (tmp_path / "identity000.obj").write_text("v 0 0 0\n")
     with pytest.raises(ModelFileError, match=r"has 1 vertices.*MIT"):
-      ict.load(tmp_path)
+      _ict.load(tmp_path)
     good = (folder / "FaceXModel" / "generic_neutral_mesh.obj").read_text()
     for message, old, new in (
       ("vertex indices in", "\nf ", "\nf 99999/1 "),
@@ -371,14 +370,14 @@ class TestIct:
       changed = good.replace(old, new, 1)
       (tmp_path / "generic_neutral_mesh.obj").write_text(changed)
       with pytest.raises(ModelFileError, match=message):
-        ict.load(tmp_path)
+        _ict.load(tmp_path)
 
 
 class TestCylinder:
   def test_a_model_without_uvs_says_so(self, tmp_path, caplog):
     path = tmp_path / "sfm.bin"
     path.write_bytes(head_files.surrey_bytes(3, uvs=False))
-    template = surrey.load(path).template
+    template = _surrey.load(path).template
     assert "has no UV coordinates" in caplog.text
     u, v = template.uvs[:700].T
     assert np.corrcoef(v, template.vertices[:, 1])[0, 1] > 0.999
@@ -394,7 +393,7 @@ class TestUvsOfAnotherFile:
   def model(self, tmp_path):
     path = tmp_path / "sfm.bin"
     path.write_bytes(head_files.surrey_bytes(4))
-    return surrey.load(path)
+    return _surrey.load(path)
 
   def test_triangles_in_any_order(self, model):
     template = model.template
@@ -402,7 +401,7 @@ class TestUvsOfAnotherFile:
     rows = rng.permutation(len(template.faces))
     corners = rng.permuted(np.tile(np.arange(3), (len(rows), 1)), axis=1)
     shuffle = lambda faces: np.take_along_axis(faces[rows], corners, 1)
-    new = unwrapping.with_uvs(
+    new = with_uvs(
       model,
       faces=shuffle(template.faces),
       uvs=template.uvs[::-1],
@@ -415,13 +414,13 @@ class TestUvsOfAnotherFile:
   def test_another_mesh_is_refused(self, model):
     template = model.template
     with pytest.raises(ValueError, match="1 are missing, the first is"):
-      unwrapping.with_uvs(
+      with_uvs(
         model,
         faces=template.faces[1:],
         uvs=template.uvs,
         faces_uv=template.faces_uv[1:],
       )
     with pytest.raises(ValueError, match=r"uvs must lie in \[0, 1\]"):
-      unwrapping.with_uvs(
+      with_uvs(
         model, faces=template.faces, uvs=template.uvs + 1, faces_uv=template.faces_uv
       )

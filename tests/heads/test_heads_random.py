@@ -4,23 +4,28 @@ import numpy as np
 import pytest
 
 from affjax.geometry import mesh
-from affjax.heads import embedded, random
+from affjax.heads import (
+  open_head,
+  random_vertices,
+  sample_expression,
+  sample_identity,
+)
 
 
 @pytest.fixture(scope="module")
 def model():
-  return embedded.load()
+  return open_head("embedded")
 
 
 @pytest.fixture(scope="module")
 def expressions(model):
-  drawn = random.sample_expression(np.random.default_rng(3), model, 2000)
+  drawn = sample_expression(np.random.default_rng(3), model, 2000)
   return dict(zip(model.expression_names, drawn.T, strict=True))
 
 
 def test_identity_is_bounded_and_repeatable(model):
-  a = random.sample_identity(np.random.default_rng(0), model, 500)
-  b = random.sample_identity(np.random.default_rng(0), model, 500)
+  a = sample_identity(np.random.default_rng(0), model, 500)
+  b = sample_identity(np.random.default_rng(0), model, 500)
   np.testing.assert_array_equal(a, b)
   assert np.abs(a).max() < 2.5
   assert 0.8 < a.std() < 1
@@ -28,9 +33,9 @@ def test_identity_is_bounded_and_repeatable(model):
 
 def test_spread(model):
   rng = np.random.default_rng(0)
-  assert not random.sample_identity(rng, model, 3, spread=0).any()
+  assert not sample_identity(rng, model, 3, spread=0).any()
   with pytest.raises(ValueError, match="spread"):
-    random.sample_identity(rng, model, 3, spread=-1)
+    sample_identity(rng, model, 3, spread=-1)
 
 
 def test_expressions_are_sparse_and_in_range(expressions):
@@ -59,13 +64,13 @@ def test_every_unit_but_mouth_close_occurs(expressions):
 
 
 def test_vertices_are_finite(model):
-  got = random.random_vertices(np.random.default_rng(0), model, 3)
+  got = random_vertices(np.random.default_rng(0), model, 3)
   assert got.shape == (3, *model.template.vertices.shape)
   assert np.isfinite(got).all()
 
 
 def test_random_heads_are_of_human_size(model):
-  heads = random.random_vertices(np.random.default_rng(1), model, 40)
+  heads = random_vertices(np.random.default_rng(1), model, 40)
   size = np.ptp(heads, axis=1)
   mean = np.ptp(model.template.vertices, axis=0)
   np.testing.assert_allclose(size, np.broadcast_to(mean, size.shape), rtol=0.25)
@@ -81,6 +86,6 @@ def test_the_neck_ends_on_one_plane(model):
   ring = template.vertices[border].astype(np.float64)
   _, spread, axes = np.linalg.svd(ring - ring.mean(0), full_matrices=False)
   assert spread[2] < 1e-3 * spread[0]
-  heads = random.random_vertices(np.random.default_rng(2), model, 20)
+  heads = random_vertices(np.random.default_rng(2), model, 20)
   height = (heads[:, border] - ring.mean(0)) @ axes[2]
   assert np.abs(height).max() < 5e-3

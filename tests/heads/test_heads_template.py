@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from affjax.export import head_mesh, obj
+from affjax.export import head_mesh, obj_text
 from affjax.geometry import uv
-from affjax.heads import embedded, obj_file, template
+from affjax.heads import (
+  ObjError,
+  ObjTemplate,
+  _obj_file,
+  load_template,
+  open_head,
+  read_obj,
+)
 from affjax.heads import landmarks as standard
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -38,9 +45,9 @@ def _write(folder: pathlib.Path, text: str) -> pathlib.Path:
 @pytest.fixture(scope="module")
 def skin(tmp_path_factory):
   """The embedded head's skin in an OBJ of our own making, and its landmarks' JSON."""
-  head = embedded.load().template
+  head = open_head("embedded").template
   folder = tmp_path_factory.mktemp("obj")
-  text = obj.obj_text(head_mesh.head_mesh(head.vertices, head), mtl_name="none.mtl")
+  text = obj_text(head_mesh(head.vertices, head), mtl_name="none.mtl")
   path = folder / "head.obj"
   path.write_text(text)
   points = np.asarray(standard.landmarks68(jnp.asarray(head.vertices), head)) / 10
@@ -48,13 +55,13 @@ def skin(tmp_path_factory):
   return path
 
 
-def _load(path: pathlib.Path, **options) -> template.ObjTemplate:
+def _load(path: pathlib.Path, **options) -> ObjTemplate:
   options = {"landmarks": path.parent / "landmarks.json", **options}
-  return template.load(path, **options)
+  return load_template(path, **options)
 
 
 def test_our_own_export_comes_back(skin):
-  head, got = embedded.load().template, _load(skin)
+  head, got = open_head("embedded").template, _load(skin)
   np.testing.assert_allclose(got.template.vertices, head.vertices, atol=2e-4)
   assert got.template.faces.shape == head.faces.shape
   assert set(got.template.group_names) == set(head.group_names)
@@ -183,22 +190,22 @@ def test_seams_are_welded_and_touching_lips_are_not(tmp_path):
   for k in range(3):
     text += "".join(f"vt {u + k * 0.3} {v}\n" for u, v in places)
   text += "f 1/1 2/2 3/3 4/4\nf 5/5 6/6 7/7 8/8\nf 12/12 11/11 10/10 9/9\n"
-  got = template.load(_write(tmp_path, text), units=1.0)
+  got = load_template(_write(tmp_path, text), units=1.0)
   assert len(got.template.vertices) == 12 - 2
   assert got.vertex[1] == got.vertex[4]
   assert got.vertex[0] != got.vertex[8]
   assert len(got.template.uvs) == 12
-  loose = template.load(_write(tmp_path, text), units=1.0, weld=-1)
+  loose = load_template(_write(tmp_path, text), units=1.0, weld=-1)
   assert len(loose.template.vertices) == 12
 
 
 def test_polygons_negative_indices_comments_and_groups(tmp_path):
   text = SQUARE + "g a b # two names\nf -4/-4 -3/-3 \\\n -2/-2 -1/-1\nf 1/1 1/1 2/2\n"
-  got = obj_file.read(_write(tmp_path, text))
+  got = read_obj(_write(tmp_path, text))
   np.testing.assert_array_equal(got.faces, [[0, 1, 2], [0, 2, 3]])
   np.testing.assert_array_equal(got.faces_uv, got.faces)
   assert got.group_names == ("a b",)
-  bare = obj_file.read(_write(tmp_path, SQUARE + "f 1 2 3\n"))
+  bare = read_obj(_write(tmp_path, SQUARE + "f 1 2 3\n"))
   np.testing.assert_array_equal(bare.faces_uv, [[0, 1, 2]])
 
 
@@ -226,36 +233,36 @@ def test_polygons_negative_indices_comments_and_groups(tmp_path):
   ],
 )
 def test_hostile_files_are_refused_by_line(tmp_path, text, message):
-  with pytest.raises(obj_file.ObjError, match=message) as error:
-    obj_file.read(_write(tmp_path, text))
+  with pytest.raises(ObjError, match=message) as error:
+    read_obj(_write(tmp_path, text))
   assert "head.obj" in str(error.value)
 
 
 def test_files_out_of_bounds_are_refused(tmp_path, monkeypatch):
   path = _write(tmp_path, SQUARE)
-  monkeypatch.setattr(obj_file, "MAX_ROWS", 3)
-  with pytest.raises(obj_file.ObjError, match="more than 3 rows"):
-    obj_file.read(path)
-  monkeypatch.setattr(obj_file, "MAX_BYTES", 10)
-  with pytest.raises(obj_file.ObjError, match="at most 10"):
-    obj_file.read(path)
+  monkeypatch.setattr(_obj_file, "MAX_ROWS", 3)
+  with pytest.raises(ObjError, match="more than 3 rows"):
+    read_obj(path)
+  monkeypatch.setattr(_obj_file, "MAX_BYTES", 10)
+  with pytest.raises(ObjError, match="at most 10"):
+    read_obj(path)
 
 
 def test_uvs_outside_the_square_or_used_twice_are_refused(tmp_path):
   text = SQUARE.replace("vt 1 1", "vt 1.5 1") + "f 1/1 2/2 3/3\n"
   with pytest.raises(ValueError, match="outside the unit square"):
-    template.load(_write(tmp_path, text), units=2.0, up="+y", front="+z")
+    load_template(_write(tmp_path, text), units=2.0, up="+y", front="+z")
   text = SQUARE + "v 0 0 1\nv 1 0 1\nv 1 1 1\nf 1/1 2/2 3/3\nf 5/1 6/2 7/3\n"
   with pytest.raises(ValueError, match="overlap"):
-    template.load(_write(tmp_path, text), units=2.0, up="+y", front="+z")
+    load_template(_write(tmp_path, text), units=2.0, up="+y", front="+z")
 
 
 @pytest.mark.skipif(not MEINGAME.is_dir(), reason="needs MeInGame's template")
 def test_meingame_head():
   path, masks = MEINGAME / "nsh_bfm.obj", MEINGAME.parent / "masks"
   with pytest.raises(ValueError, match="overlap"):
-    template.load(path)
-  got = template.load(
+    load_template(path)
+  got = load_template(
     path,
     groups={"face_face": "skin"},
     masks={"lips": masks / "lip_mask.png"},

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from affjax.heads import unpickling
+from affjax.heads import _unpickling
 
 CONTENT = {
   "rows": np.arange(12.0).reshape(3, 4),
@@ -23,7 +23,7 @@ CONTENT = {
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_arrays_and_numbers(protocol):
   content = {**CONTENT, "text": "female", "list": [1, 2.5, None, True]}
-  got = unpickling.load(pickle.dumps(content, protocol))
+  got = _unpickling.load(pickle.dumps(content, protocol))
   assert set(got) == set(content)
   for name, value in CONTENT.items():
     np.testing.assert_array_equal(got[name], value)
@@ -34,7 +34,7 @@ def test_arrays_and_numbers(protocol):
 @pytest.mark.parametrize("make", [scipy.sparse.csc_matrix, scipy.sparse.csr_matrix])
 def test_sparse_matrices(make):
   matrix = make(np.diag([1.0, 2.0, 3.0])[:2])
-  got = unpickling.load(pickle.dumps({"J": matrix}, 2))["J"]
+  got = _unpickling.load(pickle.dumps({"J": matrix}, 2))["J"]
   np.testing.assert_array_equal(got.toarray(), matrix.toarray())
 
 
@@ -42,7 +42,7 @@ def test_chumpy_becomes_an_array(monkeypatch):
   wrapped = head_files.chumpy_module(monkeypatch)
   for protocol in (2, 4):
     data = pickle.dumps({"v": wrapped(CONTENT["rows"])}, protocol)
-    np.testing.assert_array_equal(unpickling.load(data)["v"], CONTENT["rows"])
+    np.testing.assert_array_equal(_unpickling.load(data)["v"], CONTENT["rows"])
 
 
 # Python 2 writes bytes as strings, and objects of old protocols by `copy_reg`.
@@ -61,7 +61,7 @@ CHUMPY_OF_PYTHON_2 = (
 
 @pytest.mark.parametrize("value", [ARRAY_OF_PYTHON_2, CHUMPY_OF_PYTHON_2])
 def test_pickles_of_python_2(value):
-  got = unpickling.load(b"\x80\x02}U\x01v" + value + b"s.")
+  got = _unpickling.load(b"\x80\x02}U\x01v" + value + b"s.")
   np.testing.assert_array_equal(got["v"], [1.5, -2.0])
 
 
@@ -109,7 +109,7 @@ def test_hostile_pickles_are_refused_and_nothing_runs(tmp_path, monkeypatch, nam
   monkeypatch.chdir(tmp_path)
   data, message = HOSTILE[name]
   with pytest.raises(ValueError, match=message):
-    unpickling.load(data)
+    _unpickling.load(data)
   assert not list(tmp_path.iterdir())
 
 
@@ -117,7 +117,7 @@ def test_sparse_indices_outside_the_shape_are_refused():
   matrix = scipy.sparse.csc_matrix(np.eye(3))
   matrix.indices[0] = 7
   with pytest.raises(ValueError, match="indices"):
-    unpickling.load(pickle.dumps({"J": matrix}, 2))
+    _unpickling.load(pickle.dumps({"J": matrix}, 2))
 
 
 def test_any_cut_or_changed_byte_gives_an_answer_or_a_value_error():
@@ -127,4 +127,4 @@ def test_any_cut_or_changed_byte_gives_an_answer_or_a_value_error():
     broken = bytearray(data[: rng.integers(1, len(data) + 1)])
     broken[rng.integers(len(broken))] = rng.integers(256)
     with contextlib.suppress(ValueError):
-      unpickling.load(bytes(broken))
+      _unpickling.load(bytes(broken))

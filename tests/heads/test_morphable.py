@@ -6,16 +6,16 @@ import jax
 import numpy as np
 import pytest
 
-from affjax.heads import embedded, morphable
+from affjax.heads import open_head, unit_index
 
 
 @pytest.fixture(scope="module")
 def model():
-  return embedded.load()
+  return open_head("embedded")
 
 
 def test_zero_coefficients_give_the_mean(model):
-  got = morphable.vertices(model, np.zeros(3, np.float32), np.zeros(2, np.float32))
+  got = model.vertices(np.zeros(3, np.float32), np.zeros(2, np.float32))
   np.testing.assert_array_equal(got, model.template.vertices)
 
 
@@ -23,7 +23,7 @@ def test_vertices_against_numpy(model):
   rng = np.random.default_rng(0)
   identity = rng.standard_normal((2, 1, len(model.identity_std))).astype(np.float32)
   expression = rng.uniform(size=(1, 3, 52)).astype(np.float32)
-  got = jax.jit(lambda i, e: morphable.vertices(model, i, e))(identity, expression)
+  got = jax.jit(lambda i, e: model.vertices(i, e))(identity, expression)
   want = (
     model.template.vertices
     + np.einsum("abk,kvc->abvc", identity, model.identity_basis)
@@ -35,13 +35,13 @@ def test_vertices_against_numpy(model):
 
 def test_too_many_coefficients(model):
   with pytest.raises(ValueError, match="identity must hold at most"):
-    morphable.vertices(model, np.zeros(10_000, np.float32), np.zeros(1, np.float32))
+    model.vertices(np.zeros(10_000, np.float32), np.zeros(1, np.float32))
 
 
 def test_unknown_unit_lists_the_known(model):
-  assert model.expression_names[morphable.unit_index(model, "jawOpen")] == "jawOpen"
+  assert model.expression_names[unit_index(model, "jawOpen")] == "jawOpen"
   with pytest.raises(ValueError, match="mouthSmileLeft"):
-    morphable.unit_index(model, "jawopen")
+    unit_index(model, "jawopen")
 
 
 def test_vertex_std_is_that_of_samples(model):
@@ -49,7 +49,7 @@ def test_vertex_std_is_that_of_samples(model):
   identity = rng.standard_normal((2000, len(model.identity_std)), np.float32)
   some = [0, 100, 2000]
   samples = np.einsum("nk,kvc->nvc", identity, model.identity_basis[:, some])
-  std = morphable.vertex_std(model, expression_std=0.0)
+  std = model.vertex_std(expression_std=0.0)
   np.testing.assert_allclose(samples.std(0), std[some], rtol=0.08, atol=1e-5)
 
 

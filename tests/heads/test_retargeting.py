@@ -10,8 +10,14 @@ import numpy as np
 import pytest
 
 from affjax.geometry import surface
-from affjax.heads import landmark_sets, matching, registration, retargeting
-from affjax.heads.morphable import MorphableModel
+from affjax.heads import (
+  MorphableModel,
+  Retargeter,
+  _matching,
+  _registration,
+  retarget_model,
+  with_landmarks,
+)
 from affjax.types import Template
 
 # Where both balls have the same places: corners of a die, and the poles.
@@ -62,7 +68,7 @@ def target():
 
 @pytest.fixture(scope="module")
 def carry(source, target):
-  return retargeting.Retargeter(source, target, pairs=(_shaped(PLACES), PLACES))
+  return Retargeter(source, target, pairs=(_shaped(PLACES), PLACES))
 
 
 def _apart(points, template):
@@ -84,7 +90,7 @@ class TestRetargeter:
     assert np.median(_apart(carry.mean, source)) < 0.004
     assert np.percentile(_apart(carry.mean, source), 99) < 0.03
     assert carry.carried.mean() > 0.9
-    assert not matching.folded(carry.mean, target.faces).any()
+    assert not _matching.folded(carry.mean, target.faces).any()
     assert _stretch(target, carry.mean).max() < 3
     assert _stretch(target, carry.mean).min() > 0.3
 
@@ -93,7 +99,7 @@ class TestRetargeter:
     head = source.vertices @ turn.T + 0.1
     got = np.asarray(carry(head))
     np.testing.assert_allclose(got, carry.mean @ turn.T + 0.1, atol=2e-3)
-    assert not matching.folded(got, target.faces).any()
+    assert not _matching.folded(got, target.faces).any()
 
   def test_batches_jit_and_gradients(self, carry, source):
     rng = np.random.default_rng(0)
@@ -109,7 +115,7 @@ class TestRetargeter:
 
   def test_onto_itself_nothing_moves(self, source):
     pairs = (source.vertices[::100],) * 2
-    same = retargeting.Retargeter(source, source, pairs=pairs)
+    same = Retargeter(source, source, pairs=pairs)
     np.testing.assert_allclose(same.mean, source.vertices, atol=1e-5)
     head = source.vertices + np.sin(3 * source.vertices)
     np.testing.assert_allclose(same(head), head, atol=1e-5)
@@ -123,7 +129,7 @@ class TestRetargeter:
       faces_uv=np.concatenate([shell.faces, core[1]]).astype(np.int32),
       face_groups=np.zeros(len(shell.faces) + len(core[1]), np.int32),
     )
-    carry = retargeting.Retargeter(source, both, pairs=(_shaped(PLACES), PLACES))
+    carry = Retargeter(source, both, pairs=(_shaped(PLACES), PLACES))
     assert carry.carried[:900].mean() > 0.9
     assert not carry.carried[900:].any()
     assert np.linalg.norm(carry.mean[900:] - core[0], axis=-1).max() < 0.25
@@ -141,7 +147,7 @@ class TestRetargeter:
 
     def refused(message, *, source=source, target=target, **options):
       with pytest.raises(ValueError, match=message):
-        retargeting.Retargeter(source, target, **options)
+        Retargeter(source, target, **options)
 
     refused("source 'source' has no 68 landmarks: add them with")
     nan = target.vertices.copy()
@@ -184,7 +190,7 @@ def test_a_whole_model_is_carried(source, target):
     expression_basis=basis[:1].astype(np.float32),
     expression_names=("joy",),
   )
-  got = retargeting.retarget_model(model, target, pairs=(_shaped(PLACES), PLACES))
+  got = retarget_model(model, target, pairs=(_shaped(PLACES), PLACES))
   assert got.identity_basis.shape == (2, 1100, 3)
   assert got.expression_names == ("joy",)
   assert got.template.name == "target"
@@ -203,10 +209,10 @@ class TestWarp:
     turn *= 1.3 * np.sign(np.linalg.det(turn))
     goals = PLACES @ turn.T + (1, 2, 3)
     slack = np.full(len(PLACES), 1e-3)
-    got = registration.radial_warp(PLACES, goals, slack, where)
+    got = _registration.radial_warp(PLACES, goals, slack, where)
     np.testing.assert_allclose(got, where @ turn.T + (1, 2, 3), atol=1e-9)
     goals = goals + 0.1 * rng.normal(size=goals.shape)
-    got = registration.radial_warp(PLACES, goals, slack * 0, PLACES)
+    got = _registration.radial_warp(PLACES, goals, slack * 0, PLACES)
     np.testing.assert_allclose(got, goals, atol=1e-9)
 
   def test_slack_lets_a_goal_go_and_does_not_overshoot(self):
@@ -216,7 +222,7 @@ class TestWarp:
     for loose in (1e-3, 0.1, 3.0):
       slack = np.full(len(PLACES), 1e-3)
       slack[0] = loose
-      got = registration.radial_warp(PLACES, goals, slack, PLACES[:1])[0]
+      got = _registration.radial_warp(PLACES, goals, slack, PLACES[:1])[0]
       off.append(goals[0, 1] - got[1])
     assert 0 <= off[0] < 2e-3 < off[1] < off[2] < 0.21
 
@@ -229,27 +235,27 @@ class TestMatching:
     up = (
       (at + np.array([[0, 1, 8], [1, 9, 8]])[..., None]).swapaxes(1, 2).reshape(-1, 3)
     )
-    here = matching.Surface(flat, up)
+    here = _matching.Surface(flat, up)
     # The nearer sheet faces away.
     points = np.concatenate([np.add(flat, (0, 0, 0.05)), np.add(flat, (0, 0, 0.1))])
     assert here.face_normals[0, 2] == 1
-    there = matching.Surface(points, np.concatenate([up[:, ::-1], up + 64]))
-    match = matching.matches(here, there, 0.2, 0.3)
+    there = _matching.Surface(points, np.concatenate([up[:, ::-1], up + 64]))
+    match = _matching.matches(here, there, 0.2, 0.3)
     inner = ~here.border[here.used]
     assert match.near[inner].all()
     assert (match.triangle[inner] >= len(up)).all()
-    assert not matching.matches(here, there, 0.08, 0.3).near.any()
+    assert not _matching.matches(here, there, 0.08, 0.3).near.any()
 
   def test_seen_and_folded(self):
     points, faces = head_files.ball(400)
     both = np.concatenate([points, points / 2])
-    seen = matching.seen(both, np.concatenate([faces, faces + 400]))
+    seen = _matching.seen(both, np.concatenate([faces, faces + 400]))
     assert seen[:400].all()
     assert not seen[400:].any()
-    assert not matching.folded(points, faces).any()
+    assert not _matching.folded(points, faces).any()
     pushed = points.copy()
     pushed[7] = points[faces[faces[:, 0] == 7][0, 1]] * 1.5 - points[7] * 0.5
-    assert matching.folded(pushed, faces).any()
+    assert _matching.folded(pushed, faces).any()
 
 
 class TestLandmarkSets:
@@ -262,7 +268,7 @@ class TestLandmarkSets:
     faces: dict = {"faces": triangle, "weights": weights}
     places: dict = {"points": at.tolist()}
     for given in (path, places, faces):
-      got = landmark_sets.with_landmarks(target, given)
+      got = with_landmarks(target, given)
       corner = got.vertices[got.faces[got.landmark_faces]]
       points = np.einsum("lk,lkx->lx", got.landmark_weights, corner)
       np.testing.assert_allclose(points, at, atol=1e-5)
@@ -284,4 +290,4 @@ class TestLandmarkSets:
   )
   def test_bad_ones_are_named(self, target, given, message):
     with pytest.raises(ValueError, match=message):
-      landmark_sets.with_landmarks(target, given)
+      with_landmarks(target, given)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affjax.heads import embedded, matching, morphable, random, retargeting
+from affjax.heads import Retargeter, _matching, open_head, sample_identity
 from experiments import heads_at_hand
 
 
@@ -28,20 +28,18 @@ def test_heads_stay_clean_and_keep_their_ears(name):
   files = {"meingame": heads_at_hand.MEINGAME, "ict": heads_at_hand.ICT}
   if not files[name].exists():
     pytest.skip(f"{files[name]} is not here ($AFFJAX_SHARED)")
-  model = embedded.load()
+  model = open_head("embedded")
   target = heads_at_hand.templates()[name]
   rng = np.random.default_rng(7)
-  identity = random.sample_identity(rng, model, 6)
+  identity = sample_identity(rng, model, 6)
   expression = rng.uniform(0, 0.25, (6, len(model.expression_names)))
-  heads = morphable.vertices(
-    model, jnp.asarray(identity), jnp.asarray(expression, jnp.float32)
-  )
-  carry = retargeting.Retargeter(model.template, target)
+  heads = model.vertices(jnp.asarray(identity), jnp.asarray(expression, jnp.float32))
+  carry = Retargeter(model.template, target)
   got = np.asarray(carry(heads))
-  own = matching.folded(target.vertices, target.faces)
+  own = _matching.folded(target.vertices, target.faces)
   for source, head in zip(np.asarray(heads), got, strict=True):
     area = _area(target, head)
-    folded = matching.folded(head, target.faces) & ~own
+    folded = _matching.folded(head, target.faces) & ~own
     assert area[folded].sum() < 1e-3 * area.sum()
     side = lambda v: np.linalg.norm(
       v[target.faces] - v[np.roll(target.faces, 1, 1)], axis=-1

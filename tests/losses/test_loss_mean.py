@@ -5,26 +5,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affjax.losses import Mean, mean
+from affjax.losses import Mean, masked_l1, masked_mean
 
 
 def test_mask_broadcasts_over_axes_of_length_one():
   values = np.arange(12.0, dtype=np.float32).reshape(2, 2, 3)
   mask = np.array([1, 0], np.float32).reshape(1, 2, 1)
   np.testing.assert_allclose(
-    mean.masked_mean(values, mask).value, values[:, 0].mean(), rtol=1e-6
+    masked_mean(values, mask).value, values[:, 0].mean(), rtol=1e-6
   )
-  np.testing.assert_allclose(mean.masked_mean(values).value, values.mean(), rtol=1e-6)
+  np.testing.assert_allclose(masked_mean(values).value, values.mean(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 2), (1, 3, 1), (1, 1, 1, 1)])
 def test_a_mask_that_does_not_fit_raises(shape):
   with pytest.raises(ValueError, match="mask must have the rank of the values"):
-    mean.masked_mean(jnp.zeros((2, 4, 3)), jnp.zeros(shape))
+    masked_mean(jnp.zeros((2, 4, 3)), jnp.zeros(shape))
 
 
 def test_an_empty_mask_gives_zero_and_zero_gradient():
-  loss = lambda x: mean.masked_mean(x, jnp.zeros_like(x)).value
+  loss = lambda x: masked_mean(x, jnp.zeros_like(x)).value
   value, gradient = jax.value_and_grad(loss)(jnp.ones(3))
   assert value == 0
   np.testing.assert_array_equal(gradient, 0)
@@ -32,7 +32,7 @@ def test_an_empty_mask_gives_zero_and_zero_gradient():
 
 def test_masked_values_may_be_nan():
   values = jnp.array([1.0, jnp.nan])
-  loss = lambda x: mean.masked_l1(x, jnp.zeros(2), jnp.array([1.0, 0.0])).value
+  loss = lambda x: masked_l1(x, jnp.zeros(2), jnp.array([1.0, 0.0])).value
   value, gradient = jax.value_and_grad(loss)(values)
   assert value == 1
   np.testing.assert_array_equal(gradient, [1, 0])
@@ -40,14 +40,12 @@ def test_masked_values_may_be_nan():
 
 def test_half_precision_is_summed_in_single():
   values = jnp.full(4096, 1.0, jnp.bfloat16)
-  assert mean.masked_mean(values, values).total == 4096
+  assert masked_mean(values, values).total == 4096
 
 
 def test_sums_add_up_over_steps():
   values, mask = np.arange(6.0), np.array([1.0, 1, 0, 0, 0, 1])
-  parts = mean.masked_mean(values[:3], mask[:3]) + mean.masked_mean(
-    values[3:], mask[3:]
-  )
+  parts = masked_mean(values[:3], mask[:3]) + masked_mean(values[3:], mask[3:])
   np.testing.assert_allclose(parts.value, 2, rtol=1e-6)
 
 
@@ -61,10 +59,10 @@ def test_psum_in_shard_map_equals_one_device():
     jax.shard_map, mesh=mesh, in_specs=jax.P("data"), out_specs=jax.P()
   )
   def sharded(values, mask):
-    return mean.masked_mean(values, mask).psum("data").value
+    return masked_mean(values, mask).psum("data").value
 
   np.testing.assert_allclose(sharded(values, mask), 3, rtol=1e-6)
-  np.testing.assert_allclose(mean.masked_mean(values, mask).value, 3, rtol=1e-6)
+  np.testing.assert_allclose(masked_mean(values, mask).value, 3, rtol=1e-6)
 
 
 def test_is_a_pytree():

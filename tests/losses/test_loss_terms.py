@@ -10,7 +10,7 @@ from reference import losses as twin
 
 from affjax import losses
 from affjax.losses import Mean
-from affjax.models import features
+from affjax.models import load_features
 
 N, SIZE = 4, 32
 
@@ -21,7 +21,7 @@ def _uniform(*shape, seed=0):
 
 @functools.cache
 def _net():
-  return features.load(layers=(1, 3))
+  return load_features(layers=(1, 3))
 
 
 def _cases():

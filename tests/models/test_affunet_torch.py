@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affjax.models import affunet, params
+from affjax.models import AffUNetConfig, _affunet, _params
 from affjax.native import library
 
 torch = pytest.importorskip("torch", reason="PyTorch is in the extra `reference`")
@@ -20,11 +20,11 @@ if library.status("affine_conv", "cpu").ready:
 
 def _network(backend="auto", **options):
   """A definition, and parameters none of which is where it started."""
-  config = affunet.AffUNetConfig(width=8, backend=backend, **options)
-  definition = affunet.define(config)
+  config = AffUNetConfig(width=8, backend=backend, **options)
+  definition = _affunet.define(config)
   rng = np.random.default_rng(0)
   stir = lambda v: v + 0.05 * rng.standard_normal(v.shape, np.float32)
-  return definition, jax.tree.map(stir, params.init(definition, 0))
+  return definition, jax.tree.map(stir, _params.init(definition, 0))
 
 
 def _photos(n=2, size=32):
@@ -40,7 +40,7 @@ def _close(got, want, tolerance):
 def test_transplanted_weights_give_equal_outputs(backend):
   definition, weights = _network(backend)
   photos = _photos()
-  got = params.apply(definition, weights, jnp.asarray(photos))
+  got = _params.apply(definition, weights, jnp.asarray(photos))
   double = reference.transplanted(weights, dtype=torch.float64)
   images = torch.tensor(photos, dtype=torch.float64).permute(0, 3, 1, 2)
   want = reference.affunet(double, images).permute(0, 2, 3, 1).numpy()
@@ -61,7 +61,7 @@ def test_transplanted_weights_give_equal_outputs(backend):
 def test_other_networks_and_odd_sizes(options, size):
   definition, weights = _network("xla", **options)
   photos = np.random.default_rng(1).random((2, *size, 3), np.float32)
-  got = jax.jit(lambda w, x: params.apply(definition, w, x))(weights, photos)
+  got = jax.jit(lambda w, x: _params.apply(definition, w, x))(weights, photos)
   images = torch.tensor(photos, dtype=torch.float64).permute(0, 3, 1, 2)
   double = reference.transplanted(weights, dtype=torch.float64)
   named = {k: v for k, v in options.items() if k != "kernel_size"}
@@ -83,7 +83,7 @@ def test_every_form_gives_the_same_network():
 def test_gradients_of_every_parameter_agree(backend):
   definition, weights = _network(backend)
   photos = _photos(n=1, size=16)
-  loss = lambda w: jnp.sum(params.apply(definition, w, jnp.asarray(photos)) ** 2)
+  loss = lambda w: jnp.sum(_params.apply(definition, w, jnp.asarray(photos)) ** 2)
   got = reference.transplanted(jax.jit(jax.grad(loss))(weights), dtype=torch.float64)
   leaves = reference.transplanted(weights, dtype=torch.float64)
   flat = jax.tree.leaves(leaves)

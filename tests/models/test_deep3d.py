@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affjax.models import deep3d, params, resnet
-from affjax.models.resnet import ResNetConfig
+from affjax.models import _params, _resnet, deep3d
+from affjax.models._resnet import ResNetConfig
 
 torch = pytest.importorskip(
   "torch", reason="PyTorch is the reference: pip install torch"
@@ -74,7 +74,7 @@ def test_both_containers_hold_the_same(tmp_path):
   a = deep3d.load(new, config=SMALL)
   torch.save({"net_recon": network.state_dict()}, new)
   for loaded in (deep3d.load(old, config=SMALL), deep3d.load(new, config=SMALL)):
-    params.check(deep3d.define(SMALL), loaded)
+    _params.check(deep3d.define(SMALL), loaded)
     assert jax.tree.structure(loaded) == jax.tree.structure(a)
   np.testing.assert_array_equal(
     deep3d.load(old, config=SMALL)["output"]["kernel"],
@@ -83,8 +83,8 @@ def test_both_containers_hold_the_same(tmp_path):
 
 
 def test_fresh_parameters_fit_the_definition():
-  weights = params.init(deep3d.define(SMALL), 0)
-  assert params.count(params.init(deep3d.define(), 0)) == 24_008_065
+  weights = _params.init(deep3d.define(SMALL), 0)
+  assert _params.count(_params.init(deep3d.define(), 0)) == 24_008_065
   got = deep3d.predict(weights, jnp.zeros((1, 32, 32, 3)), config=SMALL)
   assert got.identity.shape == (1, 80)
 
@@ -129,7 +129,7 @@ class TestBadInput:
     assert not (tmp_path / "ran").exists()
 
   def test_images_and_coefficients(self):
-    weights = params.init(deep3d.define(SMALL), 0)
+    weights = _params.init(deep3d.define(SMALL), 0)
     with pytest.raises(ValueError, match=r"images must be \[n, h, w, 3\]"):
       deep3d.predict(weights, jnp.zeros((1, 32, 32, 1)), config=SMALL)
     with pytest.raises(ValueError, match="must end in 257"):
@@ -139,7 +139,7 @@ class TestBadInput:
     with pytest.raises(ValueError, match="must be positive"):
       ResNetConfig(depths=())
     with pytest.raises(ValueError, match="got nothing"):
-      resnet.from_torch({}, SMALL)
+      _resnet.from_torch({}, SMALL)
 
 
 def test_pose_places_points_as_deep3d_does():

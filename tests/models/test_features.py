@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from reference import losses as twin
 
-from affjax.models import features
+from affjax.models import extract_features, load_features
 
 
 def _images(*shape):
@@ -54,11 +54,11 @@ def vgg19_file(tmp_path_factory):
 
 
 def test_embedded_equals_the_twin():
-  net = features.load()
+  net = load_features()
   assert net.name.startswith("vgg16-hed-")
   assert net.layers == (1, 3, 5, 8)
   image = _images(17, 24, 3)
-  found = features.apply(net, image[None])
+  found = extract_features(net, image[None])
   expected = twin.vgg_features(
     image,
     [np.asarray(k) for k in net.kernels],
@@ -74,41 +74,41 @@ def test_embedded_equals_the_twin():
 
 
 def test_small_images_work_and_smaller_ones_are_refused():
-  net = features.load()
-  assert features.apply(net, _images(1, 64, 64, 3))[-1].shape == (1, 8, 8, 512)
-  assert features.apply(net, _images(1, 8, 8, 3))[-1].shape == (1, 1, 1, 512)
+  net = load_features()
+  assert extract_features(net, _images(1, 64, 64, 3))[-1].shape == (1, 8, 8, 512)
+  assert extract_features(net, _images(1, 8, 8, 3))[-1].shape == (1, 1, 1, 512)
   with pytest.raises(ValueError, match=r"sides of at least 8 .*got \(1, 7, 64, 3\)"):
-    features.apply(net, _images(1, 7, 64, 3))
+    extract_features(net, _images(1, 7, 64, 3))
   with pytest.raises(ValueError, match=r"\[n, h, w, 3\]"):
-    features.apply(net, _images(64, 64, 3))
+    extract_features(net, _images(64, 64, 3))
 
 
 def test_fewer_layers_are_the_same_numbers_from_less_work():
   images = _images(1, 16, 16, 3)
-  few, all_ = features.load(layers=(1, 3)), features.load()
+  few, all_ = load_features(layers=(1, 3)), load_features()
   assert len(few.kernels) == 3
   for a, b in zip(
-    features.apply(few, images), features.apply(all_, images), strict=False
+    extract_features(few, images), extract_features(all_, images), strict=False
   ):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
 def test_bfloat16_is_close_and_comes_back_in_float32():
   images = _images(1, 16, 16, 3)
-  exact = features.apply(features.load(), images)
-  rough = features.apply(features.load(dtype="bfloat16"), images)
+  exact = extract_features(load_features(), images)
+  rough = extract_features(load_features(dtype="bfloat16"), images)
   for a, b in zip(exact, rough, strict=True):
     assert b.dtype == jnp.float32
     assert np.abs(a - b).mean() < 0.03 * np.abs(a).mean()
 
 
 def test_a_net_is_an_argument_of_a_jitted_function():
-  net = features.load(layers=(1, 3))
+  net = load_features(layers=(1, 3))
   images = _images(2, 16, 16, 3)
-  found = jax.jit(features.apply)(net, images)
-  for a, b in zip(found, features.apply(net, images), strict=True):
+  found = jax.jit(extract_features)(net, images)
+  for a, b in zip(found, extract_features(net, images), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-  gradient = jax.jit(jax.grad(lambda x: sum(map(jnp.sum, features.apply(net, x)))))(
+  gradient = jax.jit(jax.grad(lambda x: sum(map(jnp.sum, extract_features(net, x)))))(
     images
   )
   assert np.isfinite(gradient).all()
@@ -117,27 +117,27 @@ def test_a_net_is_an_argument_of_a_jitted_function():
 def test_half_the_image_size_gives_features_of_the_same_order():
   """The embedded layers are scaled to a mean activation near one on photos."""
   smooth = jax.image.resize(_images(1, 8, 8, 3), (1, 64, 64, 3), "cubic")
-  for layer in features.apply(features.load(), smooth):
+  for layer in extract_features(load_features(), smooth):
     assert 0.2 < layer.mean() < 5
 
 
 @pytest.mark.parametrize("layers", [(), (0,), (3, 1), (1, 1), (1, 9)])
 def test_layers_are_checked(layers):
   with pytest.raises(ValueError, match="layers must"):
-    features.load(layers=layers)
+    load_features(layers=layers)
 
 
 def test_dtype_and_path_are_checked(tmp_path):
   with pytest.raises(ValueError, match='dtype must be "float32" or "bfloat16"'):
-    features.load(dtype="float16")
+    load_features(dtype="float16")
   with pytest.raises(ValueError, match=r"'embedded' or a .pth.*got 'vgg.onnx'"):
-    features.load("vgg.onnx")
+    load_features("vgg.onnx")
   with pytest.raises(FileNotFoundError):
-    features.load(tmp_path / "none.safetensors")
+    load_features(tmp_path / "none.safetensors")
 
 
 def test_torchvision_vgg19_equals_the_twin(vgg19_file):
-  net = features.load(vgg19_file, layers=(1, 3, 5, 9))
+  net = load_features(vgg19_file, layers=(1, 3, 5, 9))
   assert net.name.startswith("vgg19-torchvision-")
   state = _torchvision_state(VGG19, 9)
   image = _images(16, 16, 3)
@@ -150,19 +150,19 @@ def test_torchvision_vgg19_equals_the_twin(vgg19_file):
     VGG19,
     (1, 3, 5, 9),
   )
-  for f, e in zip(features.apply(net, image[None]), expected, strict=True):
+  for f, e in zip(extract_features(net, image[None]), expected, strict=True):
     np.testing.assert_allclose(f[0], e, rtol=1e-3, atol=1e-3)
 
 
 def test_the_paper_s_layers_are_the_default_of_vgg19(vgg19_file):
   # The file ends at convolution 9; the paper's thirteenth is asked for and missed.
   with pytest.raises(ValueError, match=r"convolution 10 \(features.21\) must have"):
-    features.load(vgg19_file)
+    load_features(vgg19_file)
 
 
 def test_vgg16_of_torchvision_is_told_from_vgg19(tmp_path):
   path = _save(tmp_path / "x.safetensors", _torchvision_state(VGG16, 8))
-  net = features.load(path, layers=(1, 3, 5, 8))
+  net = load_features(path, layers=(1, 3, 5, 8))
   assert net.name.startswith("vgg16-torchvision-")
   assert net.blocks == VGG16
 
@@ -173,15 +173,15 @@ def test_other_networks_are_refused(tmp_path):
   with pytest.raises(
     ValueError, match=r"not torchvision's VGG19.*got \(64, 3, 11, 11\)"
   ):
-    features.load(path)
+    load_features(path)
 
 
 def test_equals_pytorch(tmp_path, vgg19_file):
   torch = pytest.importorskip("torch")
   state, layers, x = _torchvision_state(VGG19, 9), [], 0
   torch.save({k: torch.from_numpy(v) for k, v in state.items()}, tmp_path / "vgg19.pth")
-  net = features.load(tmp_path / "vgg19.pth", layers=(1, 3, 5, 9))
-  assert net.name == features.load(vgg19_file, layers=(1, 3, 5, 9)).name
+  net = load_features(tmp_path / "vgg19.pth", layers=(1, 3, 5, 9))
+  assert net.name == load_features(vgg19_file, layers=(1, 3, 5, 9)).name
   images = _images(2, 32, 24, 3)
   mean, std = (
     torch.tensor(v).reshape(1, 3, 1, 1)
@@ -197,5 +197,5 @@ def test_equals_pytorch(tmp_path, vgg19_file):
     x = torch.nn.functional.conv2d(x, weight, bias, padding=1).relu()
     if number in net.layers:
       layers.append(x.permute(0, 2, 3, 1).numpy())
-  for f, e in zip(features.apply(net, images), layers, strict=True):
+  for f, e in zip(extract_features(net, images), layers, strict=True):
     np.testing.assert_allclose(f, e, rtol=1e-3, atol=1e-3)

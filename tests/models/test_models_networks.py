@@ -5,8 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affjax.models import affunet, discriminator, light, params, pose
-from affjax.models.alignment import Alignment
+from affjax.models import (
+  AffUNetConfig,
+  Alignment,
+  GlobalContext,
+  LightNetConfig,
+  MultiScaleDiscriminator,
+  PoseNetConfig,
+  _affunet,
+  _light,
+  _params,
+  _pose,
+)
 
 SIZE = 32
 
@@ -28,7 +38,7 @@ def _names(tree):
 
 
 def _apply(definition, *args):
-  return jax.jit(lambda p, *a: params.apply(definition, p, *a))(*args)
+  return jax.jit(lambda p, *a: _params.apply(definition, p, *a))(*args)
 
 
 # AffUNet.
@@ -37,32 +47,32 @@ def _apply(definition, *args):
 @pytest.mark.parametrize(
   ("config", "millions"),
   [
-    (affunet.AffUNetConfig(), 1.76),
-    (affunet.AffUNetConfig(width=64), 7.00),
-    (affunet.AffUNetConfig(affine=False), 1.75),
+    (AffUNetConfig(), 1.76),
+    (AffUNetConfig(width=64), 7.00),
+    (AffUNetConfig(affine=False), 1.75),
   ],
 )
 def test_parameter_counts_are_those_of_the_plan(config, millions):
-  shapes = affunet.define(config).shapes
-  assert round(params.count(shapes) / 1e6, 2) == millions
+  shapes = _affunet.define(config).shapes
+  assert round(_params.count(shapes) / 1e6, 2) == millions
 
 
 def test_there_are_eleven_convolutions():
-  names = _names(affunet.define(affunet.AffUNetConfig(width=4)).shapes)
+  names = _names(_affunet.define(AffUNetConfig(width=4)).shapes)
   kernels = [n for n in names if n.endswith("kernel")]
   predictors = [n for n in kernels if "predictor" in n]
   assert len(kernels) - len(predictors) == 11
   assert [n.split("/")[1] for n in predictors] == ["layer2", "layer3", "layer4"]
-  plain = _names(affunet.define(affunet.AffUNetConfig(width=4, affine=False)).shapes)
+  plain = _names(_affunet.define(AffUNetConfig(width=4, affine=False)).shapes)
   assert not [n for n in plain if "predictor" in n]
 
 
 @pytest.mark.parametrize("frame", ["window", "absolute"])
 def test_affine_net_starts_as_the_plain_net(frame):
-  affine = affunet.define(affunet.AffUNetConfig(width=4, frame=frame))
-  plain = affunet.define(affunet.AffUNetConfig(width=4, affine=False))
-  got = _apply(affine, params.init(affine, 3), _images())
-  want = _apply(plain, params.init(plain, 3), _images())
+  affine = _affunet.define(AffUNetConfig(width=4, frame=frame))
+  plain = _affunet.define(AffUNetConfig(width=4, affine=False))
+  got = _apply(affine, _params.init(affine, 3), _images())
+  want = _apply(plain, _params.init(plain, 3), _images())
   assert float(jnp.std(want)) > 0.01
   np.testing.assert_allclose(got, want, atol=1e-3)
 
@@ -70,10 +80,10 @@ def test_affine_net_starts_as_the_plain_net(frame):
 @pytest.mark.parametrize("size", [64, 512, 50])
 @pytest.mark.parametrize("prior", ["none", "geometry"])
 def test_output_is_as_large_as_the_photo(size, prior):
-  config = affunet.AffUNetConfig(global_context=True, prior=prior)
-  definition = affunet.define(config)
+  config = AffUNetConfig(global_context=True, prior=prior)
+  definition = _affunet.define(config)
   y = jax.eval_shape(
-    lambda p, x, a: params.apply(definition, p, x, a),
+    lambda p, x, a: _params.apply(definition, p, x, a),
     definition.shapes,
     jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32),
     jax.tree.map(
@@ -84,29 +94,29 @@ def test_output_is_as_large_as_the_photo(size, prior):
 
 
 def test_global_context_sees_everything_from_everywhere():
-  definition = params.define(lambda rngs: affunet.GlobalContext(8, size=8, rngs=rngs))
-  weights = params.init(definition, 0)
+  definition = _params.define(lambda rngs: GlobalContext(8, size=8, rngs=rngs))
+  weights = _params.init(definition, 0)
   x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 8, 8, 8), np.float32))
-  corner = lambda x: params.apply(definition, weights, x)[0, 0, 0, 0]
+  corner = lambda x: _params.apply(definition, weights, x)[0, 0, 0, 0]
   gradient = jax.jit(jax.grad(corner))(x)
   assert float(jnp.abs(gradient).max(-1).min()) > 0
   large = jax.ShapeDtypeStruct((2, 64, 50, 8), jnp.bfloat16)
-  out = jax.eval_shape(lambda x: params.apply(definition, weights, x), large)
+  out = jax.eval_shape(lambda x: _params.apply(definition, weights, x), large)
   assert (out.shape, out.dtype) == ((2, 64, 50, 32), jnp.bfloat16)
 
 
 def test_bfloat16_is_close_and_returns_float32():
-  exact = affunet.define(affunet.AffUNetConfig(width=4))
-  half = affunet.define(affunet.AffUNetConfig(width=4, dtype="bfloat16"))
-  weights = params.init(exact, 0)
+  exact = _affunet.define(AffUNetConfig(width=4))
+  half = _affunet.define(AffUNetConfig(width=4, dtype="bfloat16"))
+  weights = _params.init(exact, 0)
   want, got = (_apply(d, weights, _images()) for d in (exact, half))
   assert got.dtype == jnp.float32
   assert float(jnp.abs(got - want).mean() / jnp.abs(want).mean()) < 0.1
 
 
 def test_empty_batch():
-  definition = affunet.define(affunet.AffUNetConfig(width=4, global_context=True))
-  y = _apply(definition, params.init(definition, 0), _images(0))
+  definition = _affunet.define(AffUNetConfig(width=4, global_context=True))
+  y = _apply(definition, _params.init(definition, 0), _images(0))
   assert y.shape == (0, SIZE, SIZE, 3)
 
 
@@ -121,16 +131,16 @@ def test_empty_batch():
 )
 def test_config_errors(options, message):
   with pytest.raises(ValueError, match=message):
-    affunet.AffUNetConfig(**options)
+    AffUNetConfig(**options)
 
 
 # The geometry prior.
 
 
 def test_geometry_prior_follows_the_grid():
-  config = affunet.AffUNetConfig(width=4, prior="geometry")
-  definition = affunet.define(config)
-  weights = params.init(definition, 0)
+  config = AffUNetConfig(width=4, prior="geometry")
+  definition = _affunet.define(config)
+  weights = _params.init(definition, 0)
   wide = np.zeros((1, SIZE, SIZE, 3), np.float32)
   wide[:, 8:24, 8:24] = _images(1, 16)
   # The same photo moved by 4 px, with a grid that says so, gives the same map.
@@ -144,11 +154,11 @@ def test_geometry_prior_follows_the_grid():
 
 
 def test_geometry_prior_needs_its_grid():
-  definition = affunet.define(affunet.AffUNetConfig(width=4, prior="geometry"))
-  weights = params.init(definition, 0)
+  definition = _affunet.define(AffUNetConfig(width=4, prior="geometry"))
+  weights = _params.init(definition, 0)
   for alignment in (None, _alignment(size=16)):
     with pytest.raises(ValueError, match="needs an alignment"):
-      params.apply(definition, weights, _images(), alignment)
+      _params.apply(definition, weights, _images(), alignment)
 
 
 # Light and pose.
@@ -157,8 +167,8 @@ def test_geometry_prior_needs_its_grid():
 @pytest.mark.parametrize("prior", ["none", "geometry"])
 @pytest.mark.parametrize("color", [False, True])
 def test_light_starts_near_one(prior, color):
-  definition = light.define(light.LightNetConfig(width=4, color=color, prior=prior))
-  weights = params.init(definition, 0)
+  definition = _light.define(LightNetConfig(width=4, color=color, prior=prior))
+  weights = _params.init(definition, 0)
   got, rgb = _apply(definition, weights, _images(), _alignment())
   assert got.shape == (2, 4, 4, 1)
   assert rgb.shape == (2, 3)
@@ -171,35 +181,35 @@ def test_light_starts_near_one(prior, color):
 
 @pytest.mark.parametrize(("size", "stages"), [(64, 4), (96, 5), (512, 7), (4, 0)])
 def test_pose_net_ends_in_six_numbers(size, stages):
-  definition = pose.define(pose.PoseNetConfig(width=4), size)
+  definition = _pose.define(PoseNetConfig(width=4), size)
   layers = sum(n.startswith("layer") for n in definition.shapes)
   assert layers == max(2 * stages - 1, 0)
   side = definition.shapes["output"]["kernel"].shape[0]
   assert side == -(-size // 2**stages)
   assert side <= 4
   if size == 64:
-    got = _apply(definition, params.init(definition, 0), _images(3, 64))
+    got = _apply(definition, _params.init(definition, 0), _images(3, 64))
     assert got.shape == (3, 6)
     assert 0 < float(jnp.abs(got).max()) < 0.5
     with pytest.raises(ValueError, match="64 x 64 px"):
-      params.apply(definition, params.init(definition, 0), _images(1, 32))
+      _params.apply(definition, _params.init(definition, 0), _images(1, 32))
 
 
 def test_pose_is_bounded_in_front_of_the_camera():
-  definition = pose.define(pose.PoseNetConfig(width=4), 16)
-  weights = jax.tree.map(lambda v: 100 * v, params.init(definition, 0))
+  definition = _pose.define(PoseNetConfig(width=4), 16)
+  weights = jax.tree.map(lambda v: 100 * v, _params.init(definition, 0))
   got = np.array(_apply(definition, weights, _images(8, 16)))
   assert np.isfinite(got).all()
   assert (np.abs(got) < [3.21, 3.21, 3.21, 4.01, 4.01, 6.01]).all()
   with pytest.raises(ValueError, match="size must be at least"):
-    pose.define(pose.PoseNetConfig(), 2)
+    _pose.define(PoseNetConfig(), 2)
 
 
 # Discriminators.
 
 
 def test_three_discriminators_at_three_scales():
-  nets = discriminator.MultiScaleDiscriminator(width=4)
+  nets = MultiScaleDiscriminator(width=4)
   weights = nets.init(0)
   assert sorted(weights) == ["scale0", "scale1", "scale2"]
   first = [np.array(weights[s]["layer1"]["kernel"]) for s in sorted(weights)]
@@ -212,8 +222,8 @@ def test_three_discriminators_at_three_scales():
 
 def test_discriminator_errors():
   with pytest.raises(ValueError, match="depth must be >= 1"):
-    discriminator.MultiScaleDiscriminator(depth=0)
-  nets = discriminator.MultiScaleDiscriminator(width=4)
+    MultiScaleDiscriminator(depth=0)
+  nets = MultiScaleDiscriminator(width=4)
   with pytest.raises(ValueError, match="images of 4 px or more"):
     nets(nets.init(0), _images(1, 3))
 
@@ -222,22 +232,22 @@ def test_discriminator_errors():
 
 
 def test_parameters_depend_on_seed_and_path_only():
-  definition = affunet.define(affunet.AffUNetConfig(width=4))
-  one, same, other = (params.init(definition, seed) for seed in (1, 1, 2))
+  definition = _affunet.define(AffUNetConfig(width=4))
+  one, same, other = (_params.init(definition, seed) for seed in (1, 1, 2))
   kernel = lambda tree: np.array(tree["layer7"]["conv"]["kernel"])
   np.testing.assert_array_equal(kernel(one), kernel(same))
   assert not np.array_equal(kernel(one), kernel(other))
-  context = affunet.define(affunet.AffUNetConfig(width=4, global_context=True))
-  np.testing.assert_array_equal(kernel(one), kernel(params.init(context, 1)))
+  context = _affunet.define(AffUNetConfig(width=4, global_context=True))
+  np.testing.assert_array_equal(kernel(one), kernel(_params.init(context, 1)))
 
 
 def test_parameters_of_another_architecture_are_named():
-  definition = affunet.define(affunet.AffUNetConfig(width=4))
-  wider = params.init(affunet.define(affunet.AffUNetConfig(width=8)), 0)
+  definition = _affunet.define(AffUNetConfig(width=4))
+  wider = _params.init(_affunet.define(AffUNetConfig(width=8)), 0)
   with pytest.raises(
     ValueError, match=r"encoder/layer1/conv/bias should have .*\(4,\)"
   ):
-    params.apply(definition, wider, _images())
-  plain = params.init(affunet.define(affunet.AffUNetConfig(width=4, affine=False)), 0)
+    _params.apply(definition, wider, _images())
+  plain = _params.init(_affunet.define(AffUNetConfig(width=4, affine=False)), 0)
   with pytest.raises(ValueError, match=r"predictor/bias should .*missing"):
-    params.apply(definition, plain, _images())
+    _params.apply(definition, plain, _images())

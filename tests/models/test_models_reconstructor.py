@@ -10,9 +10,18 @@ from jax.sharding import AxisType, PartitionSpec
 
 from affjax.geometry import camera as cameras
 from affjax.geometry import uv
-from affjax.models import affunet, light, params, pose, reconstructor
-from affjax.models import alignment as alignments
-from affjax.render import head
+from affjax.models import (
+  NETWORKS,
+  AffUNetConfig,
+  LightNetConfig,
+  Networks,
+  PoseNetConfig,
+  Reconstructor,
+  _alignment,
+  _params,
+  _reconstructor,
+  shade,
+)
 from affjax.types import Camera, Prediction, Template
 
 SIZE = 32
@@ -52,17 +61,17 @@ def _template() -> Template:
 TEMPLATE = _template()
 
 
-def _make(prior="geometry", **options) -> reconstructor.Reconstructor:
-  networks = reconstructor.Networks(
+def _make(prior="geometry", **options) -> Reconstructor:
+  networks = Networks(
     size=SIZE,
-    position=affunet.AffUNetConfig(width=4, global_context=True),
-    diffuse=affunet.AffUNetConfig(width=4, prior=prior),
-    light=light.LightNetConfig(width=4, prior=prior, color=True),
-    pose=pose.PoseNetConfig(width=4),
+    position=AffUNetConfig(width=4, global_context=True),
+    diffuse=AffUNetConfig(width=4, prior=prior),
+    light=LightNetConfig(width=4, prior=prior, color=True),
+    pose=PoseNetConfig(width=4),
     **options,
   )
   std = np.full(TEMPLATE.vertices.shape, 0.02, np.float32)
-  return reconstructor.Reconstructor(TEMPLATE, Camera(), networks, std)
+  return Reconstructor(TEMPLATE, Camera(), networks, std)
 
 
 def _images(n=2):
@@ -80,7 +89,7 @@ def made():
 @pytest.mark.smoke
 def test_prediction_has_every_field(made):
   weights = made.init(0)
-  assert sorted(weights) == sorted(reconstructor.NETWORKS)
+  assert sorted(weights) == sorted(NETWORKS)
   got = jax.jit(made)(weights, _images())
   assert isinstance(got, Prediction)
   shapes = {f.name: getattr(got, f.name).shape for f in dataclasses.fields(got)}
@@ -103,15 +112,13 @@ def test_prediction_has_every_field(made):
 
 
 def test_paper_size_by_shapes_only():
-  made = reconstructor.Reconstructor(
-    TEMPLATE, Camera(), reconstructor.Networks(), TEMPLATE.vertices * 0
-  )
+  made = Reconstructor(TEMPLATE, Camera(), Networks(), TEMPLATE.vertices * 0)
   shapes = {name: d.shapes for name, d in made.definitions.items()}
   images = jax.ShapeDtypeStruct((1, 512, 512, 3), jnp.float32)
   got = jax.eval_shape(lambda p, x: made(p, x, render=False), shapes, images)
   assert got.position.shape == (1, 512, 512, 3)
   assert got.light.shape == (1, 64, 64, 1)
-  assert params.count(shapes["pose"]) < 1.2e6
+  assert _params.count(shapes["pose"]) < 1.2e6
 
 
 def test_errors(made):
@@ -123,9 +130,9 @@ def test_errors(made):
   with pytest.raises(ValueError, match="vertex_std must have"):
     dataclasses.replace(made, vertex_std=np.zeros((3, 3)))
   with pytest.raises(ValueError, match="size must be at least 8"):
-    reconstructor.Networks(size=4)
+    Networks(size=4)
   with pytest.raises(ValueError, match="position network cannot"):
-    reconstructor.Networks(position=affunet.AffUNetConfig(prior="geometry"))
+    Networks(position=AffUNetConfig(prior="geometry"))
 
 
 # Values.
@@ -165,7 +172,7 @@ def test_shade_multiplies_and_clips():
   diffuse = jnp.full((1, 16, 16, 3), 0.5)
   light_map = jnp.full((1, 2, 2, 1), 1.5)
   color = jnp.array([[1.0, 0.5, 2.0]])
-  got = reconstructor.shade(diffuse, light_map, color)
+  got = shade(diffuse, light_map, color)
   np.testing.assert_allclose(got[0, 3, 4], [0.75, 0.375, 1.0], atol=1e-6)
 
 
@@ -175,7 +182,7 @@ def test_shade_multiplies_and_clips():
 def test_alignment_is_the_projection_of_each_texel():
   vector = jnp.array([[0.1, 0.6, 0.0, 0.05, -0.1, 0.3]])
   world = cameras.head_to_world(TEMPLATE.vertices[None], vector)
-  got = alignments.align(world, TEMPLATE, Camera(), size=24, resolution=(40, 40))
+  got = _alignment.align(world, TEMPLATE, Camera(), size=24, resolution=(40, 40))
   table = uv.uv_table(TEMPLATE, 24)
   texels = uv.map_from_vertices(world, table)
   want = cameras.world_to_px(texels, Camera(), 40, 40)
@@ -211,7 +218,7 @@ def test_the_render_reaches_every_network(made):
   photo = jnp.asarray(_images(1))
   loss = lambda p: jnp.mean(jnp.abs(made(p, photo).render - photo))
   gradient = jax.jit(jax.grad(loss))(weights)
-  for name in reconstructor.NETWORKS:
+  for name in NETWORKS:
     leaves = jax.tree.leaves(gradient[name])
     assert all(np.isfinite(g).all() for g in leaves), name
     assert max(float(jnp.abs(g).max()) for g in leaves) > 0, name
@@ -233,8 +240,8 @@ def test_renderer_gets_the_shaded_texture(made, monkeypatch):
     assert (antialias, resolution, camera) == (False, (SIZE, SIZE), Camera())
     return texture, jnp.ones_like(texture[..., :1])
 
-  monkeypatch.setattr(head, "render_head", render)
+  monkeypatch.setattr(_reconstructor, "render_head", render)
   run = lambda p, x: made(p, x, antialias=False)
   got = jax.jit(run)(made.init(0), _images(1))
-  want = reconstructor.shade(got.diffuse, got.light, got.light_color)
+  want = shade(got.diffuse, got.light, got.light_color)
   np.testing.assert_allclose(got.render, want, atol=1e-6)

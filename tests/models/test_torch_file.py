@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from affjax.models import torch_file, torch_pickle
+from affjax.models import _torch_file, _torch_pickle
 
 VALUES = np.arange(24, dtype=np.float32)
 
@@ -99,7 +99,7 @@ class TestGoodFiles:
       "epoch": 3,
     }
     path = _archive(tmp_path / "x.pth", _pickled(state, protocol))
-    tensors = torch_file.read(path, prefix="a.")
+    tensors = _torch_file.read(path, prefix="a.")
     assert set(tensors) == {"a.weight", "a.view", "a.scalar", "a.empty"}
     np.testing.assert_array_equal(tensors["a.weight"], VALUES.reshape(2, 3, 4))
     np.testing.assert_array_equal(tensors["a.view"], [[2, 6], [3, 7], [4, 8]])
@@ -119,7 +119,7 @@ class TestGoodFiles:
       + _pickled({"_metadata": _Call(ORDERED)})[2:-1] + b"b"
     )  # fmt: skip
     pickled = b"\x80\x02}(" + _pickled("state_dict")[2:-1] + inner + b"u."
-    tensors = torch_file.read(_archive(tmp_path / "x.pth", pickled))
+    tensors = _torch_file.read(_archive(tmp_path / "x.pth", pickled))
     np.testing.assert_array_equal(tensors["w"], VALUES.reshape(2, 3, 4))
 
   @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ class TestGoodFiles:
     path = _archive(
       tmp_path / "x.pth", _pickled({"t": tensor}), {"data/7": bytes(content)}
     )
-    np.testing.assert_array_equal(torch_file.read(path)["t"], content)
+    np.testing.assert_array_equal(_torch_file.read(path)["t"], content)
 
   def test_the_container_before_pytorch_1_6(self, tmp_path):
     """torchvision's vgg19-dcbb9e9d.pth is one."""
@@ -154,7 +154,7 @@ class TestGoodFiles:
       ["94001", "0"],
       [np.array([7, 8, 9], np.float32), VALUES],
     )
-    tensors = torch_file.read(path)
+    tensors = _torch_file.read(path)
     np.testing.assert_array_equal(tensors["a"], VALUES.reshape(2, 3, 4))
     np.testing.assert_array_equal(tensors["b"], [8, 9])
 
@@ -230,7 +230,7 @@ def test_hostile_pickles_are_rejected_and_nothing_runs(tmp_path, monkeypatch, na
   with pytest.raises(
     ValueError, match=r"x.pth is not a readable PyTorch file"
   ) as caught:
-    torch_file.read(path)
+    _torch_file.read(path)
   assert message in str(caught.value)
   assert os.listdir(tmp_path) == ["x.pth"]
 
@@ -241,7 +241,7 @@ def test_endless_references_cost_nothing():
     b"h%c\x86q%c" % (k, k + 1) if k == 0 else b"h%ch%c\x86q%c" % (k, k, k + 1)
     for k in range(100)
   )
-  value, _ = torch_pickle.load(doubling + b".")
+  value, _ = _torch_pickle.load(doubling + b".")
   assert len(value) == 2
 
 
@@ -251,14 +251,14 @@ class TestDamagedContainers:
     for length in range(0, len(whole), 7):
       (tmp_path / "x.pth").write_bytes(whole[:length])
       with pytest.raises(ValueError, match="not a readable PyTorch file"):
-        torch_file.read(tmp_path / "x.pth")
+        _torch_file.read(tmp_path / "x.pth")
 
   def test_every_truncation_of_the_old_container_is_an_error(self, tmp_path):
     whole = _legacy(tmp_path / "x.pth", {"w": _tensor()}).read_bytes()
     for length in range(0, len(whole), 7):
       (tmp_path / "x.pth").write_bytes(whole[:length])
       with pytest.raises(ValueError, match="not a readable PyTorch file"):
-        torch_file.read(tmp_path / "x.pth")
+        _torch_file.read(tmp_path / "x.pth")
 
   def test_no_flipped_byte_escapes_as_another_error(self, tmp_path):
     path = tmp_path / "x.pth"
@@ -272,7 +272,7 @@ class TestDamagedContainers:
         broken[place] ^= 0xFF
         path.write_bytes(broken)
         try:
-          torch_file.read(path)
+          _torch_file.read(path)
         except ValueError:
           continue
 
@@ -283,21 +283,21 @@ class TestDamagedContainers:
       compression=zipfile.ZIP_DEFLATED,
     )
     with pytest.raises(ValueError, match="is compressed"):
-      torch_file.read(path)
+      _torch_file.read(path)
 
   def test_other_byte_orders_and_missing_parts(self, tmp_path):
     pickled = _pickled({"w": _tensor()})
     path = _archive(tmp_path / "x.pth", pickled, {"byteorder": b"big"})
     with pytest.raises(ValueError, match="byte order must be little, got b'big'"):
-      torch_file.read(path)
+      _torch_file.read(path)
     with pytest.raises(ValueError, match="part 'any/data/0' is missing"):
-      torch_file.read(_archive(path, pickled, {}))
+      _torch_file.read(_archive(path, pickled, {}))
     with pytest.raises(ValueError, match="more than 96"):
-      torch_file.read(_archive(path, pickled, {"data/0": bytes(100)}))
+      _torch_file.read(_archive(path, pickled, {"data/0": bytes(100)}))
     with zipfile.ZipFile(path, "w") as archive:
       archive.writestr("word/document.xml", "")
     with pytest.raises(ValueError, match=r"must hold one data.pkl, found 0"):
-      torch_file.read(path)
+      _torch_file.read(path)
 
   def test_old_container_checks_its_head_and_storages(self, tmp_path):
     path, state = tmp_path / "x.pth", {"w": _tensor()}
@@ -307,17 +307,17 @@ class TestDamagedContainers:
       ((0x1950A86A20F9469CFC6C, 1001, {"little_endian": False}), "byte order"),
     ):
       with pytest.raises(ValueError, match=message):
-        torch_file.read(_legacy(path, state, head=head))
+        _torch_file.read(_legacy(path, state, head=head))
     with pytest.raises(ValueError, match="names one that no tensor has"):
-      torch_file.read(_legacy(path, state, ["1"]))
+      _torch_file.read(_legacy(path, state, ["1"]))
     with pytest.raises(ValueError, match="storage '0' is missing"):
-      torch_file.read(_legacy(path, state, []))
+      _torch_file.read(_legacy(path, state, []))
     with pytest.raises(ValueError, match="has 2 elements, not 24"):
-      torch_file.read(_legacy(path, state, storages=[VALUES[:2]]))
+      _torch_file.read(_legacy(path, state, storages=[VALUES[:2]]))
 
   def test_a_missing_file_is_said_to_be_missing(self, tmp_path):
     with pytest.raises(FileNotFoundError):
-      torch_file.read(tmp_path / "none.pth")
+      _torch_file.read(tmp_path / "none.pth")
 
 
 @pytest.mark.parametrize("new", [True, False])
@@ -328,7 +328,7 @@ def test_reads_what_pytorch_writes(tmp_path, new):
   state["half"] = torch.arange(6).reshape(2, 3).T.half()
   path = tmp_path / "x.pth"
   torch.save(state, path, _use_new_zipfile_serialization=new)
-  tensors = torch_file.read(path)
+  tensors = _torch_file.read(path)
   assert set(tensors) == set(state)
   for name, tensor in state.items():
     np.testing.assert_array_equal(tensors[name], tensor.numpy())

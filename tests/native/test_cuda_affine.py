@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike
 from reference import affine_conv as reference
 
 from affjax.native import compilers
-from affjax.ops import affine_conv as op
+from affjax.ops import affine_conv
 from affjax.ops import theta as thetas
 
 BFLOAT16 = affine_conv_host.BFLOAT16
@@ -98,7 +98,7 @@ def test_twin_is_the_definition_and_its_gradients_those_of_xla(mode):
 
   def run(x, coords, prior, kernel):
     theta = coords if prior is None else thetas.compose(prior, coords)
-    return op.affine_conv(x, theta, kernel, stride=stride, backend="xla")
+    return affine_conv(x, theta, kernel, stride=stride, backend="xla")
 
   @jax.jit
   def gradients(grad, *args):
@@ -182,7 +182,7 @@ def test_derivative_on_the_grid_is_one_sided_as_in_xla():
   @jax.jit
   def gradient(x, theta, kernel):
     def run(theta):
-      return op.affine_conv(x, theta, kernel, backend="xla")
+      return affine_conv(x, theta, kernel, backend="xla")
 
     return jax.vjp(run, theta)[1](grad)[0]
 

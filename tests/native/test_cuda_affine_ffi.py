@@ -12,7 +12,7 @@ import pytest
 from native import affine_conv_twin, cuda_host, test_cuda_affine
 
 from affjax.native import dispatch, library
-from affjax.ops import affine_conv as op
+from affjax.ops import affine_conv, deformable_conv
 
 DRIVER = r"""
 #include "cuda_host.h"
@@ -151,8 +151,8 @@ def on_cuda(monkeypatch):
 
 def _run(form, backend, x, coords, prior, kernel, stride):
   if form == "offsets":
-    return op.deformable_conv(x, coords, kernel, stride=stride, backend=backend)
-  return op.affine_conv(x, coords, kernel, stride=stride, prior=prior, backend=backend)
+    return deformable_conv(x, coords, kernel, stride=stride, backend=backend)
+  return affine_conv(x, coords, kernel, stride=stride, prior=prior, backend=backend)
 
 
 @test_cuda_affine.MODES

@@ -9,7 +9,7 @@ import pytest
 from native import cuda_host
 
 from affjax.geometry import mesh
-from affjax.render import _silhouettes, rasterization
+from affjax.render import _silhouettes, rasterize
 
 DRIVER = r"""
 #include "cuda_host.h"
@@ -38,7 +38,7 @@ def library():
 @functools.partial(jax.jit, static_argnums=4)
 def _portable(pos, tri, opposite, neighbors, size):
   """Raster, rows of the outline, and what portable XLA finds along x and y."""
-  rast = rasterization.rasterize(pos, tri, size, backend="xla")
+  rast = rasterize(pos, tri, size, backend="xla")
   depth, ids = rast[..., 2], rast[..., 3].astype(jnp.int32)
   outline = _silhouettes.outline(pos, tri, opposite, neighbors, size)
   found = []

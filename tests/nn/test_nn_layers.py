@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from affjax.models import params as definitions
-from affjax.nn import block, conv, initializers
+from affjax.models import _params
+from affjax.nn import AffineConv, Block, Conv, GroupNorm, Normal, Values
 from affjax.ops import theta as thetas
 
 pytestmark = pytest.mark.smoke  # on a newer jax as well, see `make smoke`
@@ -18,25 +18,23 @@ def _x(n=2, h=7, w=6, c=4, seed=0):
 
 
 def _apply(definition, weights, x, **options):
-  run = lambda w, x, o: definitions.apply(definition, w, x, **o)
+  run = lambda w, x, o: _params.apply(definition, w, x, **o)
   return jax.jit(run)(weights, x, options)
 
 
 def _affine(**options):
-  definition = definitions.define(
-    lambda rngs: conv.AffineConv(4, 5, rngs=rngs, **options)
-  )
-  return definition, definitions.init(definition, 0)
+  definition = _params.define(lambda rngs: AffineConv(4, 5, rngs=rngs, **options))
+  return definition, _params.init(definition, 0)
 
 
 @pytest.mark.parametrize("frame", ["window", "absolute"])
 @pytest.mark.parametrize(("k", "stride"), [(3, 1), (3, 2), (5, 3), (1, 2), (2, 1)])
 def test_affine_layer_starts_as_a_plain_one(frame, k, stride):
   definition, weights = _affine(kernel_size=k, stride=stride, frame=frame)
-  plain = definitions.define(
-    lambda rngs: conv.Conv(4, 5, kernel_size=k, stride=stride, rngs=rngs)
+  plain = _params.define(
+    lambda rngs: Conv(4, 5, kernel_size=k, stride=stride, rngs=rngs)
   )
-  same = definitions.init(plain, 0)
+  same = _params.init(plain, 0)
   np.testing.assert_array_equal(same["kernel"], weights["kernel"])
   got = _apply(definition, weights, _x())
   np.testing.assert_allclose(got, _apply(plain, same, _x()), atol=3e-5)
@@ -45,7 +43,7 @@ def test_affine_layer_starts_as_a_plain_one(frame, k, stride):
 @pytest.mark.parametrize("frame", ["window", "absolute"])
 def test_gradient_reaches_the_predictor(frame):
   definition, weights = _affine(stride=2, frame=frame)
-  loss = lambda w: jnp.sum(definitions.apply(definition, w, _x()) ** 2)
+  loss = lambda w: jnp.sum(_params.apply(definition, w, _x()) ** 2)
   gradient = jax.jit(jax.grad(loss))(weights)["predictor"]
   assert all(float(jnp.abs(g).max()) > 0 for g in gradient.values())
 
@@ -64,14 +62,14 @@ def test_layer_errors():
   with pytest.raises(ValueError, match="frame must be one of"):
     _affine(frame="polar")
   with pytest.raises(ValueError, match="padding must be"):
-    conv.Conv(1, 1, padding="same", rngs=nnx.Rngs(0))
-  plain = block.Block(conv.Conv(4, 8, rngs=nnx.Rngs(0)), 8, rngs=nnx.Rngs(0))
+    Conv(1, 1, padding="same", rngs=nnx.Rngs(0))
+  plain = Block(Conv(4, 8, rngs=nnx.Rngs(0)), 8, rngs=nnx.Rngs(0))
   with pytest.raises(ValueError, match="needs an affine layer"):
     plain(_x(), prior=thetas.identity((2, 7, 6)))
 
 
 def test_layers_are_ordinary_nnx_modules():
-  layer = conv.AffineConv(4, 5, stride=2, rngs=nnx.Rngs(1))
+  layer = AffineConv(4, 5, stride=2, rngs=nnx.Rngs(1))
   assert layer(_x()).shape == (2, 4, 3, 5)
   names = set(nnx.to_pure_dict(nnx.state(layer)))
   assert names == {"kernel", "bias", "predictor"}
@@ -92,8 +90,8 @@ def test_bfloat16_keeps_parameters_and_matrices_float32():
 
 
 def test_group_norm_normalises_each_group():
-  definition = definitions.define(lambda rngs: block.GroupNorm(12, rngs=rngs))
-  weights = definitions.init(definition, 0)
+  definition = _params.define(lambda rngs: GroupNorm(12, rngs=rngs))
+  weights = _params.init(definition, 0)
   assert weights["scale"].shape == (12,)
   x = 3 + 2 * _x(c=12)
   got = np.array(_apply(definition, weights, x))
@@ -106,9 +104,9 @@ def test_group_norm_normalises_each_group():
 
 def test_initializers_agree_in_distribution():
   shape = (3, 3, 32, 64)
-  init = initializers.Normal(2**0.5)
+  init = Normal(2**0.5)
   drawn = init.fill(np.random.default_rng(0), shape), init(jax.random.key(0), shape)
   for values in drawn:
     np.testing.assert_allclose(np.std(values), (2 / 288) ** 0.5, rtol=0.03)
-  one = initializers.Values((1.0, 2.0))
+  one = Values((1.0, 2.0))
   np.testing.assert_array_equal(one.fill(None, (2,)), one(jax.random.key(0), (2,)))

@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from affjax.native import library
-from affjax.ops import affine_conv as ops
+from affjax.ops import affine_conv, deformable_conv
 from affjax.ops import theta as thetas
 
 _STATUS = library.status("affine_conv", "cpu")
@@ -44,12 +44,12 @@ def _arguments(form, shape, seed=0, dtype=jnp.float32):
 
 def _function(form, stride, backend):
   if form == "offsets":
-    return lambda *a: ops.deformable_conv(*a, stride=stride, backend=backend)
+    return lambda *a: deformable_conv(*a, stride=stride, backend=backend)
   if form == "prior":
-    return lambda x, theta, kernel, prior: ops.affine_conv(
+    return lambda x, theta, kernel, prior: affine_conv(
       x, theta, kernel, prior=prior, stride=stride, backend=backend
     )
-  return lambda *a: ops.affine_conv(*a, stride=stride, backend=backend)
+  return lambda *a: affine_conv(*a, stride=stride, backend=backend)
 
 
 def _value_and_gradients(form, shape, backend, **options):
@@ -120,7 +120,7 @@ def test_nobody_gathers_the_batch():
   mesh = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
   rows = NamedSharding(mesh, PartitionSpec("data"))
   x, theta, kernel = _arguments("affine", shape)
-  run = lambda *a: jnp.sum(ops.affine_conv(*a, stride=2) ** 2)
+  run = lambda *a: jnp.sum(affine_conv(*a, stride=2) ** 2)
   placed = jax.device_put(x, rows), jax.device_put(theta, rows), kernel
   program = jax.jit(jax.grad(run, (0, 1, 2))).lower(*placed).compile()
   assert "all-gather" not in program.as_text()
@@ -147,9 +147,9 @@ def test_checkpointing_and_shard_map_with_gradients():
 
 def test_auto_takes_the_kernel_and_a_name_insists_on_it(monkeypatch):
   x, theta, kernel = _arguments("affine", SHAPES[1])
-  lowered = jax.jit(lambda *a: ops.affine_conv(*a, stride=2)).lower(x, theta, kernel)
+  lowered = jax.jit(lambda *a: affine_conv(*a, stride=2)).lower(x, theta, kernel)
   assert "affjax_affine_conv_forward" in lowered.as_text()
   absent = library.Status(False, "no nvcc here")
   monkeypatch.setattr(library, "status", lambda name, platform: absent)
   with pytest.raises(RuntimeError, match="no cuda kernel here: no nvcc"):
-    ops.affine_conv(x, theta, kernel, stride=2, backend="cuda")
+    affine_conv(x, theta, kernel, stride=2, backend="cuda")

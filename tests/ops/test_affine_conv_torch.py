@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affjax.native import library
-from affjax.ops import affine_conv as module
+from affjax.ops import _affine_conv, affine_conv
 from affjax.ops import theta as thetas
 
 torch = pytest.importorskip("torch", reason="PyTorch is in the extra `reference`")
@@ -19,7 +19,7 @@ forms = importlib.import_module("reference.torch_affine_conv")
 PLATFORMS = {"cpp": "cpu", "cuda": "cuda"}
 
 
-@pytest.fixture(scope="module", params=sorted(module._BACKENDS))
+@pytest.fixture(scope="module", params=sorted(_affine_conv._BACKENDS))
 def backend(request):
   """Every backend that can run here."""
   platform = PLATFORMS.get(request.param)
@@ -100,7 +100,7 @@ def test_torch_gradients_agree_with_each_other(args):
 @given(args=inputs())
 def test_forward_is_pytorchs(backend, args):
   *arrays, stride = args
-  run = jax.jit(lambda *a: module.affine_conv(*a, stride=stride, backend=backend))
+  run = jax.jit(lambda *a: affine_conv(*a, stride=stride, backend=backend))
   _close(run(*arrays), _torch_forward(forms.one_grid, *args), 1e-5)
 
 
@@ -111,7 +111,7 @@ def test_gradients_are_pytorchs(backend, args):
 
   @jax.jit
   def gradients(x, theta, kernel):
-    run = lambda *a: module.affine_conv(*a, stride=stride, backend=backend)
+    run = lambda *a: affine_conv(*a, stride=stride, backend=backend)
     return jax.grad(lambda *a: jnp.sum(jnp.sin(run(*a))), (0, 1, 2))(x, theta, kernel)
 
   found = gradients(*arrays)

@@ -12,14 +12,14 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from affjax.native import library
-from affjax.ops import affine_conv as module
+from affjax.ops import _affine_conv, affine_conv
 
 PLATFORMS = {"cpp": "cpu", "cuda": "cuda"}
 STRIDE = 2
 
 
 @pytest.fixture(
-  scope="module", params=["auto", *sorted(module._BACKENDS.keys() - {"literal"})]
+  scope="module", params=["auto", *sorted(_affine_conv._BACKENDS.keys() - {"literal"})]
 )
 def conv(request):
   """The op of a backend, of x, theta, kernel."""
@@ -32,7 +32,7 @@ def conv(request):
     status = library.status("affine_conv", platform)
     if not status.ready:
       pytest.skip(f"no {request.param} kernel: {status.reason}")
-  return functools.partial(module.affine_conv, stride=STRIDE, backend=request.param)
+  return functools.partial(affine_conv, stride=STRIDE, backend=request.param)
 
 
 def _inputs(*lead, n=4, c=3, o=5, seed=0):
@@ -110,7 +110,7 @@ def _second(conv, *args):
 
 def test_second_derivatives(conv):
   args = _inputs(n=1, c=2, o=2)
-  literal = functools.partial(module.affine_conv, stride=STRIDE, backend="literal")
+  literal = functools.partial(affine_conv, stride=STRIDE, backend="literal")
   want = _second(literal, *args)
   for a, b in zip(_second(conv, *args), want, strict=True):
     np.testing.assert_allclose(a, b, atol=1e-4 * float(jnp.abs(b).max()))

@@ -10,8 +10,8 @@ import pytest
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
+from affjax import ops
 from affjax.native import library
-from affjax.ops import affine_conv as module
 from affjax.ops import theta as thetas
 
 _PATH = pathlib.Path(__file__).parents[1] / "reference" / "affine_conv.py"
@@ -22,7 +22,7 @@ _SPEC.loader.exec_module(reference)
 BACKENDS = ("literal", "xla")
 if library.status("affine_conv", "cpu").ready:
   BACKENDS += ("cpp",)
-affine_conv = jax.jit(module.affine_conv, static_argnames=("stride", "backend"))
+affine_conv = jax.jit(ops.affine_conv, static_argnames=("stride", "backend"))
 
 
 def _inputs(n=2, h=5, w=6, c=3, o=4, k=3, stride=1, spread=0.4, seed=0):
@@ -78,7 +78,7 @@ def test_errors_name_what_is_wrong(change, message):
   x, theta, kernel = _inputs()
   args = {"x": x, "theta": theta, "kernel": kernel, "stride": 1, **change}
   with pytest.raises(ValueError, match=message):
-    module.affine_conv(**args)
+    ops.affine_conv(**args)
 
 
 # Against the definition.
@@ -207,7 +207,7 @@ def test_bfloat16_is_close_to_float32(backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_jit_equals_eager_and_vmap_equals_a_loop(backend):
   x, theta, kernel = _inputs()
-  run = lambda *args: module.affine_conv(*args, backend=backend)
+  run = lambda *args: ops.affine_conv(*args, backend=backend)
   eager = run(x, theta, kernel)
   np.testing.assert_allclose(jax.jit(run)(x, theta, kernel), eager, atol=1e-5)
   kernels = np.stack([kernel, 2 * kernel])

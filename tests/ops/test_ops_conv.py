@@ -23,8 +23,8 @@ def _arguments(n, h, w, c, o, k, seed=0, dtype=jnp.float32):
 def test_it_is_affine_convolution_with_the_identity(k, stride):
   x, kernel = _arguments(2, 7, 6, 3, 4, k)
   theta = thetas.identity((2, -(-7 // stride), -(-6 // stride)))
-  want = affine_conv.affine_conv(x, theta, kernel, stride=stride, backend="literal")
-  got = conv.conv(x, kernel, stride=stride)
+  want = affine_conv(x, theta, kernel, stride=stride, backend="literal")
+  got = conv(x, kernel, stride=stride)
   np.testing.assert_allclose(got, want, atol=1e-5)
 
 
@@ -44,7 +44,7 @@ def test_gradients_of_the_kernel_are_those_of_xla(shape, stride, dtype):
   args = _arguments(*shape, dtype=dtype)
   grads = []
   for backend in ("cpp", "xla"):
-    run = lambda *a, b=backend: conv.conv(*a, stride=stride, backend=b)
+    run = lambda *a, b=backend: conv(*a, stride=stride, backend=b)
     value, pull = jax.vjp(run, *args)
     weight = np.random.default_rng(1).normal(size=value.shape)
     grads.append(pull(jnp.asarray(weight, dtype)))
@@ -60,7 +60,7 @@ def test_gradients_under_vmap_and_twice():
   x, kernel = _arguments(2, 5, 5, 3, 4, 3)
 
   def slope(backend):
-    run = lambda *a: conv.conv(*a, stride=2, backend=backend)
+    run = lambda *a: conv(*a, stride=2, backend=backend)
     energy = lambda *a: jnp.sum(jnp.sin(run(*a)))
     inner = lambda *a: sum(jnp.sum(g**2) for g in jax.grad(energy, (0, 1))(*a))
     each = jax.vmap(jax.grad(energy, (0, 1)), (0, None))(jnp.stack([x, 2 * x]), kernel)
@@ -76,6 +76,6 @@ def test_gradients_under_vmap_and_twice():
 def test_errors_name_what_is_wrong():
   x, kernel = _arguments(1, 4, 4, 2, 3, 3)
   with pytest.raises(ValueError, match="backend must be one of"):
-    conv.conv(x, kernel, backend="cuda")
+    conv(x, kernel, backend="cuda")
   with pytest.raises(ValueError, match="takes 2 channels but x has 1"):
-    conv.conv(x[..., :1], kernel)
+    conv(x[..., :1], kernel)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from affjax.ops import resize, sampling
+from affjax.ops import average_pool, bilinear, resize_bilinear, upsample_nearest
 from affjax.ops import theta as thetas
 
 
@@ -18,7 +18,7 @@ def _image(n=2, h=5, w=6, c=3, seed=0):
 
 
 def test_a_single_point():
-  got = sampling.bilinear(_image(), np.ones((2, 2), np.float32))
+  got = bilinear(_image(), np.ones((2, 2), np.float32))
   np.testing.assert_allclose(got, _image()[:, 1, 1])
 
 
@@ -26,7 +26,7 @@ def test_a_single_point():
 def test_bilinear_matches_scipy(shape):
   x = _image()
   xy = np.random.default_rng(1).uniform(-2, 7, (2, *shape)).astype(np.float32)
-  got = sampling.bilinear(x, xy)
+  got = bilinear(x, xy)
   assert got.shape == (2, *shape[:-1], 3)
   for n in range(2):
     for c in range(3):
@@ -49,7 +49,7 @@ def test_bilinear_matches_scipy(shape):
 )
 def test_bilinear_errors(x, xy, message):
   with pytest.raises(ValueError, match=message):
-    sampling.bilinear(x, xy)
+    bilinear(x, xy)
 
 
 def test_bilinear_gradient_matches_finite_differences():
@@ -58,7 +58,7 @@ def test_bilinear_gradient_matches_finite_differences():
   # Away from the pixel grid, where the function has no kinks.
   xy = (rng.integers(-1, 6, (1, 9, 2)) + rng.uniform(0.2, 0.8, (1, 9, 2))).astype("f4")
   weight = rng.standard_normal((1, 9, 2)).astype(np.float32)
-  loss = lambda x, xy: jnp.sum(sampling.bilinear(x, xy) * weight)
+  loss = lambda x, xy: jnp.sum(bilinear(x, xy) * weight)
   grad_x, grad_xy = jax.grad(loss, (0, 1))(x, xy)
   run = jax.jit(loss)
   for got, which in ((grad_x, 0), (grad_xy, 1)):
@@ -76,31 +76,29 @@ def test_bilinear_gradient_matches_finite_differences():
 
 def test_resize_keeps_edges_and_constants():
   x = np.arange(4, dtype=np.float32).reshape(1, 1, 4, 1)
-  got = resize.resize_bilinear(x, (1, 8))[0, 0, :, 0]
+  got = resize_bilinear(x, (1, 8))[0, 0, :, 0]
   np.testing.assert_allclose(got, [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3], atol=1e-6)
-  same = resize.resize_bilinear(_image(), (5, 6))
+  same = resize_bilinear(_image(), (5, 6))
   np.testing.assert_array_equal(same, _image())
-  ones = resize.resize_bilinear(
-    np.ones((1, 9, 7, 2), np.float32), (4, 4), antialias=True
-  )
+  ones = resize_bilinear(np.ones((1, 9, 7, 2), np.float32), (4, 4), antialias=True)
   np.testing.assert_allclose(ones, 1, atol=1e-6)
 
 
 def test_upsample_nearest_crops_odd_sizes():
   x = np.arange(4, dtype=np.float32).reshape(1, 2, 2, 1)
-  got = resize.upsample_nearest(x, (3, 4))[0, :, :, 0]
+  got = upsample_nearest(x, (3, 4))[0, :, :, 0]
   np.testing.assert_array_equal(got, [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3]])
   with pytest.raises(ValueError, match="doubles to 4x4"):
-    resize.upsample_nearest(x, (5, 4))
+    upsample_nearest(x, (5, 4))
 
 
 def test_average_pool_drops_what_is_left_over():
   x = np.arange(10, dtype=np.float32).reshape(1, 2, 5, 1)
-  np.testing.assert_array_equal(resize.average_pool(x, 2)[0, 0, :, 0], [3, 5])
+  np.testing.assert_array_equal(average_pool(x, 2)[0, 0, :, 0], [3, 5])
   with pytest.raises(ValueError, match="factor must lie"):
-    resize.average_pool(x, 3)
+    average_pool(x, 3)
   with pytest.raises(ValueError, match="size >= 1"):
-    resize.resize_bilinear(x, (0, 4))
+    resize_bilinear(x, (0, 4))
 
 
 # Affine matrices.

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import scenes
 
+from affjax import render
 from affjax.geometry import camera as cameras
-from affjax.render import head
+from affjax.render import composite, keep_original
 from affjax.types import Camera
 
 pytestmark = pytest.mark.smoke  # on a newer jax as well, see `make smoke`
@@ -20,14 +21,14 @@ PLATE = scenes.square_template()
 
 @functools.partial(jax.jit, static_argnames=("size", "antialias"))
 def render_head(vertices, texture, *, size=24, antialias=True):
-  return head.render_head(
+  return render.render_head(
     vertices, texture, PLATE, Camera(), (size, size), antialias=antialias
   )
 
 
 @jax.jit
 def head_buffers(vertices):
-  return head.head_buffers(vertices, PLATE, Camera(), (32, 32))
+  return render.head_buffers(vertices, PLATE, Camera(), (32, 32))
 
 
 TEXTURE = jnp.asarray(
@@ -61,7 +62,7 @@ def test_render_is_premultiplied_and_composites():
   render, alpha = render_head(_vertices(), white, size=40)
   np.testing.assert_allclose(render, jnp.repeat(alpha, 3, -1), atol=1e-6)
   image = jnp.full((1, 40, 40, 3), 0.25)
-  over = head.composite(image, render, alpha)
+  over = composite(image, render, alpha)
   np.testing.assert_allclose(over, 0.25 + 0.75 * jnp.repeat(alpha, 3, -1), atol=1e-6)
   partly = (np.asarray(alpha) > 0.01) & (np.asarray(alpha) < 0.99)
   assert partly.any()
@@ -95,12 +96,12 @@ def test_buffers_hold_exact_depth_normals_and_groups():
 def test_original_eyes_are_kept():
   buffers = head_buffers(_vertices())
   image, overlay = jnp.zeros((1, 32, 32, 3)), jnp.ones((1, 32, 32, 3))
-  mixed = head.keep_original(image, overlay, buffers, PLATE, groups=("eyes",))
+  mixed = keep_original(image, overlay, buffers, PLATE, groups=("eyes",))
   eyes = np.asarray(buffers.group)[0] == 1
   assert not np.asarray(mixed)[0][eyes].any()
   assert np.asarray(mixed)[0][~eyes].all()
   with pytest.raises(ValueError, match="skin"):
-    head.keep_original(image, overlay, buffers, PLATE, groups=("hair",))
+    keep_original(image, overlay, buffers, PLATE, groups=("hair",))
 
 
 def test_gradients_reach_vertices_and_texture():

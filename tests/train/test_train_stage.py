@@ -2,7 +2,7 @@
 
 import pytest
 
-from affjax.losses.total import LossWeights
+from affjax.losses import LossWeights
 from affjax.train import stage
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from affjax.geometry import uv
-from affjax.losses.total import LossWeights
+from affjax.losses import LossWeights
 from affjax.train import (
   checkpoint,
   loop,

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from affjax.render import rasterization
+from affjax.render import check_triangles
 
 from . import calls, library
 
@@ -44,7 +44,7 @@ def antialias(
   calls.expect("color", color, None, None, None, None)
   calls.expect("rast", rast, *color.shape[:3], 4)
   calls.expect("pos", pos, color.shape[0], None, 4)
-  rasterization.check_triangles("tri", tri, pos.shape[1], "vertices of pos")
+  check_triangles("tri", tri, pos.shape[1], "vertices of pos")
   if tri.shape[0] == 0 or color.size == 0:
     return color
   library.require()

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from affjax.render import rasterization
+from affjax.render import check_triangles
 
 from . import calls, library
 
@@ -39,7 +39,7 @@ def interpolate(
   calls.expect("attr", attr, 1 if shared else rast.shape[0], None, None)
   if derivatives is not None:
     calls.expect("derivatives", derivatives, *rast.shape)
-  rasterization.check_triangles("tri", tri, attr.shape[1], "vertices of attr")
+  check_triangles("tri", tri, attr.shape[1], "vertices of attr")
   shape = (*rast.shape[:3], attr.shape[-1])
   if tri.shape[0] == 0 or 0 in shape:
     value, change = jnp.zeros(shape, jnp.float32), jnp.zeros((*shape, 2), jnp.float32)

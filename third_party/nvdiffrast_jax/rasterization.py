@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from affjax.render import rasterization
+from affjax.render import check_triangles
 
 from . import calls, library
 
@@ -42,7 +42,7 @@ def rasterize(
     ImportError, RuntimeError: see `library.require`.
   """
   calls.expect("pos", pos, None, None, 4)
-  rasterization.check_triangles("tri", tri, pos.shape[1], "vertices of pos")
+  check_triangles("tri", tri, pos.shape[1], "vertices of pos")
   height, width = resolution
   if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
     raise ValueError(

@@ -1,1 +1,0 @@
-"""Scripts that build the embedded assets from packages of a registry."""

@@ -1,0 +1,156 @@
+"""A page of the samples that deserve a look: the photo, and the head laid over it."""
+
+import base64
+import dataclasses
+import functools
+import html
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image, ImageDraw
+
+from affjax.geometry import camera as cameras
+from affjax.heads import landmarks
+from affjax.render import head_buffers
+from affjax.types import Camera, Template
+
+_SIDE = 224
+# Light from the upper left, before the head.
+_LIGHT = np.array([-0.35, 0.45, 0.82], np.float32)
+_COLOUR = np.array([90, 170, 255], np.float32)
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;
+color:#1a1d21;background:#fafafa}h1{font-size:1.35rem;margin:0}p{margin:.3rem 0 1rem}
+.all{display:grid;grid-template-columns:repeat(auto-fill,minmax(22rem,1fr));gap:1rem}
+figure{margin:0;background:#fff;border:1px solid #ddd;border-radius:8px;padding:.5rem}
+figure div{display:flex;gap:.3rem}img{width:50%;border-radius:4px;display:block}
+figcaption{margin-top:.4rem;overflow-wrap:anywhere}b{font-variant-numeric:tabular-nums}
+table{border-collapse:collapse;margin:1rem 0}td{padding:.1rem 1rem .1rem 0}
+@media(prefers-color-scheme:dark){body{background:#16181b;color:#e4e6e9}
+figure{background:#202327;border-color:#33373d}}
+"""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sample:
+  """A record to show: its source, quality, landmark error (< 0: not known), fields."""
+
+  source: str
+  quality: float
+  error: float
+  fields: Mapping[str, Any]
+
+
+def page(
+  samples: Sequence[Sample],
+  template: Template,
+  camera: Camera,
+  *,
+  title: str,
+  counts: Mapping[str, Any],
+) -> str:
+  """The page, self-contained; it loads nothing.
+
+  Args:
+    samples: in the order to show, worst first.
+    template: of their vertices.
+    camera: of their photos.
+    title: what was skipped, in one line.
+    counts: the summary; its counts head the page.
+  """
+  rows = [("photos", counts["photos"]), ("samples kept", counts["kept"])]
+  rows += [(f"skipped: {kind}", count) for kind, count in counts["skipped"].items()]
+  rows += [
+    ("median quality", _number(counts["median_quality"])),
+    ("median landmark error, % of the eyes' distance", _number(counts["median_error"])),
+  ]
+  table = "".join(
+    f"<tr><td>{html.escape(name)}</td><td><b>{html.escape(str(value))}</b></td></tr>"
+    for name, value in rows
+  )
+  figures = "\n".join(_figure(sample, template, camera) for sample in samples)
+  return (
+    '<!doctype html><html lang="en"><meta charset="utf-8">'
+    '<meta name="generator" content="affjax">'
+    '<meta name="viewport" content="width=device-width">'
+    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+    "img-src data:; style-src 'unsafe-inline'\">"
+    f"<title>Worst samples</title><style>{_STYLE}</style>"
+    f"<h1>The {len(samples)} samples of lowest quality</h1>"
+    "<p>Left the aligned photo with the detected landmarks, right the head that was "
+    f"fitted to it, and its landmarks.</p><table>{table}</table>"
+    f'<div class="all">{figures}</div></html>'
+  )
+
+
+def _figure(sample: Sample, template: Template, camera: Camera) -> str:
+  error = "" if sample.error < 0 else f" · landmark error <b>{sample.error:.2f} %</b>"
+  before, after = overlay(sample.fields, template, camera)
+  return (
+    f'<figure><div><img alt="photo" src="{_url(before)}">'
+    f'<img alt="photo with the head" src="{_url(after)}"></div><figcaption>'
+    f"{html.escape(sample.source)}<br>quality <b>{sample.quality:.2f}</b>{error}"
+    "</figcaption></figure>"
+  )
+
+
+def overlay(
+  fields: Mapping[str, Any], template: Template, camera: Camera
+) -> tuple[Image.Image, Image.Image]:
+  """A record's photo with its landmarks, and with its head.
+
+  Args:
+    fields: of `record.decode`.
+    template: of the vertices.
+    camera: of the photo.
+  """
+  photo = Image.fromarray(fields["image"])
+  factor = _SIDE / photo.width
+  small = photo.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+  before, after = small.copy(), small.copy()
+  _dots(before, (fields["landmarks"] + 0.5) * factor - 0.5, "#3ddc4a")
+  if not fields["has_pose"]:
+    return before, after
+  shade, mask, points = _rendered(
+    jnp.asarray(fields["vertices"])[None],
+    jnp.asarray(fields["pose"])[None],
+    template=template,
+    camera=camera,
+  )
+  alpha = 0.65 * np.asarray(mask[0], np.float32)
+  painted = np.asarray(shade[0]) * _COLOUR.reshape(1, 1, 3)
+  mixed = np.asarray(small, np.float32) * (1 - alpha) + painted * alpha
+  after = Image.fromarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8))
+  _dots(after, np.asarray(points[0]), "#ff5050")
+  return before, after
+
+
+@functools.partial(jax.jit, static_argnames=("template", "camera"))
+def _rendered(vertices, pose, *, template: Template, camera: Camera):
+  """Shading, mask and landmarks of a posed head."""
+  world = cameras.head_to_world(vertices, pose)
+  buffers = head_buffers(world, template, camera, (_SIDE, _SIDE))
+  light = jnp.sum(buffers.normal * _LIGHT.reshape(1, 1, 1, 3), -1, keepdims=True)
+  points = jax.vmap(lambda one: landmarks.landmarks68(one, template))(world)
+  px = cameras.world_to_px(points, camera, _SIDE, _SIDE)
+  return 0.25 + 0.85 * jnp.maximum(light, 0), buffers.mask, px
+
+
+def _dots(picture: Image.Image, points: np.ndarray, colour: str) -> None:
+  draw = ImageDraw.Draw(picture)
+  for x, y in points:
+    draw.ellipse((x - 1.2, y - 1.2, x + 1.2, y + 1.2), fill=colour)
+
+
+def _url(picture: Image.Image) -> str:
+  stream = io.BytesIO()
+  picture.save(stream, "JPEG", quality=85)
+  return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def _number(value: float | None) -> str:
+  return "not known" if value is None else f"{value:.2f}"

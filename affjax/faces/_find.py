@@ -1,0 +1,186 @@
+"""Finds the faces of a photo, with their landmarks."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from affjax.assets import store
+from affjax.faces import _detect, _iris, _mesh, _network
+
+# Faces that share more than this part of the smaller one's box are the same face.
+_SAME = 0.6
+# So are those that share this much, where the detector hesitates over one: mouths and
+# chins look like faces to it, not by much.
+_PART = 0.2
+_HESITANT = 0.7
+# Photos that are searched at the same time; they bound the memory.
+_TOGETHER = 64
+# Width of the smallest face looked for in turned photos, as a part of the longer side.
+_TURNED = 1 / 20
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Face:
+  """A face in a photo; all coordinates in px of the photo.
+
+  Attributes:
+    box: `(x0, y0, x1, y1)` of the landmarks.
+    score: how sure the landmark network is that this is a face, in [0, 1].
+    landmarks: FaceMesh's 468 points; z in px too, smaller = nearer.
+    landmarks68: the 68 standard landmarks, made of one or two of those points each.
+    iris: centre and right, top, left and bottom ends of both irises, the left one in
+      the image of an upright face first; NaN where nobody looked for them.
+  """
+
+  box: Float[np.ndarray, " 4"]
+  score: float
+  landmarks: Float[np.ndarray, "468 3"]
+  landmarks68: Float[np.ndarray, "68 2"]
+  iris: Float[np.ndarray, "2 5 2"] = dataclasses.field(
+    default_factory=lambda: np.full((2, 5, 2), np.nan)
+  )
+
+
+def find_faces(
+  photo: UInt8[np.ndarray, "h w 3"],
+  *,
+  threshold: float = 0.5,
+  smallest: float = 1 / 80,
+) -> list[Face]:
+  """The faces of one photo: `find_in_all` of it alone."""
+  return find_in_all([photo], threshold=threshold, smallest=smallest)[0]
+
+
+def find_in_all(
+  photos: Sequence[UInt8[np.ndarray, "h w 3"]],
+  *,
+  threshold: float = 0.5,
+  smallest: float = 1 / 80,
+) -> list[list[Face]]:
+  """The faces of each photo, the largest first; none gives an empty list.
+
+  A photo without an upright face is searched once more on its sides and on its head,
+  for faces from a twentieth of its longer side on. Faces on their heads are often seen
+  as upright ones none the less, with landmarks that are wrong.
+
+  Args:
+    photos: 8-bit RGB, of any sizes, upright (`affjax.faces.photo.read_photo` makes them
+      so). How many there are changes neither the results nor what is compiled.
+    threshold: score from which a face counts.
+    smallest: width of the smallest face looked for, as a part of the photo's longer
+      side. Small faces take time: half the width, four times as long.
+
+  Raises:
+    ValueError: a photo is no 8-bit RGB image.
+  """
+  for k, photo in enumerate(photos):
+    _check(k, photo)
+  faces: list[list[Face]] = []
+  for start in range(0, len(photos), _TOGETHER):
+    part = photos[start : start + _TOGETHER]
+    found = _find(part, 0, threshold, smallest)
+    empty = [k for k, some in enumerate(found) if not some]
+    turned = [
+      _find([part[k] for k in empty], turns, threshold, max(smallest, _TURNED))
+      for turns in (1, 2, 3)
+    ]
+    for k, ways in zip(empty, zip(*turned, strict=True), strict=True):
+      found[k] = max(ways, key=lambda some: max((f.score for f in some), default=0.0))
+    faces += _with_irises(part, found)
+  return faces
+
+
+def _check(k: int, photo: np.ndarray) -> None:
+  if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
+    raise ValueError(
+      f"photo {k} must be uint8 [H, W, 3], got {photo.dtype} {list(photo.shape)}"
+    )
+  if min(photo.shape[:2]) < 1:
+    raise ValueError(f"photo {k} must have pixels, got {list(photo.shape)}")
+
+
+def _find(
+  photos: Sequence[np.ndarray], turns: int, threshold: float, smallest: float
+) -> list[list[Face]]:
+  """Faces that are upright after some quarter turns of the photos."""
+  nets = _networks()
+  turned = [np.rot90(photo, turns) for photo in photos]
+  found = _detect.detect_faces(nets["detector"], turned, smallest=smallest)
+  owners = [k for k, some in enumerate(found) for _ in some.boxes]
+  views = [turned[k] for k in owners]
+  squares = [
+    _mesh.square_of_detection(box, keypoints)
+    for some in found
+    for box, keypoints in zip(some.boxes, some.keypoints, strict=True)
+  ]
+  points, _ = _mesh.landmarks(nets["landmarks"], views, squares)
+  # Once more, each in its best square: the first one is as rough as the detection.
+  squares = [_mesh.square_of_landmarks(p) for p in points]
+  points, scores = _mesh.landmarks(nets["landmarks"], views, squares)
+  faces, first = [], 0
+  for photo, some in zip(photos, found, strict=True):
+    own = slice(first, first + len(some.scores))
+    back = [_turned_back(p, photo.shape, turns) for p in points[own]]
+    faces.append(_distinct(back, scores[own], some.scores, threshold))
+    first = own.stop
+  return faces
+
+
+def _with_irises(
+  photos: Sequence[np.ndarray], found: list[list[Face]]
+) -> list[list[Face]]:
+  views = [photo for photo, some in zip(photos, found, strict=True) for _ in some]
+  points = [face.landmarks for some in found for face in some]
+  seen = iter(_iris.irises(_networks()["iris"], views, points))
+  return [[dataclasses.replace(f, iris=next(seen)) for f in some] for some in found]
+
+
+def _turned_back(points: np.ndarray, shape: tuple[int, ...], turns: int) -> np.ndarray:
+  """Points of a photo that `np.rot90` turned, where they are in the photo itself."""
+  height, width = shape[:2]
+  x, y, z = points.T
+  ways = (
+    (x, y),
+    (width - 1 - y, x),
+    (width - 1 - x, height - 1 - y),
+    (y, height - 1 - x),
+  )
+  return np.stack([*ways[turns], z], -1)
+
+
+def _distinct(points, scores, detected, threshold: float) -> list[Face]:
+  """Faces that count, each once, the largest first."""
+  faces = []
+  # Surest first, in the eyes of both networks.
+  for k in np.argsort(-scores * detected, kind="stable"):
+    face = _face(points[k], float(scores[k]))
+    share = _PART if detected[k] < _HESITANT else _SAME
+    if face.score >= threshold and all(_shared(face, f) < share for f in faces):
+      faces.append(face)
+  return sorted(faces, key=_area, reverse=True)
+
+
+@functools.cache
+def _networks() -> dict[str, _network.Network]:
+  return _network.networks(store.open_asset("faces.npz"))
+
+
+def _face(points: Float[np.ndarray, "468 3"], score: float) -> Face:
+  box = np.concatenate([points[:, :2].min(0), points[:, :2].max(0)])
+  return Face(box, score, points, _mesh.standard68(points))
+
+
+def _area(face: Face) -> float:
+  return float(np.prod(face.box[2:] - face.box[:2]))
+
+
+def _shared(a: Face, b: Face) -> float:
+  """Area that two boxes share, as a part of the smaller one."""
+  low = np.maximum(a.box[:2], b.box[:2])
+  high = np.minimum(a.box[2:], b.box[2:])
+  shared = math.prod(np.maximum(high - low, 0))
+  return shared / max(min(_area(a), _area(b)), 1e-12)

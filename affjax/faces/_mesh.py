@@ -1,0 +1,112 @@
+"""FaceMesh: 468 landmarks of a face that has been found roughly."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from affjax.faces import _network, warp
+
+# Each of the 68 standard (iBUG) landmarks lies at one point of FaceMesh, or on the way
+# to a second; experiments/landmark_correspondence.py found them. The outline of
+# FaceMesh is that of the visible face in frontal poses only: 0-16 slide along the jaw.
+# fmt: off
+_FIRST68 = (
+  234, 132, 58, 172, 136, 150, 176, 148, 152, 377, 400, 379, 365, 397, 288, 361, 454,
+  46, 53, 66, 65, 107, 336, 295, 296, 283, 276, 168, 197, 5, 4, 98, 97, 2, 326, 327,
+  246, 160, 157, 133, 153, 144, 362, 384, 387, 466, 373, 380, 146, 39, 37, 0, 267,
+  269, 375, 405, 314, 17, 84, 181, 61, 41, 13, 271, 291, 403, 14, 179,
+)
+_SECOND68 = (
+  234, 132, 58, 172, 150, 149, 149, 176, 152, 400, 378, 378, 379, 397, 288, 361, 454,
+  71, 52, 52, 107, 55, 285, 336, 282, 282, 301, 168, 6, 195, 2, 98, 167, 164, 393,
+  327, 25, 163, 158, 233, 231, 24, 453, 385, 390, 255, 254, 451, 57, 180, 14, 15, 14,
+  404, 287, 424, 314, 17, 84, 204, 180, 84, 17, 314, 404, 16, 17, 16,
+)
+_SHARE68 = (
+  0, 0, 0, 0, 0.22, 0.32, 0.35, 0.24, 0, 0.24, 0.35, 0.32, 0.22, 0, 0, 0, 0, 0.07,
+  0.31, 0.46, 0.45, 0.37, 0.37, 0.45, 0.46, 0.31, 0.07, 0, 0.39, 0.31, 0.19, 0, 0.14,
+  0.19, 0.14, 0, 0.42, 0.23, 0.46, 0.19, 0.21, 0.41, 0.19, 0.46, 0.23, 0.42, 0.41,
+  0.21, 0.33, 0.27, 0.2, 0.13, 0.2, 0.27, 0.33, 0.12, 0, 0, 0, 0.12, 0.17, 0.16, 0.1,
+  0.16, 0.17, 0.14, 0.26, 0.14,
+)
+# fmt: on
+# Outer eye corners, the left one in the image first when the face is upright.
+_EYES = (33, 263)
+# Side of the square that the network sees, in longer sides of the face's bounding box.
+_MARGIN = 1.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Square:
+  """A turned square of a photo, where a face is expected.
+
+  Attributes:
+    center: its centre, px.
+    size: its side, px.
+    angle: direction of the upper edge, radians, positive = clockwise on screen.
+  """
+
+  center: Float[np.ndarray, " 2"]
+  size: float
+  angle: float
+
+
+def square_of_detection(
+  box: Float[np.ndarray, " 4"], keypoints: Float[np.ndarray, "6 2"]
+) -> Square:
+  """The square of a detected face: its box with a margin, turned as the eyes are."""
+  size = _MARGIN * max(box[2] - box[0], box[3] - box[1])
+  return Square((box[:2] + box[2:]) / 2, size, direction(keypoints[0], keypoints[1]))
+
+
+def square_of_landmarks(landmarks: Float[np.ndarray, "468 3"]) -> Square:
+  """The square in which the network sees a face best, once its landmarks are known."""
+  angle = direction(*landmarks[list(_EYES), :2])
+  c, s = math.cos(angle), math.sin(angle)
+  axes = np.array([[c, s], [-s, c]])
+  upright = landmarks[:, :2] @ axes.T
+  low, high = upright.min(0), upright.max(0)
+  return Square((low + high) / 2 @ axes, _MARGIN * float((high - low).max()), angle)
+
+
+def landmarks(
+  net: _network.Network,
+  photos: Sequence[UInt8[np.ndarray, "h w 3"]],
+  squares: Sequence[Square],
+) -> tuple[Float[np.ndarray, "n 468 3"], Float[np.ndarray, " n"]]:
+  """Landmarks of the faces in some squares.
+
+  Args:
+    net: the network "landmarks" of the asset.
+    photos: 8-bit RGB, the one of each square.
+    squares: where the faces are.
+
+  Returns:
+    Points in px of the photo (z in the same unit, smaller = nearer, 0 about the depth
+    of the ears), and how sure the network is of each face, in [0, 1].
+  """
+  points, flags = np.zeros((len(squares), 468, 3)), np.zeros(len(squares))
+  matrices = [warp.similarity(s.center, s.size, s.angle, net.size) for s in squares]
+  image = lambda k: warp.warp(photos[k], matrices[k], net.size)
+  for k, outputs in enumerate(net.map(image, range(len(squares)))):
+    mesh = outputs["mesh"].reshape(468, 3).astype(np.float64)
+    # The network's coordinates count from the edge of the first pixel.
+    mesh = mesh - np.array([0.5, 0.5, 0])
+    points[k] = warp.transform(warp.invert(matrices[k]), mesh)
+    flags[k] = outputs["flag"].item()
+  return points, flags
+
+
+def standard68(points: Float[np.ndarray, "468 d"]) -> Float[np.ndarray, "68 2"]:
+  """The 68 standard landmarks where templates have theirs: x and y of FaceMesh's."""
+  first, second = points[list(_FIRST68), :2], points[list(_SECOND68), :2]
+  return first + np.array(_SHARE68)[:, None] * (second - first)
+
+
+def direction(left: np.ndarray, right: np.ndarray) -> float:
+  """Direction from one point to the other, radians, clockwise on screen."""
+  dx, dy = (right - left)[:2]
+  return math.atan2(dy, dx)

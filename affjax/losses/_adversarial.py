@@ -1,0 +1,56 @@
+"""The vanilla GAN at several scales (paper, eq. 9)."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from affjax.losses import _mean
+from affjax.losses._mean import Mean
+
+Logits = Sequence[Float[Array, "n h w 1"]]
+
+
+def adversarial_generator(fake: Logits) -> Mean:
+  """Cross entropy of calling the overlaid renders real, added up over the scales.
+
+  Non-saturating (MeInGame's choice): it has the fixed point of eq. 9's minimum but
+  keeps its slope while the discriminators win.
+
+  Args:
+    fake: for each scale the discriminator's logits on overlaid renders, the overlay
+      made with alpha x visible.
+  """
+  return _added_scales("fake", fake, sign=-1)
+
+
+def adversarial_discriminator(real: Logits, fake: Logits) -> Mean:
+  """Cross entropy of telling photos from overlaid renders, added up over the scales.
+
+  Its own objective, not a weighted term: λ_adv would only scale it, which Adam undoes.
+
+  Args:
+    real: for each scale the logits on photos.
+    fake: for each scale the logits on overlaid renders, made without a gradient to the
+      generator.
+  """
+  if len(real) != len(fake):
+    raise ValueError(
+      f"real and fake must have one entry for each scale, got {len(real)} and "
+      f"{len(fake)}"
+    )
+  missed_photos = _added_scales("real", real, sign=-1)
+  missed_renders = _added_scales("fake", fake, sign=1)
+  return Mean(missed_photos.total + missed_renders.total, missed_photos.weight)
+
+
+def _added_scales(name: str, logits: Logits, *, sign: int) -> Mean:
+  """Mean over each scale's map of `softplus(sign * logit)`, added up, over samples."""
+  if not logits:
+    raise ValueError(f"{name} must hold the logits of at least one scale, got none")
+  scales = []
+  for scale in logits:
+    wide = scale.astype(jnp.promote_types(scale.dtype, jnp.float32))
+    scales.append(jnp.mean(jax.nn.softplus(sign * wide), range(1, scale.ndim)))
+  return _mean.masked_mean(jnp.sum(jnp.stack(scales), 0))

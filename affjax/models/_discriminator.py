@@ -1,0 +1,95 @@
+"""Discriminators of image patches at several scales (section 3.3.5)."""
+
+import dataclasses
+import functools
+
+from flax import nnx
+from jaxtyping import Array, Float
+
+from affjax.models import _params
+from affjax.nn import Block, Conv, leaky_relu
+from affjax.ops import average_pool
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiScaleDiscriminator:
+  """Discriminators that see the image at 1, 1/2, 1/4 of its size, weights apart.
+
+  Attributes:
+    width: channels of the first layer.
+    depth: stride-2 layers; each after the first doubles the channels.
+    scales: how many discriminators.
+    dtype: "float32" or "bfloat16", of the arithmetic inside.
+  """
+
+  width: int = 64
+  depth: int = 3
+  scales: int = 3
+  dtype: str = "float32"
+
+  def __post_init__(self):
+    for name in ("width", "depth", "scales"):
+      if getattr(self, name) < 1:
+        raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+    if self.dtype not in ("float32", "bfloat16"):
+      raise ValueError(f"dtype must be 'float32' or 'bfloat16', got {self.dtype!r}")
+
+  def init(self, seed: int) -> _params.Params:
+    """Fresh parameters, one subtree a scale."""
+    definition = _define(self)
+    return {
+      f"scale{k}": _params.init(definition, seed + 1_000_003 * k)
+      for k in range(self.scales)
+    }
+
+  def __call__(
+    self, parameters: _params.Params, images: Float[Array, "n h w 3"]
+  ) -> list[Float[Array, "n i j 1"]]:
+    """Logit maps, finest scale first: large where a patch looks real.
+
+    Raises:
+      ValueError: on images too small for the coarsest scale.
+    """
+    least = 2 ** (self.scales - 1)
+    if min(images.shape[1:3]) < least:
+      raise ValueError(
+        f"{self.scales} scales need images of {least} px or more, got {images.shape}"
+      )
+    return [
+      _params.apply(_define(self), parameters[f"scale{k}"], average_pool(images, 2**k))
+      for k in range(self.scales)
+    ]
+
+
+class PatchDiscriminator(nnx.Module):
+  """Image -> map of logits, each of one patch (as in pix2pix and pix2pixHD).
+
+  Args:
+    config: of all the scales.
+    rngs: of the initialisation.
+  """
+
+  def __init__(self, config: MultiScaleDiscriminator, *, rngs: nnx.Rngs):
+    make = functools.partial(Conv, kernel_size=4, dtype=config.dtype, rngs=rngs)
+    channels = config.width
+    self.layer1 = make(3, channels, stride=2)
+    for number in range(2, config.depth + 2):
+      stride = 2 if number <= config.depth else 1
+      layer = make(channels, 2 * channels, stride=stride)
+      channels = 2 * channels
+      setattr(self, f"layer{number}", Block(layer, channels, rngs=rngs))
+    self.output = Conv(
+      channels, 1, kernel_size=4, dtype=config.dtype, out_dtype="float32", rngs=rngs
+    )
+    self.depth = config.depth
+
+  def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n i j 1"]:
+    x = leaky_relu(self.layer1(images))
+    for number in range(2, self.depth + 2):
+      x = getattr(self, f"layer{number}")(x)
+    return self.output(x)
+
+
+@functools.lru_cache(maxsize=32)
+def _define(config: MultiScaleDiscriminator) -> _params.Definition:
+  return _params.define(lambda rngs: PatchDiscriminator(config, rngs=rngs))

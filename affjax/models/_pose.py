@@ -1,0 +1,100 @@
+"""The pose network: photo -> rotation and translation of the head."""
+
+import dataclasses
+import functools
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from affjax.models import _params
+from affjax.nn import Block, Conv, Normal
+
+# Output scale and bound of (rotation, rad; translation, dm). A photo shows about 2.2 dm
+# across at the head's distance of 10 dm, so a step of depth moves the picture less than
+# a step to the side. The bounds keep the head in front of the camera.
+_SCALE = (0.5, 0.5, 0.5, 0.3, 0.3, 1.0)
+_LIMIT = (3.2, 3.2, 3.2, 4.0, 4.0, 6.0)
+# The last feature map has at most this side.
+_LAST = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class PoseNetConfig:
+  """A pose network.
+
+  Attributes:
+    width: channels of the first layer; doubled by each stage up to 8 times as many.
+    dtype: "float32" or "bfloat16", of the arithmetic inside.
+  """
+
+  width: int = 16
+  dtype: str = "float32"
+
+  def __post_init__(self):
+    if self.width < 1:
+      raise ValueError(f"width must be >= 1, got {self.width}")
+    if self.dtype not in ("float32", "bfloat16"):
+      raise ValueError(f"dtype must be 'float32' or 'bfloat16', got {self.dtype!r}")
+
+
+class PoseNet(nnx.Module):
+  """Plain convolutions of stride 2 down to at most 4 x 4, then one as large as that.
+
+  Each stage but the first, which is the largest, adds a convolution of stride 1: on
+  synthetic faces of 64² that brought the error of the yaw from 8.1° to 5.7° in as many
+  steps, doubling the width only to 6.9° at more cost. The last convolution has no
+  padding and a kernel as large as its input, so that its one output pixel sees every
+  place with weights of its own. Four stages at 64², seven at 512²: 0.30 and 1.19
+  million parameters at width 16.
+
+  Args:
+    config: of the network.
+    size: side of the photos, px.
+    rngs: of the initialisation.
+  """
+
+  def __init__(self, config: PoseNetConfig, *, size: int, rngs: nnx.Rngs):
+    features, side, channels, depth = config.width, size, 3, 0
+    while side > _LAST:
+      for stride in (2,) if depth == 0 else (2, 1):
+        layer = Conv(channels, features, stride=stride, dtype=config.dtype, rngs=rngs)
+        depth += 1
+        setattr(self, f"layer{depth}", Block(layer, features, rngs=rngs))
+        channels = features
+      side = -(-side // 2)
+      features = min(2 * features, 8 * config.width)
+    self.output = Conv(
+      channels,
+      6,
+      kernel_size=side,
+      padding="valid",
+      kernel_init=Normal(0.1),
+      dtype=config.dtype,
+      out_dtype="float32",
+      rngs=rngs,
+    )
+    self.depth = depth
+    self.size = size
+
+  def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n 6"]:
+    """Axis-angle rotation (rad) and translation (dm)."""
+    if images.shape[1:3] != (self.size, self.size):
+      raise ValueError(
+        f"this pose network takes images of {self.size} x {self.size} px, got shape "
+        f"{images.shape}"
+      )
+    x = images
+    for number in range(1, self.depth + 1):
+      x = getattr(self, f"layer{number}")(x)
+    limit = jnp.array([_LIMIT], jnp.float32)
+    raw = self.output(x)[:, 0, 0, :] * jnp.array([_SCALE], jnp.float32)
+    return limit * jnp.tanh(raw / limit)
+
+
+@functools.lru_cache(maxsize=32)
+def define(config: PoseNetConfig, size: int) -> _params.Definition:
+  """The network, for photos of `size` x `size` px, without its numbers."""
+  if size < _LAST:
+    raise ValueError(f"size must be at least {_LAST}, got {size}")
+  return _params.define(lambda rngs: PoseNet(config, size=size, rngs=rngs))

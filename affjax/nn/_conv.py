@@ -1,0 +1,181 @@
+"""Convolution and affine convolution layers, and the dense layer beside them."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float
+
+from affjax.nn import _initializers
+from affjax.ops import affine_conv, conv
+from affjax.ops import theta as thetas
+
+_RELU = _initializers.Normal(2.0**0.5)
+_FRAMES = ("window", "absolute")
+
+
+class Conv(nnx.Module):
+  """A convolution, `[N, H, W, C]` -> `[N, ceil(H / s), ceil(W / s), O]`.
+
+  Padded with zeros by half the kernel, so that output pixel (i, j) looks at input pixel
+  (s i, s j): the grid of affine convolution.
+
+  Args:
+    in_features: C.
+    out_features: O.
+    kernel_size: K, the kernel is `[K, K, C, O]`.
+    stride: s.
+    padding: "half", or "valid" for none.
+    kernel_init: of the kernel.
+    bias_init: of the bias.
+    dtype: the arithmetic is done in; parameters are float32.
+    out_dtype: of the result; `dtype` by default.
+    rngs: of the initialisation.
+  """
+
+  def __init__(
+    self,
+    in_features: int,
+    out_features: int,
+    *,
+    kernel_size: int = 3,
+    stride: int = 1,
+    padding: str = "half",
+    kernel_init: _initializers.Normal = _RELU,
+    bias_init: _initializers.Values = _initializers.Values(),  # noqa: B008
+    dtype: str = "float32",
+    out_dtype: str | None = None,
+    rngs: nnx.Rngs,
+  ):
+    if padding not in ("half", "valid"):
+      raise ValueError(f"padding must be 'half' or 'valid', got {padding!r}")
+    shape = (kernel_size, kernel_size, in_features, out_features)
+    self.kernel = _initializers.parameter(shape, kernel_init, rngs)
+    self.bias = _initializers.parameter((out_features,), bias_init, rngs)
+    self.padding = padding
+    self.stride = stride
+    self.dtype = dtype
+    self.out_dtype = out_dtype or dtype
+
+  def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n i j o"]:
+    x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
+    if self.padding == "half":
+      y = conv(x, kernel, stride=self.stride)
+    else:
+      y = lax.conv_general_dilated(
+        x,
+        kernel,
+        (self.stride, self.stride),
+        "VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+      )
+    return y.astype(self.out_dtype) + _row(self.bias[...], y.ndim, self.out_dtype)
+
+
+class AffineConv(nnx.Module):
+  """Affine convolution: a convolution whose extra convolution warps its windows.
+
+  The extra convolution, `predictor`, sees the same windows and gives each output pixel
+  six numbers, an affine matrix (equation 1). It starts with a zero kernel and the
+  identity as bias, so that the layer starts as a plain convolution.
+
+  Args:
+    in_features: C.
+    out_features: O.
+    kernel_size: K of the kernel and of the predictor.
+    stride: s.
+    frame: what the predictor's matrix acts on. "window": offsets from the window's
+      centre in px. "absolute": places in the input normalised to [-1, 1], the paper's
+      `[C 1] A`; it trains only if `predictor` learns at a tenth of the rate.
+    backend: of `affjax.ops.affine_conv`.
+    kernel_init: of the kernel.
+    dtype: the arithmetic on features is done in; parameters and coordinates float32.
+    rngs: of the initialisation.
+  """
+
+  def __init__(
+    self,
+    in_features: int,
+    out_features: int,
+    *,
+    kernel_size: int = 3,
+    stride: int = 1,
+    frame: str = "window",
+    backend: str = "auto",
+    kernel_init: _initializers.Normal = _RELU,
+    dtype: str = "float32",
+    rngs: nnx.Rngs,
+  ):
+    if frame not in _FRAMES:
+      raise ValueError(f"frame must be one of {_FRAMES}, got {frame!r}")
+    shape = (kernel_size, kernel_size, in_features, out_features)
+    self.kernel = _initializers.parameter(shape, kernel_init, rngs)
+    self.bias = _initializers.parameter((out_features,), _initializers.Values(), rngs)
+    self.predictor = Conv(
+      in_features,
+      6,
+      kernel_size=kernel_size,
+      stride=stride,
+      kernel_init=_initializers.Normal(0.0),
+      bias_init=_initializers.Values(sum(thetas.IDENTITY, ())),
+      dtype=dtype,
+      out_dtype="float32",
+      rngs=rngs,
+    )
+    self.stride = stride
+    self.frame = frame
+    self.backend = backend
+    self.dtype = dtype
+
+  def __call__(
+    self,
+    x: Float[Array, "n h w c"],
+    *,
+    prior: Float[Array, "n i j 2 3"] | None = None,
+  ) -> Float[Array, "n i j o"]:
+    """Applies the layer.
+
+    Args:
+      x: features.
+      prior: window-form matrices known beforehand; they place the windows that the
+        predicted ones have warped.
+    """
+    theta = self.theta(x)
+    x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
+    y = affine_conv(
+      x, theta, kernel, stride=self.stride, prior=prior, backend=self.backend
+    )
+    return y + _row(self.bias[...], y.ndim, self.dtype)
+
+  def theta(self, x: Float[Array, "n h w c"]) -> Float[Array, "n i j 2 3"]:
+    """The predicted matrices in window form."""
+    six = self.predictor(x)
+    theta = six.reshape((*six.shape[:-1], 2, 3))
+    if self.frame == "absolute":
+      theta = thetas.from_absolute(theta, x.shape[1], x.shape[2], self.stride)
+    return theta
+
+
+class Dense(nnx.Module):
+  """A matrix product and a bias over the last axis, in float32."""
+
+  def __init__(
+    self,
+    in_features: int,
+    out_features: int,
+    *,
+    kernel_init: _initializers.Normal = _RELU,
+    rngs: nnx.Rngs,
+  ):
+    shape = (in_features, out_features)
+    self.kernel = _initializers.parameter(shape, kernel_init, rngs)
+    self.bias = _initializers.parameter((out_features,), _initializers.Values(), rngs)
+
+  def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b o"]:
+    y = jnp.matmul(x.astype(jnp.float32), self.kernel[...])
+    return y + _row(self.bias[...], y.ndim, "float32")
+
+
+def _row(bias: jax.Array, ndim: int, dtype: str) -> jax.Array:
+  """A bias shaped to be added to the last of `ndim` axes."""
+  return bias.astype(dtype).reshape((1,) * (ndim - 1) + (-1,))

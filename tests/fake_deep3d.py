@@ -4,10 +4,10 @@ import functools
 
 import numpy as np
 import scipy.io
-from reference import deep3d_torch
 from scipy import interpolate, spatial
 
 from affjax.heads import open_head
+from tests.reference import deep3d_torch
 
 # What the network always says: the first identity mode, so many standard deviations.
 IDENTITY = 2.0

@@ -8,12 +8,12 @@ import shutil
 import jax
 import numpy as np
 import pytest
-import tiny_config
 
 from affjax import build
 from affjax.losses import LossWeights
 from affjax.train import loop, sharding, step
 from affjax.train.stage import STAGE_NAMES
+from tests import tiny_config
 
 
 @pytest.fixture(scope="module")

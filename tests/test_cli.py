@@ -10,7 +10,6 @@ import sys
 
 import numpy as np
 import pytest
-import tiny_config
 from PIL import Image
 from typer import testing
 
@@ -19,6 +18,7 @@ from affjax import build, cli, reconstruct
 from affjax.assets import store
 from affjax.export import FILES
 from affjax.train import checkpoint
+from tests import tiny_config
 
 _ROOT = pathlib.Path(__file__).parents[1]
 

@@ -11,9 +11,9 @@ import time
 import jax
 import numpy as np
 import pytest
-import tiny_config
 
 from affjax import build, main
+from tests import tiny_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 

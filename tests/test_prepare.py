@@ -8,12 +8,12 @@ import sys
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-import tiny_config
 from PIL import Image
 from typer import testing
 
 from affjax import cli
 from affjax.assets import store
+from tests import tiny_config
 
 _ROOT = pathlib.Path(__file__).parents[1]
 

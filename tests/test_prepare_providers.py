@@ -79,7 +79,7 @@ def test_synthetic_photos_keep_their_exact_geometry(tmp_path):
 @pytest.fixture(scope="module")
 def deep3d_files(tmp_path_factory):
   pytest.importorskip("torch", reason="PyTorch writes the weights: pip install torch")
-  import fake_deep3d
+  from tests import fake_deep3d
 
   folder = tmp_path_factory.mktemp("deep3d")
   return {
@@ -93,7 +93,7 @@ def deep3d_files(tmp_path_factory):
 def test_deep3d_keeps_the_bfm_which_no_other_reader_takes(
   photos, tmp_path, deep3d_files
 ):
-  import fake_deep3d
+  from tests import fake_deep3d
 
   own = {**deep3d_files, "template": "own"}
   folder, summary = _prepared(photos, tmp_path / "own", **own)
@@ -110,7 +110,7 @@ def test_deep3d_keeps_the_bfm_which_no_other_reader_takes(
 
 @pytest.mark.slow  # as above
 def test_deep3d_is_carried_to_our_template(photos, tmp_path, deep3d_files):
-  import fake_deep3d
+  from tests import fake_deep3d
 
   ours = open_head("embedded").template
   folder, summary = _prepared(photos, tmp_path, **deep3d_files)

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from affjax.faces import _network, warp
 
 # Each of the 68 standard (iBUG) landmarks lies at one point of FaceMesh, or on the way
-# to a second; experiments/landmark_correspondence.py found them. The outline of
+# to a second; experiments/assets/landmark_correspondence.py found them. The outline of
 # FaceMesh is that of the visible face in frontal poses only: 0-16 slide along the jaw.
 # fmt: off
 _FIRST68 = (

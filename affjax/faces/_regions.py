@@ -3,7 +3,7 @@
 A small network looks at the photo and its mirror image at 128 px. Where it hesitates,
 the colours of what it is sure of decide. The result is fitted to the photo's colours (a
 guided filter, He et al. 2013), which carries its edges to full resolution.
-It was trained by `experiments/train_face_regions.py` on the synthetic source alone.
+It was trained by `experiments/regions/train.py` on the synthetic source alone.
 """
 
 import functools

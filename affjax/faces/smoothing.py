@@ -155,7 +155,7 @@ class Tracker:
   Args:
     min_cutoff: see `step`, Hz.
     beta: as `step`'s, but speeds are in interocular distances a second: the same for
-      near and far faces. `experiments/video_jitter.py` chose it.
+      near and far faces. `experiments/tables/video_jitter.py` chose it.
     speed_cutoff: see `step`, Hz.
     overlap: least intersection over union of a face's boxes in two frames.
     patience: seconds after which a face that is not seen is forgotten.

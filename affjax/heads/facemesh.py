@@ -1,7 +1,7 @@
 """Where FaceMesh's 468 points lie on a head's surface.
 
-`experiments/facemesh_correspondence.py` computes it: it shows the landmark network
-pictures of the head whose geometry is known and reads the surface under each point.
+`experiments/assets/facemesh_correspondence.py` computes it: the landmark network sees
+pictures of the head whose geometry is known, and the surface under each point is read.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from affjax.heads import _embedded
 from affjax.types import Template
 
 COUNT = 468
-_SCRIPT = "experiments/facemesh_correspondence.py"
+_SCRIPT = "experiments/assets/facemesh_correspondence.py"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ def conv(
 
   What `affine_conv` is where every matrix is the identity. XLA computes it; its
   gradients on CPUs come from the kernel of affine convolution, which takes half the
-  time and less (`experiments/bench_affine_conv.py`).
+  time and less (`experiments/benchmarks/affine_conv.py`).
 
   Args:
     x: float32 or bfloat16.

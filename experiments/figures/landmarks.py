@@ -1,6 +1,6 @@
 """The picture of docs/landmarks.md: what is found in the embedded portrait.
 
-python experiments/figures/landmarks.py
+python -m experiments.figures.landmarks
 """
 
 import io

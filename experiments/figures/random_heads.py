@@ -1,6 +1,6 @@
 """Draws `docs/images/random_heads.png`: 48 random people, each from two sides.
 
-    python experiments/figures/random_heads.py [--output FILE] [--seed 0] [--neutral]
+    python -m experiments.figures.random_heads [--output FILE] [--seed 0] [--neutral]
 
 A minute on two cores. Identity and expression come from `affjax.heads.random`; colours
 are only there to tell lips, brows and eyes from skin.

@@ -1,6 +1,6 @@
 """A sheet of reconstructions: a row a face, from what `affjax reconstruct` wrote.
 
-    python experiments/figures/reconstructions.py out/demo/heads docs/images/demo.jpg
+    python -m experiments.figures.reconstructions out/demo/heads docs/images/demo.jpg
 
 Columns: the photo's crop, the overlay, the head lit, then without light turned to both
 sides, the diffuse map, the light map, the position map.

@@ -1,9 +1,9 @@
 """The pictures of `docs/rendering.md`, drawn by the code that the page shows.
 
-    python experiments/figures/rendering.py
+    python -m experiments.figures.rendering
 
 A minute on two CPU cores. `rendering_pose.png` comes from
-`experiments/pose_recovery.py`.
+`experiments/tables/pose_recovery.py`.
 """
 
 import pathlib

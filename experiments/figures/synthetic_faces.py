@@ -1,6 +1,6 @@
 """Draws docs/images/synthetic_faces.png and docs/images/synthetic_maps.png.
 
-    python experiments/figures/synthetic_faces.py --out docs/images
+    python -m experiments.figures.synthetic_faces --out docs/images
 
 About two minutes on two cores. The first picture is 48 samples in a row as the source
 gives them, none picked; the second shows what is known of four of them.

@@ -1,6 +1,6 @@
 """Draws `docs/images/templates.png`: one head under three templates.
 
-    python experiments/figures/templates.py [--output FILE] [--seed 5]
+    python -m experiments.figures.templates [--output FILE] [--seed 5]
 
 Half a minute on two cores. A row is a template: the position map (red, green, blue are
 x, y, z; grey is outside the charts), the mesh read back from the map, from two sides,
@@ -23,7 +23,7 @@ from affjax.geometry import camera as cameras
 from affjax.geometry import mesh, uv
 from affjax.heads import Retargeter, open_head, sample_identity
 from affjax.types import Camera, Template
-from experiments import heads_at_hand
+from experiments.tables import heads_at_hand
 
 OUTPUT = pathlib.Path("docs/images/templates.png")
 _SIZE, _MAP, _SUPERSAMPLE = 288, 512, 3

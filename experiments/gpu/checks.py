@@ -1,6 +1,6 @@
 """One check of the kernels on a GPU, as a process: `gpu_session.py` runs them.
 
-  python experiments/gpu/checks.py rasterizer [--cpu]
+  python -m experiments.gpu.checks rasterizer [--cpu]
 
 With `--cpu` sizes are tiny and the CPU's kernels take the GPU's place. The last line is
 "RESULT {json}"; exit status 1 if something is wrong.

@@ -1,6 +1,6 @@
 """How well affjax.faces.regions finds visible skin; trains nothing.
 
-  python experiments/face_regions.py --out out/regions --photos PHOTO...
+  python -m experiments.regions.evaluate --out out/regions --photos PHOTO...
 
 IoU, precision and recall of the shipped network on held-out synthetic portraits, by
 what is laid before them: `unseen` kinds and patterns never occur in training, nor do
@@ -18,13 +18,13 @@ import os
 import pathlib
 import time
 
-import measuring
 import numpy as np
 from PIL import Image
 
 from affjax.faces import apply_crop, face_crop, find_faces, read_photo, visible_skin
 from affjax.heads import open_head
 from affjax.types import Camera
+from experiments.benchmarks import measuring
 from experiments.regions import (
   disguises,
   snapshots,

@@ -1,6 +1,6 @@
 """Trains the network of affjax/faces/regions.py and writes its asset.
 
-  python experiments/train_face_regions.py --cache out/regions
+  python -m experiments.regions.train --cache out/regions
 
 Draws a pool of synthetic portraits into the cache (0.1 s each), lays things before them
 on the fly and trains; nothing but the project's own synthetic source goes in. It trains

@@ -5,9 +5,9 @@ import zipfile
 
 import numpy as np
 import pytest
-from reference import losses as twin
 
 from experiments.assets import vgg
+from tests.reference import losses as twin
 
 WIDTHS = (3, 4, 5, 4, 5, 4, 3, 4, 6)
 

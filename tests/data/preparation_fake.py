@@ -6,7 +6,6 @@ import sys
 import time
 
 import numpy as np
-import prepared_faces
 
 from affjax.data import _record, _shards
 from affjax.data._preparation import assembly, pool, workspace
@@ -14,6 +13,7 @@ from affjax.data._preparation.outcomes import Kept, Outcome, Skipped
 from affjax.data._preparation.workspace import Workspace
 from affjax.heads import open_head
 from affjax.types import Camera
+from tests.data import prepared_faces
 
 UNITS, EACH = 24, 5
 PLAN = {"units": UNITS}

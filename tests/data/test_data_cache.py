@@ -84,7 +84,7 @@ def test_an_empty_source_is_refused(tmp_path):
 _KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[2])
-from test_data_cache import _Source
+from tests.data.test_data_cache import _Source
 from affjax.data._cache import DiskCache
 cache = DiskCache(_Source(), sys.argv[1])
 cache[0], cache[3]
@@ -93,7 +93,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_killed_process_leaves_a_good_cache(tmp_path):
-  place = str(pathlib.Path(__file__).parent)
+  place = str(pathlib.Path(__file__).parents[2])
   done = subprocess.run(
     [sys.executable, "-c", _KILLED, str(tmp_path / "cache"), place], timeout=120
   )

@@ -2,12 +2,12 @@ import concurrent.futures
 import json
 
 import numpy as np
-import prepared_faces
 import pytest
 
 from affjax.data import PreparedSource, _record, _shards, to_batch
 from affjax.data._prepared import find_data, splits_of
 from affjax.geometry import uv
+from tests.data import prepared_faces
 
 
 def _records(template, count=5, **options):

@@ -4,11 +4,11 @@ import io
 import json
 
 import numpy as np
-import prepared_faces
 import pytest
 from PIL import Image
 
 from affjax.data import _record, _shards, _tf_example
+from tests.data import prepared_faces
 
 
 def test_decode_is_the_inverse_of_encode():

@@ -8,13 +8,13 @@ import subprocess
 import sys
 
 import numpy as np
-import prepared_faces
 import pytest
-import tiny_config
 
 from affjax import build
 from affjax.data import MixedSource, _record, _shards
 from affjax.heads import open_head
+from tests import tiny_config
+from tests.data import prepared_faces
 
 ROOT = pathlib.Path(__file__).parents[2]
 

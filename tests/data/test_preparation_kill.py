@@ -7,12 +7,12 @@ import subprocess
 import sys
 import time
 
-import preparation_fake
 import pytest
 import tensorflow_datasets as tfds
 
 from affjax.data import _shards
 from affjax.data._preparation import assembly
+from tests.data import preparation_fake
 
 _HERE = pathlib.Path(__file__).parent
 

@@ -9,7 +9,6 @@ import time
 import zlib
 
 import numpy as np
-import pool_tasks
 import pytest
 
 from affjax.data._preparation import outcomes, pool, quality, workspace
@@ -19,6 +18,7 @@ from affjax.data._preparation.splits import Splits
 from affjax.data._preparation.workspace import WorkspaceError
 from affjax.data._providers import png16
 from affjax.faces import Crop, warp
+from tests.data import pool_tasks
 
 
 def _outcome(count=3, start=0):

@@ -111,7 +111,7 @@ def _files(folder, head, name, kind):
   elif kind == "position":
     np.save(place.with_suffix(".npy"), position)
   elif kind == "png":
-    import test_preparation_parts
+    from tests.data import test_preparation_parts
 
     steps = np.rint(position * 1e4 + 32768).astype(np.uint16)
     content = test_preparation_parts.png16_bytes(steps)

@@ -1,8 +1,5 @@
 """The parts of the script that computes where FaceMesh's points lie."""
 
-import importlib
-import pathlib
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,18 +8,15 @@ from affjax.geometry import camera as cameras
 from affjax.heads import facemesh, landmarks, open_head, random_vertices
 from affjax.types import Camera
 
-EXPERIMENTS = pathlib.Path(__file__).resolve().parents[2] / "experiments"
 MODEL = open_head("embedded")
 HEAD = MODEL.template
 
 
 @pytest.fixture(scope="module")
 def script():
-  if not (EXPERIMENTS / "facemesh_correspondence.py").is_file():
-    pytest.skip("experiments/ is not here")
-  with pytest.MonkeyPatch.context() as patch:
-    patch.syspath_prepend(EXPERIMENTS)
-    yield importlib.import_module("facemesh_correspondence")
+  from experiments.assets import facemesh_correspondence
+
+  return facemesh_correspondence
 
 
 def test_the_surface_under_a_pixel(script):

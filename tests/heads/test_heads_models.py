@@ -6,7 +6,6 @@ import os
 import pathlib
 import pickle
 
-import head_files
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from affjax.heads import (
   with_landmarks,
   with_uvs,
 )
+from tests.heads import head_files
 
 ROOT = pathlib.Path(__file__).parents[2]
 SHARED = pathlib.Path(os.environ.get("AFFJAX_SHARED", ROOT.parent / "shared"))

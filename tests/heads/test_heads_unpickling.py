@@ -4,12 +4,12 @@ import contextlib
 import os
 import pickle
 
-import head_files
 import numpy as np
 import pytest
 import scipy.sparse
 
 from affjax.heads import _unpickling
+from tests.heads import head_files
 
 CONTENT = {
   "rows": np.arange(12.0).reshape(3, 4),

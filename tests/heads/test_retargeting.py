@@ -3,7 +3,6 @@
 import dataclasses
 import json
 
-import head_files
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +18,7 @@ from affjax.heads import (
   with_landmarks,
 )
 from affjax.types import Template
+from tests.heads import head_files
 
 # Where both balls have the same places: corners of a die, and the poles.
 DIE = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) / 3**0.5

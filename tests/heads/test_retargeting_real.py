@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from affjax.heads import Retargeter, _matching, open_head, sample_identity
-from experiments import heads_at_hand
+from experiments.tables import heads_at_hand
 
 
 def _area(template, vertices):

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import losses as twin
 
 from affjax import losses
 from affjax.losses import Mean
 from affjax.models import load_features
+from tests.reference import losses as twin
 
 N, SIZE = 4, 32
 

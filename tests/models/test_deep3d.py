@@ -15,7 +15,7 @@ from affjax.models._resnet import ResNetConfig
 torch = pytest.importorskip(
   "torch", reason="PyTorch is the reference: pip install torch"
 )
-from reference import deep3d_torch  # noqa: E402
+from tests.reference import deep3d_torch  # noqa: E402
 
 SMALL = ResNetConfig(width=4, depths=(2, 1, 1))
 

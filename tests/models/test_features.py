@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import losses as twin
 
 from affjax.models import extract_features, load_features
+from tests.reference import losses as twin
 
 
 def _images(*shape):

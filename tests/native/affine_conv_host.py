@@ -4,7 +4,8 @@ import functools
 
 import ml_dtypes
 import numpy as np
-from native import cuda_host
+
+from tests.native import cuda_host
 
 DRIVER = r"""
 #include "cuda_host.h"

@@ -1,7 +1,8 @@
 """Scenes for the CUDA rasterizer and the definition that it must equal to the bit."""
 
 import numpy as np
-from native import cuda_host
+
+from tests.native import cuda_host
 
 DRIVER = r"""
 #include "cuda_host.h"

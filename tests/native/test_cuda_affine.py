@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from native import affine_conv_host, affine_conv_twin, cuda_host
 from numpy.typing import DTypeLike
-from reference import affine_conv as reference
 
 from affjax.native import compilers
 from affjax.ops import affine_conv
 from affjax.ops import theta as thetas
+from tests.native import affine_conv_host, affine_conv_twin, cuda_host
+from tests.reference import affine_conv as reference
 
 BFLOAT16 = affine_conv_host.BFLOAT16
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, BFLOAT16], ids=["f32", "bf16"])
@@ -305,7 +305,7 @@ def test_kernels_need_no_local_memory(tmp_path):
 FUZZ = """
 import sys
 import numpy as np
-from native import affine_conv_host, test_cuda_affine
+from tests.native import affine_conv_host, test_cuda_affine
 first, count = map(int, sys.argv[1:])
 lib = affine_conv_host.library(sanitize=True)
 for seed in range(first, first + count):

@@ -9,10 +9,10 @@ import jax.ffi
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from native import affine_conv_twin, cuda_host, test_cuda_affine
 
 from affjax.native import dispatch, library
 from affjax.ops import affine_conv, deformable_conv
+from tests.native import affine_conv_twin, cuda_host, test_cuda_affine
 
 DRIVER = r"""
 #include "cuda_host.h"

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from native import cuda_host
+
+from tests.native import cuda_host
 
 DRIVER = r"""
 #include "cuda_host.h"
@@ -184,10 +185,8 @@ def test_deadlocks_and_bad_launches_are_errors(library):
 
 
 SANITIZED = """
-import sys
 import numpy as np
-sys.path.insert(0, "tests")
-from native import cuda_host, test_cuda_host
+from tests.native import cuda_host, test_cuda_host
 library = cuda_host.build(test_cuda_host.DRIVER, sanitize=True)
 x = np.arange(1000, dtype=np.float32)
 out = np.zeros(1, np.float32)

@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from native import cuda_host
-from native import cuda_rasterizer as check
-from render import hostile
 
 from affjax.native import compilers, library
 from affjax.render import _xla
+from tests.native import cuda_host
+from tests.native import cuda_rasterizer as check
+from tests.render import hostile
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -91,7 +91,7 @@ def test_passes_stay_within_bounds(device_code):
 
 
 SANITIZED = """
-from native import cuda_host, cuda_rasterizer as check
+from tests.native import cuda_host, cuda_rasterizer as check
 print(check.compare(cuda_host.build(check.DRIVER, sanitize=True), range(105)))
 """
 

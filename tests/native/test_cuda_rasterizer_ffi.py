@@ -9,11 +9,11 @@ import jax.ffi
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from native import cuda_host, test_cuda_affine_ffi
-from render import hostile
 
 from affjax.geometry import mesh
 from affjax.render import _location, _silhouettes, _xla
+from tests.native import cuda_host, test_cuda_affine_ffi
+from tests.render import hostile
 
 HANDLERS = (
   "rasterize_ids",

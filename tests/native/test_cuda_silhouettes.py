@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from native import cuda_host
 
 from affjax.geometry import mesh
 from affjax.render import _silhouettes, rasterize
+from tests.native import cuda_host
 
 DRIVER = r"""
 #include "cuda_host.h"

@@ -18,7 +18,7 @@ def test_a_thousand_hostile_calls(tmp_path):
     compilers.find("cpu")
   except compilers.CompileError as error:
     pytest.skip(str(error))
-  script = ROOT / "experiments" / "fuzz_affine_conv.py"
+  script = ROOT / "experiments" / "fuzz" / "affine_conv.py"
   done = subprocess.run(
     [sys.executable, script, "--cases", "1000", "--out", tmp_path],
     env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "JAX_PLATFORMS": "cpu"},

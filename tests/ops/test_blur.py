@@ -2,9 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import losses as twin
 
 from affjax.ops import gaussian_blur
+from tests.reference import losses as twin
 
 
 def test_errors_name_the_argument():

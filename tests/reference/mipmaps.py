@@ -1,7 +1,8 @@
 """Mip-mapped texture lookup in float64 NumPy, pixel by pixel: the definition."""
 
 import numpy as np
-from reference import rasterizer
+
+from tests.reference import rasterizer
 
 
 def pyramid(tex, limit=None):

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from reference import torch_affine_conv
 from torch import Tensor
 from torch.nn import functional
+
+from tests.reference import torch_affine_conv
 
 Weights = dict[str, Any]
 Form = Callable[[Tensor, Tensor, Tensor, int], Tensor]

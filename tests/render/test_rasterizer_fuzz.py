@@ -19,7 +19,7 @@ def test_two_thousand_hostile_scenes(tmp_path):
     compilers.find("cpu")
   except compilers.CompileError as error:
     pytest.skip(str(error))
-  script = ROOT / "experiments" / "fuzz_rasterizer.py"
+  script = ROOT / "experiments" / "fuzz" / "rasterizer.py"
   done = subprocess.run(
     [sys.executable, script, "--scenes", "2000", "--out", tmp_path],
     env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scenes
-from reference import rasterizer as reference
 
 from affjax import render
 from affjax.geometry import mesh
+from tests.reference import rasterizer as reference
+from tests.render import scenes
 
 RESOLUTION = (24, 24)
 antialias = jax.jit(render.antialias)

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scenes
 
 from affjax import render
+from tests.render import scenes
 
 SIZE = (10, 12)
 

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scenes
 
 from affjax import render
 from affjax.geometry import camera as cameras
 from affjax.render import composite, keep_original
 from affjax.types import Camera
+from tests.render import scenes
 
 pytestmark = pytest.mark.smoke  # on a newer jax as well, see `make smoke`
 

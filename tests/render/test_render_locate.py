@@ -1,17 +1,15 @@
 """The kernels for places in triangles and their gradients, against plain JAX."""
 
-import definition
-import hostile
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scenes
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from affjax import render
 from affjax.native import compilers
 from affjax.render import _locating, _location, _native
+from tests.render import definition, hostile, scenes
 
 try:
   compilers.find("cpu")

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scenes
-from reference import mipmaps as reference
 
 from affjax import render
 from affjax.render import _mipmaps
+from tests.reference import mipmaps as reference
+from tests.render import scenes
 
 texture = jax.jit(
   render.texture,

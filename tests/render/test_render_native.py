@@ -1,17 +1,15 @@
 """The backends of the rasterizer against the definition in C++, to the bit."""
 
-import definition
-import hostile
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scenes
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from affjax import render
 from affjax.native import compilers, library
 from affjax.render import _native, _xla
+from tests.render import definition, hostile, scenes
 
 try:
   compilers.find("cpu")

@@ -2,18 +2,17 @@
 
 import functools
 
-import hostile
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scenes
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from reference import rasterizer as reference
 
 from affjax import render
 from affjax.native import compilers
 from affjax.render import _native
+from tests.reference import rasterizer as reference
+from tests.render import hostile, scenes
 
 RESOLUTION = (12, 16)
 rasterize = jax.jit(render.rasterize, static_argnums=2)

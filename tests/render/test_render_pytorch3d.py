@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scenes
 
 from affjax import render
 from affjax.render import pytorch3d
+from tests.render import scenes
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "reference" / "pytorch3d_golden.npz"
 

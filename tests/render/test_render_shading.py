@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scenes
-from reference import rasterizer as reference
 
 from affjax import render
+from tests.reference import rasterizer as reference
+from tests.render import scenes
 
 rasterize = jax.jit(
   render.rasterize, static_argnums=2, static_argnames=("backend", "derivatives")

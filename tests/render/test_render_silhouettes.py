@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from native import test_cuda_silhouettes
 
 from affjax.geometry import mesh
 from affjax.native import library
 from affjax.render import antialias, rasterize
+from tests.native import test_cuda_silhouettes
 
 SIZE = (37, 45)
 

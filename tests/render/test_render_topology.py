@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scenes
 
 from affjax import render
 from affjax.geometry import mesh
 from affjax.render import _topology
+from tests.render import scenes
 
 adjacency = jax.jit(_topology.adjacency)
 

@@ -1,9 +1,9 @@
 """nvdiffrast's kernels on the devices that can run them."""
 
 import jax
-import nvdiffrast_on_host
 import pytest
 
+from tests.third_party import nvdiffrast_on_host
 from third_party.nvdiffrast_jax import library, sources
 
 

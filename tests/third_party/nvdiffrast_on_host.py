@@ -14,9 +14,9 @@ import subprocess
 
 import jax
 import jax.ffi
-import ptx_as_cpp
 
 from affjax.native import compilers
+from tests.third_party import ptx_as_cpp
 from third_party.nvdiffrast_jax import library, sources
 
 _HERE = pathlib.Path(__file__).parent

@@ -11,10 +11,10 @@ import time
 
 import numpy as np
 import pytest
-import tiny_training as tiny
 from PIL import Image
 
 from affjax.train import checkpoint, loop, metrics, sharding, workdir
+from tests.train import tiny_training as tiny
 
 pytestmark = pytest.mark.smoke  # on a newer jax as well, see `make smoke`
 

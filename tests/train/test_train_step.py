@@ -5,10 +5,10 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-import tiny_training as tiny
 
 from affjax import losses
 from affjax.train import mirror, objective, sharding, stage, step
+from tests.train import tiny_training as tiny
 
 RECORD = tiny.stacked(tiny.Source(tiny.TEMPLATE, 8))
 

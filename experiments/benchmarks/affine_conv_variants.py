@@ -6,8 +6,6 @@ theta and kernel (plain convolution: to x and kernel).
 """
 
 import contextlib
-import pathlib
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,12 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from measuring import Variant
 
 from affjax.native import library
 from affjax.ops import _affine_conv, affine_conv
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
+from experiments.benchmarks.measuring import Variant
 
 KERNEL, STRIDE = 3, 2
 DIRECTIONS = ("forward", "forward+backward")
@@ -118,7 +114,7 @@ def has_torch(device: str) -> bool:
 def _torch_names(device: str) -> list[str]:
   if not has_torch(device):
     return []
-  from reference import torch_affine_conv
+  from tests.reference import torch_affine_conv
 
   found = [f"PyTorch {name}" for name in torch_affine_conv.forms()]
   # Which layout is the faster one depends on the shape; the slower forms need one only.
@@ -224,7 +220,7 @@ def _torch_variant(name: str, case: Case, direction: str, device: str) -> Varian
 
 def _torch_function(name: str, case: Case, where):
   """Function, inputs that take gradients, and the gradient of the output."""
-  from reference import torch_affine_conv as forms
+  from tests.reference import torch_affine_conv as forms
 
   torch = _torch()
   half = torch.float16 if name == DEFORMABLE else torch.bfloat16  # it knows no bfloat16
@@ -318,7 +314,7 @@ def peak_memory(name: str, case: Case, direction: str, device: str) -> dict[str,
     (CPU); "planned": XLA's own plan of temporaries and results, which does not know
     what a kernel allocates on the CPU; "allocated": PyTorch's peak on the GPU.
   """
-  import measuring
+  from experiments.benchmarks import measuring
 
   # Libraries start their threads and caches.
   make(name, Case(1, 8, 4, 8, case.dtype), direction, device).run()

@@ -1,6 +1,6 @@
 """Draws samples of a prepared data set as a training step sees them, for a look.
 
-    python experiments/prepared_sheet.py DATA --out sheet.png --count 24
+    python -m experiments.figures.prepared_sheet DATA --out sheet.png --count 24
 
 Each sample is four pictures: the photo with its landmarks; the photo where it shows
 the head itself, the rest in red; the head over the photo, its vertices read back from

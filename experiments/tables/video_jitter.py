@@ -1,6 +1,6 @@
 """What smoothing does to the landmarks of a video: jitter at rest, lag in motion.
 
-  python experiments/video_jitter.py
+  python -m experiments.tables.video_jitter
 
 The video is the embedded portrait moved by known amounts, with a camera's noise and
 JPEG: 60 frames at rest, then 90 that sway, turn and come nearer, at 30 Hz. The
@@ -13,14 +13,14 @@ import io
 import math
 import pathlib
 
-import measuring
 import numpy as np
 from PIL import Image
 
 from affjax.assets import store
 from affjax.faces import find_in_all, smoothing, warp
+from experiments.benchmarks import measuring
 
-RESULT = pathlib.Path(__file__).parent / "results" / "video_jitter.json"
+RESULT = pathlib.Path(__file__).parents[1] / "results" / "video_jitter.json"
 RATE, REST, MOVING, SIZE = 30.0, 60, 90, 512
 EYES = (33, 263)
 

@@ -1,6 +1,6 @@
 """Fits the head to the photos of folders: errors, and a sheet to look at.
 
-  python experiments/fit_photos.py PHOTOS... --out out/fit_photos
+  python -m experiments.tables.fit_photos PHOTOS... --out out/fit_photos
 
 Every face that is found counts. Writes `fit_photos.json` into `--results` (a row a
 face: errors in percent of the distance of the outer eye corners, the pose in degrees)
@@ -16,7 +16,6 @@ import sys
 
 import jax
 import jax.numpy as jnp
-import measuring
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -37,9 +36,10 @@ from affjax.geometry import rotation
 from affjax.heads import open_head
 from affjax.render import head_buffers
 from affjax.types import Camera
+from experiments.benchmarks import measuring
 
 SIZE, ROWS, CELL = 512, 10, 224
-RESULTS = pathlib.Path(__file__).parent / "results"
+RESULTS = pathlib.Path(__file__).parents[1] / "results"
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 

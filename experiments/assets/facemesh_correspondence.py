@@ -1,9 +1,9 @@
 """Where FaceMesh's 468 points and the 68 standard ones lie on a template's surface.
 
-  python experiments/facemesh_correspondence.py             (the embedded head)
-  python experiments/facemesh_correspondence.py --head ict --out ict.npz
-  python experiments/facemesh_correspondence.py --obj HEAD.obj --landmarks HEAD.json \\
-    --out head.npz --picture head.png
+  python -m experiments.assets.facemesh_correspondence             (the embedded head)
+  python -m experiments.assets.facemesh_correspondence --head ict --out ict.npz
+  python -m experiments.assets.facemesh_correspondence --obj HEAD.obj \\
+    --landmarks HEAD.json --out head.npz --picture head.png
 
 Synthetic photos of the head show the landmark network faces of which everything is
 known. The surface under each point of each photo is brought to the mean head; where
@@ -20,7 +20,6 @@ import hashlib
 import pathlib
 
 import numpy as np
-from landmark_correspondence import SIZE, Sample, mirrored, samples
 from PIL import Image, ImageDraw
 from scipy.spatial.transform import Rotation
 
@@ -29,8 +28,9 @@ from affjax.geometry import surface
 from affjax.heads import MorphableModel, load_template, open_head
 from affjax.heads import landmarks as standard
 from affjax.types import Camera, Template
+from experiments.assets.landmark_correspondence import SIZE, Sample, mirrored, samples
 
-ASSET = pathlib.Path(__file__).parents[1] / "affjax/assets/facemesh.npz"
+ASSET = pathlib.Path(__file__).parents[2] / "affjax/assets/facemesh.npz"
 # Least cosine between normal and line of sight, and fewest photos.
 FACING, FEWEST = 0.25, 12
 # FaceMesh's outline as MediaPipe lists it ("face oval").
@@ -48,7 +48,7 @@ def known(name: str) -> MorphableModel:
   """One of `HEADS`; but for the embedded one the shared folder must be here."""
   if name == "embedded":
     return open_head("embedded")
-  import heads_at_hand
+  from experiments.tables import heads_at_hand
 
   if name == "ict":
     return heads_at_hand.ict()

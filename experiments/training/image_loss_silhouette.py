@@ -1,6 +1,6 @@
 """What the image loss does through an antialiased silhouette.
 
-  python experiments/image_loss_silhouette.py
+  python -m experiments.training.image_loss_silhouette
 
 Optimises the pose alone (120 steps of Adam, 64 x 64) from 0.17 dm beside the truth,
 with textures between the true one and its mean colour, under the image loss of
@@ -102,7 +102,7 @@ def main():
         results[key] = round(error, 4)
         print(key, results[key], flush=True)
   versions = {"jax": jax.__version__, "python": platform.python_version()}
-  path = pathlib.Path(__file__).parent / "results" / "image_loss_silhouette.json"
+  path = pathlib.Path(__file__).parents[1] / "results" / "image_loss_silhouette.json"
   path.parent.mkdir(exist_ok=True)
   path.write_text(
     json.dumps({"versions": versions, "error_dm": results}, indent=2) + "\n"

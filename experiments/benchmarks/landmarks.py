@@ -1,7 +1,7 @@
 """Finding faces and their landmarks: photos a second, one by one and many at once.
 
-  python experiments/bench_landmarks.py            # two minutes on 2 idle cores
-  python experiments/bench_landmarks.py --quick    # a trial, writes nothing
+  python -m experiments.benchmarks.landmarks            # two minutes on 2 idle cores
+  python -m experiments.benchmarks.landmarks --quick    # a trial, writes nothing
 
 The chain is that of users: the faces of a photo are looked for, turned upright and cut
 out, and get 468 points and irises; then each face's crop for the networks is made. The
@@ -19,11 +19,12 @@ import argparse
 import io
 import pathlib
 
-import measuring
 import numpy as np
 from PIL import Image
 
-HERE = pathlib.Path(__file__).parent
+from experiments.benchmarks import measuring
+
+EXPERIMENTS = pathlib.Path(__file__).parents[1]
 TARGET = 15.0
 SIZE = 1024
 # Kind: part of the embedded portrait (x, y, side) and the smallest face looked for.
@@ -136,7 +137,7 @@ def main() -> None:
   parser.add_argument("--quick", action="store_true", help="a trial, writes nothing")
   parser.add_argument("--device", choices=("cpu", "gpu"))
   parser.add_argument("--threads", type=int, default=2, help="CPU cores used")
-  parser.add_argument("--out", type=pathlib.Path, default=HERE)
+  parser.add_argument("--out", type=pathlib.Path, default=EXPERIMENTS)
   options = parser.parse_args()
   device = measuring.start(options.device, options.threads)
   origin = measuring.machine(device, options.threads)

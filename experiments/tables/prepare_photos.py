@@ -1,6 +1,6 @@
 """`affjax prepare` on folders and archives of photos, killed twice and resumed.
 
-    python experiments/prepare_photos.py --out /tmp/prepared PHOTOS.tar FOLDER
+    python -m experiments.tables.prepare_photos --out /tmp/prepared PHOTOS.tar FOLDER
 
 Writes `experiments/results/prepare.json`, or `--result`: photos a second, what was kept
 and what was skipped for which reason. The data sets stay in `--out`, with pages of
@@ -25,7 +25,7 @@ from affjax.data import _record, _shards
 from affjax.data._preparation import opening
 from affjax.data._preparation.options import Options
 
-_RESULT = pathlib.Path(__file__).parent / "results" / "prepare.json"
+_RESULT = pathlib.Path(__file__).parents[1] / "results" / "prepare.json"
 # Shares of the photos after which the command is killed.
 _KILLS = (0.25, 0.6)
 _FEWEST = 500

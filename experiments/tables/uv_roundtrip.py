@@ -1,6 +1,6 @@
 """Measures mesh → position map → mesh, for three templates and both readings.
 
-    python experiments/uv_roundtrip.py [--heads 16] [--sizes 256 512]
+    python -m experiments.tables.uv_roundtrip [--heads 16] [--sizes 256 512]
 
 Two minutes on two cores. Random heads with expressions of the embedded model, brought
 to MeInGame's template and to ICT's by `affjax.heads.retargeting`; ICT's own people as
@@ -24,9 +24,9 @@ from scipy import sparse
 from affjax.geometry import uv
 from affjax.heads import MorphableModel, Retargeter, open_head, sample_identity
 from affjax.types import Template
-from experiments import heads_at_hand
+from experiments.tables import heads_at_hand
 
-OUTPUT = pathlib.Path(__file__).parent / "results" / "uv_roundtrip.json"
+OUTPUT = pathlib.Path(__file__).parents[1] / "results" / "uv_roundtrip.json"
 _PLACES = 100_000
 
 

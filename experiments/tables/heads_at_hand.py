@@ -19,7 +19,7 @@ from affjax.heads._assembly import Parts, Source
 from affjax.types import Template
 
 SHARED = pathlib.Path(
-  os.environ.get("AFFJAX_SHARED", pathlib.Path(__file__).parents[2] / "shared")
+  os.environ.get("AFFJAX_SHARED", pathlib.Path(__file__).parents[3] / "shared")
 )
 ICT = SHARED / "data" / "ICT-FaceKit" / "ict_facekit_light_headface.npz"
 MEINGAME = SHARED / "data" / "MeInGame"

@@ -4,10 +4,10 @@ Sizes, forms (matrices, priors, free offsets), dtypes and threads are random;
 coordinates are NaN, infinite, huge, on the pixel grid and ordinary. Values and
 gradients are compared with the sum spelled out in double precision.
 
-    python experiments/fuzz_affine_conv.py [--cases 100000] [--seed 0]
-    python experiments/fuzz_affine_conv.py --cases 3000 --target haswell     # AVX2
-    python experiments/fuzz_affine_conv.py --cases 3000 --target x86-64      # SSE2
-    CXX=aarch64-linux-gnu-g++ python experiments/fuzz_affine_conv.py --cases 1500 \\
+    python -m experiments.fuzz.affine_conv [--cases 100000] [--seed 0]
+    python -m experiments.fuzz.affine_conv --cases 3000 --target haswell     # AVX2
+    python -m experiments.fuzz.affine_conv --cases 3000 --target x86-64      # SSE2
+    CXX=aarch64-linux-gnu-g++ python -m experiments.fuzz.affine_conv --cases 1500 \\
       --target armv8-a --runner qemu-aarch64                                 # NEON
 
 Needs g++ or clang++ with its sanitizers; about five minutes on two cores. Another
@@ -28,7 +28,7 @@ import time
 from affjax.native import compilers
 
 HERE = pathlib.Path(__file__).parent
-DRIVER = HERE / "fuzz" / "affine_conv_driver.cc"
+DRIVER = HERE / "affine_conv_driver.cc"
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
@@ -56,7 +56,7 @@ def main() -> int:
   parser.add_argument("--seed", type=int, default=0)
   parser.add_argument("--target", default="native", help="what -march takes")
   parser.add_argument("--runner", help="runs programs of the target")
-  parser.add_argument("--out", type=pathlib.Path, default=HERE / "results")
+  parser.add_argument("--out", type=pathlib.Path, default=HERE.parent / "results")
   args = parser.parse_args()
   start = time.monotonic()
   workers = os.cpu_count() or 1

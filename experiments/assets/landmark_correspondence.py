@@ -1,6 +1,6 @@
 """Which FaceMesh points are the 68 standard landmarks: the table of faces/mesh.py.
 
-  python experiments/landmark_correspondence.py
+  python -m experiments.assets.landmark_correspondence
 
 Each of the 68 is one point of FaceMesh, or lies between two near ones. They are chosen
 where the template's own landmarks are, on synthetic photos whose geometry is known: the
@@ -184,7 +184,7 @@ def main() -> None:
   points, share = pairs(faces, mirror)
   results["table"] = {"points": points.tolist(), "share": share.tolist()}
   versions = {"jax": jax.__version__, "python": sys.version.split()[0]}
-  path = pathlib.Path(__file__).parent / "results" / "landmark_correspondence.json"
+  path = pathlib.Path(__file__).parents[1] / "results" / "landmark_correspondence.json"
   path.write_text(json.dumps({"versions": versions, "faces": len(faces), **results}))
 
 

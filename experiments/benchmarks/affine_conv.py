@@ -1,6 +1,7 @@
 """Times affine convolution against plain convolution and against PyTorch.
 
-  python experiments/bench_affine_conv.py [--quick] [--device cpu|gpu] [--out FOLDER]
+  python -m experiments.benchmarks.affine_conv [--quick] [--device cpu|gpu]
+    [--out FOLDER]
 
 Stride-2 layers of AffUNet, kernel 3 x 3. Prints tables and writes
 `results/bench_affine_conv_DEVICE.json` and `figures/bench_affine_conv_DEVICE.png` to
@@ -24,12 +25,13 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import affine_conv_variants as variants
 import jax
-import measuring
-from affine_conv_variants import DIRECTIONS, PLAIN, Case
 
-HERE = pathlib.Path(__file__).parent
+from experiments.benchmarks import affine_conv_variants as variants
+from experiments.benchmarks import measuring
+from experiments.benchmarks.affine_conv_variants import DIRECTIONS, PLAIN, Case
+
+EXPERIMENTS = pathlib.Path(__file__).parents[1]
 LAYERS = ((256, 32, 64), (128, 64, 128), (64, 128, 256))
 SLOW = ("affjax literal",)
 
@@ -256,7 +258,7 @@ def _color(name: str, names: Sequence[str], pyplot) -> Any:
 
 def profile(options) -> None:
   """Prints what the parts of a layer take: predicting theta, sampling, the product."""
-  import layer_profile
+  from experiments.benchmarks import layer_profile
 
   print(layer_profile.table(cases(options.device, quick=options.quick), options))
 
@@ -321,7 +323,7 @@ def main() -> None:
   print(tables(result["results"], options.device))
   print(f"\nours = {variants.ours(options.device)} on {result['machine']['device']}")
   print(target_table(result["targets"]))
-  folder = options.out or (None if options.quick else HERE)
+  folder = options.out or (None if options.quick else EXPERIMENTS)
   if folder:
     name = f"bench_affine_conv_{options.device}"
     measuring.write_json(folder / "results" / f"{name}.json", result)

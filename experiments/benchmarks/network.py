@@ -1,6 +1,6 @@
 """Times the whole AffUNet against the network with plain convolutions, and PyTorch.
 
-  python experiments/bench_network.py [--quick] [--device cpu|gpu] [--out FOLDER]
+  python -m experiments.benchmarks.network [--quick] [--device cpu|gpu] [--out FOLDER]
 
 The network of 1.76 M parameters (width 32) at 512²; one network, batch 1, float32 on a
 CPU; on a GPU also batch 8 and bfloat16, and the position and the diffuse network in one
@@ -20,16 +20,16 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import affine_conv_variants as variants
 import jax
 import jax.numpy as jnp
-import measuring
 import numpy as np
-from measuring import Variant
 
 from affjax.models import AffUNetConfig, _affunet, _params
+from experiments.benchmarks import affine_conv_variants as variants
+from experiments.benchmarks import measuring
+from experiments.benchmarks.measuring import Variant
 
-HERE = pathlib.Path(__file__).parent
+EXPERIMENTS = pathlib.Path(__file__).parents[1]
 AFFINE, PLAIN, PLAIN_XLA = "affine", "plain", "plain, gradients by XLA"
 TORCH = "affine, PyTorch"
 FORWARD, BOTH = "forward", "forward+backward"
@@ -99,7 +99,8 @@ def torch_variants(case: Case, direction: str, device: str) -> dict[str, Variant
   if not variants.has_torch(device):
     return {}
   import torch
-  from reference import torch_affine_conv, torch_affunet
+
+  from tests.reference import torch_affine_conv, torch_affunet
 
   where = torch.device("cuda" if device == "gpu" else "cpu")
   dtype = getattr(torch, case.dtype)
@@ -208,7 +209,7 @@ def main() -> None:
   found = targets(results, options.device)
   print(table(results))
   print(json.dumps(found, indent=1))
-  folder = options.out or (None if options.quick else HERE)
+  folder = options.out or (None if options.quick else EXPERIMENTS)
   if folder:
     result = {
       "machine": origin,

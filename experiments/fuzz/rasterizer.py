@@ -8,7 +8,7 @@ definition at every pixel: the nearest surface, and the next behind it (`peel`).
 places in triangles with their gradient, and the search for silhouettes, run on the same
 scenes and on spoilt ids for the sanitizers alone; their values are the tests' matter.
 
-    python experiments/fuzz_rasterizer.py [--scenes 100000] [--seed 0] [--out FOLDER]
+    python -m experiments.fuzz.rasterizer [--scenes 100000] [--seed 0] [--out FOLDER]
 
 Needs g++ or clang++ with its sanitizers; about five minutes on two cores. Writes
 `results/fuzz_rasterizer.json` and exits with 1 if anything differed.
@@ -27,9 +27,9 @@ import time
 from affjax.native import compilers
 
 HERE = pathlib.Path(__file__).parent
-DRIVER = HERE / "fuzz" / "rasterizer_driver.cc"
+DRIVER = HERE / "rasterizer_driver.cc"
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-HOST = HERE.parent / "tests" / "native"  # where cuda_host.h lies
+HOST = HERE.parents[1] / "tests" / "native"  # where cuda_host.h lies
 # A block's threads are fibers, whose stacks the sanitizer must not move.
 ENVIRONMENT = {"ASAN_OPTIONS": "detect_stack_use_after_return=0:detect_leaks=0"}
 
@@ -84,7 +84,7 @@ def main() -> int:
   parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
   parser.add_argument("--scenes", type=int, default=100_000)
   parser.add_argument("--seed", type=int, default=0)
-  parser.add_argument("--out", type=pathlib.Path, default=HERE / "results")
+  parser.add_argument("--out", type=pathlib.Path, default=HERE.parent / "results")
   options = parser.parse_args()
   counts = {"cpu": options.scenes, "cuda": -(-options.scenes // 50)}
   record = {kernel: fuzz(kernel, n, options.seed) for kernel, n in counts.items()}

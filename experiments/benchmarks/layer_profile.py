@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 
-import affine_conv_variants as variants
 import jax
 import jax.numpy as jnp
-import measuring
-from affine_conv_variants import DIRECTIONS, Case
 from flax import nnx
 
 from affjax.nn import AffineConv, Conv
+from experiments.benchmarks import affine_conv_variants as variants
+from experiments.benchmarks import measuring
+from experiments.benchmarks.affine_conv_variants import DIRECTIONS, Case
 
 
 def table(cases: Sequence[Case], options) -> str:

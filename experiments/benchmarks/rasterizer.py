@@ -1,6 +1,7 @@
 """Times the rasterizer as triangles, pixels and images grow, and a whole head.
 
-  python experiments/bench_rasterizer.py [--quick] [--device cpu|gpu] [--out FOLDER]
+  python -m experiments.benchmarks.rasterizer [--quick] [--device cpu|gpu]
+    [--out FOLDER]
 
 A ball of 1,000 to 1,000,000 triangles that covers 36 % of pictures of 64² to 4096², in
 batches of 1 to 64. "search": the triangle of each pixel alone; "forward": `rasterize`;
@@ -35,17 +36,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import measuring
 import numpy as np
-import rasterizer_meshes as meshes
 from jax.sharding import AxisType, PartitionSpec
 
 from affjax import render
 from affjax.heads import open_head
 from affjax.render import _native, _xla, render_head
 from affjax.types import Camera
+from experiments.benchmarks import measuring
+from experiments.benchmarks import rasterizer_meshes as meshes
 
 HERE = pathlib.Path(__file__).parent
+EXPERIMENTS = HERE.parent
 KINDS = ("search", "forward", "forward+backward")
 # The portable search is left out where it would take longer than this many
 # triangle-images, or pixels.
@@ -335,7 +337,7 @@ def main() -> None:
   options.rounds = options.rounds or (2 if options.quick else 7)
   options.backends = backends(device)
   machine = measuring.machine(device, options.threads)
-  out = options.out or (None if options.quick else HERE)
+  out = options.out or (None if options.quick else EXPERIMENTS)
   name = f"bench_rasterizer_{'targets_' * options.targets}{device}"
   result: dict[str, Any] = {"machine": machine, "heads": heads(options)}
   found: dict[Case, list[dict[str, Any]]] = {}

@@ -1,6 +1,6 @@
 """Recovers poses, scales and shapes of meshes from their pictures, through silhouettes.
 
-    python experiments/pose_recovery.py [--starts 100] [--only cube,head,shape]
+    python -m experiments.tables.pose_recovery [--starts 100] [--only cube,head,shape]
 
 One picture of a mesh in a random pose (4 x 4 samples a pixel, noise of 2/255, 8 bits)
 is all that the optimiser sees, besides the mesh, its texture and the camera. It starts
@@ -45,12 +45,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pose_scenes as scenes
 from PIL import Image
 
 from affjax.ops import gaussian_blur
+from experiments.tables import pose_scenes as scenes
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 RESULTS = ROOT / "experiments" / "results" / "pose_recovery.json"
 PICTURES = ROOT / "docs" / "images"
 CHUNK = 25

@@ -1,6 +1,6 @@
 """How fast training data comes: decoding, the pipeline, augmentations, mixtures.
 
-    python experiments/bench_data.py
+    python -m experiments.benchmarks.data
 
 Makes a prepared data set of stylised noise and photo-like pictures at 512² in a
 temporary folder, or takes one of `affjax prepare` by `--path`. Everything is measured
@@ -21,7 +21,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import measuring
 import numpy as np
 from PIL import Image, ImageFilter
 
@@ -38,8 +37,9 @@ from affjax.data import (
 )
 from affjax.geometry import uv
 from affjax.heads import open_head
+from experiments.benchmarks import measuring
 
-RESULTS = pathlib.Path(__file__).parent / "results"
+RESULTS = pathlib.Path(__file__).parents[1] / "results"
 ALL = Ranges(
   brightness=0.2,
   contrast=0.2,

@@ -1,7 +1,7 @@
 """Fitting the head to landmarks: faces a second by batch, and how near to the truth.
 
-  python experiments/bench_fit.py            # about two minutes
-  python experiments/bench_fit.py --quick    # a trial, writes nothing
+  python -m experiments.benchmarks.fit            # about two minutes
+  python -m experiments.benchmarks.fit --quick    # a trial, writes nothing
 
 Random heads in random poses, so that the truth is known: their 68 landmarks, seen by
 the standard camera, with noise of one percent of the interocular distance on each
@@ -14,10 +14,11 @@ import argparse
 import json
 import pathlib
 
-import measuring
 import numpy as np
 
-HERE = pathlib.Path(__file__).parent
+from experiments.benchmarks import measuring
+
+EXPERIMENTS = pathlib.Path(__file__).parents[1]
 SIZE, NOISE_PERCENT, TARGET = 512, 1.0, 50.0
 CROP = np.array([[1.0, 0, 0], [0, 1, 0]])
 
@@ -116,7 +117,7 @@ def main() -> None:
   parser.add_argument("--quick", action="store_true", help="a trial, writes nothing")
   parser.add_argument("--device", choices=("cpu", "gpu"))
   parser.add_argument("--threads", type=int, default=2, help="CPU cores used")
-  parser.add_argument("--out", type=pathlib.Path, default=HERE)
+  parser.add_argument("--out", type=pathlib.Path, default=EXPERIMENTS)
   options = parser.parse_args()
   device = measuring.start(options.device, options.threads)
   origin = measuring.machine(device, options.threads)

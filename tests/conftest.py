@@ -15,6 +15,12 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
+# Shapes and types of annotated functions are checked while the tests run.
+if os.environ.get("AFFJAX_CHECK_SHAPES", "0") == "1":
+  import jaxtyping
+
+  jaxtyping.install_import_hook("affjax", "tests.typechecker.typechecker")
+
 import jax
 
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -12,6 +12,16 @@ from affjax.geometry import rotation
 from affjax.types import Camera
 
 
+def focal_ndc(camera: Camera) -> float:
+  """Returns the focal length in units of half the image height: `1 / tan(fov / 2)`."""
+  return 1 / math.tan(math.radians(camera.fov_deg) / 2)
+
+
+def focal_px(camera: Camera, height: float) -> float:
+  """Returns the focal length in pixels of an image with `height` rows."""
+  return height / 2 * focal_ndc(camera)
+
+
 def head_to_world(
   points: Float[Array, "*b v 3"], pose: Float[Array, "*b 6"]
 ) -> Float[Array, "*b v 3"]:
@@ -40,7 +50,7 @@ def cam_to_clip(
     camera: field of view and planes.
     aspect: width over height of the image.
   """
-  focal = 1 / math.tan(math.radians(camera.fov_deg) / 2)
+  focal = focal_ndc(camera)
   depth = -points[..., 2]
   span = camera.far - camera.near
   z = (camera.far + camera.near) / span * depth - 2 * camera.far * camera.near / span

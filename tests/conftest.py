@@ -19,6 +19,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 if os.environ.get("AFFJAX_CHECK_SHAPES", "0") == "1":
   import jaxtyping
 
+  from tests import typechecker  # noqa: F401
+
   jaxtyping.install_import_hook("affjax", "tests.typechecker.typechecker")
 
 import jax

@@ -31,6 +31,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 
+# Functions of JAX arrays that take NumPy arrays as well.
+ArrayLike = jax.Array | np.ndarray
+
+
 @dataclasses.dataclass(frozen=True)
 class Camera:
   """The pinhole camera of MeInGame and Deep3D; hashable, hence static under `jit`.

@@ -30,7 +30,6 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-
 # Functions of JAX arrays that take NumPy arrays as well.
 ArrayLike = jax.Array | np.ndarray
 

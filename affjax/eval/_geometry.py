@@ -117,5 +117,6 @@ def _weighted_mean(
 
 
 def _unit(vectors: Float[ArrayLike, "n p 3"]) -> Float[Array, "n p 3"]:
+  vectors = jnp.asarray(vectors)
   norm = jnp.linalg.norm(vectors, axis=-1, keepdims=True)
   return vectors / jnp.maximum(norm, 1e-12)

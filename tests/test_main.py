@@ -43,7 +43,7 @@ def _run(*arguments, expect=0):
 
 def _stage(stage, photos, workdir, **changes):
   return [
-    f"--config=configs/{stage}.py",
+    f"--config={stage}",
     f"--workdir={workdir}",
     f"--config.data.path={photos}",
     *tiny_config.flags(**changes),
@@ -143,7 +143,7 @@ def test_stopped_and_killed_it_goes_on_to_the_same_weights(photos, tmp_path):
 
 
 def test_typing_errors_are_one_line_that_helps(refused, tmp_path):
-  there = ("--config=configs/stage1.py", f"--workdir={tmp_path / 'a'}")
+  there = ("--config=stage1", f"--workdir={tmp_path / 'a'}")
   line = refused(*there, "--config.data.batchsize=3")
   assert "no config key 'batchsize'; did you mean 'batch_size'?" in line
   assert "did you mean 'data'" in refused(*there, "--config.dat.batch_size=3")
@@ -167,12 +167,12 @@ def test_help_shows_the_commands(capsys):
   with pytest.raises(SystemExit) as ended:
     main.main(["main", "--help"])
   assert ended.value.code == 0
-  assert "--config=configs/stage1.py" in capsys.readouterr().out
+  assert "--config=stage1" in capsys.readouterr().out
 
 
 def test_a_stage_without_its_predecessor_names_the_command(refused, photos, tmp_path):
   line = refused(*_stage("stage2", photos, tmp_path / "a"))
-  assert "run first: python -m affjax.main --config=configs/stage1.py" in line
+  assert "run first: python -m affjax.main --config=stage1" in line
 
 
 def test_a_workdir_of_another_config_is_refused(refused, chained, photos):

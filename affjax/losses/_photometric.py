@@ -1,4 +1,4 @@
-"""Render against photo, pixel by pixel."""
+"""The image loss: the render against the photo, pixel by pixel."""
 
 import jax
 import jax.numpy as jnp
@@ -14,22 +14,22 @@ def image_l1(
   image: Float[Array, "n h w 3"],
   visible: Float[Array, "n h w 1"],
 ) -> Mean:
-  """Pixel-wise L1 between the photo and the overlaid render (paper, eq. 3).
+  """Returns the L1 difference between photo and overlaid render (paper, eq. 3).
 
   The overlay is `image (1 - alpha) + render` with a render over black, so its
   difference from the photo is `render - alpha image`: the alpha is in it already, and
-  the sum below is one of alpha x visible x |colour difference|. For each image it is
+  the sum below is one of alpha x visible x |color difference|. For each image it is
   divided by the sum of alpha x visible, where the paper's code takes the whole image:
   so the face's share of the photo does not matter. No gradient is stopped: through an
   antialiased silhouette it says "grow where the residual is below this head's average,
   shrink where it is above". Divided by a constant it would only ever say "shrink": a
-  head of one colour, as every head is at first, left its place by a decimetre in 120
+  head of one color, as every head is at first, left its place by a decimetre in 120
   steps, where this one stayed.
 
   Args:
-    render: the head over black, in [0, 1].
-    alpha: coverage of the render in [0, 1].
-    image: the photo, in [0, 1].
+    render: The head over black, in [0, 1].
+    alpha: Coverage of the render in [0, 1].
+    image: The photo, in [0, 1].
     visible: 1 where the photo shows the head's surface.
 
   Returns:

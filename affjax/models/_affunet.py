@@ -1,4 +1,4 @@
-"""AffUNet (section 3.4.4): the position and the diffuse network."""
+"""AffUNet (section 3.4.4), the position and the diffuse network."""
 
 import dataclasses
 import functools
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from affjax.models import _alignment, _encoder, _params
+from affjax.models import _alignment, _encoder
 from affjax.nn import Conv, Dense, Normal, leaky_relu
 from affjax.ops import resize_bilinear, upsample_nearest
 
@@ -17,26 +17,29 @@ class AffUNetConfig(_encoder.EncoderConfig):
   """An AffUNet of 11 convolutions.
 
   Attributes:
-    global_context: adds a fully connected bottleneck. Convolutions that reach a part
-      of the photo cannot know whose face they see: with the context the position
-      network leaves its mean.
-    context_size: the context is computed on this many cells squared, however large the
-      photo is.
+    global_context: Whether to add a fully connected bottleneck. Convolutions that
+      reach a part of the photo cannot know whose face they see: with the context the
+      position network leaves its mean.
+    context_size: Side of the grid of cells on which the context is computed, whatever
+      the size of the photo.
   """
 
   global_context: bool = False
   context_size: int = 8
 
+  def build(self, rngs: nnx.Rngs) -> "AffUNet":
+    return AffUNet(self, rngs=rngs)
+
 
 class AffUNet(nnx.Module):
-  """Photo -> three channels of the same size, unbounded, float32.
+  """Maps a photo to three channels of the same size, unbounded, float32.
 
   Layers 1 to 4 are the encoder, 5 the bottleneck; 6 and 7, 8 and 9, 10 and 11 follow
   an upsampling each, with the encoder's features of that size concatenated.
 
   Args:
-    config: of the network.
-    rngs: of the initialisation.
+    config: Options of the network.
+    rngs: Random streams for parameter initialization.
   """
 
   def __init__(self, config: AffUNetConfig, *, rngs: nnx.Rngs):
@@ -73,9 +76,10 @@ class AffUNet(nnx.Module):
     """Applies the network.
 
     Args:
-      images: photos in [0, 1].
-      alignment: for `prior="geometry"`; its cues join the full-resolution skip, so
-        that the decoder can tell texels that the photo shows from those to fill in.
+      images: Photos in [0, 1].
+      alignment: Needed with `prior="geometry"`; its cues join the full-resolution
+        skip, so that the decoder can tell texels that the photo shows from those to
+        fill in.
     """
     full, half, quarter, x = self.encoder(images, alignment)
     if self.global_context:
@@ -91,13 +95,13 @@ class AffUNet(nnx.Module):
 class GlobalContext(nnx.Module):
   """A fully connected path: every cell of its output sees the whole input.
 
-  1 x 1 convolution to 16 channels, `size` x `size` cells, 128 numbers, and back to a
-  map of 32 channels.
+  A 1 x 1 convolution to 16 channels is resized to `size` x `size` cells, reduced to 128
+  numbers, and expanded to a map of 32 channels.
 
   Args:
-    in_features: channels of the bottleneck.
-    size: side of the grid of cells.
-    rngs: of the initialisation.
+    in_features: Channels of the bottleneck.
+    size: Side of the grid of cells.
+    rngs: Random streams for parameter initialization.
   """
 
   out_features = 32
@@ -115,12 +119,6 @@ class GlobalContext(nnx.Module):
     y = leaky_relu(self.dense1(y.reshape(len(x), 16 * self.size**2)))
     y = self.dense2(y).reshape(len(x), *cells, self.out_features)
     return resize_bilinear(y, (x.shape[1], x.shape[2])).astype(x.dtype)
-
-
-@functools.lru_cache(maxsize=32)
-def define(config: AffUNetConfig) -> _params.Definition:
-  """The network without its numbers."""
-  return _params.define(lambda rngs: AffUNet(config, rngs=rngs))
 
 
 def _up_and_join(

@@ -277,9 +277,9 @@ class TestRegularization:
     assert losses.symmetry(lopsided).value > 0
     assert losses.symmetry(lopsided, support).value == 0
 
-  @pytest.mark.parametrize("colour", [0.0, 0.3])
-  def test_skin_of_one_colour_has_no_deviation_and_a_finite_gradient(self, colour):
-    diffuse = jnp.full((1, 32, 32, 3), colour)
+  @pytest.mark.parametrize("color", [0.0, 0.3])
+  def test_skin_of_one_color_has_no_deviation_and_a_finite_gradient(self, color):
+    diffuse = jnp.full((1, 32, 32, 3), color)
     skin = jnp.ones((32, 32))
     value, gradient = jax.value_and_grad(lambda d: losses.deviation(d, skin).value)(
       diffuse

@@ -104,7 +104,7 @@ def test_slow_predictors_only_in_the_absolute_frame(photos, tmp_path):
     ("model.position.width", 0, "config.model.position: width"),
     ("model.position.frame", "polar", "config.model: frame"),
     ("model.position.prior", "geometry", "config.model: the position network"),
-    ("model.template", "mine", "config.model: template must be 'embedded'"),
+    ("model.template", "mine", "config.model: model 'mine': no such file or folder"),
     ("model.camera.fov_deg", 0.0, "config.model.camera: fov_deg"),
     ("optimizer.schedule", "stairs", "config.optimizer: schedule"),
     ("log.every", 0, "config.log: every must be at least 1"),

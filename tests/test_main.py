@@ -97,6 +97,30 @@ def test_three_stages_chain_by_themselves(chained):
   assert json.loads((workdir / "config.json").read_text())["stage"] == "stage3"
 
 
+@pytest.mark.slow
+def test_three_stages_train_on_an_obj(tmp_path, monkeypatch):
+  from tests.heads.test_open_head import HEAD, write_obj
+
+  monkeypatch.chdir(tmp_path)
+  write_obj(tmp_path / "person.obj", HEAD.template.vertices)
+  photos = tiny_config.write_photos(tmp_path / "photos", template="person.obj")
+  for stage in ("stage1", "stage2", "stage3"):
+    changes = {"model__template": "person.obj"}
+    assert main.main(["main", *_stage(stage, photos, tmp_path / "a", **changes)]) == 0
+  monkeypatch.chdir(ROOT)
+  run = build.load_run(tmp_path / "a")
+  assert (run.stage, run.reconstructor.template.name) == ("stage3", "person")
+  images = np.full((1, tiny_config.SIZE, tiny_config.SIZE, 3), 0.5, np.float32)
+  assert np.isfinite(jax.jit(run.reconstructor)(run.params, images).render).all()
+
+
+def test_debugging_shows_the_traceback(monkeypatch, capsys, tmp_path):
+  monkeypatch.setenv("AFFJAX_DEBUG", "1")
+  arguments = ["main", "--config=stage1", f"--workdir={tmp_path}", "--config.steps=-1"]
+  assert main.main([*arguments, "--config.epochs=-1"]) == 2
+  assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
 def test_the_run_can_be_loaded_and_used(chained):
   run = build.load_run(chained[0])
   assert (run.stage, run.step) == ("stage3", 4)

@@ -50,10 +50,12 @@ def config(stage: str, **changes) -> ml_collections.ConfigDict:
   return found
 
 
-def write_photos(folder: pathlib.Path, count: int = 8) -> pathlib.Path:
-  """Photos of noise around a color, each with a head, a pose and half with a map."""
+def write_photos(
+  folder: pathlib.Path, count: int = 8, *, template: str | pathlib.Path = "embedded"
+) -> pathlib.Path:
+  """Writes photos of noise around a color, with heads and poses, half with maps."""
   folder.mkdir(parents=True)
-  head = open_head("embedded")
+  head = open_head(template)
   for index in range(count):
     random = np.random.default_rng(index)
     color = random.integers(60, 200, 3)

@@ -38,9 +38,6 @@ from affjax.types import Template
 
 Config = ConfigDict | Mapping[str, Any] | Options
 
-# A stage needs its head twice, and large models take seconds to read.
-_head = functools.lru_cache(maxsize=4)(open_head)
-
 
 def task(config: Config, root: str | pathlib.Path, *, command: str = "") -> Task:
   """Returns one stage of training, ready to run.
@@ -75,7 +72,7 @@ def reconstructor(config: Config) -> Reconstructor:
   with _section("model.pose"):
     pose = dataclasses.replace(model.pose, **dtype)
   with _section("model"):
-    head = _head(model.template)
+    head = open_head(model.template)
     found = Reconstructor(
       template=head.template,
       camera=model.camera,
@@ -100,7 +97,7 @@ def sources(config: Config, root: pathlib.Path) -> tuple[Any, dict[str, np.ndarr
   with _section("data"):
     cache = root / "cache" if data.cache == "workdir" else pathlib.Path(data.cache)
     wanted = Wanted(
-      head=_head(options.model.template),
+      head=open_head(options.model.template),
       camera=options.model.camera,
       size=options.model.size,
       held_out=data.held_out,
@@ -120,6 +117,7 @@ def sources(config: Config, root: pathlib.Path) -> tuple[Any, dict[str, np.ndarr
 
 
 def _task(options: Options, root: pathlib.Path, command: str) -> Task:
+  options = _with_absolute_template(options)
   this = stage(options)
   with _section("devices"):
     mesh = sharding.make_mesh(options.devices)
@@ -166,6 +164,15 @@ def _task(options: Options, root: pathlib.Path, command: str) -> Task:
       "data": options.data.source,
     },
   )
+
+
+def _with_absolute_template(options: Options) -> Options:
+  """Makes the path of a template absolute: a workdir is used from any folder."""
+  path = pathlib.Path(options.model.template)
+  if options.model.template == "embedded" or not path.exists():
+    return options
+  model = dataclasses.replace(options.model, template=str(path.absolute()))
+  return dataclasses.replace(options, model=model)
 
 
 def _learner(

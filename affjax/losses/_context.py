@@ -56,7 +56,7 @@ def make_regions(template: Template, map_size: int) -> Regions:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Context:
-  """A prediction, its batch, and the networks that judge them.
+  """A prediction, its batch, and the networks that losses need.
 
   Attributes:
     prediction: The networks' result for `batch.image`.

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from affjax.losses import _mean
 from affjax.losses._mean import Mean
@@ -23,7 +23,7 @@ def image_l1(
   so the face's share of the photo does not matter. No gradient is stopped: through an
   antialiased silhouette it says "grow where the residual is below this head's average,
   shrink where it is above". Divided by a constant it would only ever say "shrink": a
-  head of one color, as every head is at first, left its place by a decimetre in 120
+  head of one color, as every head is at first, left its place by a decimeter in 120
   steps, where this one stayed.
 
   Args:
@@ -39,7 +39,12 @@ def image_l1(
   _mean.require_same_shape("render", render, "image", image)
   _mean.require_same_shape("alpha", alpha, "visible", visible)
 
-  def of_one(render, alpha, image, visible) -> tuple[Array, Array]:
+  def of_one(
+    render: Float[Array, "h w 3"],
+    alpha: Float[Array, "h w 1"],
+    image: Float[Array, "h w 3"],
+    visible: Float[Array, "h w 1"],
+  ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
     difference = _mean.masked_l1(render, alpha * image, visible).total
     area = jnp.sum(alpha * visible) * render.shape[-1]
     return Mean(difference, area).value, area > 0

@@ -70,7 +70,7 @@ def variation(light: Float[Array, "n l l c"]) -> Mean:
   Eq. 8 prints a sum. Summed over a 64 x 64 map, a gentle shading from 0.5 to 1 across
   the face (0.008 a texel) is 33 x 0.3 = 10: a hundred times the image loss, and the
   light net would learn a constant. The paper's eqs. 3 and 6 are printed as sums and
-  meant as means; so is this. A mean of differences between neighbours would
+  meant as means; so is this. A mean of differences between neighbors would
   halve at twice the resolution, so they are multiplied by L/64: at the paper's size the
   value is the plain mean of |g_x| + |g_y|, and the same light gives the same value at
   any other size.

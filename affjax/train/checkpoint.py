@@ -4,12 +4,12 @@ Orbax writes each checkpoint beside its place and renames it, and saving waits u
 that is done: a process may be killed at any moment and the newest checkpoint is whole.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-import grain
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -45,14 +45,19 @@ class Checkpoints:
   def __init__(self, folder: pathlib.Path):
     """Opens a folder, which the first save makes."""
     self._folder = pathlib.Path(folder).absolute() / _FOLDER
+    handlers: dict[str, Any] = {
+      "params": ocp.StandardCheckpointHandler(),
+      "training": ocp.StandardCheckpointHandler(),
+      "meta": ocp.JsonCheckpointHandler(),
+    }
+    # Weights can be read without affjax[train].
+    with contextlib.suppress(ImportError):
+      import grain
+
+      handlers["data"] = grain.checkpoint.CheckpointHandler()
     self._manager = ocp.CheckpointManager(
       self._folder,
-      item_handlers={  # pyright: ignore[reportArgumentType]: Grain's fits by duck typing
-        "params": ocp.StandardCheckpointHandler(),
-        "training": ocp.StandardCheckpointHandler(),
-        "data": grain.checkpoint.CheckpointHandler(),
-        "meta": ocp.JsonCheckpointHandler(),
-      },
+      item_handlers=handlers,
       options=ocp.CheckpointManagerOptions(
         max_to_keep=_KEPT,
         cleanup_tmp_directories=True,
@@ -71,6 +76,8 @@ class Checkpoints:
 
     A step that has been saved stays as it is: there is no moment without it.
     """
+    import grain
+
     step = int(state.step)
     if step == self.latest():
       return
@@ -95,6 +102,8 @@ class Checkpoints:
     Raises:
       CheckpointError: There is none, or it is damaged or of other networks than `like`.
     """
+    import grain
+
     step = self._newest()
     require_shapes(self._shapes(step), like.params, str(self._folder))
     found = self._restore(
@@ -132,7 +141,7 @@ class Checkpoints:
   def __enter__(self) -> "Checkpoints":
     return self
 
-  def __exit__(self, *_):
+  def __exit__(self, *_: object) -> None:
     self._manager.close()
 
   def _shapes(self, step: int) -> dict[str, tuple[int, ...]]:

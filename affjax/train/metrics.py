@@ -98,7 +98,7 @@ class Writer:
   def __enter__(self) -> "Writer":
     return self
 
-  def __exit__(self, *_):
+  def __exit__(self, *_: object) -> None:
     self._lines.close()
     if self._board is not None:
       self._board.close()

@@ -200,7 +200,7 @@ class TestImageL1:
 
     assert slope(0.5) < 0 < slope(0.9)
 
-  def test_a_bad_neighbour_does_not_make_a_head_grow(self):
+  def test_a_bad_neighbor_does_not_make_a_head_grow(self):
     """The gradient of an image does not know the other images of its batch."""
     image, render = _uniform(2, 8, 8, 3), _uniform(2, 8, 8, 3, seed=1)
     visible = np.ones((2, 8, 8, 1), np.float32)
@@ -307,7 +307,7 @@ class TestRegularization:
 
     np.testing.assert_allclose([ramp(8).value, ramp(64).value], 1 / 64, rtol=1e-5)
 
-  def test_variation_needs_neighbours(self):
+  def test_variation_needs_neighbors(self):
     with pytest.raises(ValueError, match="light must be at least 2 x 2"):
       losses.variation(jnp.zeros((1, 1, 8, 1)))
 

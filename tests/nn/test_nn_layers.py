@@ -1,4 +1,4 @@
-"""Layers: affine against plain convolution, frames, normalisation, precision."""
+"""Layers: affine against plain convolution, frames, normalization, precision."""
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +89,7 @@ def test_bfloat16_keeps_parameters_and_matrices_float32():
   assert module.theta(_x()).dtype == jnp.float32
 
 
-def test_group_norm_normalises_each_group():
+def test_group_norm_normalizes_each_group():
   definition = _params.define(lambda rngs: GroupNorm(12, rngs=rngs))
   weights = _params.init(definition, 0)
   assert weights["scale"].shape == (12,)

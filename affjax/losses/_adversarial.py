@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from affjax.losses import _mean
 from affjax.losses._mean import Mean
+from affjax.types import ArrayLike
 
-Logits = Sequence[Float[Array, "n h w 1"]]
+Logits = Sequence[Float[ArrayLike, "n _ _ 1"]]
 
 
 def adversarial_generator(fake: Logits) -> Mean:

@@ -1,18 +1,19 @@
 """Losses for samples with a known diffuse map (paper, section 3.4.1)."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
 from affjax.losses import _feature_space, _mean
 from affjax.losses._mean import Mean
 from affjax.models import FeatureNet
+from affjax.types import ArrayLike
 
 
 def diffuse_l1(
-  diffuse: Float[Array, "n s s 3"],
-  target: Float[Array, "n s s 3"],
-  has_diffuse: Float[Array, " n"],
-  support: Float[Array, "s s"] | Bool[Array, "s s"] | None = None,
+  diffuse: Float[ArrayLike, "n s s 3"],
+  target: Float[ArrayLike, "n s s 3"],
+  has_diffuse: Float[ArrayLike, " n"],
+  support: Float[ArrayLike, "s s"] | Bool[ArrayLike, "s s"] | None = None,
 ) -> Mean:
   """Returns the L1 difference between predicted and known diffuse maps.
 
@@ -30,9 +31,9 @@ def diffuse_l1(
 
 
 def diffuse_perceptual(
-  diffuse: Float[Array, "n s s 3"],
-  target: Float[Array, "n s s 3"],
-  has_diffuse: Float[Array, " n"],
+  diffuse: Float[ArrayLike, "n s s 3"],
+  target: Float[ArrayLike, "n s s 3"],
+  has_diffuse: Float[ArrayLike, " n"],
   feature_net: FeatureNet,
 ) -> Mean:
   """Returns the perceptual loss between predicted and known diffuse maps.

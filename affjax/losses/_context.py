@@ -87,7 +87,7 @@ class Context:
     return self.feature_net
 
   @functools.cached_property
-  def fake_logits(self) -> Sequence[Float[Array, "n h w 1"]]:
+  def fake_logits(self) -> Sequence[Float[Array, "n _ _ 1"]]:
     """The discriminator's logits for the overlay, one map a scale."""
     if self.discriminator is None:
       raise ValueError("an adversarial term needs discriminator, got None")

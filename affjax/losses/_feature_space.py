@@ -2,18 +2,19 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from affjax.losses import _mean
 from affjax.losses._mean import Mean
 from affjax.models import FeatureNet, extract_features
+from affjax.types import ArrayLike
 
 
 def perceptual(
-  images: Float[Array, "n h w 3"],
-  targets: Float[Array, "n h w 3"],
+  images: Float[ArrayLike, "n h w 3"],
+  targets: Float[ArrayLike, "n h w 3"],
   feature_net: FeatureNet,
-  sample_weight: Float[Array, " n"] | None = None,
+  sample_weight: Float[ArrayLike, " n"] | None = None,
 ) -> Mean:
   """Returns the perceptual loss (paper, eq. 5): the L1 of features, summed over layers.
 

@@ -1,17 +1,18 @@
 """Losses of shape and pose against their (pseudo) ground truth."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
 from affjax.geometry import camera
 from affjax.losses import _mean
 from affjax.losses._mean import Mean
+from affjax.types import ArrayLike
 
 
 def position_l1(
-  position: Float[Array, "n s s 3"],
-  target: Float[Array, "n s s 3"],
-  support: Float[Array, "s s"] | Bool[Array, "s s"],
+  position: Float[ArrayLike, "n s s 3"],
+  target: Float[ArrayLike, "n s s 3"],
+  support: Float[ArrayLike, "s s"] | Bool[ArrayLike, "s s"],
 ) -> Mean:
   """Returns the L1 difference of position maps (paper, eq. 4).
 
@@ -29,10 +30,10 @@ def position_l1(
 
 
 def pose_l1(
-  pose: Float[Array, "n 6"],
-  target: Float[Array, "n 6"],
-  has_pose: Float[Array, " n"],
-  points: Float[Array, "p 3"],
+  pose: Float[ArrayLike, "n 6"],
+  target: Float[ArrayLike, "n 6"],
+  has_pose: Float[ArrayLike, " n"],
+  points: Float[ArrayLike, "p 3"],
 ) -> Mean:
   """Returns how far apart two poses move the same head; not in the paper.
 

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from affjax.types import ArrayLike
+
+Mask = Float[ArrayLike, "*m"] | Bool[ArrayLike, "*m"]
 
 
 @jax.tree_util.register_dataclass
@@ -42,9 +44,7 @@ class Mean:
     return Mean(*jax.lax.psum((self.total, self.weight), axis_name))
 
 
-def masked_mean(
-  values: Float[Array, "*s"], mask: Float[Array, "*m"] | None = None
-) -> Mean:
+def masked_mean(values: Float[ArrayLike, "*s"], mask: Mask | None = None) -> Mean:
   """Returns the mean of values under a mask.
 
   Args:
@@ -71,9 +71,9 @@ def masked_mean(
 
 
 def masked_l1(
-  values: Float[Array, "*s"],
-  target: Float[Array, "*s"],
-  mask: Float[Array, "*m"] | None = None,
+  values: Float[ArrayLike, "*s"],
+  target: Float[ArrayLike, "*s"],
+  mask: Mask | None = None,
 ) -> Mean:
   """Returns the mean absolute difference under a mask, as `masked_mean` does.
 

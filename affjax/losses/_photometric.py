@@ -6,13 +6,14 @@ from jaxtyping import Array, Bool, Float
 
 from affjax.losses import _mean
 from affjax.losses._mean import Mean
+from affjax.types import ArrayLike
 
 
 def image_l1(
-  render: Float[Array, "n h w 3"],
-  alpha: Float[Array, "n h w 1"],
-  image: Float[Array, "n h w 3"],
-  visible: Float[Array, "n h w 1"],
+  render: Float[ArrayLike, "n h w 3"],
+  alpha: Float[ArrayLike, "n h w 1"],
+  image: Float[ArrayLike, "n h w 3"],
+  visible: Float[ArrayLike, "n h w 1"],
 ) -> Mean:
   """Returns the L1 difference between photo and overlaid render (paper, eq. 3).
 
@@ -40,10 +41,10 @@ def image_l1(
   _mean.require_same_shape("alpha", alpha, "visible", visible)
 
   def of_one(
-    render: Float[Array, "h w 3"],
-    alpha: Float[Array, "h w 1"],
-    image: Float[Array, "h w 3"],
-    visible: Float[Array, "h w 1"],
+    render: Float[ArrayLike, "h w 3"],
+    alpha: Float[ArrayLike, "h w 1"],
+    image: Float[ArrayLike, "h w 3"],
+    visible: Float[ArrayLike, "h w 1"],
   ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
     difference = _mean.masked_l1(render, alpha * image, visible).total
     area = jnp.sum(alpha * visible) * render.shape[-1]

@@ -6,19 +6,20 @@ from jaxtyping import Array, Bool, Float
 from affjax.losses import _mean
 from affjax.losses._mean import Mean
 from affjax.ops import gaussian_blur
+from affjax.types import ArrayLike
 
 # Light maps of the paper; `variation` is measured in steps between its texels.
 _PAPER_LIGHT_SIZE = 64
 
 
-def blurred(diffuse: Float[Array, "n s s c"]) -> Float[Array, "n s s c"]:
+def blurred(diffuse: Float[ArrayLike, "n s s c"]) -> Float[Array, "n s s c"]:
   """Applies the blur G of eqs. 6 and 7: sigma S/32, kernel S/8 + 1, as in MeInGame."""
   return gaussian_blur(diffuse, sigma=diffuse.shape[-2] / 32)
 
 
 def symmetry(
-  diffuse: Float[Array, "n s s 3"],
-  support: Float[Array, "s s"] | Bool[Array, "s s"] | None = None,
+  diffuse: Float[ArrayLike, "n s s 3"],
+  support: Float[ArrayLike, "s s"] | Bool[ArrayLike, "s s"] | None = None,
 ) -> Mean:
   """Returns the L1 of the blurred diffuse map against its flip (paper, eq. 6).
 
@@ -37,7 +38,8 @@ def symmetry(
 
 
 def deviation(
-  diffuse: Float[Array, "n s s 3"], skin: Float[Array, "s s"] | Bool[Array, "s s"]
+  diffuse: Float[ArrayLike, "n s s 3"],
+  skin: Float[ArrayLike, "s s"] | Bool[ArrayLike, "s s"],
 ) -> Mean:
   """Returns the standard deviation of the skin's color (paper, eq. 7).
 
@@ -64,7 +66,7 @@ def deviation(
   return _mean.masked_mean(jnp.sqrt(jnp.where(flat, 1.0, variance)) * ~flat)
 
 
-def variation(light: Float[Array, "n l l c"]) -> Mean:
+def variation(light: Float[ArrayLike, "n l l c"]) -> Mean:
   """Returns the total variation of the light map (paper, eq. 8), as a mean.
 
   Eq. 8 prints a sum. Summed over a 64 x 64 map, a gentle shading from 0.5 to 1 across

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from affjax.models import _alignment, _encoder
 from affjax.nn import Conv, Dense, Normal, leaky_relu
 from affjax.ops import resize_bilinear, upsample_nearest
+from affjax.types import ArrayLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +71,7 @@ class AffUNet(nnx.Module):
 
   def __call__(
     self,
-    images: Float[Array, "n h w 3"],
+    images: Float[ArrayLike, "n h w 3"],
     alignment: _alignment.Alignment | None = None,
   ) -> Float[Array, "n h w 3"]:
     """Applies the network.
@@ -112,7 +113,7 @@ class GlobalContext(nnx.Module):
     self.dense2 = Dense(128, self.out_features * size * size, rngs=rngs)
     self.size = size
 
-  def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w 32"]:
+  def __call__(self, x: Float[ArrayLike, "n h w c"]) -> Float[Array, "n h w 32"]:
     cells = (self.size, self.size)
     y = leaky_relu(self.squeeze(x))
     y = resize_bilinear(y, cells, antialias=True)
@@ -122,7 +123,7 @@ class GlobalContext(nnx.Module):
 
 
 def _up_and_join(
-  x: Float[Array, "n h w c"], skip: Float[Array, "n h2 w2 d"]
+  x: Float[ArrayLike, "n h w c"], skip: Float[Array, "n h2 w2 d"]
 ) -> Float[Array, "n h2 w2 e"]:
   up = upsample_nearest(x, (skip.shape[1], skip.shape[2]))
   return jnp.concatenate([up, skip], -1)

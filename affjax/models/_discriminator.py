@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from affjax.models import _params
 from affjax.nn import Block, Conv, leaky_relu
 from affjax.ops import average_pool
+from affjax.types import ArrayLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,7 @@ class MultiScaleDiscriminator:
     }
 
   def __call__(
-    self, parameters: _params.Params, images: Float[Array, "n h w 3"]
+    self, parameters: _params.Params, images: Float[ArrayLike, "n h w 3"]
   ) -> list[Float[Array, "n i j 1"]]:
     """Returns maps of logits, finest scale first: large where a patch looks real.
 
@@ -83,7 +84,7 @@ class PatchDiscriminator(nnx.Module):
     )
     self.depth = config.depth
 
-  def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n i j 1"]:
+  def __call__(self, images: Float[ArrayLike, "n h w 3"]) -> Float[Array, "n i j 1"]:
     x = leaky_relu(self.layer1(images))
     for number in range(2, self.depth + 2):
       x = getattr(self, f"layer{number}")(x)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from affjax.models._alignment import Alignment
 from affjax.nn import AffineConv, Block, Conv
 from affjax.ops import bilinear, theta
+from affjax.types import ArrayLike
 
 PRIORS = ("none", "geometry")
 
@@ -71,7 +72,7 @@ class Encoder(nnx.Module):
     self.layer4 = _down_block(config, 4 * w, 8 * w, rngs=rngs)
 
   def __call__(
-    self, images: Float[Array, "n h w 3"], alignment: Alignment | None
+    self, images: Float[ArrayLike, "n h w 3"], alignment: Alignment | None
   ) -> tuple[Array, Array, Array, Array]:
     """Returns the features of the four layers, at 1, 1/2, 1/4, 1/8 of the resolution.
 

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from affjax.assets import store
 from affjax.models import _torch_file
+from affjax.types import ArrayLike
 
 # Convolutions in each block; a block begins with a 2 x 2 pooling, the first does not.
 _VGG16 = (2, 2, 3, 3, 3)
@@ -59,7 +60,7 @@ class FeatureNet:
 
 
 def extract_features(
-  net: FeatureNet, images: Float[Array, "n h w 3"]
+  net: FeatureNet, images: Float[ArrayLike, "n h w 3"]
 ) -> list[Float[Array, "n hk wk ck"]]:
   """Returns the outputs of `net.layers` after their ReLU, in float32.
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from affjax.models import _alignment, _encoder
 from affjax.nn import Conv, Dense, Normal
 from affjax.ops import resize_bilinear
+from affjax.types import ArrayLike
 
 # softplus(_ONE) = 1: light starts as if there were none to explain.
 _ONE = math.log(math.e - 1)
@@ -55,7 +56,7 @@ class LightNet(nnx.Module):
 
   def __call__(
     self,
-    images: Float[Array, "n h w 3"],
+    images: Float[ArrayLike, "n h w 3"],
     alignment: _alignment.Alignment | None = None,
   ) -> tuple[Float[Array, "n l l 1"], Float[Array, "n 3"]]:
     """Returns light map and illumination color, both > 0 and near 1 at the start.

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,7 @@ def define(make: Callable[[nnx.Rngs], nnx.Module]) -> Definition:
   return Definition(graph, nnx.to_pure_dict(state), initializers)
 
 
+@runtime_checkable
 class NetworkConfig(Protocol):
   """The options of a network; hashable."""
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from affjax.models import _params
 from affjax.nn import Block, Conv, Normal
+from affjax.types import ArrayLike
 
 # Scale and bound of the output (rotation, rad; translation, dm). A photo shows about
 # 2.2 dm across at the head's distance of 10 dm, so a step of depth moves the picture
@@ -77,7 +78,7 @@ class PoseNet(nnx.Module):
     self.depth = depth
     self.size = size
 
-  def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n 6"]:
+  def __call__(self, images: Float[ArrayLike, "n h w 3"]) -> Float[Array, "n 6"]:
     """Returns axis-angle rotation (radians) and translation (dm)."""
     if images.shape[1:3] != (self.size, self.size):
       raise ValueError(

@@ -15,7 +15,7 @@ from affjax.geometry.camera import head_to_world
 from affjax.models import _affunet, _alignment, _encoder, _light, _params, _pose
 from affjax.ops import resize_bilinear
 from affjax.render import render_head
-from affjax.types import Camera, Prediction, Template
+from affjax.types import ArrayLike, Camera, Prediction, Template
 
 NETWORKS = ("position", "diffuse", "light", "pose")
 
@@ -104,9 +104,9 @@ class Reconstructor:
   def __call__(
     self,
     parameters: _params.Params,
-    images: Float[Array, "n h w 3"],
+    images: Float[ArrayLike, "n h w 3"],
     *,
-    pose: Float[Array, "n 6"] | None = None,
+    pose: Float[ArrayLike, "n 6"] | None = None,
     antialias: bool = True,
     render: bool = True,
   ) -> Prediction:
@@ -186,9 +186,9 @@ class Reconstructor:
 
 
 def shade(
-  diffuse: Float[Array, "n s s 3"],
-  light_map: Float[Array, "n l l 1"],
-  light_color: Float[Array, "n 3"],
+  diffuse: Float[ArrayLike, "n s s 3"],
+  light_map: Float[ArrayLike, "n l l 1"],
+  light_color: Float[ArrayLike, "n 3"],
 ) -> Float[Array, "n s s 3"]:
   """Returns the texture: diffuse map x enlarged light map x its color, in [0, 1]."""
   enlarged = resize_bilinear(light_map, (diffuse.shape[1], diffuse.shape[2]))

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from affjax.models._params import Params
 from affjax.nn import Conv
+from affjax.types import ArrayLike
 
 # A block's output has this many times the channels of its middle.
 EXPANSION = 4
@@ -60,7 +61,7 @@ class Bottleneck(nnx.Module):
     if project:
       self.shortcut = Conv(in_features, out, kernel_size=1, stride=stride, rngs=rngs)
 
-  def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n i j o"]:
+  def __call__(self, x: Float[ArrayLike, "n h w c"]) -> Float[Array, "n i j o"]:
     y = jax.nn.relu(self.conv1(x))
     y = jax.nn.relu(self.conv2(y))
     return jax.nn.relu(self.conv3(y) + (self.shortcut(x) if self.project else x))
@@ -83,7 +84,7 @@ class ResNet(nnx.Module):
       channels = EXPANSION * width
     self.config = config
 
-  def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n c"]:
+  def __call__(self, images: Float[ArrayLike, "n h w 3"]) -> Float[Array, "n c"]:
     x = jax.nn.relu(self.stem(images))
     # The border never wins: after the rectifier nothing is below its zeros.
     x = lax.reduce_window(

@@ -20,6 +20,7 @@ from affjax.models import _params, _resnet, _torch_file
 from affjax.models._params import Params
 from affjax.models._resnet import ResNetConfig
 from affjax.nn import Dense
+from affjax.types import ArrayLike
 
 SIZE = 224
 """Side of the photos that the published weights were trained on, px."""
@@ -82,7 +83,7 @@ class Deep3D(nnx.Module):
     self.backbone = _resnet.ResNet(config, rngs=rngs)
     self.output = Dense(config.features, COUNT, rngs=rngs)
 
-  def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n 257"]:
+  def __call__(self, images: Float[ArrayLike, "n h w 3"]) -> Float[Array, "n 257"]:
     """Returns all coefficients of photos in [0, 1], aligned as Deep3D aligns them."""
     return self.output(self.backbone(images))
 
@@ -95,7 +96,7 @@ def define(config: ResNetConfig = ResNetConfig()) -> _params.Definition:  # noqa
 
 def predict(
   weights: Params,
-  images: Float[Array, "n h w 3"],
+  images: Float[ArrayLike, "n h w 3"],
   *,
   config: ResNetConfig = ResNetConfig(),  # noqa: B008
 ) -> Coefficients:
@@ -115,7 +116,7 @@ def predict(
   return split(_params.apply(define(config), weights, images))
 
 
-def split(values: Float[Array, "*b 257"]) -> Coefficients:
+def split(values: Float[ArrayLike, "*b 257"]) -> Coefficients:
   """Splits the network's output into its groups.
 
   Raises:

@@ -8,11 +8,12 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from affjax.nn import _conv, _initializers
+from affjax.types import ArrayLike
 
 SLOPE = 0.1
 
 
-def leaky_relu(x: Float[Array, "*b"]) -> Float[Array, "*b"]:
+def leaky_relu(x: Float[ArrayLike, "*b"]) -> Float[Array, "*b"]:
   """Applies the rectifier of all networks, slope 0.1 below zero."""
   return jnp.maximum(x, x * jnp.asarray(SLOPE, x.dtype))
 
@@ -37,7 +38,7 @@ class GroupNorm(nnx.Module):
     self.scale = _initializers.parameter((features,), one, rngs)
     self.bias = _initializers.parameter((features,), zero, rngs)
 
-  def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+  def __call__(self, x: Float[ArrayLike, "n h w c"]) -> Float[Array, "n h w c"]:
     wide = x.astype(jnp.float32)
     mean, square = wide.mean((1, 2)), (wide * wide).mean((1, 2))
     groups = (x.shape[0], x.shape[3] // self.group_size, self.group_size)
@@ -67,9 +68,9 @@ class Block(nnx.Module):
 
   def __call__(
     self,
-    x: Float[Array, "n h w c"],
+    x: Float[ArrayLike, "n h w c"],
     *,
-    prior: Float[Array, "n i j 2 3"] | None = None,
+    prior: Float[ArrayLike, "n i j 2 3"] | None = None,
   ) -> Float[Array, "n i j o"]:
     """Applies the block; only an affine layer takes a `prior`."""
     if isinstance(self.conv, _conv.AffineConv):

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from affjax.nn import _initializers
 from affjax.ops import affine_conv, conv, theta
+from affjax.types import ArrayLike
 
 _RELU = _initializers.Normal(2.0**0.5)
 _FRAMES = ("window", "absolute")
@@ -56,8 +57,8 @@ class Conv(nnx.Module):
     self.dtype = dtype
     self.out_dtype = out_dtype or dtype
 
-  def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n i j o"]:
-    x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
+  def __call__(self, x: Float[ArrayLike, "n h w c"]) -> Float[Array, "n i j o"]:
+    x, kernel = jnp.asarray(x, self.dtype), self.kernel[...].astype(self.dtype)
     if self.padding == "half":
       y = conv(x, kernel, stride=self.stride)
     else:
@@ -128,9 +129,9 @@ class AffineConv(nnx.Module):
 
   def __call__(
     self,
-    x: Float[Array, "n h w c"],
+    x: Float[ArrayLike, "n h w c"],
     *,
-    prior: Float[Array, "n i j 2 3"] | None = None,
+    prior: Float[ArrayLike, "n i j 2 3"] | None = None,
   ) -> Float[Array, "n i j o"]:
     """Applies the layer.
 
@@ -140,13 +141,13 @@ class AffineConv(nnx.Module):
         that the predicted ones have warped.
     """
     matrices = self.theta(x)
-    x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
+    x, kernel = jnp.asarray(x, self.dtype), self.kernel[...].astype(self.dtype)
     y = affine_conv(
       x, matrices, kernel, stride=self.stride, prior=prior, backend=self.backend
     )
     return y + _row(self.bias[...], y.ndim, self.dtype)
 
-  def theta(self, x: Float[Array, "n h w c"]) -> Float[Array, "n i j 2 3"]:
+  def theta(self, x: Float[ArrayLike, "n h w c"]) -> Float[Array, "n i j 2 3"]:
     """Returns the predicted matrices in window form."""
     six = self.predictor(x)
     matrices = six.reshape((*six.shape[:-1], 2, 3))
@@ -170,7 +171,7 @@ class Dense(nnx.Module):
     self.kernel = _initializers.parameter(shape, kernel_init, rngs)
     self.bias = _initializers.parameter((out_features,), _initializers.Values(), rngs)
 
-  def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b o"]:
+  def __call__(self, x: Float[ArrayLike, "*b c"]) -> Float[Array, "*b o"]:
     y = jnp.matmul(x.astype(jnp.float32), self.kernel[...])
     return y + _row(self.bias[...], y.ndim, "float32")
 

@@ -224,6 +224,7 @@ class TestImageL1:
     gradient = jax.grad(lambda r: losses.image_l1(r, ones, image, ones).value)(image)
     assert np.isfinite(gradient).all()
 
+  @pytest.mark.usefixtures("unchecked_shapes")
   def test_mismatch_raises(self):
     ones = jnp.ones((1, 8, 8, 1))
     with pytest.raises(ValueError, match=r"render and image .*8, 4, 3"):
@@ -307,6 +308,7 @@ class TestRegularization:
 
     np.testing.assert_allclose([ramp(8).value, ramp(64).value], 1 / 64, rtol=1e-5)
 
+  @pytest.mark.usefixtures("unchecked_shapes")
   def test_variation_needs_neighbors(self):
     with pytest.raises(ValueError, match="light must be at least 2 x 2"):
       losses.variation(jnp.zeros((1, 1, 8, 1)))

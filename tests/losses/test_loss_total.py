@@ -64,6 +64,7 @@ def test_weights_are_finite_and_not_negative(weight):
     LossWeights(symmetry=weight)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_unreduced_terms_raise():
   with pytest.raises(ValueError, match=r"image_l1 must be a scalar, got shape \(2,\)"):
     losses.weighted({"image_l1": jnp.ones(2)}, LossWeights())

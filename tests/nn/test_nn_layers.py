@@ -109,4 +109,6 @@ def test_initializers_agree_in_distribution():
   for values in drawn:
     np.testing.assert_allclose(np.std(values), (2 / 288) ** 0.5, rtol=0.03)
   one = Values((1.0, 2.0))
-  np.testing.assert_array_equal(one.fill(None, (2,)), one(jax.random.key(0), (2,)))
+  np.testing.assert_array_equal(
+    one.fill(np.random.default_rng(0), (2,)), one(jax.random.key(0), (2,))
+  )

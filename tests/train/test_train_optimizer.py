@@ -1,5 +1,6 @@
 """Adam, its schedules, and slow predictors."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,3 +86,14 @@ def test_warmup_of_one_step_and_constant():
 def test_nonsense_is_refused(options, message):
   with pytest.raises(ValueError, match=message):
     _make(**options)
+
+
+class TestVariants(chex.TestCase):
+  @chex.variants(with_jit=True, without_jit=True)
+  def test_an_update_keeps_shapes_and_types(self):
+    tool = _make(learning_rate=0.1, schedule="cosine", slow_networks=("position",))
+    held = tool.init(PARAMS)
+    change, after = self.variant(tool.update)(ONES, held, PARAMS)
+    chex.assert_trees_all_equal_shapes_and_dtypes(change, PARAMS)
+    chex.assert_trees_all_equal_shapes_and_dtypes(after, held)
+    chex.assert_tree_all_finite(change)

@@ -19,7 +19,7 @@ RECORD = tiny.stacked(tiny.Source(tiny.TEMPLATE, 8))
 def test_a_stage_changes_its_networks_and_no_others(name):
   learner = tiny.make_learner(name)
   before = tiny.make_state(learner)
-  after, _ = tiny.train(learner, before, RECORD, steps=2)
+  after, _ = tiny.train(learner, before, RECORD, updates=2)
   for network in NETWORKS:
     changed = not tiny.same(before.params[network], after.params[network])
     assert changed == (network in learner.stage.trains), network
@@ -30,7 +30,7 @@ def test_a_stage_changes_its_networks_and_no_others(name):
 @pytest.mark.parametrize("name", stages.STAGE_NAMES)
 def test_losses_fall_on_one_record(name):
   learner = tiny.make_learner(name, learning_rate=3e-2)
-  _, history = tiny.train(learner, tiny.make_state(learner), RECORD, steps=80)
+  _, history = tiny.train(learner, tiny.make_state(learner), RECORD, updates=80)
   assert history[-1]["total"] < 0.75 * history[0]["total"]
 
 
@@ -45,21 +45,21 @@ def test_total_is_the_weighted_sum_of_the_terms():
 def test_one_step_updates_both_sides_of_the_adversarial_game():
   learner = tiny.make_learner("stage3")
   before = tiny.make_state(learner)
-  after, history = tiny.train(learner, before, RECORD, steps=30)
+  after, history = tiny.train(learner, before, RECORD, updates=30)
   assert not tiny.same(before.discriminator, after.discriminator)
   assert steps.DISCRIMINATOR in history[0]
   # Where the networks cannot move, the discriminators learn to tell.
   still = dataclasses.replace(
     learner, optimizer=tiny.make_optimizer(learning_rate=1e-9)
   )
-  _, history = tiny.train(still, tiny.make_state(still), RECORD, steps=60)
+  _, history = tiny.train(still, tiny.make_state(still), RECORD, updates=60)
   assert history[-1][steps.DISCRIMINATOR] < history[0][steps.DISCRIMINATOR]
 
 
 def test_four_devices_equal_one():
   learner = tiny.make_learner("stage3")
-  one, a = tiny.train(learner, tiny.make_state(learner), RECORD, steps=8)
-  four, b = tiny.train(learner, tiny.make_state(learner), RECORD, steps=8, devices=4)
+  one, a = tiny.train(learner, tiny.make_state(learner), RECORD, updates=8)
+  four, b = tiny.train(learner, tiny.make_state(learner), RECORD, updates=8, devices=4)
   for x, y in zip(
     jax.tree.leaves(one.params), jax.tree.leaves(four.params), strict=True
   ):
@@ -70,10 +70,10 @@ def test_four_devices_equal_one():
 
 def test_a_nan_freezes_the_state_and_is_named():
   learner = tiny.make_learner("stage2")
-  good, _ = tiny.train(learner, tiny.make_state(learner), RECORD, steps=3)
+  good, _ = tiny.train(learner, tiny.make_state(learner), RECORD, updates=3)
   good = jax.device_get(good)
   bad = {**RECORD, "pose": np.full_like(RECORD["pose"], np.nan)}
-  frozen, history = tiny.train(learner, good, bad, steps=2)
+  frozen, history = tiny.train(learner, good, bad, updates=2)
   assert steps.first_bad(history[0]) == "pose_l1"
   assert not bool(frozen.healthy)
   same = dataclasses.replace(jax.device_get(frozen), healthy=good.healthy)

@@ -20,6 +20,7 @@ from affjax.train import (
   stages,
   start,
   states,
+  steps,
   workdir,
 )
 from affjax.train.loop import Checkpointing, Log
@@ -204,13 +205,13 @@ def make_state(learner: Learner, *, params=None) -> states.TrainState:
   )
 
 
-def train(learner: Learner, start, record, *, steps=1, devices=1):
+def train(learner: Learner, start, record, *, updates=1, devices=1):
   """The state after some steps on one record, and the scalars of each step."""
   mesh = sharding.make_mesh(devices)
   update = steps.make_update(learner, mesh)
   now = sharding.put_state(start, mesh)
   history = []
-  for _ in range(steps):
+  for _ in range(updates):
     now, scalars = update(now, None, sharding.put_batch(record, mesh))
     history.append({name: float(value) for name, value in scalars.items()})
   return now, history

@@ -27,8 +27,8 @@ class Mean:
     weight: Sum of the weights, >= 0.
   """
 
-  total: Float[Array, ""]
-  weight: Float[Array, ""]
+  total: Float[ArrayLike, ""]
+  weight: Float[ArrayLike, ""]
 
   @property
   def value(self) -> Float[Array, ""]:

@@ -6,9 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Bool, Int
 
 from affjax.train.stages import Stage
+from affjax.types import ArrayLike
 
 Params = dict[str, Any]
 
@@ -28,12 +29,12 @@ class TrainState:
       changes, so that the state stays the last good one until the host looks.
   """
 
-  step: Int[Array, ""]
+  step: Int[ArrayLike, ""]
   params: Params
   optimizer: optax.OptState
   discriminator: Params
   discriminator_optimizer: optax.OptState
-  healthy: Bool[Array, ""]
+  healthy: Bool[ArrayLike, ""]
 
 
 def create(

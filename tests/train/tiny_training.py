@@ -82,6 +82,7 @@ class Source:
 
 def to_batch(record, *, table) -> Batch:
   """A record of stacked arrays as float arrays."""
+  record = jax.tree.map(jnp.asarray, record)
   return Batch(
     image=record["image"].astype(jnp.float32) / 255,
     visible=record["visible"].astype(jnp.float32) / 255,

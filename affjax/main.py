@@ -1,31 +1,33 @@
-"""Trains a stage: `python -m affjax.main --config=configs/stage1.py --workdir=runs/a`.
+"""Trains a stage: `python -m affjax.main --config=stage1 --workdir=runs/a`.
 
-The three stages chain by themselves when they are given the same workdir; the same
-command again continues where it was stopped. Any value of the config can be changed on
-the command line: `--config.data.batch_size=4 --config.optimizer.learning_rate=3e-4`.
+`--config` names a file of `configs/` or gives the path of one's own. The three stages
+chain by themselves when they share a workdir; the same command again continues where it
+was stopped. Any value of the config can be changed on the command line:
+`--config.data.batch_size=4 --config.optimizer.learning_rate=3e-4`. With AFFJAX_DEBUG=1
+errors show their traceback.
 """
 
 import os
 import re
 import sys
+import traceback
 from collections.abc import Sequence
-from typing import Any
 
 from absl import flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from affjax import build
 from affjax.train import loop
 from affjax.train.metrics import NonFiniteError
 
-_USAGE = "python -m affjax.main --config=configs/stage1.py --workdir=runs/a"
+_USAGE = "python -m affjax.main --config=stage1 --workdir=runs/a"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the program.
 
   Args:
-    arguments: the command line, the program's name first; default: the process's.
+    arguments: The command line, the program's name first; default: the process's.
 
   Returns:
     The exit status: 0 = the stage is complete, 1 = it failed, 2 = wrong usage,
@@ -35,11 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
   logging.set_verbosity(logging.WARNING)
   try:
     config, workdir, command = _parse(arguments)
-  except _UsageError as error:
-    return _fail(error, 2)
-  try:
     outcome = loop.run(build.task(config, workdir, command=command))
-  except build.UserError as error:
+  except (_UsageError, build.UserError) as error:
     return _fail(error, 2)
   except (NonFiniteError, loop.DataError, OSError) as error:
     return _fail(error, 1)
@@ -53,11 +52,11 @@ class _UsageError(ValueError):
 
 
 def _flags(arguments: list[str]) -> flags.FlagValues:
-  """The two flags; the config's flag makes one more for each key that is overridden."""
+  """Returns the two flags; the config's flag makes one more for each override."""
   values = flags.FlagValues()
   config_flags.DEFINE_config_file(
     "config",
-    help_string="A file of configs/, such as configs/stage1.py.",
+    help_string="A config by name, such as stage1 or demo:stage2, or its file.",
     sys_argv=arguments,
     flag_values=values,
   )
@@ -70,18 +69,19 @@ def _flags(arguments: list[str]) -> flags.FlagValues:
   return values
 
 
-def _parse(arguments: list[str]) -> tuple[Any, str, str]:
-  """`(config, workdir, command line for messages)` from the command line."""
-  values = _flags(arguments)
+def _parse(arguments: list[str]) -> tuple[ConfigDict, str, str]:
+  """Returns `(config, workdir, command line for messages)`."""
   if {"-h", "--help", "-help"} & set(arguments[1:]):
-    print(f"{(__doc__ or '').strip()}\n\n{values.get_help()}")
+    usage = _flags(arguments).get_help()
+    keys = f"keys of a config, with their defaults:\n{build.config_help()}"
+    print(f"{(__doc__ or '').strip()}\n\n{usage}\n\n{keys}")
     raise SystemExit(0)
+  found = _with_config_files(arguments)
+  values = _flags(found)
   try:
-    rest = values(arguments)[1:]
+    rest = values(found)[1:]
   except (SyntaxError, ImportError) as error:
-    raise _UsageError(
-      f"cannot read the config file: {error} (run from the top of the repository)"
-    ) from error
+    raise _UsageError(f"cannot read the config file: {error}") from error
   except (flags.Error, KeyError, AttributeError, TypeError, ValueError) as error:
     raise _UsageError(_one_line(error)) from error
   if rest:
@@ -89,22 +89,23 @@ def _parse(arguments: list[str]) -> tuple[Any, str, str]:
   for name in ("config", "workdir"):
     if not values[name].present:
       raise _UsageError(f"--{name} is missing; usage: {_USAGE}")
-  try:
-    config: Any = values["config"].value
-    # Where the file could not be read, the first use of the value says so.
-    config.to_dict()
-  except (OSError, ValueError) as error:
-    name = config_flags.get_config_filename(values["config"])
-    raise _UsageError(f"cannot load config {name!r}: {_one_line(error)}") from error
-  return (
-    config,
-    str(values["workdir"].value),
-    " ".join(["python -m affjax.main", *arguments[1:]]),
-  )
+  config = values["config"].value
+  assert isinstance(config, ConfigDict)
+  command = " ".join(["python -m affjax.main", *arguments[1:]])
+  return config, str(values["workdir"].value), command
+
+
+def _with_config_files(arguments: list[str]) -> list[str]:
+  """Returns the arguments with the name of a config replaced by its file."""
+
+  def replaced(match: re.Match[str]) -> str:
+    return f"--config={build.config_file(match[1])}{match[2] or ''}"
+
+  return [re.sub(r"^--?config=([^:]+)(:.*)?$", replaced, a) for a in arguments]
 
 
 def _one_line(error: BaseException) -> str:
-  """The message of an exception on one line, without its quotes."""
+  """Returns the message of an exception on one line, without its quotes."""
   text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
   # ml_collections quotes the unknown key, twice over, before its suggestion.
   unknown = re.search(r"Did you mean .*?(\w+).*? instead of .*?(\w+)", text)
@@ -113,13 +114,15 @@ def _one_line(error: BaseException) -> str:
   return " ".join(text.split())
 
 
-def _fail(message: BaseException | str, status: int) -> int:
-  print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+def _fail(problem: BaseException | str, status: int) -> int:
+  if isinstance(problem, BaseException) and os.environ.get("AFFJAX_DEBUG") == "1":
+    traceback.print_exception(problem)
+  print(f"error: {' '.join(str(problem).split())}", file=sys.stderr)
   return status
 
 
 if __name__ == "__main__":
-  # Whoever reads our output through a pipe may stop reading.
+  # The reader of our output, at the other end of a pipe, may stop reading.
   status = main()
   sys.stdout.flush()
   os._exit(status) if status >= 128 else sys.exit(status)

@@ -1,22 +1,22 @@
 """All three stages at 64², for `make demo`: minutes on two CPU cores.
 
-    python -m affjax.main --config=configs/demo.py:stage1 --workdir=runs/demo
-    python -m affjax.main --config=configs/demo.py:stage2 --workdir=runs/demo
-    python -m affjax.main --config=configs/demo.py:stage3 --workdir=runs/demo
+    python -m affjax.main --config=demo:stage1 --workdir=runs/demo
+    python -m affjax.main --config=demo:stage2 --workdir=runs/demo
+    python -m affjax.main --config=demo:stage3 --workdir=runs/demo
 
 Hardware: two CPU cores, 3 GB of memory.
 Time: 134 s, 187 s, 68 s (two cores of a shared server), compilation included.
-Result: heads that lie on the photo, with the colours of its face; no fine detail.
+Result: heads that lie on the photo, with the colors of its face; no fine detail.
 
-Beside the size: narrow networks; 1,500 samples, painted once and shared by the
-stages; the geometry prior, which lets the diffuse network read the photo where position
-map and pose say that each texel lies; the auxiliary pose loss (see stage2.py); shallow
-features.
+Besides its size, this config has narrow networks; 1,500 samples, painted once and
+shared by the stages; texture networks guided by the geometry, which read the photo
+where position map and pose place each texel; the auxiliary pose loss (see stage2.py);
+and shallow features.
 """
 
 from ml_collections import ConfigDict
 
-from configs import base
+from affjax import build
 
 _STEPS = {"stage1": 700, "stage2": 450, "stage3": 100}
 
@@ -25,14 +25,13 @@ _LEARNING_RATE = {"stage1": 2e-3, "stage2": 2e-3, "stage3": 3e-4}
 
 
 def get_config(stage: str = "stage1") -> ConfigDict:
-  """The config of one stage of the demo."""
-  config = base.get_config()
+  """Returns the config of one stage of the demo."""
+  config = build.default_config()
   config.stage, config.steps = stage, _STEPS.get(stage, 1)
   config.model.size = 64
   config.model.position.width = 8
+  config.model.diffuse.architecture = "guided_global"
   config.model.diffuse.width = 16
-  config.model.diffuse.prior = "geometry"
-  config.model.diffuse.global_context = True
   config.model.light.width = 8
   config.model.light.prior = "geometry"
   config.model.discriminator.width = 16

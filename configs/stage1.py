@@ -1,8 +1,8 @@
 """Stage 1 of the paper: the position network, on the position map alone.
 
-    python -m affjax.main --config=configs/stage1.py --workdir=runs/a
+    python -m affjax.main --config=stage1 --workdir=runs/a
 
-Hardware: one GPU of 12 GB or more; on a CPU use configs/demo.py, or shrink this one
+Hardware: one GPU of 12 GB or more; on a CPU use the config demo, or shrink this one
 (`--config.model.size=128 --config.data.count=2000 --config.data.cache=workdir`).
 Time: not measured yet at 512²; 75,000 updates of 8 photos.
 Result: `position_l1` on held-out heads falls well below that of the mean head.
@@ -10,16 +10,16 @@ Result: `position_l1` on held-out heads falls well below that of the mean head.
 As in the paper: Adam 1e-3 (0.9, 0.999), 20 epochs, 512², λ_l1p = 3. Ours: synthetic
 heads in place of CelebA-HQ with fitted 3DMMs, batch 8, gradients clipped at norm 1, and
 a global-context bottleneck in the position network, without which it stays at the mean
-head (`--config.model.position.global_context=False` is the paper's).
+head (`--config.model.position.architecture=paper` is the paper's).
 """
 
 from ml_collections import ConfigDict
 
-from configs import base
+from affjax import build
 
 
 def get_config() -> ConfigDict:
-  """The config of stage 1."""
-  config = base.get_config()
-  config.stage, config.epochs = "stage1", 20.0
+  """Returns the config of stage 1."""
+  config = build.default_config()
+  config.stage = "stage1"
   return config

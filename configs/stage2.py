@@ -1,6 +1,6 @@
 """Stage 2 of the paper: light, diffuse and pose network, through the renderer.
 
-    python -m affjax.main --config=configs/stage2.py --workdir=runs/a
+    python -m affjax.main --config=stage2 --workdir=runs/a
 
 Starts from stage 1 of the same workdir.
 Hardware: one GPU of 24 GB or more.
@@ -16,12 +16,12 @@ not find back; `--config.loss.pose_l1=0` is the paper's.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from affjax import build
 
 
 def get_config() -> ConfigDict:
-  """The config of stage 2."""
-  config = base.get_config()
-  config.stage, config.epochs = "stage2", 30.0
+  """Returns the config of stage 2."""
+  config = build.default_config()
+  config.stage = "stage2"
   config.loss.pose_l1 = 1.0
   return config

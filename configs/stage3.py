@@ -1,25 +1,26 @@
-"""Stage 3 of the paper: all networks on all losses, against three discriminators.
+"""Stage 3 of the paper: all networks on all losses, with a discriminator.
 
-    python -m affjax.main --config=configs/stage3.py --workdir=runs/a
+    python -m affjax.main --config=stage3 --workdir=runs/a
 
 Starts from stage 2 of the same workdir.
 Hardware: one GPU of 24 GB or more.
 Time: not measured yet at 512²; 150,000 updates of 8 photos.
 Result: overlays that keep wrinkles and lashes where stage 2 smooths them.
 
-As in the paper: 40 epochs, all terms of stage 1 and 2, λ_adv = 0.01. Discriminators:
-Adam at a tenth of the learning rate, (0.5, 0.9), as in MeInGame. Ours: as in stage 2,
-an auxiliary loss on known poses; `--config.loss.pose_l1=0` is the paper's.
+As in the paper: 40 epochs, all terms of stages 1 and 2, λ_adv = 0.01, a discriminator
+at three scales. Ours: its Adam at a tenth of the learning rate, (0.5, 0.9), as in
+MeInGame, and an auxiliary loss on known poses as in stage 2;
+`--config.loss.pose_l1=0` is the paper's.
 """
 
 from ml_collections import ConfigDict
 
-from configs import base
+from affjax import build
 
 
 def get_config() -> ConfigDict:
-  """The config of stage 3."""
-  config = base.get_config()
-  config.stage, config.epochs = "stage3", 40.0
+  """Returns the config of stage 3."""
+  config = build.default_config()
+  config.stage = "stage3"
   config.loss.pose_l1 = 1.0
   return config

@@ -24,5 +24,12 @@ if os.environ.get("AFFJAX_CHECK_SHAPES", "0") == "1":
   jaxtyping.install_import_hook("affjax", "tests.typechecker.typechecker")
 
 import jax
+import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def unchecked_shapes(monkeypatch):
+  """Turns the shape checker off: the test passes wrong arguments on purpose."""
+  monkeypatch.setattr("jaxtyping.config.jaxtyping_disable", True)

@@ -1,18 +1,20 @@
 """Configs become parts; what is wrong with them is said in one line."""
 
-import dataclasses
-import importlib
+import itertools
 import json
+import pathlib
 import shutil
+import tomllib
 
 import jax
 import numpy as np
 import pytest
 
 from affjax import build
+from affjax.build import _configs
 from affjax.losses import LossWeights
-from affjax.train import loop, sharding, step
-from affjax.train.stage import STAGE_NAMES
+from affjax.train import loop, sharding, steps
+from affjax.train.stages import STAGE_NAMES
 from tests import tiny_config
 
 
@@ -32,8 +34,9 @@ def trained(photos, tmp_path_factory):
 
 @pytest.mark.parametrize("name", STAGE_NAMES)
 def test_the_paper_s_numbers_are_the_defaults(name):
-  config = importlib.import_module(f"configs.{name}").get_config()
-  assert config.epochs == {"stage1": 20, "stage2": 30, "stage3": 40}[name]
+  config = build.get_config(name)
+  epochs = {"stage1": 20, "stage2": 30, "stage3": 40}[name]
+  assert build.stage(config).epochs == epochs
   assert config.model.size == 512
   options = config.optimizer
   assert (options.learning_rate, options.beta1, options.beta2) == (1e-3, 0.9, 0.999)
@@ -43,8 +46,7 @@ def test_the_paper_s_numbers_are_the_defaults(name):
     0.5,
     0.9,
   )
-  weights = dataclasses.asdict(LossWeights(**config.loss))
-  paper = dataclasses.asdict(LossWeights())
+  weights, paper = dict(config.loss), dict(LossWeights())
   del weights["pose_l1"], paper["pose_l1"]
   assert weights == paper
   assert config.data.source == "synthetic"
@@ -53,11 +55,9 @@ def test_the_paper_s_numbers_are_the_defaults(name):
 
 @pytest.mark.parametrize("name", STAGE_NAMES)
 def test_the_demo_has_every_stage_and_one_architecture(name):
-  from configs import demo
-
-  config = demo.get_config(name)
+  config = build.get_config(f"demo:{name}")
   assert build.stage(config).name == name
-  assert config.model.to_dict() == demo.get_config().model.to_dict()
+  assert config.model.to_dict() == build.get_config("demo").model.to_dict()
   assert build.reconstructor(config).networks.diffuse.prior == "geometry"
 
 
@@ -103,10 +103,17 @@ def test_slow_predictors_only_in_the_absolute_frame(photos, tmp_path):
     ("loss.image_l1", -1.0, "config.loss: weight image_l1"),
     ("model.position.width", 0, "config.model.position: width"),
     ("model.position.frame", "polar", "config.model: frame"),
-    ("model.template", "mine", "config.model: template must be 'embedded'"),
-    ("model.camera.fov_deg", 0.0, "config.model: fov_deg"),
+    ("model.position.prior", "geometry", "config.model: the position network"),
+    ("model.template", "mine", "config.model: model 'mine': no such file or folder"),
+    ("model.camera.fov_deg", 0.0, "config.model.camera: fov_deg"),
     ("optimizer.schedule", "stairs", "config.optimizer: schedule"),
-    ("log.every", 0, "config.log: log_every"),
+    ("log.every", 0, "config.log: every must be at least 1"),
+    ("log.pictures_every", -1, "config.log: pictures_every"),
+    (
+      "model.diffuse.architecture",
+      "unet",
+      r"config.model.diffuse: architecture .*paper",
+    ),
   ],
 )
 def test_wrong_values_are_named(photos, tmp_path, key, value, message):
@@ -115,6 +122,87 @@ def test_wrong_values_are_named(photos, tmp_path, key, value, message):
   with pytest.raises(build.UserError, match=message) as error:
     build.task(config, tmp_path / "a")
   assert "\n" not in str(error.value)
+
+
+def test_all_wrong_keys_are_named_at_once():
+  config = build.default_config().to_dict()
+  config["loss"]["tv"] = 1.0
+  config["optimizer"]["learning_rat"] = config["optimizer"].pop("learning_rate")
+  config["data"]["count"] = "many"
+  del config["model"]["light"]
+  with pytest.raises(build.UserError) as error:
+    build.read_config(config)
+  for part in (
+    "config.loss has no key 'tv'; the keys are image_l1",
+    "config.optimizer lacks learning_rate",
+    "config.optimizer has no key 'learning_rat'; did you mean 'learning_rate'?",
+    "config.data.count must be of type int, got 'many'",
+    "config.model lacks light",
+  ):
+    assert part in str(error.value)
+  assert "\n" not in str(error.value)
+
+
+def test_a_bug_is_not_an_error_of_the_user(photos, tmp_path, monkeypatch):
+  def broken(*_, **__):
+    raise TypeError("a bug")
+
+  monkeypatch.setattr("affjax.train.workdir.claim", broken)
+  config = tiny_config.config("stage1", data__path=str(photos))
+  with pytest.raises(TypeError, match="a bug"):
+    build.task(config, tmp_path / "a")
+
+
+def test_an_architecture_sets_options_and_an_option_beats_it():
+  config = build.default_config()
+  config.model.diffuse.architecture = "guided_global"
+  config.model.diffuse.width = 16
+  diffuse = build.read_config(config).model.diffuse.configure()
+  assert (diffuse.prior, diffuse.global_context, diffuse.width) == (
+    "geometry",
+    True,
+    16,
+  )
+  assert (diffuse.frame, diffuse.kernel_size) == ("window", 3)
+
+
+def test_stored_options_are_complete_and_read_back():
+  options = build.read_config(build.get_config("demo:stage2"))
+  stored = json.loads(json.dumps(_configs.to_json(options)))
+  assert stored["model"]["diffuse"]["width"] == 16
+  assert stored["model"]["diffuse"]["kernel_size"] == 3
+  assert _configs.to_json(build.read_config(stored)) == stored
+
+
+def test_configs_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert build.get_config("stage2").loss.pose_l1 == 1
+  assert build.config_file("configs/demo.py").name == "demo.py"
+  (tmp_path / "mine.py").write_text("def get_config(x='a'):\n  return x\n")
+  assert build.get_config("mine.py:b") == "b"
+  with pytest.raises(build.UserError, match=r"one of demo, stage1, .*got 'stage4'"):
+    build.config_file("stage4")
+
+
+def test_a_wheel_s_configs_are_found_inside_the_package(tmp_path, monkeypatch):
+  (tmp_path / "configs").mkdir()
+  (tmp_path / "configs" / "only.py").write_text("def get_config():\n  return 1\n")
+  monkeypatch.setattr(_configs, "_FOLDERS", (tmp_path / "configs", *_configs._FOLDERS))
+  assert build.get_config("only") == 1
+  project = pathlib.Path(_configs.__file__).parents[2] / "pyproject.toml"
+  wheel = tomllib.loads(project.read_text("utf-8"))["tool"]["hatch"]["build"]
+  assert wheel["targets"]["wheel"]["force-include"] == {"configs": "affjax/configs"}
+
+
+def test_every_key_has_a_help_text():
+  lines = build.config_help().splitlines()
+  keys = [line for line in lines if line.startswith("  --config.")]
+  assert len(keys) > 80
+  assert all(
+    after.startswith("      ") and after.strip()
+    for line, after in itertools.pairwise([*lines, ""])
+    if line.startswith("  --config.")
+  )
 
 
 def test_a_missing_key_is_named(photos, tmp_path):
@@ -199,7 +287,7 @@ def test_four_devices_equal_one_with_all_real_parts(photos, trained, tmp_path):
       devices=devices,
     )
     task = build.task(config, tmp_path / str(devices))
-    update = step.make_update(task.learner, task.mesh)
+    update = steps.make_update(task.learner, task.mesh)
     state = sharding.put_state(task.start.state, task.mesh)
     record = sharding.put_batch(next(task.data), task.mesh)
     state, scalars = update(state, task.feature_net, record)
@@ -207,7 +295,7 @@ def test_four_devices_equal_one_with_all_real_parts(photos, trained, tmp_path):
     assert bool(state.healthy)
   for name, value in found[1].items():
     # Edges of triangles and the corners of L1 amplify the last bit in a gradient.
-    tolerance = 1e-3 if name.startswith(step.GRADIENT) else 1e-5
+    tolerance = 1e-3 if name.startswith(steps.GRADIENT) else 1e-5
     assert found[4][name] == pytest.approx(value, rel=tolerance, abs=1e-5), name
 
 
@@ -220,7 +308,7 @@ def test_options_of_the_step_train(photos, trained, tmp_path, change):
     "stage3", data__path=str(photos), init_from=str(trained), **change
   )
   task = build.task(config, tmp_path)
-  update = step.make_update(task.learner, task.mesh)
+  update = steps.make_update(task.learner, task.mesh)
   state = sharding.put_state(task.start.state, task.mesh)
   for _ in range(2):
     record = sharding.put_batch(next(task.data), task.mesh)

@@ -43,7 +43,7 @@ def _run(*arguments, expect=0):
 
 def _stage(stage, photos, workdir, **changes):
   return [
-    f"--config=configs/{stage}.py",
+    f"--config={stage}",
     f"--workdir={workdir}",
     f"--config.data.path={photos}",
     *tiny_config.flags(**changes),
@@ -97,6 +97,30 @@ def test_three_stages_chain_by_themselves(chained):
   assert json.loads((workdir / "config.json").read_text())["stage"] == "stage3"
 
 
+@pytest.mark.slow
+def test_three_stages_train_on_an_obj(tmp_path, monkeypatch):
+  from tests.heads.test_open_head import HEAD, write_obj
+
+  monkeypatch.chdir(tmp_path)
+  write_obj(tmp_path / "person.obj", HEAD.template.vertices)
+  photos = tiny_config.write_photos(tmp_path / "photos", template="person.obj")
+  for stage in ("stage1", "stage2", "stage3"):
+    changes = {"model__template": "person.obj"}
+    assert main.main(["main", *_stage(stage, photos, tmp_path / "a", **changes)]) == 0
+  monkeypatch.chdir(ROOT)
+  run = build.load_run(tmp_path / "a")
+  assert (run.stage, run.reconstructor.template.name) == ("stage3", "person")
+  images = np.full((1, tiny_config.SIZE, tiny_config.SIZE, 3), 0.5, np.float32)
+  assert np.isfinite(jax.jit(run.reconstructor)(run.params, images).render).all()
+
+
+def test_debugging_shows_the_traceback(monkeypatch, capsys, tmp_path):
+  monkeypatch.setenv("AFFJAX_DEBUG", "1")
+  arguments = ["main", "--config=stage1", f"--workdir={tmp_path}", "--config.steps=-1"]
+  assert main.main([*arguments, "--config.epochs=-1"]) == 2
+  assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
 def test_the_run_can_be_loaded_and_used(chained):
   run = build.load_run(chained[0])
   assert (run.stage, run.step) == ("stage3", 4)
@@ -143,7 +167,7 @@ def test_stopped_and_killed_it_goes_on_to_the_same_weights(photos, tmp_path):
 
 
 def test_typing_errors_are_one_line_that_helps(refused, tmp_path):
-  there = ("--config=configs/stage1.py", f"--workdir={tmp_path / 'a'}")
+  there = ("--config=stage1", f"--workdir={tmp_path / 'a'}")
   line = refused(*there, "--config.data.batchsize=3")
   assert "no config key 'batchsize'; did you mean 'batch_size'?" in line
   assert "did you mean 'data'" in refused(*there, "--config.dat.batch_size=3")
@@ -167,12 +191,12 @@ def test_help_shows_the_commands(capsys):
   with pytest.raises(SystemExit) as ended:
     main.main(["main", "--help"])
   assert ended.value.code == 0
-  assert "--config=configs/stage1.py" in capsys.readouterr().out
+  assert "--config=stage1" in capsys.readouterr().out
 
 
 def test_a_stage_without_its_predecessor_names_the_command(refused, photos, tmp_path):
   line = refused(*_stage("stage2", photos, tmp_path / "a"))
-  assert "run first: python -m affjax.main --config=configs/stage1.py" in line
+  assert "run first: python -m affjax.main --config=stage1" in line
 
 
 def test_a_workdir_of_another_config_is_refused(refused, chained, photos):

@@ -6,6 +6,7 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
+from affjax import build
 from affjax.heads import open_head
 
 SIZE = 32
@@ -20,7 +21,7 @@ OVERRIDES = {
   "model.position.width": 4,
   "model.position.context_size": 4,
   "model.diffuse.width": 4,
-  "model.diffuse.prior": "geometry",
+  "model.diffuse.architecture": "guided",
   "model.light.width": 4,
   "model.pose.width": 4,
   "model.discriminator.width": 4,
@@ -41,9 +42,7 @@ def flags(**changes) -> list[str]:
 
 def config(stage: str, **changes) -> ml_collections.ConfigDict:
   """The same as a config of the paper's stage."""
-  from configs import base
-
-  found = base.get_config()
+  found = build.default_config()
   values = {**OVERRIDES, "stage": stage, "features.layers": (1,)}
   values |= {name.replace("__", "."): value for name, value in changes.items()}
   with found.unlocked():
@@ -51,14 +50,16 @@ def config(stage: str, **changes) -> ml_collections.ConfigDict:
   return found
 
 
-def write_photos(folder: pathlib.Path, count: int = 8) -> pathlib.Path:
-  """Photos of noise around a colour, each with a head, a pose and half with a map."""
+def write_photos(
+  folder: pathlib.Path, count: int = 8, *, template: str | pathlib.Path = "embedded"
+) -> pathlib.Path:
+  """Writes photos of noise around a color, with heads and poses, half with maps."""
   folder.mkdir(parents=True)
-  head = open_head("embedded")
+  head = open_head(template)
   for index in range(count):
     random = np.random.default_rng(index)
-    colour = random.integers(60, 200, 3)
-    pixels = np.clip(colour + random.normal(0, 20, (SIZE, SIZE, 3)), 0, 255)
+    color = random.integers(60, 200, 3)
+    pixels = np.clip(color + random.normal(0, 20, (SIZE, SIZE, 3)), 0, 255)
     Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index:02d}.png")
     shape = np.tensordot(random.normal(0, 1, 5), head.identity_basis[:5], 1)
     known = {
@@ -66,6 +67,6 @@ def write_photos(folder: pathlib.Path, count: int = 8) -> pathlib.Path:
       "pose": random.normal(0, 0.1, 6).astype(np.float32),
     }
     if index % 2:
-      known["diffuse"] = np.tile(colour, (SIZE, SIZE, 1)).astype(np.uint8)
+      known["diffuse"] = np.tile(color, (SIZE, SIZE, 1)).astype(np.uint8)
     np.savez(folder / f"{index:02d}.npz", **known)
   return folder

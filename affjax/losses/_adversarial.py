@@ -1,39 +1,43 @@
-"""The vanilla GAN at several scales (paper, eq. 9)."""
+"""The adversarial losses: a vanilla GAN at several scales (paper, eq. 9)."""
 
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from affjax.losses import _mean
 from affjax.losses._mean import Mean
+from affjax.types import ArrayLike
 
-Logits = Sequence[Float[Array, "n h w 1"]]
+Logits = Sequence[Float[ArrayLike, "n _ _ 1"]]
 
 
 def adversarial_generator(fake: Logits) -> Mean:
-  """Cross entropy of calling the overlaid renders real, added up over the scales.
+  """Returns the cross entropy of calling overlays real, added up over the scales.
 
   Non-saturating (MeInGame's choice): it has the fixed point of eq. 9's minimum but
   keeps its slope while the discriminators win.
 
   Args:
-    fake: for each scale the discriminator's logits on overlaid renders, the overlay
-      made with alpha x visible.
+    fake: The discriminator's logits of each scale for overlaid renders.
   """
   return _added_scales("fake", fake, sign=-1)
 
 
 def adversarial_discriminator(real: Logits, fake: Logits) -> Mean:
-  """Cross entropy of telling photos from overlaid renders, added up over the scales.
+  """Returns the cross entropy of telling photos from overlays, summed over the scales.
 
-  Its own objective, not a weighted term: λ_adv would only scale it, which Adam undoes.
+  This is the discriminator's own objective, not a weighted term: λ_adv would only scale
+  it, which Adam undoes.
 
   Args:
-    real: for each scale the logits on photos.
-    fake: for each scale the logits on overlaid renders, made without a gradient to the
+    real: Logits of each scale for photos.
+    fake: Logits of each scale for overlaid renders, without a gradient to the
       generator.
+
+  Raises:
+    ValueError: There are no scales, or not the same number of them.
   """
   if len(real) != len(fake):
     raise ValueError(
@@ -46,7 +50,7 @@ def adversarial_discriminator(real: Logits, fake: Logits) -> Mean:
 
 
 def _added_scales(name: str, logits: Logits, *, sign: int) -> Mean:
-  """Mean over each scale's map of `softplus(sign * logit)`, added up, over samples."""
+  """Returns the mean over samples of `softplus(sign * logit)`, summed over scales."""
   if not logits:
     raise ValueError(f"{name} must hold the logits of at least one scale, got none")
   scales = []

@@ -1,26 +1,27 @@
-"""Losses of samples that come with a true diffuse map (paper, section 3.4.1)."""
+"""Losses for samples with a known diffuse map (paper, section 3.4.1)."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
 from affjax.losses import _feature_space, _mean
 from affjax.losses._mean import Mean
 from affjax.models import FeatureNet
+from affjax.types import ArrayLike
 
 
 def diffuse_l1(
-  diffuse: Float[Array, "n s s 3"],
-  target: Float[Array, "n s s 3"],
-  has_diffuse: Float[Array, " n"],
-  support: Float[Array, "s s"] | Bool[Array, "s s"] | None = None,
+  diffuse: Float[ArrayLike, "n s s 3"],
+  target: Float[ArrayLike, "n s s 3"],
+  has_diffuse: Float[ArrayLike, " n"],
+  support: Float[ArrayLike, "s s"] | Bool[ArrayLike, "s s"] | None = None,
 ) -> Mean:
-  """L1 between predicted and true diffuse map.
+  """Returns the L1 difference between predicted and known diffuse maps.
 
   Args:
-    diffuse: predicted, in [0, 1].
-    target: true map; only read where `has_diffuse` is positive.
-    has_diffuse: weight of each sample.
-    support: texels that count; `None` = all.
+    diffuse: Predicted maps in [0, 1].
+    target: Known maps; read only where `has_diffuse` is positive.
+    has_diffuse: Weight of each sample.
+    support: Texels that count; `None` = all.
   """
   _mean.require_same_shape("diffuse", diffuse, "target", target)
   weight = has_diffuse[:, None, None, None]
@@ -30,14 +31,14 @@ def diffuse_l1(
 
 
 def diffuse_perceptual(
-  diffuse: Float[Array, "n s s 3"],
-  target: Float[Array, "n s s 3"],
-  has_diffuse: Float[Array, " n"],
+  diffuse: Float[ArrayLike, "n s s 3"],
+  target: Float[ArrayLike, "n s s 3"],
+  has_diffuse: Float[ArrayLike, " n"],
   feature_net: FeatureNet,
 ) -> Mean:
-  """Perceptual loss between predicted and true diffuse map, where there is one.
+  """Returns the perceptual loss between predicted and known diffuse maps.
 
-  The feature network is run for every sample: skip the call where none has a map.
+  The feature network runs for every sample, also for those without a known map.
   """
   _mean.require_same_shape("diffuse", diffuse, "target", target)
   known = (has_diffuse > 0)[:, None, None, None]

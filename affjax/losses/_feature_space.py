@@ -1,29 +1,30 @@
-"""Differences in the feature space of a pretrained network."""
+"""The perceptual loss: differences in the feature space of a pretrained network."""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from affjax.losses import _mean
 from affjax.losses._mean import Mean
 from affjax.models import FeatureNet, extract_features
+from affjax.types import ArrayLike
 
 
 def perceptual(
-  images: Float[Array, "n h w 3"],
-  targets: Float[Array, "n h w 3"],
+  images: Float[ArrayLike, "n h w 3"],
+  targets: Float[ArrayLike, "n h w 3"],
   feature_net: FeatureNet,
-  sample_weight: Float[Array, " n"] | None = None,
+  sample_weight: Float[ArrayLike, " n"] | None = None,
 ) -> Mean:
-  """Perceptual loss (paper, eq. 5): L1 of features, a mean for each layer, added up.
+  """Returns the perceptual loss (paper, eq. 5): the L1 of features, summed over layers.
 
   Args:
-    images: predictions in [0, 1]. For photos the overlay made with alpha x visible:
-      what the render does not cover, and what hides the head, is the photo itself on
-      both sides, so no mask is needed.
-    targets: what they should look like; no gradient flows here.
-    feature_net: the network and its layers.
-    sample_weight: weight of each sample, >= 0; `None` = all ones.
+    images: Predictions in [0, 1]. For photos, the overlay: where the render does not
+      cover the photo, or something hides the head, both sides hold the photo itself,
+      so that no mask is needed.
+    targets: Images to resemble; no gradient flows to them.
+    feature_net: The network and its layers.
+    sample_weight: Weight of each sample, >= 0; `None` = all ones.
   """
   _mean.require_same_shape("images", images, "targets", targets)
   # Two passes: a joint one would send gradients through the targets' half, too.

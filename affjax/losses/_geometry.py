@@ -1,24 +1,25 @@
-"""Shape and pose against their (pseudo) ground truth."""
+"""Losses of shape and pose against their (pseudo) ground truth."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
 from affjax.geometry import camera
 from affjax.losses import _mean
 from affjax.losses._mean import Mean
+from affjax.types import ArrayLike
 
 
 def position_l1(
-  position: Float[Array, "n s s 3"],
-  target: Float[Array, "n s s 3"],
-  support: Float[Array, "s s"] | Bool[Array, "s s"],
+  position: Float[ArrayLike, "n s s 3"],
+  target: Float[ArrayLike, "n s s 3"],
+  support: Float[ArrayLike, "s s"] | Bool[ArrayLike, "s s"],
 ) -> Mean:
-  """L1 between predicted and pseudo-ground-truth position map (paper, eq. 4).
+  """Returns the L1 difference of position maps (paper, eq. 4).
 
   Args:
-    position: predicted position map, head space, dm.
-    target: pseudo ground truth, dm.
-    support: texels that count: `UVTable.support`, the charts and their gutter.
+    position: Predicted position maps, head space, dm.
+    target: Pseudo ground truth, dm.
+    support: Texels that count: `UVTable.support`, the charts and their gutter.
 
   Returns:
     The mean absolute difference of a coordinate, dm: 0.009 is one percent of the
@@ -29,21 +30,21 @@ def position_l1(
 
 
 def pose_l1(
-  pose: Float[Array, "n 6"],
-  target: Float[Array, "n 6"],
-  has_pose: Float[Array, " n"],
-  points: Float[Array, "p 3"],
+  pose: Float[ArrayLike, "n 6"],
+  target: Float[ArrayLike, "n 6"],
+  has_pose: Float[ArrayLike, " n"],
+  points: Float[ArrayLike, "p 3"],
 ) -> Mean:
-  """Auxiliary, not in the paper: how far apart two poses bring the same head.
+  """Returns how far apart two poses move the same head; not in the paper.
 
   Comparing moved points instead of the six numbers needs no weight between radians and
-  decimetres, and it has no jump where the axis-angle vector wraps around.
+  decimeters, and it has no jump where the axis-angle vector wraps around.
 
   Args:
-    pose: predicted axis-angle rotation and translation.
-    target: true pose; only read where `has_pose` is positive.
-    has_pose: weight of each sample.
-    points: points of the head, head space, dm: the template's vertices, or some.
+    pose: Predicted axis-angle rotation (radians) and translation (dm).
+    target: Known pose; read only where `has_pose` is positive.
+    has_pose: Weight of each sample.
+    points: Points of the head, head space, dm: the template's vertices, or some.
 
   Returns:
     The mean absolute difference of a coordinate over the points, dm.

@@ -5,7 +5,11 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
+
+from affjax.types import ArrayLike
+
+Mask = Float[ArrayLike, "*m"] | Bool[ArrayLike, "*m"]
 
 
 @jax.tree_util.register_dataclass
@@ -13,18 +17,18 @@ from jaxtyping import Array, Float
 class Mean:
   """A weighted mean, as the sum of the weighted values and the sum of the weights.
 
-  A mean of the means of shards is wrong where masks differ between the shards; sums
+  The mean of the means of shards is wrong where masks differ between the shards; sums
   may be added in any order. Under plain `jit`, with or without sharded inputs, nothing
   needs to be done; inside `shard_map`, or over accumulated steps, add first
   (`mean.psum("data")`, `a + b`) and take `value` last.
 
   Attributes:
-    total: sum of weight times value.
-    weight: sum of the weights, >= 0.
+    total: Sum of weight times value.
+    weight: Sum of the weights, >= 0.
   """
 
-  total: Float[Array, ""]
-  weight: Float[Array, ""]
+  total: Float[ArrayLike, ""]
+  weight: Float[ArrayLike, ""]
 
   @property
   def value(self) -> Float[Array, ""]:
@@ -36,21 +40,19 @@ class Mean:
     return Mean(self.total + other.total, self.weight + other.weight)
 
   def psum(self, axis_name: str | Sequence[str]) -> "Mean":
-    """The mean over all devices of a `shard_map` axis."""
+    """Returns the mean over all devices of a `shard_map` axis."""
     return Mean(*jax.lax.psum((self.total, self.weight), axis_name))
 
 
-def masked_mean(
-  values: Float[Array, "*s"], mask: Float[Array, "*m"] | None = None
-) -> Mean:
-  """Mean of values under a mask.
+def masked_mean(values: Float[ArrayLike, "*s"], mask: Mask | None = None) -> Mean:
+  """Returns the mean of values under a mask.
 
   Args:
-    values: any shape.
-    mask: weights >= 0 of the same rank, axes of length 1 broadcast; `None` = all ones.
+    values: Values of any shape.
+    mask: Weights >= 0 of the same rank; axes of length 1 broadcast; `None` = all ones.
 
   Raises:
-    ValueError: the shapes do not fit.
+    ValueError: The shapes do not fit.
   """
   values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
   if mask is None:
@@ -69,11 +71,11 @@ def masked_mean(
 
 
 def masked_l1(
-  values: Float[Array, "*s"],
-  target: Float[Array, "*s"],
-  mask: Float[Array, "*m"] | None = None,
+  values: Float[ArrayLike, "*s"],
+  target: Float[ArrayLike, "*s"],
+  mask: Mask | None = None,
 ) -> Mean:
-  """Mean absolute difference under a mask; see `masked_mean`.
+  """Returns the mean absolute difference under a mask, as `masked_mean` does.
 
   Where the mask is zero, values and target may be anything, NaN included: neither the
   mean nor its gradient sees them.
@@ -84,7 +86,9 @@ def masked_l1(
   return masked_mean(jnp.abs(jnp.where(mask > 0, values - target, 0.0)), mask)
 
 
-def require_same_shape(name: str, array: Array, target_name: str, target: Array):
+def require_same_shape(
+  name: str, array: ArrayLike, target_name: str, target: ArrayLike
+) -> None:
   """Raises a ValueError unless two arrays have one shape: nothing may broadcast."""
   if array.shape != target.shape:
     raise ValueError(

@@ -1,4 +1,4 @@
-"""What diffuse and light maps should be like, without any ground truth."""
+"""Losses that regularize diffuse and light maps without any ground truth."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -6,25 +6,27 @@ from jaxtyping import Array, Bool, Float
 from affjax.losses import _mean
 from affjax.losses._mean import Mean
 from affjax.ops import gaussian_blur
+from affjax.types import ArrayLike
 
 # Light maps of the paper; `variation` is measured in steps between its texels.
 _PAPER_LIGHT_SIZE = 64
 
 
-def blurred(diffuse: Float[Array, "n s s c"]) -> Float[Array, "n s s c"]:
-  """The blur G of eqs. 6 and 7: sigma S/32, kernel S/8 + 1, as in MeInGame."""
+def blurred(diffuse: Float[ArrayLike, "n s s c"]) -> Float[Array, "n s s c"]:
+  """Applies the blur G of eqs. 6 and 7: sigma S/32, kernel S/8 + 1, as in MeInGame."""
   return gaussian_blur(diffuse, sigma=diffuse.shape[-2] / 32)
 
 
 def symmetry(
-  diffuse: Float[Array, "n s s 3"],
-  support: Float[Array, "s s"] | Bool[Array, "s s"] | None = None,
+  diffuse: Float[ArrayLike, "n s s 3"],
+  support: Float[ArrayLike, "s s"] | Bool[ArrayLike, "s s"] | None = None,
 ) -> Mean:
-  """Symmetry loss (paper, eq. 6): L1 of the blurred diffuse map against its flip.
+  """Returns the L1 of the blurred diffuse map against its flip (paper, eq. 6).
 
   Args:
-    diffuse: in [0, 1]; the UV layout mirrors about u = 0.5: the flip is of columns.
-    support: texels that count; `None` = all, as in the paper.
+    diffuse: Diffuse maps in [0, 1]; the UV layout mirrors about u = 0.5, so that the
+      flip is of columns.
+    support: Texels that count; `None` = all, as in the paper.
 
   Returns:
     The mean absolute difference of a channel.
@@ -36,49 +38,50 @@ def symmetry(
 
 
 def deviation(
-  diffuse: Float[Array, "n s s 3"], skin: Float[Array, "s s"] | Bool[Array, "s s"]
+  diffuse: Float[ArrayLike, "n s s 3"],
+  skin: Float[ArrayLike, "s s"] | Bool[ArrayLike, "s s"],
 ) -> Mean:
-  """Standard deviation of the skin's colour (paper, eq. 7), a mean over the images.
+  """Returns the standard deviation of the skin's color (paper, eq. 7).
 
-  The paper subtracts the mean colour of the diffuse map; here it is the mean of the
+  The paper subtracts the mean color of the diffuse map; here it is the mean of the
   blurred map over the same mask (MeInGame's code), so that the value is a true standard
   deviation. The square is averaged over the channels.
 
   Args:
-    diffuse: in [0, 1].
-    skin: weight of each texel, `template.masks["skin"]` at size S. An empty mask gives
+    diffuse: Diffuse maps in [0, 1].
+    skin: Weight of each texel, `template.masks["skin"]` at size S. An empty mask gives
       zero.
 
   Returns:
-    The standard deviation of each image's skin in units of colour, averaged.
+    The standard deviation of each image's skin in units of color, averaged.
   """
   soft = blurred(diffuse)
   weight = skin.astype(soft.dtype)[None, :, :, None]
   count = jnp.sum(weight)
   weight = weight / jnp.where(count > 0, count, 1.0)
-  colour = jnp.sum(soft * weight, (1, 2), keepdims=True)
-  variance = jnp.sum((soft - colour) ** 2 * weight, (1, 2)).mean(-1)
-  # The root has an infinite slope at zero: no gradient for a map of one colour.
+  color = jnp.sum(soft * weight, (1, 2), keepdims=True)
+  variance = jnp.sum((soft - color) ** 2 * weight, (1, 2)).mean(-1)
+  # The root has an infinite slope at zero: no gradient for a map of one color.
   flat = variance < 1e-12
   return _mean.masked_mean(jnp.sqrt(jnp.where(flat, 1.0, variance)) * ~flat)
 
 
-def variation(light: Float[Array, "n l l c"]) -> Mean:
-  """Total variation of the light map (paper, eq. 8), as a mean at the paper's scale.
+def variation(light: Float[ArrayLike, "n l l c"]) -> Mean:
+  """Returns the total variation of the light map (paper, eq. 8), as a mean.
 
   Eq. 8 prints a sum. Summed over a 64 x 64 map, a gentle shading from 0.5 to 1 across
   the face (0.008 a texel) is 33 x 0.3 = 10: a hundred times the image loss, and the
   light net would learn a constant. The paper's eqs. 3 and 6 are printed as sums and
-  meant as means; so is this. A mean of differences between neighbours would
+  meant as means; so is this. A mean of differences between neighbors would
   halve at twice the resolution, so they are multiplied by L/64: at the paper's size the
   value is the plain mean of |g_x| + |g_y|, and the same light gives the same value at
   any other size.
 
   Args:
-    light: light map, at least 2 x 2.
+    light: Light maps, at least 2 x 2.
 
   Raises:
-    ValueError: the map is smaller than 2 x 2.
+    ValueError: The map is smaller than 2 x 2.
   """
   _, height, width, _ = light.shape
   if min(height, width) < 2:

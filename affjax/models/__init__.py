@@ -1,17 +1,29 @@
-"""The four networks, the discriminators, feature networks, and `Reconstructor`."""
+"""The networks, and the `Reconstructor` that makes heads of photos with them.
+
+`ARCHITECTURES` names the position and diffuse networks that a config can choose.
+"""
 
 from affjax.models._affunet import AffUNetConfig, GlobalContext
 from affjax.models._alignment import Alignment
+from affjax.models._architectures import (
+  ARCHITECTURES,
+  Architecture,
+  configure_network,
+)
 from affjax.models._discriminator import MultiScaleDiscriminator
+from affjax.models._encoder import EncoderConfig
 from affjax.models._features import FeatureNet, extract_features, load_features
 from affjax.models._light import LightNetConfig
 from affjax.models._pose import PoseNetConfig
 from affjax.models._reconstructor import NETWORKS, Networks, Reconstructor, shade
 
 __all__ = [
+  "ARCHITECTURES",
   "NETWORKS",
   "AffUNetConfig",
   "Alignment",
+  "Architecture",
+  "EncoderConfig",
   "FeatureNet",
   "GlobalContext",
   "LightNetConfig",
@@ -19,6 +31,7 @@ __all__ = [
   "Networks",
   "PoseNetConfig",
   "Reconstructor",
+  "configure_network",
   "extract_features",
   "load_features",
   "shade",

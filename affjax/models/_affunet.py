@@ -1,4 +1,4 @@
-"""AffUNet (section 3.4.4): the position and the diffuse network."""
+"""AffUNet (section 3.4.4), the position and the diffuse network."""
 
 import dataclasses
 import functools
@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from affjax.models import _alignment, _encoder, _params
+from affjax.models import _alignment, _encoder
 from affjax.nn import Conv, Dense, Normal, leaky_relu
 from affjax.ops import resize_bilinear, upsample_nearest
+from affjax.types import ArrayLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,26 +18,29 @@ class AffUNetConfig(_encoder.EncoderConfig):
   """An AffUNet of 11 convolutions.
 
   Attributes:
-    global_context: adds a fully connected bottleneck. Convolutions that reach a part
-      of the photo cannot know whose face they see: with the context the position
-      network leaves its mean.
-    context_size: the context is computed on this many cells squared, however large the
-      photo is.
+    global_context: Whether to add a fully connected bottleneck. Convolutions that
+      reach a part of the photo cannot know whose face they see: with the context the
+      position network leaves its mean.
+    context_size: Side of the grid of cells on which the context is computed, whatever
+      the size of the photo.
   """
 
   global_context: bool = False
   context_size: int = 8
 
+  def build(self, rngs: nnx.Rngs) -> "AffUNet":
+    return AffUNet(self, rngs=rngs)
+
 
 class AffUNet(nnx.Module):
-  """Photo -> three channels of the same size, unbounded, float32.
+  """Maps a photo to three channels of the same size, unbounded, float32.
 
   Layers 1 to 4 are the encoder, 5 the bottleneck; 6 and 7, 8 and 9, 10 and 11 follow
   an upsampling each, with the encoder's features of that size concatenated.
 
   Args:
-    config: of the network.
-    rngs: of the initialisation.
+    config: Options of the network.
+    rngs: Random streams for parameter initialization.
   """
 
   def __init__(self, config: AffUNetConfig, *, rngs: nnx.Rngs):
@@ -67,15 +71,16 @@ class AffUNet(nnx.Module):
 
   def __call__(
     self,
-    images: Float[Array, "n h w 3"],
+    images: Float[ArrayLike, "n h w 3"],
     alignment: _alignment.Alignment | None = None,
   ) -> Float[Array, "n h w 3"]:
     """Applies the network.
 
     Args:
-      images: photos in [0, 1].
-      alignment: for `prior="geometry"`; its cues join the full-resolution skip, so
-        that the decoder can tell texels that the photo shows from those to fill in.
+      images: Photos in [0, 1].
+      alignment: Needed with `prior="geometry"`; its cues join the full-resolution
+        skip, so that the decoder can tell texels that the photo shows from those to
+        fill in.
     """
     full, half, quarter, x = self.encoder(images, alignment)
     if self.global_context:
@@ -91,13 +96,13 @@ class AffUNet(nnx.Module):
 class GlobalContext(nnx.Module):
   """A fully connected path: every cell of its output sees the whole input.
 
-  1 x 1 convolution to 16 channels, `size` x `size` cells, 128 numbers, and back to a
-  map of 32 channels.
+  A 1 x 1 convolution to 16 channels is resized to `size` x `size` cells, reduced to 128
+  numbers, and expanded to a map of 32 channels.
 
   Args:
-    in_features: channels of the bottleneck.
-    size: side of the grid of cells.
-    rngs: of the initialisation.
+    in_features: Channels of the bottleneck.
+    size: Side of the grid of cells.
+    rngs: Random streams for parameter initialization.
   """
 
   out_features = 32
@@ -108,7 +113,7 @@ class GlobalContext(nnx.Module):
     self.dense2 = Dense(128, self.out_features * size * size, rngs=rngs)
     self.size = size
 
-  def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w 32"]:
+  def __call__(self, x: Float[ArrayLike, "n h w c"]) -> Float[Array, "n h w 32"]:
     cells = (self.size, self.size)
     y = leaky_relu(self.squeeze(x))
     y = resize_bilinear(y, cells, antialias=True)
@@ -117,14 +122,8 @@ class GlobalContext(nnx.Module):
     return resize_bilinear(y, (x.shape[1], x.shape[2])).astype(x.dtype)
 
 
-@functools.lru_cache(maxsize=32)
-def define(config: AffUNetConfig) -> _params.Definition:
-  """The network without its numbers."""
-  return _params.define(lambda rngs: AffUNet(config, rngs=rngs))
-
-
 def _up_and_join(
-  x: Float[Array, "n h w c"], skip: Float[Array, "n h2 w2 d"]
+  x: Float[ArrayLike, "n h w c"], skip: Float[Array, "n h2 w2 d"]
 ) -> Float[Array, "n h2 w2 e"]:
   up = upsample_nearest(x, (skip.shape[1], skip.shape[2]))
   return jnp.concatenate([up, skip], -1)

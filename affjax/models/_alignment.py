@@ -1,8 +1,8 @@
-"""Where each texel lies in the photo, as position map and pose say.
+"""The place of each texel in the photo, according to position map and pose.
 
 A 3 x 3 predictor of affine matrices cannot see where the face is. Geometry can: the
 posed vertices, projected and unwrapped, are a grid of photo coordinates over the UV map
-and serve the texture networks as prior of their first affine layer.
+and serve the texture networks as the prior of their first affine layer.
 """
 
 import dataclasses
@@ -14,22 +14,22 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy import ndimage
 
-from affjax.geometry import camera as cameras
 from affjax.geometry import mesh, uv
+from affjax.geometry.camera import world_to_cam, world_to_px
 from affjax.types import Camera, Template
 
-# Channels of `Alignment.cues`.
+# Number of channels of `Alignment.cues`.
 CUES = 2
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Alignment:
-  """How the UV map lies over the photo.
+  """The UV map laid over the photo.
 
   Attributes:
-    grid: place (x, y) of each texel in the photo, px.
-    cues: for each texel the cosine between the surface normal and the direction to the
+    grid: Place (x, y) of each texel in the photo, px.
+    cues: For each texel, the cosine between the surface normal and the direction to the
       camera (negative on the far side), and 1 where the texel belongs to a chart and
       falls into the photo, else 0.
   """
@@ -46,14 +46,15 @@ def align(
   size: int,
   resolution: tuple[int, int],
 ) -> Alignment:
-  """Projects posed vertices and unwraps where they land. No gradient passes.
+  """Projects posed vertices and unwraps their places. No gradient passes.
 
   Args:
-    vertices: world space, dm.
-    template: gives faces and UVs.
-    camera: of the photo.
-    size: S. Texels outside every chart take the values of the nearest texel inside.
-    resolution: (height, width) of the photo.
+    vertices: Vertices in world space, dm.
+    template: The head, which gives faces and UVs.
+    camera: Camera of the photo.
+    size: Side S of the UV map. Texels outside every chart take the values of the
+      nearest texel inside.
+    resolution: (height, width) of the photo, px.
   """
   table = uv.uv_table(template, size)
   vertices = jax.lax.stop_gradient(vertices)
@@ -64,18 +65,18 @@ def align(
   world, normal = maps[..., :3], maps[..., 3:]
 
   height, width = resolution
-  grid = cameras.world_to_px(world, camera, height, width)
+  grid = world_to_px(world, camera, height, width)
   limit = jnp.array([width, height], grid.dtype) - 0.5
   seen = ((grid >= -0.5) & (grid <= limit.reshape(1, 1, 1, 2))).all(-1)
   seen = seen & jnp.asarray(table.support)[None]
-  to_camera = -cameras.world_to_cam(world, camera)
+  to_camera = -world_to_cam(world, camera)
   facing = _cosine(normal, to_camera)
   return Alignment(grid, jnp.stack([facing, seen.astype(grid.dtype)], -1))
 
 
 @functools.lru_cache(maxsize=16)
 def _nearest_texel(table: uv.UVTable) -> np.ndarray:
-  """Flat index of the nearest texel inside the support, for every texel."""
+  """Returns the flat index of the nearest texel inside the support for every texel."""
   rows, columns = np.array(
     ndimage.distance_transform_edt(
       ~table.support, return_distances=False, return_indices=True

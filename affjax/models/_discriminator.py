@@ -1,4 +1,4 @@
-"""Discriminators of image patches at several scales (section 3.3.5)."""
+"""The discriminator of image patches at several scales (section 3.3.5)."""
 
 import dataclasses
 import functools
@@ -9,17 +9,18 @@ from jaxtyping import Array, Float
 from affjax.models import _params
 from affjax.nn import Block, Conv, leaky_relu
 from affjax.ops import average_pool
+from affjax.types import ArrayLike
 
 
 @dataclasses.dataclass(frozen=True)
 class MultiScaleDiscriminator:
-  """Discriminators that see the image at 1, 1/2, 1/4 of its size, weights apart.
+  """A discriminator with separate weights for the image at 1, 1/2, 1/4 of its size.
 
   Attributes:
-    width: channels of the first layer.
-    depth: stride-2 layers; each after the first doubles the channels.
-    scales: how many discriminators.
-    dtype: "float32" or "bfloat16", of the arithmetic inside.
+    width: Channels of the first layer.
+    depth: Number of stride-2 layers; each after the first doubles the channels.
+    scales: Number of scales.
+    dtype: Type of the arithmetic inside, "float32" or "bfloat16".
   """
 
   width: int = 64
@@ -35,7 +36,7 @@ class MultiScaleDiscriminator:
       raise ValueError(f"dtype must be 'float32' or 'bfloat16', got {self.dtype!r}")
 
   def init(self, seed: int) -> _params.Params:
-    """Fresh parameters, one subtree a scale."""
+    """Returns fresh parameters, one subtree a scale."""
     definition = _define(self)
     return {
       f"scale{k}": _params.init(definition, seed + 1_000_003 * k)
@@ -43,12 +44,12 @@ class MultiScaleDiscriminator:
     }
 
   def __call__(
-    self, parameters: _params.Params, images: Float[Array, "n h w 3"]
+    self, parameters: _params.Params, images: Float[ArrayLike, "n h w 3"]
   ) -> list[Float[Array, "n i j 1"]]:
-    """Logit maps, finest scale first: large where a patch looks real.
+    """Returns maps of logits, finest scale first: large where a patch looks real.
 
     Raises:
-      ValueError: on images too small for the coarsest scale.
+      ValueError: The images are too small for the coarsest scale.
     """
     least = 2 ** (self.scales - 1)
     if min(images.shape[1:3]) < least:
@@ -62,11 +63,11 @@ class MultiScaleDiscriminator:
 
 
 class PatchDiscriminator(nnx.Module):
-  """Image -> map of logits, each of one patch (as in pix2pix and pix2pixHD).
+  """Maps an image to logits, one a patch (as in pix2pix and pix2pixHD).
 
   Args:
-    config: of all the scales.
-    rngs: of the initialisation.
+    config: Options of all scales.
+    rngs: Random streams for parameter initialization.
   """
 
   def __init__(self, config: MultiScaleDiscriminator, *, rngs: nnx.Rngs):
@@ -83,7 +84,7 @@ class PatchDiscriminator(nnx.Module):
     )
     self.depth = config.depth
 
-  def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n i j 1"]:
+  def __call__(self, images: Float[ArrayLike, "n h w 3"]) -> Float[Array, "n i j 1"]:
     x = leaky_relu(self.layer1(images))
     for number in range(2, self.depth + 2):
       x = getattr(self, f"layer{number}")(x)

@@ -1,5 +1,6 @@
-"""The encoder that AffUNet and the light network share: layers 1 to 4."""
+"""Layers 1 to 4, the encoder that AffUNet and the light network share."""
 
+import abc
 import dataclasses
 
 from flax import nnx
@@ -7,26 +8,26 @@ from jaxtyping import Array, Float
 
 from affjax.models._alignment import Alignment
 from affjax.nn import AffineConv, Block, Conv
-from affjax.ops import bilinear
-from affjax.ops import theta as thetas
+from affjax.ops import bilinear, theta
+from affjax.types import ArrayLike
 
 PRIORS = ("none", "geometry")
 
 
 @dataclasses.dataclass(frozen=True)
-class EncoderConfig:
-  """What the networks with affine convolutions have in common.
+class EncoderConfig(abc.ABC):
+  """Options that the networks with affine convolutions have in common.
 
   Attributes:
-    width: channels of layer 1; each stride-2 layer doubles them.
-    affine: False makes every affine layer a plain one, the paper's ablation.
-    frame: of the predicted matrices, "window" or "absolute"; see `AffineConv`.
-    prior: "geometry" aligns the photo with the UV map from layer 2 on: its affine
-      matrices start from where geometry says that each texel lies. "none" is the paper.
-    kernel_size: of layers 1 to 4.
-    backend: of the affine convolutions.
-    dtype: "float32" or "bfloat16", of the arithmetic inside; parameters, coordinates
-      and outputs are float32.
+    width: Channels of layer 1; each stride-2 layer doubles them.
+    affine: Whether layers 2 to 4 are affine; plain ones are the paper's ablation.
+    frame: Frame of the predicted matrices, "window" or "absolute"; see `AffineConv`.
+    prior: "none", as in the paper, or "geometry": the photo is aligned with the UV map
+      from layer 2 on, whose matrices start from the place of each texel in the photo.
+    kernel_size: Kernel size of layers 1 to 4, px.
+    backend: Backend of the affine convolutions.
+    dtype: Type of the arithmetic inside, "float32" or "bfloat16"; parameters,
+      coordinates and outputs are float32.
   """
 
   width: int = 32
@@ -49,13 +50,17 @@ class EncoderConfig:
     if self.dtype not in ("float32", "bfloat16"):
       raise ValueError(f"dtype must be 'float32' or 'bfloat16', got {self.dtype!r}")
 
+  @abc.abstractmethod
+  def build(self, rngs: nnx.Rngs) -> nnx.Module:
+    """Returns a new module with these options."""
+
 
 class Encoder(nnx.Module):
   """One plain convolution, then three affine ones of stride 2.
 
   Args:
-    config: of the network.
-    rngs: of the initialisation.
+    config: Options of the network.
+    rngs: Random streams for parameter initialization.
   """
 
   def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs):
@@ -67,9 +72,9 @@ class Encoder(nnx.Module):
     self.layer4 = _down_block(config, 4 * w, 8 * w, rngs=rngs)
 
   def __call__(
-    self, images: Float[Array, "n h w 3"], alignment: Alignment | None
+    self, images: Float[ArrayLike, "n h w 3"], alignment: Alignment | None
   ) -> tuple[Array, Array, Array, Array]:
-    """Features of the four layers, at 1, 1/2, 1/4 and 1/8 of the resolution.
+    """Returns the features of the four layers, at 1, 1/2, 1/4, 1/8 of the resolution.
 
     With the geometry prior all four lie in UV space: layer 1's are read through the
     grid, layer 2 reads through its matrices.
@@ -84,7 +89,7 @@ class Encoder(nnx.Module):
         f"{images.shape}, got {got}"
       )
     else:
-      half = self.layer2(full, prior=thetas.from_grid(alignment.grid))
+      half = self.layer2(full, prior=theta.from_grid(alignment.grid))
       full = bilinear(full, alignment.grid)
     quarter = self.layer3(half)
     return full, half, quarter, self.layer4(quarter)
@@ -98,7 +103,7 @@ def plain_block(
   kernel_size: int = 3,
   rngs: nnx.Rngs,
 ) -> Block:
-  """A block around a plain convolution of stride 1."""
+  """Returns a block around a plain convolution of stride 1."""
   layer = Conv(
     in_features, out_features, kernel_size=kernel_size, dtype=config.dtype, rngs=rngs
   )
@@ -108,7 +113,7 @@ def plain_block(
 def _down_block(
   config: EncoderConfig, in_features: int, out_features: int, *, rngs: nnx.Rngs
 ) -> Block:
-  """A block of stride 2, affine unless the ablation says otherwise."""
+  """Returns a block of stride 2, affine unless `config.affine` is off."""
   if config.affine:
     layer = AffineConv(
       in_features,

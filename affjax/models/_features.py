@@ -1,7 +1,7 @@
 """VGG features for the perceptual loss.
 
 The paper takes VGG19 (Simonyan and Zisserman 2015), convolutions 1, 3, 5, 9 and 13, as
-torchvision ships it: users bring that file. The embedded default is the VGG16 of an
+torchvision ships it; users bring that file. The embedded default is the VGG16 of an
 edge detector (HED), up to its eighth convolution.
 """
 
@@ -15,9 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from safetensors import SafetensorError, safe_open
 
 from affjax.assets import store
-from affjax.models import _safetensors_file, _torch_file
+from affjax.models import _torch_file
+from affjax.types import ArrayLike
 
 # Convolutions in each block; a block begins with a 2 x 2 pooling, the first does not.
 _VGG16 = (2, 2, 3, 3, 3)
@@ -37,14 +39,14 @@ class FeatureNet:
   """A pretrained stack of 3 x 3 convolutions; a pytree, to be passed to a jitted step.
 
   Attributes:
-    name: which weights these are, with a hash of them; belongs in log and checkpoint.
-    kernels: of each convolution, `[3, 3, in, out]`.
-    biases: of each convolution, `[out]`.
-    mean: of each input channel, subtracted.
-    std: of each input channel, divided by.
-    blocks: number of convolutions between poolings.
-    layers: the convolutions whose outputs are the features, counted from 1.
-    dtype: name of the type that the convolutions are computed in.
+    name: Name of the weights with a hash of them, for log and checkpoint.
+    kernels: Kernel of each convolution, `[3, 3, in, out]`.
+    biases: Bias of each convolution, `[out]`.
+    mean: Mean of each input channel, which is subtracted.
+    std: Standard deviation of each input channel, by which it is divided.
+    blocks: Number of convolutions between poolings.
+    layers: Numbers of the convolutions whose outputs are the features, from 1.
+    dtype: Name of the type that the convolutions are computed in.
   """
 
   kernels: tuple[Float[Array, "3 3 i o"], ...]
@@ -58,17 +60,16 @@ class FeatureNet:
 
 
 def extract_features(
-  net: FeatureNet, images: Float[Array, "n h w 3"]
+  net: FeatureNet, images: Float[ArrayLike, "n h w 3"]
 ) -> list[Float[Array, "n hk wk ck"]]:
-  """The outputs, after their ReLU, of `net.layers` in float32.
+  """Returns the outputs of `net.layers` after their ReLU, in float32.
 
   Args:
-    net: from `load`.
-    images: in [0, 1]; sides that all poolings before the last layer leave at least one
-      pixel of.
+    net: The network, from `load_features`.
+    images: Images in [0, 1], at least one pixel large after all poolings.
 
   Raises:
-    ValueError: the images are too small or not RGB.
+    ValueError: The images are too small or not RGB.
   """
   starts = _block_starts(net.blocks)
   poolings = sum(2 <= start <= max(net.layers) for start in starts)
@@ -109,23 +110,37 @@ def load_features(
   """Loads the embedded VGG16, or torchvision's VGG19 or VGG16 from a file.
 
   Args:
-    name_or_path: "embedded", or a `.pth`, `.pt` or `.safetensors` file with
+    name_or_path: "embedded", or the path of a `.pth`, `.pt` or `.safetensors` file with
       torchvision's tensor names ("features.0.weight", ...). No code in it is run.
-    layers: convolutions whose outputs are wanted, counted from 1; by default the first
-      of each block: 1, 3, 5, 9, 13 in VGG19 (the paper's), 1, 3, 5, 8, 11 in VGG16, of
-      which the embedded file holds the first four. Fewer layers cost less: only what
-      leads to the last one is kept.
-    dtype: "float32" or "bfloat16".
+    layers: Numbers of the convolutions whose outputs are wanted, from 1; by default the
+      first of each block: 1, 3, 5, 9, 13 in VGG19 (the paper's), 1, 3, 5, 8, 11 in
+      VGG16, of which the embedded file holds the first four. Fewer layers cost less:
+      those after the last one are dropped.
+    dtype: Type of the convolutions' arithmetic, "float32" or "bfloat16".
 
   Raises:
-    ValueError: the file is damaged or of another network, or a layer does not exist.
-    FileNotFoundError: there is no such file.
+    ValueError: The file is damaged or of another network, or a layer does not exist.
+    FileNotFoundError: There is no such file.
   """
   if dtype not in ("float32", "bfloat16"):
     raise ValueError(f'dtype must be "float32" or "bfloat16", got {dtype!r}')
   if str(name_or_path) == "embedded":
     return _embedded(layers, dtype)
   return _from_torchvision(pathlib.Path(name_or_path), layers, dtype)
+
+
+def read_safetensors(path: pathlib.Path, *, prefix: str = "") -> dict[str, np.ndarray]:
+  """Reads the tensors whose names begin with `prefix`.
+
+  Raises:
+    ValueError: The file is damaged or not a safetensors file.
+  """
+  try:
+    with safe_open(path, framework="numpy") as file:
+      names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+      return {name: file.get_tensor(name) for name in names}
+  except SafetensorError as error:
+    raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
 
 
 def _embedded(layers: Sequence[int] | None, dtype: str) -> FeatureNet:
@@ -151,7 +166,7 @@ def _from_torchvision(
   if path.suffix in (".pth", ".pt"):
     read = _torch_file.read
   elif path.suffix == ".safetensors":
-    read = _safetensors_file.read
+    read = read_safetensors
   else:
     raise ValueError(
       f"feature network must be 'embedded' or a .pth, .pt or .safetensors file, got "
@@ -187,8 +202,10 @@ def _from_torchvision(
   )
 
 
-def _torchvision_layout(blocks: tuple[int, ...]):
-  """`(number, key, (weight shape, bias shape))` of each convolution.
+def _torchvision_layout(
+  blocks: tuple[int, ...],
+) -> list[tuple[int, str, tuple[tuple[int, ...], tuple[int, ...]]]]:
+  """Returns `(number, key, (weight shape, bias shape))` of each convolution.
 
   Their `nn.Sequential` counts convolution, ReLU, ..., pooling.
   """
@@ -205,7 +222,7 @@ def _torchvision_layout(blocks: tuple[int, ...]):
 def _checked_layers(
   layers: Sequence[int] | None, blocks: tuple[int, ...], held: int
 ) -> tuple[int, ...]:
-  """The wanted layers, or the first of each block that the weights reach."""
+  """Returns the wanted layers, or the first of each block that the weights reach."""
   if layers is None:
     return tuple(start for start in _block_starts(blocks) if start <= held)
   layers = tuple(layers)
@@ -217,11 +234,21 @@ def _checked_layers(
 
 
 def _block_starts(blocks: tuple[int, ...]) -> tuple[int, ...]:
-  """Number of the first convolution of each block."""
+  """Returns the number of each block's first convolution."""
   return tuple(1 + sum(blocks[:k]) for k in range(len(blocks)))
 
 
-def _feature_net(name, kernels, biases, *, mean, std, **meta) -> FeatureNet:
+def _feature_net(
+  name: str,
+  kernels: Sequence[np.ndarray],
+  biases: Sequence[np.ndarray],
+  *,
+  mean: np.ndarray,
+  std: np.ndarray,
+  blocks: tuple[int, ...],
+  layers: tuple[int, ...],
+  dtype: str,
+) -> FeatureNet:
   digest = hashlib.sha256()
   for array in (*kernels, *biases):
     digest.update(np.ascontiguousarray(array).tobytes())
@@ -231,14 +258,17 @@ def _feature_net(name, kernels, biases, *, mean, std, **meta) -> FeatureNet:
     mean=jnp.asarray(mean),
     std=jnp.asarray(std),
     name=f"{name}-{digest.hexdigest()[:8]}",
-    **meta,
+    blocks=blocks,
+    layers=layers,
+    dtype=dtype,
   )
 
 
 def _max_pool(x: Array) -> Array:
-  """The larger of each 2 x 2; an odd last row or column falls away.
+  """Returns the largest of each 2 x 2; an odd last row or column falls away.
 
-  By strided slices, not by a window reduction, whose gradient XLA computes slowly.
+  Strided slices are used because XLA computes the gradient of a window reduction
+  slowly.
   """
   height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
   x = jnp.maximum(x[:, 0:height:2], x[:, 1:height:2])

@@ -1,7 +1,6 @@
-"""The light network: photo -> grey light map at an eighth of the resolution."""
+"""The light network: photo -> gray light map at an eighth of the resolution."""
 
 import dataclasses
-import functools
 import math
 
 import jax
@@ -9,9 +8,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from affjax.models import _alignment, _encoder, _params
+from affjax.models import _alignment, _encoder
 from affjax.nn import Conv, Dense, Normal
 from affjax.ops import resize_bilinear
+from affjax.types import ArrayLike
 
 # softplus(_ONE) = 1: light starts as if there were none to explain.
 _ONE = math.log(math.e - 1)
@@ -19,22 +19,25 @@ _ONE = math.log(math.e - 1)
 
 @dataclasses.dataclass(frozen=True)
 class LightNetConfig(_encoder.EncoderConfig):
-  """A light network; narrower than AffUNet, as a light map holds little.
+  """Options of the light network, which is narrower than AffUNet.
 
   Attributes:
-    color: also predict a global RGB illumination colour.
+    color: Whether to predict a global RGB illumination color, too.
   """
 
   width: int = 16
   color: bool = False
 
+  def build(self, rngs: nnx.Rngs) -> "LightNet":
+    return LightNet(self, rngs=rngs)
+
 
 class LightNet(nnx.Module):
-  """Encoder only: the four encoder layers, one plain layer, the output.
+  """An encoder: the four encoder layers, one plain layer, the output.
 
   Args:
-    config: of the network.
-    rngs: of the initialisation.
+    config: Options of the network.
+    rngs: Random streams for parameter initialization.
   """
 
   def __init__(self, config: LightNetConfig, *, rngs: nnx.Rngs):
@@ -53,17 +56,17 @@ class LightNet(nnx.Module):
 
   def __call__(
     self,
-    images: Float[Array, "n h w 3"],
+    images: Float[ArrayLike, "n h w 3"],
     alignment: _alignment.Alignment | None = None,
   ) -> tuple[Float[Array, "n l l 1"], Float[Array, "n 3"]]:
-    """Light map and illumination colour, both > 0 and near 1 at the start.
+    """Returns light map and illumination color, both > 0 and near 1 at the start.
 
     Args:
-      images: photos in [0, 1].
-      alignment: for `prior="geometry"`.
+      images: Photos in [0, 1].
+      alignment: Needed with `prior="geometry"`.
 
     Returns:
-      The map at an eighth of the resolution (rounded up), and the colour; ones where
+      The map at an eighth of the resolution (rounded up), and the color; ones where
       the network predicts none.
     """
     x = self.encoder(images, alignment)[-1]
@@ -76,9 +79,3 @@ class LightNet(nnx.Module):
       return light, jnp.ones((len(images), 3), jnp.float32)
     raw = self.output_color(x.astype(jnp.float32).mean((1, 2)))
     return light, jax.nn.softplus(raw + _ONE)
-
-
-@functools.lru_cache(maxsize=32)
-def define(config: LightNetConfig) -> _params.Definition:
-  """The network without its numbers."""
-  return _params.define(lambda rngs: LightNet(config, rngs=rngs))

@@ -5,9 +5,10 @@ is `nnx.merge` and the module's own call, inside whatever `jax.jit` the caller u
 """
 
 import dataclasses
+import functools
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +24,8 @@ class Definition:
 
   Attributes:
     graph: NNX's description of the module.
-    shapes: the parameters as a nested dict of `jax.ShapeDtypeStruct`.
-    initializers: of each parameter, by its path.
+    shapes: Parameters as a nested dict of `jax.ShapeDtypeStruct`.
+    initializers: Initializer of each parameter, by its path.
   """
 
   graph: Any
@@ -36,8 +37,8 @@ def define(make: Callable[[nnx.Rngs], nnx.Module]) -> Definition:
   """Builds a module abstractly: no array is made, nothing is compiled.
 
   Args:
-    make: builds the module. All of its state must be parameters made by
-      `affjax.nn.initializers.parameter`.
+    make: Builds the module. All of its state must be parameters of the
+      layers of `affjax.nn`.
   """
   module = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
   graph, state = nnx.split(module, nnx.Param)
@@ -48,14 +49,29 @@ def define(make: Callable[[nnx.Rngs], nnx.Module]) -> Definition:
   return Definition(graph, nnx.to_pure_dict(state), initializers)
 
 
+@runtime_checkable
+class NetworkConfig(Protocol):
+  """The options of a network; hashable."""
+
+  def build(self, rngs: nnx.Rngs) -> nnx.Module:
+    """Returns a new module with these options."""
+    ...
+
+
+@functools.lru_cache(maxsize=64)
+def define_network(config: NetworkConfig) -> Definition:
+  """Returns the network of a configuration without its numbers."""
+  return define(config.build)
+
+
 def init(definition: Definition, seed: int) -> Params:
-  """Fresh parameters, float32, drawn by NumPy in a fraction of a second.
+  """Returns fresh float32 parameters, drawn by NumPy in a fraction of a second.
 
   A parameter depends on `seed`, its path and its shape only: two networks that share a
   layer's name and shape start it alike, whatever else they hold.
   """
 
-  def fill(path, shape: jax.ShapeDtypeStruct) -> jax.Array:
+  def fill(path: tuple[Any, ...], shape: jax.ShapeDtypeStruct) -> jax.Array:
     names = tuple(key.key for key in path)
     rng = np.random.default_rng([seed, zlib.crc32("/".join(names).encode())])
     return jnp.asarray(definition.initializers[names].fill(rng, shape.shape))
@@ -67,8 +83,8 @@ def apply(definition: Definition, params: Params, *args: Any, **options: Any) ->
   """Calls the module with these parameters.
 
   Raises:
-    ValueError: if the parameters are of another architecture; names the first
-      parameter that differs.
+    ValueError: The parameters are of another architecture; the message names the first
+      one that differs.
   """
   check(definition, params)
   return nnx.merge(definition.graph, params)(*args, **options)
@@ -92,5 +108,5 @@ def check(definition: Definition, params: Params) -> None:
 
 
 def count(params: Params) -> int:
-  """Number of scalars."""
+  """Returns the number of scalars."""
   return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))

@@ -9,10 +9,11 @@ from jaxtyping import Array, Float
 
 from affjax.models import _params
 from affjax.nn import Block, Conv, Normal
+from affjax.types import ArrayLike
 
-# Output scale and bound of (rotation, rad; translation, dm). A photo shows about 2.2 dm
-# across at the head's distance of 10 dm, so a step of depth moves the picture less than
-# a step to the side. The bounds keep the head in front of the camera.
+# Scale and bound of the output (rotation, rad; translation, dm). A photo shows about
+# 2.2 dm across at the head's distance of 10 dm, so a step of depth moves the picture
+# less than a step to the side. The bounds keep the head in front of the camera.
 _SCALE = (0.5, 0.5, 0.5, 0.3, 0.3, 1.0)
 _LIMIT = (3.2, 3.2, 3.2, 4.0, 4.0, 6.0)
 # The last feature map has at most this side.
@@ -21,11 +22,11 @@ _LAST = 4
 
 @dataclasses.dataclass(frozen=True)
 class PoseNetConfig:
-  """A pose network.
+  """Options of the pose network.
 
   Attributes:
-    width: channels of the first layer; doubled by each stage up to 8 times as many.
-    dtype: "float32" or "bfloat16", of the arithmetic inside.
+    width: Channels of the first layer; each later one doubles them, up to eightfold.
+    dtype: Type of the arithmetic inside, "float32" or "bfloat16".
   """
 
   width: int = 16
@@ -49,9 +50,9 @@ class PoseNet(nnx.Module):
   million parameters at width 16.
 
   Args:
-    config: of the network.
-    size: side of the photos, px.
-    rngs: of the initialisation.
+    config: Options of the network.
+    size: Side of the photos, px.
+    rngs: Random streams for parameter initialization.
   """
 
   def __init__(self, config: PoseNetConfig, *, size: int, rngs: nnx.Rngs):
@@ -77,8 +78,8 @@ class PoseNet(nnx.Module):
     self.depth = depth
     self.size = size
 
-  def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n 6"]:
-    """Axis-angle rotation (rad) and translation (dm)."""
+  def __call__(self, images: Float[ArrayLike, "n h w 3"]) -> Float[Array, "n 6"]:
+    """Returns axis-angle rotation (radians) and translation (dm)."""
     if images.shape[1:3] != (self.size, self.size):
       raise ValueError(
         f"this pose network takes images of {self.size} x {self.size} px, got shape "
@@ -94,7 +95,7 @@ class PoseNet(nnx.Module):
 
 @functools.lru_cache(maxsize=32)
 def define(config: PoseNetConfig, size: int) -> _params.Definition:
-  """The network, for photos of `size` x `size` px, without its numbers."""
+  """Returns the network for photos of `size` x `size` px, without its numbers."""
   if size < _LAST:
     raise ValueError(f"size must be at least {_LAST}, got {size}")
   return _params.define(lambda rngs: PoseNet(config, size=size, rngs=rngs))

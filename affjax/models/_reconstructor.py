@@ -1,20 +1,21 @@
-"""From photos to heads: four networks, a template, a camera and the renderer."""
+"""The `Reconstructor`: four networks, a template, a camera and the renderer."""
 
 import dataclasses
 import functools
 import zlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from affjax.geometry import camera as cameras
 from affjax.geometry import uv
-from affjax.models import _affunet, _alignment, _light, _params, _pose
+from affjax.geometry.camera import head_to_world
+from affjax.models import _affunet, _alignment, _encoder, _light, _params, _pose
 from affjax.ops import resize_bilinear
 from affjax.render import render_head
-from affjax.types import Camera, Prediction, Template
+from affjax.types import ArrayLike, Camera, Prediction, Template
 
 NETWORKS = ("position", "diffuse", "light", "pose")
 
@@ -27,19 +28,19 @@ _BOUND = 5.0
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-  """The four networks of section 3.1.
+  """The options of the four networks of section 3.1.
 
   Attributes:
-    size: side of the photos and of the maps, px.
-    position: shape; it sees the photo only, whatever its `prior`.
-    diffuse: albedo.
-    light: light map.
-    pose: rotation and translation.
+    size: Side of the photos and of the maps, px.
+    position: Options of the position network, which sees the photo only.
+    diffuse: Options of the diffuse network.
+    light: Options of the light network.
+    pose: Options of the pose network.
   """
 
   size: int = 512
-  position: _affunet.AffUNetConfig = _affunet.AffUNetConfig()  # noqa: RUF009
-  diffuse: _affunet.AffUNetConfig = _affunet.AffUNetConfig()  # noqa: RUF009
+  position: _encoder.EncoderConfig = _affunet.AffUNetConfig()  # noqa: RUF009
+  diffuse: _encoder.EncoderConfig = _affunet.AffUNetConfig()  # noqa: RUF009
   light: _light.LightNetConfig = _light.LightNetConfig()  # noqa: RUF009
   pose: _pose.PoseNetConfig = _pose.PoseNetConfig()  # noqa: RUF009
 
@@ -55,14 +56,14 @@ class Networks:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reconstructor:
-  """Photos -> `Prediction`; plain data, hashed by identity, static under `jit`.
+  """A function from photos to `Prediction`s; hashed by identity, static under `jit`.
 
   Attributes:
-    template: the head whose vertices are predicted.
-    camera: of the photos.
-    networks: configurations of the four networks.
-    vertex_std: float `[V, 3]`, standard deviation of each coordinate over heads, dm:
-      the unit of the position network's output. The template's vertices are the mean.
+    template: The head whose vertices are predicted.
+    camera: Camera of the photos.
+    networks: Options of the four networks.
+    vertex_std: Standard deviation of each coordinate over heads, `[V, 3]`, dm: the unit
+      of the position network's output. The template's vertices are the mean.
   """
 
   template: Template
@@ -79,22 +80,22 @@ class Reconstructor:
 
   @functools.cached_property
   def table(self) -> uv.UVTable:
-    """How the template fills the maps."""
+    """The table between the template's vertices and the maps."""
     return uv.uv_table(self.template, self.networks.size)
 
   @functools.cached_property
   def definitions(self) -> dict[str, _params.Definition]:
-    """The four networks without their numbers."""
+    """The four networks without their numbers, by name."""
     nets = self.networks
     return {
-      "position": _affunet.define(nets.position),
-      "diffuse": _affunet.define(nets.diffuse),
-      "light": _light.define(nets.light),
+      "position": _params.define_network(nets.position),
+      "diffuse": _params.define_network(nets.diffuse),
+      "light": _params.define_network(nets.light),
       "pose": _pose.define(nets.pose, nets.size),
     }
 
   def init(self, seed: int) -> _params.Params:
-    """Fresh parameters of the four networks, one subtree each."""
+    """Returns fresh parameters of the four networks, one subtree each."""
     return {
       name: _params.init(definition, seed + zlib.crc32(name.encode()))
       for name, definition in self.definitions.items()
@@ -103,9 +104,9 @@ class Reconstructor:
   def __call__(
     self,
     parameters: _params.Params,
-    images: Float[Array, "n h w 3"],
+    images: Float[ArrayLike, "n h w 3"],
     *,
-    pose: Float[Array, "n 6"] | None = None,
+    pose: Float[ArrayLike, "n 6"] | None = None,
     antialias: bool = True,
     render: bool = True,
   ) -> Prediction:
@@ -115,14 +116,15 @@ class Reconstructor:
     geometry prior, that way is closed to the gradient.
 
     Args:
-      parameters: of the four networks, as `init` makes them.
-      images: photos in [0, 1], `size` by `size`.
-      pose: known poses, which replace those of the pose network.
-      antialias: of the render.
-      render: False leaves render and alpha zero and saves their cost.
+      parameters: Parameters of the four networks, as `init` makes them.
+      images: Photos in [0, 1], `size` by `size` px.
+      pose: Known poses, which replace those of the pose network.
+      antialias: Whether silhouettes are antialiased, which gives them a gradient.
+      render: Whether to render; otherwise render and alpha are zero, at no cost.
 
     Raises:
-      ValueError: on images of another size, or parameters of another architecture.
+      ValueError: The images have another size, or the parameters belong to another
+        architecture.
     """
     size = self.networks.size
     if images.ndim != 4 or images.shape[1:] != (size, size, 3):
@@ -130,13 +132,18 @@ class Reconstructor:
     apply = lambda name, *args: _params.apply(
       self.definitions[name], parameters[name], *args
     )
-    position = self._position(apply("position", images))
+    residual = apply("position", images, None)
     pose_vector = apply("pose", images) if pose is None else pose
+    chex.assert_equal_shape([residual, images])
+    chex.assert_shape(pose_vector, (len(images), 6))
+    position = self._position(residual)
     vertices = uv.vertices_from_map(position, self.table)
-    vertices = cameras.head_to_world(vertices, pose_vector)
+    vertices = head_to_world(vertices, pose_vector)
     alignment = self._alignment(vertices, (size, size))
     diffuse = jax.nn.sigmoid(apply("diffuse", images, alignment))
+    chex.assert_equal_shape([diffuse, images])
     light_map, light_color = apply("light", images, alignment)
+    chex.assert_shape(light_map, (len(images), -(-size // 8), -(-size // 8), 1))
     picture = jnp.zeros_like(images), jnp.zeros_like(images[..., :1])
     if render:
       texture = shade(diffuse, light_map, light_color)
@@ -160,7 +167,7 @@ class Reconstructor:
 
   @functools.cached_property
   def _position_statistics(self) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation as maps `[1, S, S, 3]`; zero outside the charts."""
+    """Maps `[1, S, S, 3]` of mean and standard deviation; zero outside the charts."""
     mean, std = (
       np.sum(values[self.table.corners] * self.table.weights[..., None], -2)
       for values in (self.template.vertices, self.vertex_std)
@@ -179,10 +186,10 @@ class Reconstructor:
 
 
 def shade(
-  diffuse: Float[Array, "n s s 3"],
-  light_map: Float[Array, "n l l 1"],
-  light_color: Float[Array, "n 3"],
+  diffuse: Float[ArrayLike, "n s s 3"],
+  light_map: Float[ArrayLike, "n l l 1"],
+  light_color: Float[ArrayLike, "n 3"],
 ) -> Float[Array, "n s s 3"]:
-  """Texture = diffuse times bilinearly enlarged light times its colour, in [0, 1]."""
+  """Returns the texture: diffuse map x enlarged light map x its color, in [0, 1]."""
   enlarged = resize_bilinear(light_map, (diffuse.shape[1], diffuse.shape[2]))
   return jnp.clip(diffuse * enlarged * light_color[:, None, None, :], 0.0, 1.0)

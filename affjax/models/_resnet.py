@@ -1,7 +1,7 @@
-"""ResNet with bottleneck blocks, for inference: batch norms are in the convolutions."""
+"""ResNet for inference: its batch norms are folded into the convolutions."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from affjax.models._params import Params
 from affjax.nn import Conv
+from affjax.types import ArrayLike
 
 # A block's output has this many times the channels of its middle.
 EXPANSION = 4
@@ -23,8 +24,8 @@ class ResNetConfig:
   """A residual network (He et al. 2015); the defaults are ResNet-50.
 
   Attributes:
-    width: channels of the first layer and of the middle of the first blocks.
-    depths: number of blocks of each stage; each stage but the first halves the image
+    width: Channels of the first layer and of the middle of the first blocks.
+    depths: Number of blocks of each stage; each stage but the first halves the image
       and doubles the channels.
   """
 
@@ -39,12 +40,12 @@ class ResNetConfig:
 
   @property
   def features(self) -> int:
-    """Channels that come out."""
+    """Number of output channels."""
     return EXPANSION * self.width * 2 ** (len(self.depths) - 1)
 
 
 class Bottleneck(nnx.Module):
-  """1 x 1, 3 x 3, 1 x 1, added to the input.
+  """Three convolutions (1 x 1, 3 x 3, 1 x 1) whose output is added to the input.
 
   The stride is the middle convolution's, as in "version 1.5" and in PyTorch.
   """
@@ -60,18 +61,18 @@ class Bottleneck(nnx.Module):
     if project:
       self.shortcut = Conv(in_features, out, kernel_size=1, stride=stride, rngs=rngs)
 
-  def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n i j o"]:
+  def __call__(self, x: Float[ArrayLike, "n h w c"]) -> Float[Array, "n i j o"]:
     y = jax.nn.relu(self.conv1(x))
     y = jax.nn.relu(self.conv2(y))
     return jax.nn.relu(self.conv3(y) + (self.shortcut(x) if self.project else x))
 
 
 class ResNet(nnx.Module):
-  """Photos to a vector of features.
+  """Maps photos to vectors of features.
 
   Args:
-    config: of the network.
-    rngs: of the initialisation.
+    config: Options of the network.
+    rngs: Random streams for parameter initialization.
   """
 
   def __init__(self, config: ResNetConfig, *, rngs: nnx.Rngs):
@@ -83,7 +84,7 @@ class ResNet(nnx.Module):
       channels = EXPANSION * width
     self.config = config
 
-  def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n c"]:
+  def __call__(self, images: Float[ArrayLike, "n h w 3"]) -> Float[Array, "n c"]:
     x = jax.nn.relu(self.stem(images))
     # The border never wins: after the rectifier nothing is below its zeros.
     x = lax.reduce_window(
@@ -97,16 +98,16 @@ class ResNet(nnx.Module):
 def from_torch(
   tensors: Mapping[str, np.ndarray], config: ResNetConfig, *, prefix: str = ""
 ) -> Params:
-  """Parameters from tensors named as torchvision names them.
+  """Returns parameters made of tensors named as torchvision names them.
 
   Args:
-    tensors: weights of convolutions, `[out, in, k, k]`, and weight, bias, running mean
+    tensors: Weights of convolutions, `[out, in, k, k]`, and weight, bias, running mean
       and variance of the batch norm after each, which are folded into it.
-    config: of the network.
-    prefix: what the names begin with.
+    config: Options of the network.
+    prefix: Prefix of the names.
 
   Raises:
-    ValueError: a tensor is missing, of another shape, or not finite.
+    ValueError: A tensor is missing, of another shape, or not finite.
   """
   stem = prefix + "conv1", prefix + "bn1"
   params: Params = {"stem": _folded(tensors, *stem, (config.width, 3, 7, 7))}
@@ -133,10 +134,10 @@ def from_torch(
 def tensor(
   tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]
 ) -> np.ndarray:
-  """A tensor by its name, in float64.
+  """Returns a tensor by its name, in float64.
 
   Raises:
-    ValueError: it is missing, of another shape, or not finite.
+    ValueError: It is missing, of another shape, or not finite.
   """
   found = tensors.get(name)
   if found is None or found.shape != shape:
@@ -147,8 +148,8 @@ def tensor(
   return found.astype(np.float64)
 
 
-def _blocks(config: ResNetConfig):
-  """`(name, width, stride, whether the shortcut is a convolution)` of each block."""
+def _blocks(config: ResNetConfig) -> Iterator[tuple[str, int, int, bool]]:
+  """Yields `(name, width, stride, whether the shortcut is a convolution)`."""
   for stage, depth in enumerate(config.depths):
     for block in range(depth):
       stride = 2 if block == 0 and stage > 0 else 1
@@ -159,7 +160,7 @@ def _blocks(config: ResNetConfig):
 def _folded(
   tensors: Mapping[str, np.ndarray], layer: str, norm: str, shape: tuple[int, ...]
 ) -> Params:
-  """Kernel and bias of a convolution with the batch norm that follows it."""
+  """Returns kernel and bias of a convolution with the batch norm that follows it."""
   weight = tensor(tensors, f"{layer}.weight", shape)
   gain, bias, mean, variance = (
     tensor(tensors, f"{norm}.{key}", shape[:1])

@@ -1,12 +1,12 @@
 """Reads tensors from PyTorch's .pth files without running anything in them.
 
 A .pth file holds a pickle, a program for a stack machine that may call any Python
-function. Here that program is read by an interpreter of its own, `torch_pickle`, which
-knows the few instructions of a state dict and builds descriptions of tensors.
+function. Here our own interpreter, `_torch_pickle`, reads that program: it knows the
+few instructions of a state dict and builds descriptions of tensors.
 
 Two containers exist. Since PyTorch 1.6: a zip archive with `NAME/data.pkl` and one
-uncompressed member `NAME/data/KEY` for each storage. Before (torchvision's VGG files
-are such): four pickles after another (magic number, protocol, system, state dict), then
+uncompressed member `NAME/data/KEY` for each storage. Before (torchvision's VGG files):
+four pickles in a row (magic number, protocol, system, state dict), then
 a pickled list of keys, and for each key an int64 number of elements and the bytes.
 """
 
@@ -15,6 +15,7 @@ import pathlib
 import struct
 import zipfile
 from collections.abc import Callable
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -23,9 +24,9 @@ from affjax.models._torch_pickle import StorageRef, TensorRef
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
-# Of a pickle: descriptions of thousands of tensors take less than one of these 16 MiB.
+# Limit of a pickle: descriptions of thousands of tensors take less than 1 MiB of it.
 _MAX_PICKLE = 16 << 20
-# What zipfile raises, by what is broken: a seek to a negative place is an OSError, a
+# Exceptions of zipfile for damaged files: a seek to a negative place is an OSError, a
 # wrong flag "encrypted" a RuntimeError.
 _DAMAGE = (
   ValueError,
@@ -41,16 +42,16 @@ _DAMAGE = (
 def read(
   path: pathlib.Path, *, prefix: str = "", within: str = "state_dict"
 ) -> dict[str, np.ndarray]:
-  """Tensors of a state dict whose names begin with `prefix`.
+  """Reads the tensors of a state dict whose names begin with `prefix`.
 
   Args:
-    path: a file that `torch.save(module.state_dict(), path)` wrote, in either
+    path: A file that `torch.save(module.state_dict(), path)` wrote, in either
       container.
-    prefix: other tensors are not loaded.
-    within: in a checkpoint that holds other things as well, the state dict's name.
+    prefix: Prefix of the names to load.
+    within: Name of the state dict in a checkpoint that holds other things as well.
 
   Raises:
-    ValueError: the file is damaged, asks for anything but plain tensors, or describes a
+    ValueError: The file is damaged, asks for anything but plain tensors, or describes a
       tensor outside its storage.
   """
   with path.open("rb") as file:
@@ -63,7 +64,7 @@ def read(
       raise ValueError(f"{path} is not a readable PyTorch file: {error}") from error
 
 
-def _read_zip(file, within: str, prefix: str) -> dict[str, np.ndarray]:
+def _read_zip(file: BinaryIO, within: str, prefix: str) -> dict[str, np.ndarray]:
   with zipfile.ZipFile(file) as archive:
     pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
     if len(pickles) != 1:
@@ -82,7 +83,7 @@ def _read_zip(file, within: str, prefix: str) -> dict[str, np.ndarray]:
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
-  """The bytes of an archive member, at most `limit` of them."""
+  """Returns the bytes of an archive member, at most `limit` of them."""
   try:
     info = archive.getinfo(name)
   except KeyError:
@@ -95,10 +96,10 @@ def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
   return archive.read(info)
 
 
-def _read_legacy(file, within: str, prefix: str) -> dict[str, np.ndarray]:
+def _read_legacy(file: BinaryIO, within: str, prefix: str) -> dict[str, np.ndarray]:
   storages: dict[str, StorageRef] = {}
 
-  def next_pickle(limit: int):
+  def next_pickle(limit: int) -> Any:
     start = file.tell()
     value, length = _torch_pickle.load(file.read(limit), storages)
     file.seek(start + length)
@@ -127,8 +128,10 @@ def _read_legacy(file, within: str, prefix: str) -> dict[str, np.ndarray]:
   return _tensors(state, within, prefix, storage_bytes)
 
 
-def _legacy_places(file, keys, storages: dict[str, StorageRef]) -> dict[str, int]:
-  """Where in the file the bytes of each storage begin."""
+def _legacy_places(
+  file: BinaryIO, keys: Any, storages: dict[str, StorageRef]
+) -> dict[str, int]:
+  """Returns the offset in the file at which the bytes of each storage begin."""
   if not isinstance(keys, list):
     raise ValueError("its list of storages is missing")
   place = file.tell()
@@ -148,9 +151,9 @@ def _legacy_places(file, keys, storages: dict[str, StorageRef]) -> dict[str, int
 
 
 def _tensors(
-  state, within: str, prefix: str, storage_bytes: Callable[[StorageRef], bytes]
+  state: Any, within: str, prefix: str, storage_bytes: Callable[[StorageRef], bytes]
 ) -> dict[str, np.ndarray]:
-  """Arrays for the described tensors of a state dict."""
+  """Returns arrays for the described tensors of a state dict."""
   if isinstance(state, dict) and isinstance(state.get(within), dict):
     state = state[within]
   if not isinstance(state, dict):
@@ -163,7 +166,7 @@ def _tensors(
 
 
 def _array(name: str, ref: TensorRef, data: bytes) -> np.ndarray:
-  """A copy of the part of a storage that a tensor sees."""
+  """Returns a copy of the part of a storage that a tensor sees."""
   storage = ref.storage
   if len(data) != storage.nbytes:
     raise ValueError(

@@ -1,10 +1,11 @@
 """Interprets the pickle of a PyTorch state dict as data, never as a program.
 
-`affjax.assets.pickled` interprets it; here is what it may mention: storages and
-tensors, which become the descriptions below.
+`affjax.assets.pickled` is the interpreter. This module lists what a state dict may
+mention: storages and tensors, which become the descriptions below.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -29,9 +30,9 @@ class StorageRef:
   """A one-dimensional run of numbers elsewhere in the file.
 
   Attributes:
-    dtype: little-endian NumPy type.
-    key: its name in the file.
-    count: number of elements.
+    dtype: Little-endian NumPy type.
+    key: Name in the file.
+    count: Number of elements.
   """
 
   dtype: np.dtype
@@ -54,15 +55,15 @@ class TensorRef:
   strides: tuple[int, ...]
 
 
-def load(data: bytes, storages: dict[str, StorageRef] | None = None):
-  """The value that a pickle describes, and the pickle's length in bytes.
+def load(data: bytes, storages: dict[str, StorageRef] | None = None) -> tuple[Any, int]:
+  """Returns the value that a pickle describes, and the pickle's length in bytes.
 
   Args:
-    data: begins with a pickle; what follows its end is ignored.
-    storages: takes every storage that the pickle mentions, by key.
+    data: Bytes that begin with a pickle; those after its end are ignored.
+    storages: Receives every storage that the pickle mentions, by key.
 
   Raises:
-    ValueError: the pickle is damaged or does anything that a state dict does not need.
+    ValueError: The pickle is damaged or does anything that a state dict does not need.
   """
   known = {} if storages is None else storages
   machine = Machine(
@@ -78,7 +79,7 @@ def load(data: bytes, storages: dict[str, StorageRef] | None = None):
   return machine.run(data)
 
 
-def _push_storage(machine: Machine, storages: dict[str, StorageRef]):
+def _push_storage(machine: Machine, storages: dict[str, StorageRef]) -> None:
   """Pushes the storage that a persistent id describes."""
   match machine.pop(tuple):
     case ("storage", Global(name), str(key), str(), int(count), *view) if (
@@ -92,14 +93,14 @@ def _push_storage(machine: Machine, storages: dict[str, StorageRef]):
   machine.stack.append(ref)
 
 
-def _build(machine: Machine):
+def _build(machine: Machine) -> None:
   """Drops an OrderedDict's attributes: `_metadata`, the versions of modules."""
   machine.pop(dict)
   machine.top(dict)
 
 
 def _tensor(arguments: tuple) -> TensorRef:
-  """`_rebuild_tensor(storage, offset, shape, strides, ...)`."""
+  """Interprets `_rebuild_tensor(storage, offset, shape, strides, ...)`."""
   match arguments:
     case (StorageRef() as storage, int(offset), tuple(shape), tuple(strides), *_) if (
       len(shape) == len(strides)
@@ -112,7 +113,7 @@ def _tensor(arguments: tuple) -> TensorRef:
 
 
 def _parameter(arguments: tuple) -> TensorRef:
-  """`_rebuild_parameter(tensor, ...)`."""
+  """Interprets `_rebuild_parameter(tensor, ...)`."""
   if not (arguments and isinstance(arguments[0], TensorRef)):
     raise ValueError("its pickle has a parameter that is not a tensor")
   return arguments[0]

@@ -1,12 +1,13 @@
 """Deep3DFaceRecon's regressor (Deng et al. 2019): photo -> coefficients of BFM 2009.
 
-The network of its PyTorch version: ResNet-50 and a linear layer for each group of
-coefficients. Its weights, trained by the authors, are the user's to bring.
+This is the network of its PyTorch version: ResNet-50 and a linear layer for each group
+of coefficients. Users bring the weights, which its authors trained.
 """
 
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from affjax.models import _params, _resnet, _torch_file
 from affjax.models._params import Params
 from affjax.models._resnet import ResNetConfig
 from affjax.nn import Dense
+from affjax.types import ArrayLike
 
 SIZE = 224
 """Side of the photos that the published weights were trained on, px."""
@@ -36,7 +38,7 @@ _HEADS = (80, 64, 80, 3, 27, 2, 1)
 COUNT = sum(_HEADS)
 """Number of coefficients: 257."""
 
-# Of the aligned photo, px a dm: its authors' `rescale_factor`.
+# Scale of the aligned photo, px a dm: its authors' `rescale_factor`.
 _SCALE = 102.0
 _NOSE_TIP, _MOUTH_CORNERS = 30, (48, 54)
 _EYE_CORNERS = ((36, 39), (42, 45))
@@ -49,15 +51,16 @@ _OFFER = (
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Coefficients:
-  """What the network says of N photos.
+  """The network's output for N photos.
 
   Attributes:
-    identity: of `affjax.heads.bfm.load_2009`'s modes, standard deviations.
-    expression: of its expressions, standard deviations.
-    albedo: of the BFM's albedo modes, standard deviations; we have no use for them.
-    angles: about x, y and z, applied in that order, radians.
-    light: nine spherical harmonics for each of red, green, blue.
-    translation: dm, of a head whose origin is the mean of the template's vertices.
+    identity: Coefficients of the BFM's identity modes, standard deviations.
+    expression: Coefficients of its expressions, standard deviations.
+    albedo: Coefficients of its albedo modes, standard deviations; not used here.
+    angles: Angles about x, y and z, applied in that order, radians.
+    light: Nine spherical harmonics for each of red, green, blue.
+    translation: Translation of a head whose origin is the mean of the template's
+      vertices, dm.
   """
 
   identity: Float[Array, "n 80"]
@@ -69,55 +72,55 @@ class Coefficients:
 
 
 class Deep3D(nnx.Module):
-  """ResNet, and a linear layer for each group of coefficients.
+  """A ResNet and a linear layer for each group of coefficients.
 
   Args:
-    config: of the ResNet.
-    rngs: of the initialisation.
+    config: Options of the ResNet.
+    rngs: Random streams for parameter initialization.
   """
 
   def __init__(self, config: ResNetConfig, *, rngs: nnx.Rngs):
     self.backbone = _resnet.ResNet(config, rngs=rngs)
     self.output = Dense(config.features, COUNT, rngs=rngs)
 
-  def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n 257"]:
-    """All coefficients of photos in [0, 1], aligned as Deep3D aligns them."""
+  def __call__(self, images: Float[ArrayLike, "n h w 3"]) -> Float[Array, "n 257"]:
+    """Returns all coefficients of photos in [0, 1], aligned as Deep3D aligns them."""
     return self.output(self.backbone(images))
 
 
 @functools.lru_cache(maxsize=4)
 def define(config: ResNetConfig = ResNetConfig()) -> _params.Definition:  # noqa: B008
-  """The network without its numbers."""
+  """Returns the network without its numbers."""
   return _params.define(lambda rngs: Deep3D(config, rngs=rngs))
 
 
 def predict(
   weights: Params,
-  images: Float[Array, "n h w 3"],
+  images: Float[ArrayLike, "n h w 3"],
   *,
   config: ResNetConfig = ResNetConfig(),  # noqa: B008
 ) -> Coefficients:
-  """Coefficients of aligned photos.
+  """Returns the coefficients of aligned photos.
 
   Args:
-    weights: from `load`.
-    images: RGB in [0, 1], 224 px wide for the published weights, the five landmarks
-      (eyes, nose tip, mouth corners) where Deep3D's alignment puts them.
-    config: of the ResNet.
+    weights: Parameters, from `load`.
+    images: RGB photos in [0, 1], 224 px wide for the published weights, aligned by
+      Deep3D's five landmarks (eyes, nose tip, mouth corners).
+    config: Options of the ResNet.
 
   Raises:
-    ValueError: the images are not RGB, or the weights are of another network.
+    ValueError: The images are not RGB, or the weights are of another network.
   """
   if images.ndim != 4 or images.shape[-1] != 3:
     raise ValueError(f"images must be [n, h, w, 3], got {images.shape}")
   return split(_params.apply(define(config), weights, images))
 
 
-def split(values: Float[Array, "*b 257"]) -> Coefficients:
-  """Names the parts of the network's output.
+def split(values: Float[ArrayLike, "*b 257"]) -> Coefficients:
+  """Splits the network's output into its groups.
 
   Raises:
-    ValueError: the last axis is not 257 long.
+    ValueError: The last axis is not 257 long.
   """
   if values.shape[-1] != COUNT:
     raise ValueError(f"values must end in {COUNT} coefficients, got {values.shape}")
@@ -129,14 +132,14 @@ def split(values: Float[Array, "*b 257"]) -> Coefficients:
 def pose(
   coefficients: Coefficients, origin: Float[Array, "3"] | np.ndarray
 ) -> Float[Array, "n 6"]:
-  """The pose of head space that places the head as Deep3D does.
+  """Returns the pose of head space that places the head as Deep3D does.
 
-  Its camera is ours. It turns `R = Rz Ry Rx` about the mean of the model's vertices,
-  which is not our origin: `R (p - o) + t = R p + (t - R o)`.
+  Its camera is ours. Deep3D turns `R = Rz Ry Rx` about the mean of the model's
+  vertices, which is not our origin: `R (p - o) + t = R p + (t - R o)`.
 
   Args:
-    coefficients: from `predict`.
-    origin: mean of the vertices of `affjax.heads.bfm.load_2009`'s template, dm.
+    coefficients: Coefficients, from `predict`.
+    origin: Mean of the vertices of BFM 2009's template, dm.
 
   Returns:
     Axis-angle (radians) and translation (dm).
@@ -155,7 +158,7 @@ def pose(
 
 
 def five_points(landmarks: Float[np.ndarray, "*b 68 d"]) -> Float[np.ndarray, "*b 5 d"]:
-  """Eyes (the person's right one first), nose tip and mouth corners of 68 landmarks."""
+  """Returns eyes (right one first), nose tip and mouth corners of 68 landmarks."""
   eyes = [landmarks[..., list(corners), :].mean(-2) for corners in _EYE_CORNERS]
   rest = [landmarks[..., k, :] for k in (_NOSE_TIP, *_MOUTH_CORNERS)]
   return np.stack([*eyes, *rest], -2)
@@ -164,21 +167,21 @@ def five_points(landmarks: Float[np.ndarray, "*b 68 d"]) -> Float[np.ndarray, "*
 def alignment(
   photo: Float[np.ndarray, "5 2"], head: Float[np.ndarray, "5 3"]
 ) -> Float[np.ndarray, "2 3"]:
-  """How Deep3D cuts a face out of a photo: enlarged and moved, not turned.
+  """Returns Deep3D's crop of a face: scaled and moved, not turned.
 
   The scaled orthographic camera that takes the mean head's five points nearest to the
   photo's gives the scale, and where the head's origin comes to lie: in the middle of
   the crop.
 
   Args:
-    photo: `five_points` of the photo, px.
-    head: `five_points` of the mean head, dm, about the mean of its vertices.
+    photo: The photo's `five_points`, px.
+    head: The mean head's `five_points`, dm, about the mean of its vertices.
 
   Returns:
     The matrix from photo px to px of the crop of 224 x 224.
 
   Raises:
-    ValueError: wrong shapes, or points that lie in one place.
+    ValueError: The shapes are wrong, or the points lie in one place.
   """
   if photo.shape != (5, 2) or head.shape != (5, 3):
     raise ValueError(
@@ -203,11 +206,11 @@ def load(
 
   Args:
     path: `epoch_20.pth`, a checkpoint whose "net_recon" is the network, in either of
-      PyTorch's containers. What else it holds (optimizers) is not read.
-    config: of the ResNet; the published one is the default.
+      PyTorch's containers. Its other entries (optimizers) are not read.
+    config: Options of the ResNet; the default is the published one.
 
   Raises:
-    ValueError: the file is missing, damaged, asks for anything but tensors, or holds
+    ValueError: The file is missing, damaged, asks for anything but tensors, or holds
       another network.
   """
   path = pathlib.Path(path)
@@ -223,8 +226,8 @@ def load(
     ) from error
 
 
-def _output(tensors, features: int) -> Params:
-  """The seven layers as one."""
+def _output(tensors: Mapping[str, np.ndarray], features: int) -> Params:
+  """Returns the seven output layers as one."""
   kernels, biases = [], []
   for number, count in enumerate(_HEADS):
     name = f"final_layers.{number}"

@@ -1,4 +1,4 @@
-"""Convolution and affine convolution layers, and the dense layer beside them."""
+"""Layers: convolution, affine convolution, and a dense layer."""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +7,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from affjax.nn import _initializers
-from affjax.ops import affine_conv, conv
-from affjax.ops import theta as thetas
+from affjax.ops import affine_conv, conv, theta
+from affjax.types import ArrayLike
 
 _RELU = _initializers.Normal(2.0**0.5)
 _FRAMES = ("window", "absolute")
@@ -17,20 +17,20 @@ _FRAMES = ("window", "absolute")
 class Conv(nnx.Module):
   """A convolution, `[N, H, W, C]` -> `[N, ceil(H / s), ceil(W / s), O]`.
 
-  Padded with zeros by half the kernel, so that output pixel (i, j) looks at input pixel
-  (s i, s j): the grid of affine convolution.
+  The input is padded with zeros by half the kernel, so that output pixel (i, j) looks
+  at input pixel (s i, s j): the grid of affine convolution.
 
   Args:
-    in_features: C.
-    out_features: O.
-    kernel_size: K, the kernel is `[K, K, C, O]`.
-    stride: s.
+    in_features: Number C of input channels.
+    out_features: Number O of output channels.
+    kernel_size: Side K of the kernel `[K, K, C, O]`, px.
+    stride: Stride s.
     padding: "half", or "valid" for none.
-    kernel_init: of the kernel.
-    bias_init: of the bias.
-    dtype: the arithmetic is done in; parameters are float32.
-    out_dtype: of the result; `dtype` by default.
-    rngs: of the initialisation.
+    kernel_init: Initializer of the kernel.
+    bias_init: Initializer of the bias.
+    dtype: Type of the arithmetic; parameters are float32.
+    out_dtype: Type of the result; default: `dtype`.
+    rngs: Random streams for parameter initialization.
   """
 
   def __init__(
@@ -57,8 +57,8 @@ class Conv(nnx.Module):
     self.dtype = dtype
     self.out_dtype = out_dtype or dtype
 
-  def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n i j o"]:
-    x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
+  def __call__(self, x: Float[ArrayLike, "n h w c"]) -> Float[Array, "n i j o"]:
+    x, kernel = jnp.asarray(x, self.dtype), self.kernel[...].astype(self.dtype)
     if self.padding == "half":
       y = conv(x, kernel, stride=self.stride)
     else:
@@ -80,17 +80,17 @@ class AffineConv(nnx.Module):
   identity as bias, so that the layer starts as a plain convolution.
 
   Args:
-    in_features: C.
-    out_features: O.
-    kernel_size: K of the kernel and of the predictor.
-    stride: s.
-    frame: what the predictor's matrix acts on. "window": offsets from the window's
-      centre in px. "absolute": places in the input normalised to [-1, 1], the paper's
-      `[C 1] A`; it trains only if `predictor` learns at a tenth of the rate.
-    backend: of `affjax.ops.affine_conv`.
-    kernel_init: of the kernel.
-    dtype: the arithmetic on features is done in; parameters and coordinates float32.
-    rngs: of the initialisation.
+    in_features: Number C of input channels.
+    out_features: Number O of output channels.
+    kernel_size: Side K of the kernel and of the predictor's kernel, px.
+    stride: Stride s.
+    frame: Coordinates that the predicted matrix acts on. "window": offsets from the
+      window's center, px. "absolute": places in the input normalized to [-1, 1], the
+      paper's `[C 1] A`; it trains only if `predictor` learns at a tenth of the rate.
+    backend: Backend of `affjax.ops.affine_conv`.
+    kernel_init: Initializer of the kernel.
+    dtype: Type of the arithmetic on features; parameters and coordinates are float32.
+    rngs: Random streams for parameter initialization.
   """
 
   def __init__(
@@ -117,7 +117,7 @@ class AffineConv(nnx.Module):
       kernel_size=kernel_size,
       stride=stride,
       kernel_init=_initializers.Normal(0.0),
-      bias_init=_initializers.Values(sum(thetas.IDENTITY, ())),
+      bias_init=_initializers.Values(sum(theta.IDENTITY, ())),
       dtype=dtype,
       out_dtype="float32",
       rngs=rngs,
@@ -129,31 +129,31 @@ class AffineConv(nnx.Module):
 
   def __call__(
     self,
-    x: Float[Array, "n h w c"],
+    x: Float[ArrayLike, "n h w c"],
     *,
-    prior: Float[Array, "n i j 2 3"] | None = None,
+    prior: Float[ArrayLike, "n i j 2 3"] | None = None,
   ) -> Float[Array, "n i j o"]:
     """Applies the layer.
 
     Args:
-      x: features.
-      prior: window-form matrices known beforehand; they place the windows that the
-        predicted ones have warped.
+      x: Features.
+      prior: Window-form matrices that are known beforehand; they place the windows
+        that the predicted ones have warped.
     """
-    theta = self.theta(x)
-    x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
+    matrices = self.theta(x)
+    x, kernel = jnp.asarray(x, self.dtype), self.kernel[...].astype(self.dtype)
     y = affine_conv(
-      x, theta, kernel, stride=self.stride, prior=prior, backend=self.backend
+      x, matrices, kernel, stride=self.stride, prior=prior, backend=self.backend
     )
     return y + _row(self.bias[...], y.ndim, self.dtype)
 
-  def theta(self, x: Float[Array, "n h w c"]) -> Float[Array, "n i j 2 3"]:
-    """The predicted matrices in window form."""
+  def theta(self, x: Float[ArrayLike, "n h w c"]) -> Float[Array, "n i j 2 3"]:
+    """Returns the predicted matrices in window form."""
     six = self.predictor(x)
-    theta = six.reshape((*six.shape[:-1], 2, 3))
+    matrices = six.reshape((*six.shape[:-1], 2, 3))
     if self.frame == "absolute":
-      theta = thetas.from_absolute(theta, x.shape[1], x.shape[2], self.stride)
-    return theta
+      matrices = theta.from_absolute(matrices, x.shape[1], x.shape[2], self.stride)
+    return matrices
 
 
 class Dense(nnx.Module):
@@ -171,11 +171,11 @@ class Dense(nnx.Module):
     self.kernel = _initializers.parameter(shape, kernel_init, rngs)
     self.bias = _initializers.parameter((out_features,), _initializers.Values(), rngs)
 
-  def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b o"]:
+  def __call__(self, x: Float[ArrayLike, "*b c"]) -> Float[Array, "*b o"]:
     y = jnp.matmul(x.astype(jnp.float32), self.kernel[...])
     return y + _row(self.bias[...], y.ndim, "float32")
 
 
 def _row(bias: jax.Array, ndim: int, dtype: str) -> jax.Array:
-  """A bias shaped to be added to the last of `ndim` axes."""
+  """Returns a bias shaped to be added to the last of `ndim` axes."""
   return bias.astype(dtype).reshape((1,) * (ndim - 1) + (-1,))

@@ -1,1 +1,1 @@
-"""Training: one step, one loop; a stage is data."""
+"""Training: one step and one loop for every stage, which is data."""

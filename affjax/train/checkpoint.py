@@ -1,20 +1,20 @@
 """Checkpoints of a stage: weights, optimizer, data position and description together.
 
-Orbax writes each checkpoint beside and renames it, and saving waits until that is done:
-a process may be killed at any moment and the newest complete checkpoint is whole.
+Orbax writes each checkpoint beside its place and renames it, and saving waits until
+that is done: a process may be killed at any moment and the newest checkpoint is whole.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-import grain
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from affjax.train.state import Params, TrainState
+from affjax.train.states import Params, TrainState
 
 _KEPT = 2
 _FOLDER = "checkpoints"
@@ -29,9 +29,9 @@ class Saved:
   """A restored checkpoint.
 
   Attributes:
-    step: number of updates made.
-    meta: the description given to `save`.
-    state: as saved.
+    step: Number of updates made.
+    meta: The description given to `save`.
+    state: The saved state.
   """
 
   step: int
@@ -43,16 +43,21 @@ class Checkpoints:
   """The checkpoints in one stage's folder."""
 
   def __init__(self, folder: pathlib.Path):
-    """Opens a folder, made on the first save."""
+    """Opens a folder, which the first save makes."""
     self._folder = pathlib.Path(folder).absolute() / _FOLDER
+    handlers: dict[str, Any] = {
+      "params": ocp.StandardCheckpointHandler(),
+      "training": ocp.StandardCheckpointHandler(),
+      "meta": ocp.JsonCheckpointHandler(),
+    }
+    # Weights can be read without affjax[train].
+    with contextlib.suppress(ImportError):
+      import grain
+
+      handlers["data"] = grain.checkpoint.CheckpointHandler()
     self._manager = ocp.CheckpointManager(
       self._folder,
-      item_handlers={  # pyright: ignore[reportArgumentType]: Grain's fits by duck typing
-        "params": ocp.StandardCheckpointHandler(),
-        "training": ocp.StandardCheckpointHandler(),
-        "data": grain.checkpoint.CheckpointHandler(),
-        "meta": ocp.JsonCheckpointHandler(),
-      },
+      item_handlers=handlers,
       options=ocp.CheckpointManagerOptions(
         max_to_keep=_KEPT,
         cleanup_tmp_directories=True,
@@ -63,14 +68,16 @@ class Checkpoints:
     )
 
   def latest(self) -> int | None:
-    """Step of the newest complete checkpoint, `None` without any."""
+    """Returns the step of the newest complete checkpoint, or `None`."""
     return self._manager.latest_step()
 
-  def save(self, state: TrainState, data: Iterator[Any], meta: dict[str, Any]):
+  def save(self, state: TrainState, data: Iterator[Any], meta: dict[str, Any]) -> None:
     """Saves a state, the data iterator's position, and a JSON description.
 
-    A step that is saved already is left as it is: there is no moment without it.
+    A step that has been saved stays as it is: there is no moment without it.
     """
+    import grain
+
     step = int(state.step)
     if step == self.latest():
       return
@@ -86,15 +93,18 @@ class Checkpoints:
     )
 
   def restore(self, like: TrainState, data: Iterator[Any]) -> Saved:
-    """The newest checkpoint; brings `data` to the position it had.
+    """Reads the newest checkpoint and brings `data` to the position it had.
 
     Args:
-      like: a state of the same structure, whose shardings the result gets.
-      data: the iterator to continue.
+      like: A state of the same structure, whose shardings the result gets.
+      data: The iterator to continue.
+
+    Raises:
+      CheckpointError: There is none, or it is damaged or of other networks than `like`.
     """
-    step = self._manager.latest_step()
-    if step is None:
-      raise CheckpointError(f"no checkpoint in {self._folder}")
+    import grain
+
+    step = self._newest()
     require_shapes(self._shapes(step), like.params, str(self._folder))
     found = self._restore(
       step,
@@ -107,33 +117,35 @@ class Checkpoints:
     return Saved(step=step, meta=found.meta, state=state)
 
   def restore_params(self, like: Params) -> Params:
-    """Only the weights of the newest checkpoint, on one device.
+    """Reads only the weights of the newest checkpoint, on one device.
 
     Raises:
-      CheckpointError: they are of other networks than `like`.
+      CheckpointError: There is none, or it is damaged or of other networks than `like`.
     """
-    step = self._manager.latest_step()
-    if step is None:
-      raise CheckpointError(f"no checkpoint in {self._folder}")
+    step = self._newest()
     require_shapes(self._shapes(step), like, str(self._folder))
     args = ocp.args.StandardRestore(_abstract(like))
     return self._restore(step, params=args).params
 
   def meta(self) -> dict[str, Any]:
-    """The description in the newest checkpoint."""
-    step = self._manager.latest_step()
+    """Reads the description in the newest checkpoint."""
+    step = self._newest()
+    return self._restore(step, meta=ocp.args.JsonRestore()).meta
+
+  def _newest(self) -> int:
+    step = self.latest()
     if step is None:
       raise CheckpointError(f"no checkpoint in {self._folder}")
-    return self._restore(step, meta=ocp.args.JsonRestore()).meta
+    return step
 
   def __enter__(self) -> "Checkpoints":
     return self
 
-  def __exit__(self, *_):
+  def __exit__(self, *_: object) -> None:
     self._manager.close()
 
   def _shapes(self, step: int) -> dict[str, tuple[int, ...]]:
-    """Shape of each weight in a checkpoint, without reading it."""
+    """Returns the shape of each weight in a checkpoint without reading it."""
     try:
       tree = self._manager.item_metadata(step)["params"]
       return {
@@ -143,7 +155,7 @@ class Checkpoints:
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
       raise _damaged(self._folder / str(step), error) from error
 
-  def _restore(self, step: int, **items) -> Any:
+  def _restore(self, step: int, **items: Any) -> Any:
     try:
       return self._manager.restore(step, args=ocp.args.Composite(**items))
     except (KeyError, TypeError, ValueError, OSError) as error:
@@ -151,13 +163,19 @@ class Checkpoints:
 
 
 def exists(folder: pathlib.Path) -> bool:
-  """Whether a stage's folder holds checkpoints; makes nothing."""
+  """Returns whether a stage's folder holds checkpoints; makes nothing."""
   found = pathlib.Path(folder) / _FOLDER
   return found.is_dir() and any(entry.name.isdigit() for entry in found.iterdir())
 
 
-def require_shapes(found: dict[str, tuple[int, ...]], like: Params, where: str):
-  """Raises a CheckpointError that names the first weight that differs."""
+def require_shapes(found: dict[str, tuple[int, ...]], like: Params, where: str) -> None:
+  """Raises a CheckpointError that names the first weight of another shape, if any.
+
+  Args:
+    found: Shape of each stored weight.
+    like: Weights of the shapes that are needed.
+    where: The folder, for the message.
+  """
   wanted = {
     _name(path): tuple(leaf.shape)
     for path, leaf in jax.tree_util.tree_leaves_with_path(like)
@@ -173,15 +191,15 @@ def require_shapes(found: dict[str, tuple[int, ...]], like: Params, where: str):
 
 
 def _training(state: TrainState) -> dict[str, Any]:
-  """All of a state but the weights, which other programs read alone."""
+  """Returns all of a state but the weights, which other programs read alone."""
   fields = dataclasses.fields(state)
   return {f.name: getattr(state, f.name) for f in fields if f.name != "params"}
 
 
 def _abstract(tree: Any) -> Any:
-  """Shapes, types and shardings of a tree."""
+  """Returns the shapes, types and shardings of a tree."""
 
-  def describe(leaf):
+  def describe(leaf: Any) -> jax.ShapeDtypeStruct:
     sharding = getattr(leaf, "sharding", None)
     if sharding is None:
       sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])

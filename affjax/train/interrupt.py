@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a wish to stop, not as an end in the middle of a step."""
+"""SIGTERM and Ctrl-C as requests to stop after the current step."""
 
 import signal
 from collections.abc import Iterator
@@ -9,7 +9,11 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Interrupt:
-  """Whether the process has been asked to stop."""
+  """A flag that is true once the process has been asked to stop.
+
+  Attributes:
+    signal: Number of the signal that asked, or `None`.
+  """
 
   def __init__(self):
     self.signal: int | None = None
@@ -22,7 +26,7 @@ class Interrupt:
 def watched() -> Iterator[Interrupt]:
   """Turns the first SIGTERM or SIGINT into a flag; a second one ends the process.
 
-  Only in the main thread, where handlers can be set; elsewhere the flag stays down.
+  Handlers can be set only in the main thread; in another one the flag stays down.
   """
   asked = Interrupt()
   before = {}

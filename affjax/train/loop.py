@@ -3,21 +3,21 @@
 import dataclasses
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from affjax import files
 from affjax.models import FeatureNet
-from affjax.train import interrupt, metrics, pictures, sharding, workdir
-from affjax.train import step as step_lib
+from affjax.train import interrupt, metrics, pictures, sharding, steps, workdir
 from affjax.train.checkpoint import Checkpoints
 from affjax.train.metrics import Clock, Meter, NonFiniteError, Writer
 from affjax.train.start import Start
-from affjax.train.state import TrainState
-from affjax.train.step import Evaluation, Learner, Record
+from affjax.train.states import TrainState
+from affjax.train.steps import Learner, Record
 
 
 class DataError(ValueError):
@@ -25,31 +25,62 @@ class DataError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-  """How long a stage lasts and how often it reports; all in steps.
+class Log:
+  """Options of the log.
 
   Attributes:
-    total_steps: number of updates of the stage.
-    batch_size: photos in a batch.
-    log_every: a progress line, and a point on each curve.
-    checkpoint_every: a checkpoint; the last step is always saved.
-    picture_every: a sheet of pictures; 0 = only before and after the stage.
-    tensorboard: whether to write event files, too.
+    every: Steps between two progress lines and points on the curves.
+    pictures_every: Steps between two sheets of pictures; 0 = only before and after the
+      stage.
+    tensorboard: Whether to write event files, too.
+  """
+
+  every: int = 50
+  pictures_every: int = 1000
+  tensorboard: bool = True
+
+  def __post_init__(self):
+    if self.every < 1:
+      raise ValueError(f"every must be at least 1, got {self.every}")
+    if self.pictures_every < 0:
+      raise ValueError(f"pictures_every must be >= 0, got {self.pictures_every}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpointing:
+  """Options of the checkpoints.
+
+  Attributes:
+    every: Steps between two checkpoints; the last step is always saved.
+  """
+
+  every: int = 1000
+
+  def __post_init__(self):
+    if self.every < 1:
+      raise ValueError(f"every must be at least 1, got {self.every}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """The length of a stage, and how often it reports and saves.
+
+  Attributes:
+    total_steps: Number of updates of the stage.
+    batch_size: Photos in a batch.
+    log: Options of the log.
+    checkpoint: Options of the checkpoints.
   """
 
   total_steps: int
   batch_size: int
-  log_every: int = 50
-  checkpoint_every: int = 500
-  picture_every: int = 0
-  tensorboard: bool = True
+  log: Log
+  checkpoint: Checkpointing
 
   def __post_init__(self):
-    for name in ("total_steps", "batch_size", "log_every", "checkpoint_every"):
+    for name in ("total_steps", "batch_size"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-    if self.picture_every < 0:
-      raise ValueError(f"picture_every must be >= 0, got {self.picture_every}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,15 +88,15 @@ class Task:
   """One stage, ready to run.
 
   Attributes:
-    learner: what a step is made of.
-    plan: how long, how often.
-    start: where to go on from.
-    data: the training iterator of records.
-    held_out: a record that is never trained on.
-    feature_net: of the perceptual losses, or `None`.
-    mesh: the devices.
-    root: the workdir.
-    meta: description that goes into checkpoints and summary.
+    learner: The parts of a step.
+    plan: The length of the stage, and how often it reports and saves.
+    start: The state to continue from.
+    data: The training iterator of records.
+    held_out: The held-out samples as one record.
+    feature_net: Network of the perceptual losses, or `None`.
+    mesh: The devices.
+    root: The workdir.
+    meta: Description that goes into checkpoints and summary.
   """
 
   learner: Learner
@@ -81,13 +112,13 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """How a run of the loop ended.
+  """The end of a run of the loop.
 
   Attributes:
-    step: number of updates made.
-    finished: whether that is all of the stage.
-    signal: number of the signal that asked to stop, or `None`.
-    summary: what `summary.json` holds.
+    step: Number of updates made.
+    finished: Whether that is all of the stage.
+    signal: Number of the signal that asked to stop, or `None`.
+    summary: Content of `summary.json`.
   """
 
   step: int
@@ -102,8 +133,8 @@ def run(task: Task) -> Outcome:
   Each step: batch, update, log, checkpoint, picture, in this order.
 
   Raises:
-    NonFiniteError: a loss or gradient was not finite; the newest checkpoint is older.
-    DataError: a sample cannot be read.
+    NonFiniteError: A loss or gradient was not finite; the newest checkpoint is older.
+    DataError: A sample cannot be read.
   """
   stage, plan = task.learner.stage, task.plan
   folder = workdir.stage_folder(task.root, stage.name)
@@ -114,15 +145,15 @@ def run(task: Task) -> Outcome:
     return Outcome(first, True, None, done)
   with (
     Checkpoints(folder) as checkpoints,
-    Writer(folder, resumed_at=first, tensorboard=plan.tensorboard) as writer,
+    Writer(folder, resumed_at=first, tensorboard=plan.log.tensorboard) as writer,
     interrupt.watched() as asked,
   ):
     writer.say(f"{stage.name}: starts from {task.start.origin}")
     state = sharding.put_state(task.start.state, task.mesh)
-    look = _Look(task, writer)
-    summary = _opened_summary(task, first, lambda: look(state, first))
+    evaluator = _HeldOutEvaluator(task, writer)
+    summary = _opened_summary(task, first, lambda: evaluator(state, first))
     try:
-      state, report = _updates(task, state, checkpoints, writer, look, asked)
+      state, report = _updates(task, state, checkpoints, writer, evaluator, asked)
     except NonFiniteError as error:
       kept = checkpoints.latest()
       kept = "there is no checkpoint yet" if kept is None else f"step {kept} is saved"
@@ -133,14 +164,14 @@ def run(task: Task) -> Outcome:
     step = int(state.step)
     finished = step >= plan.total_steps
     if finished:
-      summary |= {"finished": True, "eval_after": look(state, step)}
+      summary |= {"finished": True, "eval_after": evaluator(state, step)}
     else:
       writer.say(
-        f"{stage.name}: stopped at step {step} of {plan.total_steps}; it is saved, "
-        "the same command goes on"
+        f"{stage.name}: stopped at step {step} of {plan.total_steps}, which is "
+        "saved; the same command continues"
       )
   summary |= {"step": step, **report}
-  metrics.write_json(folder / workdir.SUMMARY, summary)
+  files.write_json(folder / workdir.SUMMARY, summary)
   return Outcome(step, finished, asked.signal, summary)
 
 
@@ -149,12 +180,12 @@ def _updates(
   state: TrainState,
   checkpoints: Checkpoints,
   writer: Writer,
-  look: "_Look",
+  evaluator: "_HeldOutEvaluator",
   asked: interrupt.Interrupt,
 ) -> tuple[TrainState, dict[str, float]]:
-  """All updates up to the last one or a signal; the state and how fast it went."""
+  """Makes all updates up to the last one or a signal; returns state and speed."""
   plan = task.plan
-  update = step_lib.make_update(task.learner, task.mesh)
+  update = steps.make_update(task.learner, task.mesh)
   feature_net = sharding.put_state(task.feature_net, task.mesh)
   step = first = int(state.step)
   meter, clock, began = Meter(), Clock(plan.batch_size), time.monotonic()
@@ -167,13 +198,13 @@ def _updates(
     meter.wait(behind=1)
     clock.tick(step - 1)
     stop = bool(asked) or step == plan.total_steps
-    if stop or step % plan.log_every == 0:
+    if stop or step % plan.log.every == 0:
       _log(meter, writer, clock, task, step)
-    if stop or step % plan.checkpoint_every == 0:
+    if stop or step % plan.checkpoint.every == 0:
       meter.check()
       checkpoints.save(state, task.data, {**task.meta, "seconds": seconds()})
-    if plan.picture_every and step % plan.picture_every == 0 and not stop:
-      look(state, step)
+    if plan.log.pictures_every and step % plan.log.pictures_every == 0 and not stop:
+      evaluator(state, step)
     if stop:
       break
   speed = round(clock.speed(step), 2)
@@ -187,26 +218,26 @@ def _next_record(data: Iterator[Record], step: int) -> Record:
     raise DataError(f"no data for step {step}: {error}") from error
 
 
-class _Look:
-  """Evaluates the held-out samples and shows them."""
+class _HeldOutEvaluator:
+  """Evaluates the held-out samples and writes their pictures."""
 
   def __init__(self, task: Task, writer: Writer):
     self._task, self._writer = task, writer
     self._feature_net = sharding.put_state(task.feature_net, task.mesh)
-    self._evaluate = step_lib.make_evaluate(task.learner)
+    self._evaluate = steps.make_evaluate(task.learner)
     count = len(next(iter(task.held_out.values())))
     shares = count % task.mesh.size == 0
     place = sharding.batched(task.mesh) if shares else sharding.replicated(task.mesh)
     self._record = jax.device_put(task.held_out, place)
 
-  def __call__(self, state, step: int) -> dict[str, float]:
-    """The losses of the held-out samples; writes a sheet of pictures on the way."""
+  def __call__(self, state: TrainState, step: int) -> dict[str, float]:
+    """Returns the losses of the held-out samples, and writes a sheet of pictures."""
     stage = self._task.learner.stage
-    found: Evaluation = self._evaluate(state, self._feature_net, self._record)
-    first = lambda item: item[0] != step_lib.TOTAL
+    found = self._evaluate(state, self._feature_net, self._record)
+    first = lambda item: item[0] != steps.TOTAL
     scalars = sorted(found.scalars.items(), key=first)
     values = {name: float(value) for name, value in scalars}
-    vertices = np.asarray(self._task.learner.where.pose_points)
+    vertices = np.asarray(self._task.learner.regions.pose_points)
     sheet = pictures.sheet(found.pictures, low=vertices.min(0), high=vertices.max(0))
     path = self._task.root / "pictures" / f"{stage.name}_{step:06d}.png"
     pictures.save(path, sheet)
@@ -217,8 +248,10 @@ class _Look:
     return values
 
 
-def _opened_summary(task: Task, first: int, evaluate) -> dict[str, Any]:
-  """The summary with the losses before the stage, on disk before the first step."""
+def _opened_summary(
+  task: Task, first: int, evaluate: Callable[[], dict[str, float]]
+) -> dict[str, Any]:
+  """Writes and returns the summary with the losses before the stage."""
   stage = task.learner.stage
   before = workdir.read_summary(task.root, stage.name).get("eval_before")
   if first == 0 or before is None:
@@ -232,12 +265,12 @@ def _opened_summary(task: Task, first: int, evaluate) -> dict[str, Any]:
     **{key: value for key, value in task.meta.items() if key != "config"},
   }
   folder = workdir.stage_folder(task.root, stage.name)
-  metrics.write_json(folder / workdir.SUMMARY, summary)
+  files.write_json(folder / workdir.SUMMARY, summary)
   return summary
 
 
-def _log(meter: Meter, writer: Writer, clock: Clock, task: Task, step: int):
-  """Averages, checks, writes and shows the scalars since the last time."""
+def _log(meter: Meter, writer: Writer, clock: Clock, task: Task, step: int) -> None:
+  """Averages, checks, writes and prints the scalars since the last time."""
   means, speed = meter.means(), clock.speed(step)
   writer.scalars(step, {**means, "images_per_second": speed})
   name, plan = task.learner.stage.name, task.plan

@@ -1,4 +1,4 @@
-"""The mirror image of a batch: what the same photos, flipped, would be labelled."""
+"""The mirror images of a batch, with the ground truth of the flipped photos."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +12,7 @@ _POSITION_SIGNS = np.array([-1, 1, 1], np.float32)
 
 
 def with_mirrored(batch: Batch) -> Batch:
-  """Every sample followed by its mirror image, `2 N` samples.
+  """Returns every sample followed by its mirror image, `2 N` samples.
 
   MeInGame supervises both in each step. Needs a UV layout that is mirror-symmetric
   about u = 0.5, so that maps are flipped by their columns.
@@ -32,5 +32,5 @@ def with_mirrored(batch: Batch) -> Batch:
 
 
 def _interleave(a: Float[Array, "..."], b: Float[Array, "..."]) -> Array:
-  """a0, b0, a1, b1, ...: unlike a concatenation, it keeps samples on their device."""
+  """Returns a0, b0, a1, b1, ...: samples stay on their device, unlike concatenated."""
   return jnp.stack([a, b], 1).reshape((2 * a.shape[0], *a.shape[1:]))

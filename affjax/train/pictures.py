@@ -1,12 +1,14 @@
-"""Sheets that show at a glance what the networks make of a few photos."""
+"""Contact sheets of the networks' results for a few photos."""
 
-import os
+import io
 import pathlib
 from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Array
 from PIL import Image, ImageDraw
+
+from affjax import files
 
 _CELL = 128
 _HEADER = 14
@@ -26,42 +28,42 @@ _ORDER = (
 def sheet(
   maps: Mapping[str, Array], *, low: np.ndarray, high: np.ndarray
 ) -> np.ndarray:
-  """One row a sample, one column a map.
+  """Returns a sheet with one row a sample and one column a map.
 
   Args:
-    maps: of `Evaluation.pictures`; the first eight samples are shown.
-    low: smallest position of the head, `[3]`, dm: black in the position maps.
-    high: largest: white.
+    maps: Pictures of an `Evaluation`; the first eight samples are shown.
+    low: Smallest position of the head, `[3]`, dm: black in the position maps.
+    high: Largest position of the head, `[3]`, dm: white.
 
   Returns:
-    uint8 `[height, width, 3]`.
+    The sheet, uint8 `[height, width, 3]`.
   """
   columns = {name: np.asarray(maps[name]) for name in _ORDER if name in maps}
   for name in ("position", "true position"):
     if name in columns:
       columns[name] = _scaled(columns[name], low, high)
   if "light" in columns:
-    # Light has no upper bound; half grey is light 1, which leaves the colour alone.
+    # Light has no upper bound; half gray is light 1, which leaves the color alone.
     columns["light"] = columns["light"] / 2
   return _tabulate(columns)
 
 
-def save(path: pathlib.Path, picture: np.ndarray):
-  """Writes a PNG beside and renames it; makes the folder."""
+def save(path: pathlib.Path, picture: np.ndarray) -> None:
+  """Writes a PNG file; makes its folder."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  beside = path.with_name(path.name + ".partial")
-  Image.fromarray(picture).save(beside, format="PNG")
-  os.replace(beside, path)
+  content = io.BytesIO()
+  Image.fromarray(picture).save(content, format="PNG")
+  files.write_file(path, content.getvalue())
 
 
 def _scaled(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-  """Positions as colours, black where there is no head."""
-  colours = (values - low) / np.maximum(high - low, 1e-6)
-  return np.where((values == 0).all(-1, keepdims=True), 0.0, colours)
+  """Returns positions as colors, black where there is no head."""
+  colors = (values - low) / np.maximum(high - low, 1e-6)
+  return np.where((values == 0).all(-1, keepdims=True), 0.0, colors)
 
 
 def _tabulate(columns: Mapping[str, np.ndarray]) -> np.ndarray:
-  """Cells of one size under a line of names."""
+  """Returns cells of one size under a line of names."""
   rows = min(_ROWS, min(len(values) for values in columns.values()))
   width = _CELL * len(columns)
   page = Image.new("RGB", (width, _HEADER + _CELL * rows))

@@ -10,7 +10,7 @@ AXIS = "data"
 
 
 def make_mesh(device_count: int = 0) -> Mesh:
-  """A mesh of one axis over the first `device_count` devices (0 = all)."""
+  """Returns a mesh of one axis over the first `device_count` devices (0 = all)."""
   devices = jax.devices()
   if not 0 <= device_count <= len(devices):
     raise ValueError(
@@ -21,8 +21,8 @@ def make_mesh(device_count: int = 0) -> Mesh:
   return Mesh(chosen, (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def require_divisible(batch_size: int, mesh: Mesh):
-  """Raises unless every device gets the same number of samples."""
+def require_divisible(batch_size: int, mesh: Mesh) -> None:
+  """Raises a ValueError unless every device gets the same number of samples."""
   if batch_size % mesh.size:
     raise ValueError(
       f"batch_size must be a multiple of the number of devices, got {batch_size} for "
@@ -31,20 +31,20 @@ def require_divisible(batch_size: int, mesh: Mesh):
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-  """Every device holds all of it."""
+  """Returns the sharding in which every device holds everything."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 def batched(mesh: Mesh) -> NamedSharding:
-  """Each device holds its share of the leading axis."""
+  """Returns the sharding that divides the leading axis among the devices."""
   return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
 def put_state(state: Any, mesh: Mesh) -> Any:
-  """A copy of a tree on every device; the original may be donated or kept."""
+  """Returns a copy of a tree on every device; the original may be donated or kept."""
   return jax.device_put(jax.tree.map(np.asarray, state), replicated(mesh))
 
 
 def put_batch(record: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-  """A record of stacked arrays, divided among the devices."""
+  """Divides a record of stacked arrays among the devices."""
   return jax.device_put(record, batched(mesh))

@@ -1,4 +1,4 @@
-"""Where a stage's first weights come from."""
+"""The choice of the weights that a stage starts from."""
 
 import dataclasses
 import pathlib
@@ -7,19 +7,19 @@ from typing import Any
 
 from affjax.train import checkpoint, workdir
 from affjax.train.checkpoint import Checkpoints
-from affjax.train.stage import Stage
-from affjax.train.state import Params, TrainState
+from affjax.train.stages import Stage
+from affjax.train.states import Params, TrainState
 from affjax.train.workdir import WorkdirError
 
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-  """The state to go on from.
+  """The state that training continues from.
 
   Attributes:
-    state: weights and optimizers.
-    seconds: time that the stage has taken so far.
-    origin: where they come from, for the log.
+    state: Weights and optimizer states.
+    seconds: Time that the stage has taken so far.
+    origin: Their origin, for the log.
   """
 
   state: TrainState
@@ -37,21 +37,26 @@ def begin(
   init_from: str = "",
   command: str = "",
 ) -> Start:
-  """Looks for the weights that a stage starts with, in this order:
+  """Returns the weights that a stage starts with, looked for in this order:
 
-  1. Its own newest checkpoint: training goes on exactly, data position included.
-  2. `init_from`: the weights of another run.
+  1. Its own newest checkpoint: training continues exactly, data position included.
+  2. The weights of another run, `init_from`.
   3. The weights with which the previous stage of this workdir ended.
   4. The first stage starts with fresh weights; any other is an error.
 
   Args:
-    stage: the stage.
-    root: the workdir.
-    create: from weights to the state before the first update.
-    fresh_params: fresh weights of all networks.
-    data: the training iterator, brought to the saved position in case 1.
-    init_from: a workdir or the folder of a stage, or empty.
-    command: the command line that was typed, for the error to name the one before.
+    stage: The stage.
+    root: The workdir.
+    create: Makes the state before the first update from weights.
+    fresh_params: Fresh weights of all networks.
+    data: The training iterator, brought to the saved position in case 1.
+    init_from: A workdir or the folder of a stage, or empty.
+    command: The command line of this stage, from which an error derives the one to run
+      before.
+
+  Raises:
+    CheckpointError: A checkpoint is damaged or of other networks.
+    WorkdirError: The previous stage is missing or not complete.
   """
   root = pathlib.Path(root)
   own = workdir.stage_folder(root, stage.name)
@@ -72,15 +77,17 @@ def begin(
   return Start(create(fresh_params), 0.0, "fresh weights")
 
 
-def _start_with(folder: pathlib.Path, create, fresh_params: Params) -> Start:
+def _start_with(
+  folder: pathlib.Path, create: Callable[[Params], TrainState], fresh_params: Params
+) -> Start:
   with Checkpoints(folder) as checkpoints:
     params = checkpoints.restore_params(fresh_params)
     step = checkpoints.latest()
   return Start(create(params), 0.0, f"the weights of {folder}, step {step}")
 
 
-def _require_finished(root: pathlib.Path, stage: Stage, command: str):
-  """Raises a WorkdirError that says what to run before a stage."""
+def _require_finished(root: pathlib.Path, stage: Stage, command: str) -> None:
+  """Raises a WorkdirError unless the previous stage is complete."""
   previous = stage.previous or ""
   summary = workdir.read_summary(root, previous)
   has_weights = checkpoint.exists(workdir.stage_folder(root, previous))

@@ -1,4 +1,4 @@
-"""What lies where in a workdir, and whether it belongs to a config.
+"""The files of a workdir, and the check that it belongs to a config.
 
 runs/a/config.json            of the stage that ran last
 runs/a/pictures/*.png         sheets of all stages
@@ -14,15 +14,16 @@ import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from affjax.train import checkpoint, metrics
-from affjax.train.stage import STAGE_NAMES
+from affjax import files
+from affjax.train import checkpoint
+from affjax.train.stages import STAGE_NAMES
 
 CONFIG = "config.json"
 SUMMARY = "summary.json"
 
 # Sections that every stage of one workdir shares, because it shares the weights.
 _SHARED = ("model",)
-# What may differ when a stage goes on: everything else decides its numbers.
+# Keys that may differ when a stage continues: all others decide its numbers.
 _FREE = (
   "checkpoint",
   "data.cache",
@@ -36,19 +37,19 @@ _FREE = (
 
 
 class WorkdirError(ValueError):
-  """A workdir does not fit what is asked of it; one line, for the user."""
+  """A workdir is damaged or belongs to another config; one line, for the user."""
 
 
 def stage_folder(workdir: pathlib.Path, stage: str) -> pathlib.Path:
-  """The folder of one stage."""
+  """Returns the folder of one stage."""
   return pathlib.Path(workdir) / stage
 
 
 def latest_stage(workdir: pathlib.Path) -> pathlib.Path | None:
-  """The folder of the last stage that has a checkpoint, `None` without any.
+  """Returns the folder of the last stage that has a checkpoint, or `None`.
 
   Args:
-    workdir: a workdir, or the folder of one stage.
+    workdir: A workdir, or the folder of one stage.
   """
   workdir = pathlib.Path(workdir)
   for folder in (*(workdir / name for name in reversed(STAGE_NAMES)), workdir):
@@ -58,7 +59,7 @@ def latest_stage(workdir: pathlib.Path) -> pathlib.Path | None:
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
-  """A JSON object of a workdir."""
+  """Reads a JSON object of a workdir."""
   try:
     content = json.loads(path.read_text(encoding="utf-8"))
   except (OSError, ValueError) as error:
@@ -69,17 +70,17 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def read_summary(workdir: pathlib.Path, stage: str) -> dict[str, Any]:
-  """The summary of a stage, empty where there is none."""
+  """Reads the summary of a stage; empty where there is none."""
   path = stage_folder(workdir, stage) / SUMMARY
   return read_json(path) if path.exists() else {}
 
 
-def claim(workdir: pathlib.Path, stage: str, config: dict[str, Any]):
+def claim(workdir: pathlib.Path, stage: str, config: dict[str, Any]) -> None:
   """Makes the folders of a stage and stores its config there.
 
   Raises:
-    WorkdirError: the workdir was made with another architecture, or a checkpoint of
-      this stage with other settings that decide its numbers.
+    WorkdirError: The workdir was made with other networks, or a checkpoint of this
+      stage with other settings that decide its numbers.
   """
   workdir = pathlib.Path(workdir)
   if (workdir / CONFIG).exists() and latest_stage(workdir):
@@ -101,8 +102,8 @@ def claim(workdir: pathlib.Path, stage: str, config: dict[str, Any]):
         f"--workdir, or delete {folder} to begin the stage again"
       )
   folder.mkdir(parents=True, exist_ok=True)
-  metrics.write_json(workdir / CONFIG, config)
-  metrics.write_json(folder / CONFIG, config)
+  files.write_json(workdir / CONFIG, config)
+  files.write_json(folder / CONFIG, config)
 
 
 def first_difference(
@@ -111,10 +112,10 @@ def first_difference(
   """Describes the first key at which two JSON values differ, `None` if they agree.
 
   Args:
-    there: the stored value.
-    here: the present value.
-    free: dotted keys that may differ.
-    key: dotted name of the values themselves.
+    there: The stored value.
+    here: The present value.
+    free: Dotted keys that may differ.
+    key: Dotted name of the values themselves.
   """
   if key in free:
     return None

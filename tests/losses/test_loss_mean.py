@@ -1,5 +1,6 @@
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,13 +9,22 @@ import pytest
 from affjax.losses import Mean, masked_l1, masked_mean
 
 
-def test_mask_broadcasts_over_axes_of_length_one():
-  values = np.arange(12.0, dtype=np.float32).reshape(2, 2, 3)
-  mask = np.array([1, 0], np.float32).reshape(1, 2, 1)
-  np.testing.assert_allclose(
-    masked_mean(values, mask).value, values[:, 0].mean(), rtol=1e-6
-  )
-  np.testing.assert_allclose(masked_mean(values).value, values.mean(), rtol=1e-6)
+class TestVariants(chex.TestCase):
+  """Means are the same eagerly and jitted, of NumPy and of JAX arrays."""
+
+  @chex.variants(with_jit=True, without_jit=True, with_device=True, without_device=True)
+  def test_mask_broadcasts_over_axes_of_length_one(self):
+    mean = self.variant(lambda *arrays: masked_mean(*arrays).value)
+    values = np.arange(12.0, dtype=np.float32).reshape(2, 2, 3)
+    mask = np.array([1, 0], np.float32).reshape(1, 2, 1)
+    np.testing.assert_allclose(mean(values, mask), values[:, 0].mean(), rtol=1e-6)
+    np.testing.assert_allclose(mean(values), values.mean(), rtol=1e-6)
+
+  @chex.variants(with_jit=True, without_jit=True, with_device=True, without_device=True)
+  def test_difference_is_taken_under_the_mask(self):
+    mean = self.variant(lambda *arrays: masked_l1(*arrays).value)
+    values, mask = np.float32([1, 2, 3, 4]), np.float32([1, 0, 0, 1])
+    np.testing.assert_allclose(mean(values, 2 * values, mask), 2.5, rtol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 2), (1, 3, 1), (1, 1, 1, 1)])

@@ -200,7 +200,7 @@ class TestImageL1:
 
     assert slope(0.5) < 0 < slope(0.9)
 
-  def test_a_bad_neighbour_does_not_make_a_head_grow(self):
+  def test_a_bad_neighbor_does_not_make_a_head_grow(self):
     """The gradient of an image does not know the other images of its batch."""
     image, render = _uniform(2, 8, 8, 3), _uniform(2, 8, 8, 3, seed=1)
     visible = np.ones((2, 8, 8, 1), np.float32)
@@ -224,6 +224,7 @@ class TestImageL1:
     gradient = jax.grad(lambda r: losses.image_l1(r, ones, image, ones).value)(image)
     assert np.isfinite(gradient).all()
 
+  @pytest.mark.usefixtures("unchecked_shapes")
   def test_mismatch_raises(self):
     ones = jnp.ones((1, 8, 8, 1))
     with pytest.raises(ValueError, match=r"render and image .*8, 4, 3"):
@@ -277,9 +278,9 @@ class TestRegularization:
     assert losses.symmetry(lopsided).value > 0
     assert losses.symmetry(lopsided, support).value == 0
 
-  @pytest.mark.parametrize("colour", [0.0, 0.3])
-  def test_skin_of_one_colour_has_no_deviation_and_a_finite_gradient(self, colour):
-    diffuse = jnp.full((1, 32, 32, 3), colour)
+  @pytest.mark.parametrize("color", [0.0, 0.3])
+  def test_skin_of_one_color_has_no_deviation_and_a_finite_gradient(self, color):
+    diffuse = jnp.full((1, 32, 32, 3), color)
     skin = jnp.ones((32, 32))
     value, gradient = jax.value_and_grad(lambda d: losses.deviation(d, skin).value)(
       diffuse
@@ -307,7 +308,8 @@ class TestRegularization:
 
     np.testing.assert_allclose([ramp(8).value, ramp(64).value], 1 / 64, rtol=1e-5)
 
-  def test_variation_needs_neighbours(self):
+  @pytest.mark.usefixtures("unchecked_shapes")
+  def test_variation_needs_neighbors(self):
     with pytest.raises(ValueError, match="light must be at least 2 x 2"):
       losses.variation(jnp.zeros((1, 1, 8, 1)))
 

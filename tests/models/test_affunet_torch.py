@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affjax.models import AffUNetConfig, _affunet, _params
+from affjax.models import AffUNetConfig, _params
 from affjax.native import library
 
 torch = pytest.importorskip("torch", reason="PyTorch is in the extra `reference`")
@@ -21,7 +21,7 @@ if library.status("affine_conv", "cpu").ready:
 def _network(backend="auto", **options):
   """A definition, and parameters none of which is where it started."""
   config = AffUNetConfig(width=8, backend=backend, **options)
-  definition = _affunet.define(config)
+  definition = _params.define_network(config)
   rng = np.random.default_rng(0)
   stir = lambda v: v + 0.05 * rng.standard_normal(v.shape, np.float32)
   return definition, jax.tree.map(stir, _params.init(definition, 0))

@@ -173,7 +173,7 @@ class TestAlignment:
     ]
   )
 
-  def test_an_orthographic_photo_is_scaled_and_centred(self):
+  def test_an_orthographic_photo_is_scaled_and_centered(self):
     photo = np.array([300.0, 200.0]) + 40 * self.HEAD[:, :2] * (1, -1)
     matrix = deep3d.alignment(photo, self.HEAD)
     got = photo @ matrix[:, :2].T + matrix[:, 2]

@@ -12,8 +12,6 @@ from affjax.models import (
   LightNetConfig,
   MultiScaleDiscriminator,
   PoseNetConfig,
-  _affunet,
-  _light,
   _params,
   _pose,
 )
@@ -53,24 +51,24 @@ def _apply(definition, *args):
   ],
 )
 def test_parameter_counts_are_those_of_the_plan(config, millions):
-  shapes = _affunet.define(config).shapes
+  shapes = _params.define_network(config).shapes
   assert round(_params.count(shapes) / 1e6, 2) == millions
 
 
 def test_there_are_eleven_convolutions():
-  names = _names(_affunet.define(AffUNetConfig(width=4)).shapes)
+  names = _names(_params.define_network(AffUNetConfig(width=4)).shapes)
   kernels = [n for n in names if n.endswith("kernel")]
   predictors = [n for n in kernels if "predictor" in n]
   assert len(kernels) - len(predictors) == 11
   assert [n.split("/")[1] for n in predictors] == ["layer2", "layer3", "layer4"]
-  plain = _names(_affunet.define(AffUNetConfig(width=4, affine=False)).shapes)
+  plain = _names(_params.define_network(AffUNetConfig(width=4, affine=False)).shapes)
   assert not [n for n in plain if "predictor" in n]
 
 
 @pytest.mark.parametrize("frame", ["window", "absolute"])
 def test_affine_net_starts_as_the_plain_net(frame):
-  affine = _affunet.define(AffUNetConfig(width=4, frame=frame))
-  plain = _affunet.define(AffUNetConfig(width=4, affine=False))
+  affine = _params.define_network(AffUNetConfig(width=4, frame=frame))
+  plain = _params.define_network(AffUNetConfig(width=4, affine=False))
   got = _apply(affine, _params.init(affine, 3), _images())
   want = _apply(plain, _params.init(plain, 3), _images())
   assert float(jnp.std(want)) > 0.01
@@ -81,7 +79,7 @@ def test_affine_net_starts_as_the_plain_net(frame):
 @pytest.mark.parametrize("prior", ["none", "geometry"])
 def test_output_is_as_large_as_the_photo(size, prior):
   config = AffUNetConfig(global_context=True, prior=prior)
-  definition = _affunet.define(config)
+  definition = _params.define_network(config)
   y = jax.eval_shape(
     lambda p, x, a: _params.apply(definition, p, x, a),
     definition.shapes,
@@ -106,8 +104,8 @@ def test_global_context_sees_everything_from_everywhere():
 
 
 def test_bfloat16_is_close_and_returns_float32():
-  exact = _affunet.define(AffUNetConfig(width=4))
-  half = _affunet.define(AffUNetConfig(width=4, dtype="bfloat16"))
+  exact = _params.define_network(AffUNetConfig(width=4))
+  half = _params.define_network(AffUNetConfig(width=4, dtype="bfloat16"))
   weights = _params.init(exact, 0)
   want, got = (_apply(d, weights, _images()) for d in (exact, half))
   assert got.dtype == jnp.float32
@@ -115,7 +113,7 @@ def test_bfloat16_is_close_and_returns_float32():
 
 
 def test_empty_batch():
-  definition = _affunet.define(AffUNetConfig(width=4, global_context=True))
+  definition = _params.define_network(AffUNetConfig(width=4, global_context=True))
   y = _apply(definition, _params.init(definition, 0), _images(0))
   assert y.shape == (0, SIZE, SIZE, 3)
 
@@ -139,7 +137,7 @@ def test_config_errors(options, message):
 
 def test_geometry_prior_follows_the_grid():
   config = AffUNetConfig(width=4, prior="geometry")
-  definition = _affunet.define(config)
+  definition = _params.define_network(config)
   weights = _params.init(definition, 0)
   wide = np.zeros((1, SIZE, SIZE, 3), np.float32)
   wide[:, 8:24, 8:24] = _images(1, 16)
@@ -154,7 +152,7 @@ def test_geometry_prior_follows_the_grid():
 
 
 def test_geometry_prior_needs_its_grid():
-  definition = _affunet.define(AffUNetConfig(width=4, prior="geometry"))
+  definition = _params.define_network(AffUNetConfig(width=4, prior="geometry"))
   weights = _params.init(definition, 0)
   for alignment in (None, _alignment(size=16)):
     with pytest.raises(ValueError, match="needs an alignment"):
@@ -167,7 +165,7 @@ def test_geometry_prior_needs_its_grid():
 @pytest.mark.parametrize("prior", ["none", "geometry"])
 @pytest.mark.parametrize("color", [False, True])
 def test_light_starts_near_one(prior, color):
-  definition = _light.define(LightNetConfig(width=4, color=color, prior=prior))
+  definition = _params.define_network(LightNetConfig(width=4, color=color, prior=prior))
   weights = _params.init(definition, 0)
   got, rgb = _apply(definition, weights, _images(), _alignment())
   assert got.shape == (2, 4, 4, 1)
@@ -232,22 +230,22 @@ def test_discriminator_errors():
 
 
 def test_parameters_depend_on_seed_and_path_only():
-  definition = _affunet.define(AffUNetConfig(width=4))
+  definition = _params.define_network(AffUNetConfig(width=4))
   one, same, other = (_params.init(definition, seed) for seed in (1, 1, 2))
   kernel = lambda tree: np.array(tree["layer7"]["conv"]["kernel"])
   np.testing.assert_array_equal(kernel(one), kernel(same))
   assert not np.array_equal(kernel(one), kernel(other))
-  context = _affunet.define(AffUNetConfig(width=4, global_context=True))
+  context = _params.define_network(AffUNetConfig(width=4, global_context=True))
   np.testing.assert_array_equal(kernel(one), kernel(_params.init(context, 1)))
 
 
 def test_parameters_of_another_architecture_are_named():
-  definition = _affunet.define(AffUNetConfig(width=4))
-  wider = _params.init(_affunet.define(AffUNetConfig(width=8)), 0)
+  definition = _params.define_network(AffUNetConfig(width=4))
+  wider = _params.init(_params.define_network(AffUNetConfig(width=8)), 0)
   with pytest.raises(
     ValueError, match=r"encoder/layer1/conv/bias should have .*\(4,\)"
   ):
     _params.apply(definition, wider, _images())
-  plain = _params.init(_affunet.define(AffUNetConfig(width=4, affine=False)), 0)
+  plain = _params.init(_params.define_network(AffUNetConfig(width=4, affine=False)), 0)
   with pytest.raises(ValueError, match=r"predictor/bias should .*missing"):
     _params.apply(definition, plain, _images())

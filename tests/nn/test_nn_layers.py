@@ -1,4 +1,4 @@
-"""Layers: affine against plain convolution, frames, normalisation, precision."""
+"""Layers: affine against plain convolution, frames, normalization, precision."""
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +89,7 @@ def test_bfloat16_keeps_parameters_and_matrices_float32():
   assert module.theta(_x()).dtype == jnp.float32
 
 
-def test_group_norm_normalises_each_group():
+def test_group_norm_normalizes_each_group():
   definition = _params.define(lambda rngs: GroupNorm(12, rngs=rngs))
   weights = _params.init(definition, 0)
   assert weights["scale"].shape == (12,)
@@ -109,4 +109,6 @@ def test_initializers_agree_in_distribution():
   for values in drawn:
     np.testing.assert_allclose(np.std(values), (2 / 288) ** 0.5, rtol=0.03)
   one = Values((1.0, 2.0))
-  np.testing.assert_array_equal(one.fill(None, (2,)), one(jax.random.key(0), (2,)))
+  np.testing.assert_array_equal(
+    one.fill(np.random.default_rng(0), (2,)), one(jax.random.key(0), (2,))
+  )

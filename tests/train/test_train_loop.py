@@ -28,7 +28,7 @@ def _lines(root, name="stage1"):
 def whole(tmp_path_factory):
   """A stage run from beginning to end, and its outcome."""
   root = tmp_path_factory.mktemp("whole")
-  task = tiny.make_task(root, steps=20, checkpoint_every=5, tensorboard=True)
+  task = tiny.make_task(root, total_steps=20, checkpoint_every=5, tensorboard=True)
   return root, loop.run(task)
 
 
@@ -54,7 +54,7 @@ def test_a_finished_stage_is_left_alone(whole, capsys):
   root, outcome = whole
   times = lambda: {p: p.stat().st_mtime_ns for p in root.rglob("*") if p.is_file()}
   before = times()
-  again = loop.run(tiny.make_task(root, steps=20, checkpoint_every=5))
+  again = loop.run(tiny.make_task(root, total_steps=20, checkpoint_every=5))
   assert "nothing to do" in capsys.readouterr().out
   assert again.summary == outcome.summary
   changed = {path.name for path, time in times().items() if time != before[path]}
@@ -62,7 +62,7 @@ def test_a_finished_stage_is_left_alone(whole, capsys):
 
 
 def test_progress_line_shows_terms_speed_and_time_left(tmp_path, capsys):
-  loop.run(tiny.make_task(tmp_path, steps=6))
+  loop.run(tiny.make_task(tmp_path, total_steps=6))
   lines = capsys.readouterr().out.splitlines()
   assert lines[0] == "stage1: starts from fresh weights"
   line = next(line for line in lines if line.startswith("stage1 4/6"))
@@ -77,13 +77,13 @@ def test_a_signal_saves_and_the_stage_goes_on_to_the_same_end(
 ):
   with monkeypatch.context() as patch:
     _at_batch(patch, 8, _signals(number))
-    outcome = loop.run(tiny.make_task(tmp_path, steps=20, checkpoint_every=5))
+    outcome = loop.run(tiny.make_task(tmp_path, total_steps=20, checkpoint_every=5))
 
   assert not outcome.finished
   assert outcome.signal == number
   assert outcome.step == 8
-  assert "the same command goes on" in capsys.readouterr().out
-  rest = loop.run(tiny.make_task(tmp_path, steps=20, checkpoint_every=5))
+  assert "the same command continues" in capsys.readouterr().out
+  rest = loop.run(tiny.make_task(tmp_path, total_steps=20, checkpoint_every=5))
   assert rest.finished
   assert tiny.same(tiny.final_params(tmp_path), tiny.final_params(whole[0]))
   assert rest.summary["eval_before"] == whole[1].summary["eval_before"]
@@ -139,7 +139,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_end(tmp_path, whole):
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     child.stdout.close()
-  outcome = loop.run(tiny.make_task(tmp_path, steps=20, checkpoint_every=5))
+  outcome = loop.run(tiny.make_task(tmp_path, total_steps=20, checkpoint_every=5))
   assert outcome.finished
   assert tiny.same(tiny.final_params(tmp_path), tiny.final_params(whole[0]))
   steps = [line["step"] for line in _lines(tmp_path) if "total" in line]
@@ -147,7 +147,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_end(tmp_path, whole):
 
 
 def test_a_nan_stops_with_the_name_of_the_term(tmp_path, monkeypatch):
-  task = tiny.make_task(tmp_path, name="stage1", steps=20, checkpoint_every=4)
+  task = tiny.make_task(tmp_path, name="stage1", total_steps=20, checkpoint_every=4)
   with monkeypatch.context() as patch:
     _at_batch(patch, 11, _poison)
     with pytest.raises(metrics.NonFiniteError) as error:
@@ -158,12 +158,12 @@ def test_a_nan_stops_with_the_name_of_the_term(tmp_path, monkeypatch):
   good = tiny.final_params(tmp_path)
   assert np.isfinite(good["position"]["predictor"]["kernel"]).all()
   # With sound data the stage goes on.
-  assert loop.run(tiny.make_task(tmp_path, steps=20, checkpoint_every=4)).finished
+  assert loop.run(tiny.make_task(tmp_path, total_steps=20, checkpoint_every=4)).finished
 
 
 def test_stages_chain_and_train_only_their_networks(tmp_path):
   for name in ("stage1", "stage2", "stage3"):
-    outcome = loop.run(tiny.make_task(tmp_path, name=name, steps=4))
+    outcome = loop.run(tiny.make_task(tmp_path, name=name, total_steps=4))
     assert outcome.finished
     assert outcome.summary["stage"] == name
   first, second, third = (tiny.final_params(tmp_path, f"stage{k}") for k in (1, 2, 3))
@@ -178,17 +178,17 @@ def test_a_stage_without_its_predecessor_says_what_to_run(tmp_path, monkeypatch)
     tiny.make_task(tmp_path / "a", name="stage2")
   assert "run first: train --config=stage1" in str(error.value)
   _at_batch(monkeypatch, 3, _signals(signal.SIGTERM))
-  loop.run(tiny.make_task(tmp_path / "b", steps=20))
+  loop.run(tiny.make_task(tmp_path / "b", total_steps=20))
   with pytest.raises(workdir.WorkdirError, match="not reached its last step 20"):
     tiny.make_task(tmp_path / "b", name="stage2")
 
 
 def test_another_config_is_refused(tmp_path):
-  loop.run(tiny.make_task(tmp_path, steps=2))
+  loop.run(tiny.make_task(tmp_path, total_steps=2))
   with pytest.raises(
     workdir.WorkdirError, match=r"learning_rate is 0.01 there and 0.5"
   ):
-    tiny.make_task(tmp_path, steps=2, learning_rate=0.5)
+    tiny.make_task(tmp_path, total_steps=2, learning_rate=0.5)
   # Another stage may have other settings, but not other networks.
   config = {"model": {"template": "other"}}
   with pytest.raises(workdir.WorkdirError, match=r"model.template is \"sheet\" there"):
@@ -196,31 +196,37 @@ def test_another_config_is_refused(tmp_path):
 
 
 def test_a_finished_stage_can_be_made_longer(tmp_path):
-  loop.run(tiny.make_task(tmp_path / "a", steps=4))
-  longer = loop.run(tiny.make_task(tmp_path / "a", steps=8))
+  loop.run(tiny.make_task(tmp_path / "a", total_steps=4))
+  longer = loop.run(tiny.make_task(tmp_path / "a", total_steps=8))
   assert longer.finished
   assert longer.step == 8
-  loop.run(tiny.make_task(tmp_path / "b", steps=8))
+  loop.run(tiny.make_task(tmp_path / "b", total_steps=8))
   assert tiny.same(tiny.final_params(tmp_path / "a"), tiny.final_params(tmp_path / "b"))
 
 
 def test_damaged_files_are_named(tmp_path):
-  loop.run(tiny.make_task(tmp_path, steps=2))
+  loop.run(tiny.make_task(tmp_path, total_steps=2))
   (tmp_path / "config.json").write_text("{")
   with pytest.raises(workdir.WorkdirError, match=r"cannot read .*config.json"):
-    tiny.make_task(tmp_path, steps=2)
+    tiny.make_task(tmp_path, total_steps=2)
   (tmp_path / "config.json").unlink()
   victim = tmp_path / "stage1" / "checkpoints" / "2" / "params"
   for path in victim.rglob("*"):
     if path.is_file():
       path.write_bytes(b"")
   with pytest.raises(checkpoint.CheckpointError, match="cannot read the checkpoint"):
-    tiny.make_task(tmp_path, steps=4)
+    tiny.make_task(tmp_path, total_steps=4)
 
 
 @pytest.mark.parametrize(
-  "change", [{"total_steps": 0}, {"log_every": 0}, {"picture_every": -1}]
+  ("make", "message"),
+  [
+    (lambda: loop.Plan(0, 1, loop.Log(), loop.Checkpointing()), "total_steps must"),
+    (lambda: loop.Log(every=0), "every must be at least 1"),
+    (lambda: loop.Log(pictures_every=-1), "pictures_every must"),
+    (lambda: loop.Checkpointing(every=0), "every must be at least 1"),
+  ],
 )
-def test_nonsense_plans_are_refused(change):
-  with pytest.raises(ValueError, match=next(iter(change))):
-    loop.Plan(**{"total_steps": 1, "batch_size": 1, **change})
+def test_nonsense_plans_are_refused(make, message):
+  with pytest.raises(ValueError, match=message):
+    make()

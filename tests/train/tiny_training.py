@@ -11,20 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from affjax.geometry import uv
-from affjax.losses import LossWeights
+from affjax.losses import LossWeights, Need, make_regions
 from affjax.train import (
   checkpoint,
   loop,
-  objective,
-  optimizer,
+  optimizers,
   sharding,
+  stages,
   start,
-  state,
-  step,
+  states,
+  steps,
   workdir,
 )
-from affjax.train import stage as stage_lib
-from affjax.train.step import Adversary, Learner
+from affjax.train.loop import Checkpointing, Log
+from affjax.train.optimizers import Adam
+from affjax.train.steps import DiscriminatorLearner, Learner
 from affjax.types import Batch, Prediction, Template
 
 PHOTO, MAP = 16, 16
@@ -55,7 +56,7 @@ def make_template() -> Template:
 
 
 class Source:
-  """Sheets of different depth and colour; the photo shows both."""
+  """Sheets of different depth and color; the photo shows both."""
 
   def __init__(self, template: Template, count: int, *, first: int = 0):
     self._template, self._count, self._first = template, count, first
@@ -65,15 +66,15 @@ class Source:
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(self._first + int(index))
-    scale, colour = random.uniform(0.5, 1.5), random.uniform(0.2, 0.8, 3)
-    colours = np.broadcast_to(colour, (PHOTO, PHOTO, 3)).copy()
-    colours[0, :, :] = scale / 2
+    scale, color = random.uniform(0.5, 1.5), random.uniform(0.2, 0.8, 3)
+    colors = np.broadcast_to(color, (PHOTO, PHOTO, 3)).copy()
+    colors[0, :, :] = scale / 2
     return {
-      "image": np.round(colours * 255).astype(np.uint8),
+      "image": np.round(colors * 255).astype(np.uint8),
       "visible": np.full((PHOTO, PHOTO, 1), 255, np.uint8),
       "vertices": self._template.vertices * np.float32([1, 1, scale]),
       "pose": random.normal(0, 0.1, 6).astype(np.float32),
-      "diffuse": np.round(np.tile(colour, (MAP, MAP, 1)) * 255).astype(np.uint8),
+      "diffuse": np.round(np.tile(color, (MAP, MAP, 1)) * 255).astype(np.uint8),
       "has_pose": np.float32(1),
       "has_diffuse": np.float32(index % 2),
     }
@@ -81,6 +82,7 @@ class Source:
 
 def to_batch(record, *, table) -> Batch:
   """A record of stacked arrays as float arrays."""
+  record = jax.tree.map(jnp.asarray, record)
   return Batch(
     image=record["image"].astype(jnp.float32) / 255,
     visible=record["visible"].astype(jnp.float32) / 255,
@@ -111,8 +113,8 @@ class Networks:
 
   def __call__(self, params, images, *, antialias=True, render=True) -> Prediction:
     count = images.shape[0]
-    colour = images[:, 8:].mean((1, 2))
-    seen = jnp.concatenate([colour, images[:, 0, :, :1].mean(1)], -1)
+    color = images[:, 8:].mean((1, 2))
+    seen = jnp.concatenate([color, images[:, 0, :, :1].mean(1)], -1)
     stretch = seen @ params["position"]["predictor"]["kernel"]
     mean = uv.map_from_vertices(
       jnp.asarray(self.template.vertices), uv.uv_table(self.template, MAP)
@@ -137,7 +139,7 @@ class Networks:
 
 
 class Discriminators:
-  """A linear judge at two scales."""
+  """A linear discriminator at two scales."""
 
   def init(self, seed: int):
     kernel = np.random.default_rng(seed).normal(0, 0.1, (2, 3, 1))
@@ -168,42 +170,49 @@ def stacked(source) -> dict[str, np.ndarray]:
 TEMPLATE = make_template()
 
 
+def make_optimizer(**options):
+  """Adam without clipping, unless the options say otherwise."""
+  return optimizers.make(Adam(**{"clip_norm": 0.0, **options}), total_steps=1)
+
+
 def make_learner(
   name: str, *, learning_rate=1e-2, mirrored=False, clip_norm=1.0, **weights
 ) -> Learner:
   """A learner of one of the paper's stages, without the feature network."""
   plain = {"perceptual": 0.0, "diffuse_perceptual": 0.0, "pose_l1": 1.0}
-  stage = stage_lib.paper_stage(name, weights=LossWeights(**{**plain, **weights}))
-  slow = optimizer.make(learning_rate=learning_rate / 10, betas=(0.5, 0.9))
+  stage = stages.paper_stage(name, weights=LossWeights(**{**plain, **weights}))
+  slow = make_optimizer(learning_rate=learning_rate / 10, beta1=0.5, beta2=0.9)
+  other = DiscriminatorLearner(Discriminators(), slow)
   return Learner(
     stage=stage,
     reconstructor=Networks(TEMPLATE),
     prepare=functools.partial(to_batch, table=uv.uv_table(TEMPLATE, MAP)),
-    where=objective.regions(TEMPLATE, MAP),
-    optimizer=optimizer.make(learning_rate=learning_rate, clip_norm=clip_norm),
-    adversary=Adversary(Discriminators(), slow) if stage.adversarial else None,
+    regions=make_regions(TEMPLATE, MAP),
+    optimizer=make_optimizer(learning_rate=learning_rate, clip_norm=clip_norm),
+    discriminator=other if stage.requires(Need.DISCRIMINATOR) else None,
+    antialias=True,
     mirrored=mirrored,
   )
 
 
-def make_state(learner: Learner, *, params=None) -> state.TrainState:
+def make_state(learner: Learner, *, params=None) -> states.TrainState:
   """The state of a learner before its first update."""
-  return state.create(
+  return states.create(
     learner.stage,
     learner.reconstructor.init(0) if params is None else params,
     learner.optimizer,
-    discriminator=Discriminators().init(1) if learner.adversary else None,
-    discriminator_optimizer=learner.adversary and learner.adversary.optimizer,
+    discriminator=Discriminators().init(1) if learner.discriminator else None,
+    discriminator_optimizer=learner.discriminator and learner.discriminator.optimizer,
   )
 
 
-def train(learner: Learner, start, record, *, steps=1, devices=1):
+def train(learner: Learner, start, record, *, updates=1, devices=1):
   """The state after some steps on one record, and the scalars of each step."""
   mesh = sharding.make_mesh(devices)
-  update = step.make_update(learner, mesh)
+  update = steps.make_update(learner, mesh)
   now = sharding.put_state(start, mesh)
   history = []
-  for _ in range(steps):
+  for _ in range(updates):
     now, scalars = update(now, None, sharding.put_batch(record, mesh))
     history.append({name: float(value) for name, value in scalars.items()})
   return now, history
@@ -214,7 +223,15 @@ def same(a, b) -> bool:
   return jax.tree.all(jax.tree.map(np.array_equal, a, b))
 
 
-def make_task(root, *, name="stage1", steps=8, learning_rate=1e-2, **plan) -> loop.Task:
+def make_task(
+  root,
+  *,
+  name="stage1",
+  total_steps=8,
+  learning_rate=1e-2,
+  checkpoint_every=2,
+  tensorboard=False,
+) -> loop.Task:
   """One stage in a workdir, as `build.task` makes it."""
   root = pathlib.Path(root)
   learner = make_learner(name, learning_rate=learning_rate)
@@ -224,14 +241,10 @@ def make_task(root, *, name="stage1", steps=8, learning_rate=1e-2, **plan) -> lo
   return loop.Task(
     learner=learner,
     plan=loop.Plan(
-      **{
-        "total_steps": steps,
-        "batch_size": 4,
-        "log_every": 2,
-        "checkpoint_every": 2,
-        "tensorboard": False,
-        **plan,
-      }
+      total_steps=total_steps,
+      batch_size=4,
+      log=Log(every=2, pictures_every=0, tensorboard=tensorboard),
+      checkpoint=Checkpointing(every=checkpoint_every),
     ),
     start=start.begin(
       learner.stage,
@@ -259,4 +272,4 @@ def final_params(root, name="stage1"):
 
 if __name__ == "__main__":
   # python tiny_training.py WORKDIR STEPS: something to kill.
-  loop.run(make_task(sys.argv[1], steps=int(sys.argv[2]), checkpoint_every=5))
+  loop.run(make_task(sys.argv[1], total_steps=int(sys.argv[2]), checkpoint_every=5))

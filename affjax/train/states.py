@@ -1,4 +1,4 @@
-"""Everything that changes during training, in one frozen tree."""
+"""The training state: everything that changes during training, in one frozen tree."""
 
 import dataclasses
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Bool, Int
 
-from affjax.train.stage import Stage
+from affjax.train.stages import Stage
+from affjax.types import ArrayLike
 
 Params = dict[str, Any]
 
@@ -19,21 +20,21 @@ class TrainState:
   """Weights and optimizers after `step` updates.
 
   Attributes:
-    step: number of updates made.
-    params: weights of the four networks, by name.
-    optimizer: optimizer state of the networks that the stage trains.
-    discriminator: weights of the discriminators; empty without adversarial loss.
-    discriminator_optimizer: their optimizer state; empty without them.
-    healthy: false once a loss or gradient was not finite. From then on nothing else
+    step: Number of updates made.
+    params: Weights of the four networks, by name.
+    optimizer: Optimizer state of the networks that the stage trains.
+    discriminator: Weights of the discriminator; empty without adversarial loss.
+    discriminator_optimizer: Its optimizer state; empty without adversarial loss.
+    healthy: False once a loss or gradient was not finite. From then on nothing else
       changes, so that the state stays the last good one until the host looks.
   """
 
-  step: Int[Array, ""]
+  step: Int[ArrayLike, ""]
   params: Params
   optimizer: optax.OptState
   discriminator: Params
   discriminator_optimizer: optax.OptState
-  healthy: Bool[Array, ""]
+  healthy: Bool[ArrayLike, ""]
 
 
 def create(
@@ -44,14 +45,17 @@ def create(
   discriminator: Params | None = None,
   discriminator_optimizer: optax.GradientTransformation | None = None,
 ) -> TrainState:
-  """The state before the first update of a stage.
+  """Returns the state before the first update of a stage.
 
   Args:
-    stage: which networks the optimizer is for.
-    params: weights of all four networks.
-    optimizer: updates `trained(stage, params)`.
-    discriminator: their weights, if the stage is adversarial.
-    discriminator_optimizer: updates them.
+    stage: The stage, which says what the optimizer updates.
+    params: Weights of all four networks.
+    optimizer: Optimizer of `trained(stage, params)`.
+    discriminator: Weights of the discriminator, if the stage is adversarial.
+    discriminator_optimizer: Optimizer of those weights.
+
+  Raises:
+    ValueError: `params` lacks a network that the stage trains.
   """
   missing = sorted(set(stage.trains) - set(params))
   if missing:
@@ -59,24 +63,26 @@ def create(
       f"params must hold every network that {stage.name} trains, missing: "
       f"{', '.join(missing)}"
     )
-  critic = {} if discriminator is None else discriminator
+  weights = discriminator or {}
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=params,
     optimizer=optimizer.init(trained(stage, params)),
-    discriminator=critic,
+    discriminator=weights,
     discriminator_optimizer=(
-      discriminator_optimizer.init(critic) if critic and discriminator_optimizer else {}
+      discriminator_optimizer.init(weights)
+      if weights and discriminator_optimizer
+      else {}
     ),
     healthy=jnp.ones((), bool),
   )
 
 
 def trained(stage: Stage, params: Params) -> Params:
-  """The weights that the stage updates."""
+  """Returns the weights that the stage updates."""
   return {name: params[name] for name in stage.trains}
 
 
 def frozen(stage: Stage, params: Params) -> Params:
-  """The weights that the stage leaves alone."""
+  """Returns the weights that the stage leaves alone."""
   return {name: value for name, value in params.items() if name not in stage.trains}

@@ -1,0 +1,35 @@
+"""From a config to the parts: the only place that reads a `ConfigDict`.
+
+`default_config` derives a config from the dataclasses that hold the defaults, and
+`get_config` loads one of `configs/`. `task` makes one stage ready to train; `load_run`
+makes a trained workdir ready to use. Other packages take plain arguments.
+"""
+
+from affjax.build._configs import (
+  UserError,
+  config_file,
+  config_help,
+  default_config,
+  get_config,
+  read_config,
+)
+from affjax.build._options import NetworkChoice, Options
+from affjax.build._parts import reconstructor, sources, stage, task
+from affjax.build._run import Run, load_run
+
+__all__ = [
+  "NetworkChoice",
+  "Options",
+  "Run",
+  "UserError",
+  "config_file",
+  "config_help",
+  "default_config",
+  "get_config",
+  "load_run",
+  "read_config",
+  "reconstructor",
+  "sources",
+  "stage",
+  "task",
+]

@@ -1,0 +1,94 @@
+"""The one object from which every loss term is computed."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from affjax.geometry import uv
+from affjax.models import FeatureNet
+from affjax.types import Batch, Prediction, Template
+
+# Fewer points than vertices cost less and move alike.
+_POSE_POINTS = 200
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Regions:
+  """The regions of the maps that loss terms look at, for one template and map size.
+
+  Attributes:
+    support: Texels of the head's charts and the gutter around them.
+    skin: Weight of each texel as skin, in [0, 1].
+    pose_points: Points spread over the head, head space, dm.
+  """
+
+  support: Bool[np.ndarray, "s s"]
+  skin: Float[np.ndarray, "s s"]
+  pose_points: Float[np.ndarray, "p 3"]
+
+
+def make_regions(template: Template, map_size: int) -> Regions:
+  """Returns the regions of a template.
+
+  Args:
+    template: A head with a mask named "skin".
+    map_size: Side of the UV maps, texels.
+
+  Raises:
+    ValueError: The template has no mask "skin".
+  """
+  if "skin" not in template.masks:
+    raise ValueError(
+      f"template {template.name!r} must have a mask 'skin' for the deviation loss, has "
+      f"{', '.join(sorted(template.masks)) or 'none'}"
+    )
+  support = uv.uv_table(template, map_size).support
+  every = max(1, len(template.vertices) // _POSE_POINTS)
+  return Regions(
+    support=support,
+    skin=uv.resize_mask(template.masks["skin"], map_size) * support,
+    pose_points=template.vertices[::every].astype(np.float32),
+  )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Context:
+  """A prediction, its batch, and the networks that losses need.
+
+  Attributes:
+    prediction: The networks' result for `batch.image`.
+    batch: The photos and their ground truth.
+    regions: The regions of the maps.
+    feature_net: Network of the terms that need `Need.FEATURES`.
+    discriminator: Images -> logits of each scale, for `Need.DISCRIMINATOR`.
+  """
+
+  prediction: Prediction
+  batch: Batch
+  regions: Regions
+  feature_net: FeatureNet | None = None
+  discriminator: Callable[[Array], Sequence[Array]] | None = None
+
+  @functools.cached_property
+  def overlay(self) -> Float[Array, "n h w 3"]:
+    """The render over the photo, behind whatever the photo shows in front of it."""
+    image = self.batch.image
+    difference = self.prediction.render - self.prediction.alpha * image
+    return image + self.batch.visible * difference
+
+  @property
+  def features(self) -> FeatureNet:
+    """The feature network; an error without one."""
+    if self.feature_net is None:
+      raise ValueError("a term in feature space needs feature_net, got None")
+    return self.feature_net
+
+  @functools.cached_property
+  def fake_logits(self) -> Sequence[Float[Array, "n _ _ 1"]]:
+    """The discriminator's logits for the overlay, one map a scale."""
+    if self.discriminator is None:
+      raise ValueError("an adversarial term needs discriminator, got None")
+    return self.discriminator(self.overlay)

@@ -30,7 +30,6 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-
 # Functions of JAX arrays that take NumPy arrays as well.
 ArrayLike = jax.Array | np.ndarray
 
@@ -77,6 +76,8 @@ class Template:
     masks: named UV masks, float32 `[M, M]` in [0, 1], row 0 at v = 1.
     landmark_faces: int32 `[68]`, the triangle under each standard landmark.
     landmark_weights: float32 `[68, 3]`, barycentric weights in that triangle.
+    diffuse: uint8 `[M, M, 3]`, a plain diffuse map, sRGB, row 0 at v = 1; None if the
+      template has none.
   """
 
   name: str
@@ -89,6 +90,7 @@ class Template:
   masks: Mapping[str, np.ndarray]
   landmark_faces: np.ndarray
   landmark_weights: np.ndarray
+  diffuse: np.ndarray | None = None
 
   def __post_init__(self):
     for field, low, high in (

@@ -1,8 +1,10 @@
 """The head that comes with the project; MakeHuman's data, CC0."""
 
 import functools
+import io
 
 import numpy as np
+from PIL import Image
 
 from affjax.assets import store
 from affjax.heads._morphable import MorphableModel
@@ -33,6 +35,7 @@ def load() -> MorphableModel:
     masks=dict(zip(data["mask_names"].tolist(), masks, strict=True)),
     landmark_faces=data["landmark_faces"],
     landmark_weights=data["landmark_weights"],
+    diffuse=_plain_skin(),
   )
   return MorphableModel(
     template=template,
@@ -41,6 +44,11 @@ def load() -> MorphableModel:
     expression_basis=_basis(data["expression"], data["expression_scale"]),
     expression_names=tuple(data["expression_names"].tolist()),
   )
+
+
+def _plain_skin() -> np.ndarray:
+  with Image.open(io.BytesIO(store.read_asset("plain_skin.png"))) as image:
+    return np.asarray(image)
 
 
 def _basis(whole: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -322,12 +322,9 @@ def _feature_net(config: Config, this: Stage) -> FeatureNet | None:
     )
 
 
-@functools.lru_cache(maxsize=4)
 def _head(name: str) -> MorphableModel:
-  """A head model by name."""
-  if name != "embedded":
-    raise ValueError(f"template must be 'embedded', got {name!r}")
-  return open_head("embedded")
+  """Returns the head model that `config.model.template` names."""
+  return open_head(name)
 
 
 def _plain(config: Config) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def test_slow_predictors_only_in_the_absolute_frame(photos, tmp_path):
     ("loss.image_l1", -1.0, "config.loss: weight image_l1"),
     ("model.position.width", 0, "config.model.position: width"),
     ("model.position.frame", "polar", "config.model: frame"),
-    ("model.template", "mine", "config.model: template must be 'embedded'"),
+    ("model.template", "mine", "config.model: model 'mine': no such file or folder"),
     ("model.camera.fov_deg", 0.0, "config.model: fov_deg"),
     ("optimizer.schedule", "stairs", "config.optimizer: schedule"),
     ("log.every", 0, "config.log: log_every"),

@@ -1,4 +1,4 @@
-"""The head that comes with the project; MakeHuman's data, CC0."""
+"""The embedded head model, made from MakeHuman's data (CC0)."""
 
 import functools
 import io
@@ -13,11 +13,11 @@ from affjax.types import Template
 
 @functools.lru_cache(maxsize=1)
 def load() -> MorphableModel:
-  """The embedded head model: every call returns the same object.
+  """Returns the embedded head model, the same object in every call.
 
-  5.5 thousand vertices in three groups (skin, eyes, teeth), ARKit's 52 expression
-  units, UV masks and the 68 standard landmarks. The outer eye corners of its mean are
-  0.9 dm apart; the origin lies 0.55 dm behind the middle between them.
+  It has 5.5 thousand vertices in three groups (skin, eyes, teeth), ARKit's 52
+  expression units, UV masks and the 68 standard landmarks. The outer eye corners of the
+  mean head are 0.9 dm apart; the origin lies 0.55 dm behind their midpoint.
 
   Raises:
     AssetError: the embedded file is missing or damaged.
@@ -52,5 +52,5 @@ def _plain_skin() -> np.ndarray:
 
 
 def _basis(whole: np.ndarray, scale: np.ndarray) -> np.ndarray:
-  """Modes `[K, V, 3]` from whole numbers and the scale of each."""
+  """Modes `[K, V, 3]` from integers and the scale of each mode."""
   return whole.astype(np.float32) * scale[:, None, None]

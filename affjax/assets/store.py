@@ -1,6 +1,6 @@
-"""Opens the embedded data files, after a look at their hashes.
+"""Opens the embedded data files after verifying their hashes.
 
-To add a file: put it beside this module, its licence into `licenses/`, and one line
+To add a file, put it beside this module, its license into `licenses/`, and its hash
 into `_SHA256`.
 """
 
@@ -27,35 +27,35 @@ _FOLDER = pathlib.Path(__file__).parent
 
 
 class AssetError(ValueError):
-  """An embedded file is missing, cut short, or not the one that belongs here."""
+  """An embedded file is missing or differs from the released one."""
 
 
 def names() -> tuple[str, ...]:
-  """The embedded files."""
+  """Returns the names of the embedded files."""
   return tuple(sorted(_SHA256))
 
 
 def open_asset(name: str) -> Mapping[str, np.ndarray]:
-  """The arrays of an embedded `.npz` file, read-only, by name.
+  """Returns the read-only arrays of an embedded `.npz` file, by name.
 
   Args:
     name: a file name, one of `names()`.
 
   Raises:
-    AssetError: the file is missing, or its content is not what was released.
+    AssetError: the file is missing or differs from the released one.
     ValueError: the name is unknown.
   """
   return _open(name)
 
 
 def read_asset(name: str) -> bytes:
-  """The content of an embedded file of any kind.
+  """Returns the content of an embedded file.
 
   Args:
     name: a file name, one of `names()`.
 
   Raises:
-    AssetError: the file is missing, or its content is not what was released.
+    AssetError: the file is missing or differs from the released one.
     ValueError: the name is unknown.
   """
   if name not in _SHA256:
@@ -74,16 +74,16 @@ def read_asset(name: str) -> bytes:
 
 
 def sha256(path: str | pathlib.Path) -> str:
-  """SHA-256 of a file, as hexadecimal digits."""
+  """Returns the SHA-256 of a file in hexadecimal digits."""
   return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
 
 
 def read_npz(data: bytes, name: str) -> dict[str, np.ndarray]:
-  """All arrays of an `.npz` file held in memory; never unpickles.
+  """Returns all arrays of an `.npz` file in memory; never unpickles.
 
   Args:
-    data: the file's content.
-    name: what to call it in an error.
+    data: content of the file.
+    name: name of the file in messages.
   """
   try:
     with np.load(io.BytesIO(data), allow_pickle=False) as file:

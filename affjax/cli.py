@@ -5,6 +5,7 @@ nothing could be started, 130 interrupted. AFFJAX_DEBUG=1 shows tracebacks.
 """
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import sys
@@ -173,8 +174,8 @@ def prepare(
   out: Annotated[pathlib.Path, typer.Option("-o", "--out", help="Folder to write.")],
   name: Annotated[str, typer.Option(help="Of the data set: OUT/NAME/1.0.0.")] = "faces",
   provider: Annotated[
-    str, typer.Option(help="Of the geometry: embedded, deep3d, precomputed, synthetic.")
-  ] = "embedded",
+    str, typer.Option(help="Of the geometry: fit, deep3d, precomputed, synthetic.")
+  ] = "fit",
   template: Annotated[
     str, typer.Option(help="Whose vertices: embedded, or deep3d's own (the BFM's).")
   ] = "embedded",
@@ -217,15 +218,16 @@ def prepare(
   """Turns photos into a data set to train on. Killed, it goes on where it was."""
   given = dict(locals())
   with _one_line_errors("interrupted; run the command again to go on"):
-    from affjax import prepare as chain
+    from affjax import data
 
-    options = chain.options(given)
-    run = ("workers", "runner", "beam", "restart", "overwrite")
+    given["beam"] = tuple(beam or ())
+    options, run = (
+      kind(**{field.name: given[field.name] for field in dataclasses.fields(kind)})
+      for kind in (data.PrepareOptions, data.PrepareRun)
+    )
     with _prepare_progress() as step:
-      report = chain.prepare(
-        source, out, options, progress=step, **{key: given[key] for key in run}
-      )
-    for line in chain.told(report):
+      report = data.prepare(source, out, options, run, progress=step)
+    for line in report.lines():
       _OUT.print(_shown(line))
 
 

@@ -1,14 +1,15 @@
-"""Records seen in a mirror: a new person for the price of a flip."""
+"""Mirror images of records."""
 
 import functools
 
 import numpy as np
 from scipy import spatial
 
+from affjax.data._record_source import Record
 from affjax.types import Template
 
-# The standard landmark on the other side of each of the 68: jaw, brows, bridge of the
-# nose, nostrils, eyes, outer and inner lips.
+# The opposite of each of the 68 landmarks: jaw, brows, bridge of the nose, nostrils,
+# eyes, outer and inner lips.
 LANDMARKS = np.array(
   [
     *range(16, -1, -1),
@@ -26,13 +27,13 @@ LANDMARKS = np.array(
 
 @functools.lru_cache(maxsize=8)
 def mirror_vertices(template: Template) -> np.ndarray:
-  """The vertex on the other side of each vertex, int32 `[V]`.
+  """Returns the opposite of each vertex, int32 `[V]`.
 
-  Found in UV space, where nothing lies upon anything else: the layout is symmetric
-  about u = 0.5.
+  Opposites are found in UV space, where no two parts overlap; the layout must be
+  symmetric about u = 0.5.
 
   Raises:
-    ValueError: the template's UV layout is not mirror-symmetric.
+    ValueError: The template's UV layout is not mirror-symmetric.
   """
   mirrored = template.uvs * [-1, 1] + [1, 0]
   found = spatial.KDTree(template.uvs).query(mirrored)
@@ -50,21 +51,21 @@ def mirror_vertices(template: Template) -> np.ndarray:
   return out.astype(np.int32)
 
 
-def mirror_record(record: dict[str, np.ndarray], twin: np.ndarray):
-  """The record of the mirrored person in the mirrored photo.
+def mirror_record(record: Record, opposite: np.ndarray) -> Record:
+  """Returns the record of the mirrored person in the mirrored photo.
 
   Args:
-    record: as sources give it; fields that have no sides are kept.
-    twin: of `mirror_vertices`.
+    record: Record of a source; fields without sides are kept.
+    opposite: Result of `mirror_vertices`.
   """
   out = dict(record)
-  # A diffuse map that is not there stays black.
+  # A missing diffuse map stays black.
   maps = ("diffuse",) if out.get("has_diffuse", 1) else ()
   for name in ("image", "visible", "light", *maps):
     if name in out:
       out[name] = _flipped(out[name])
   flip = np.array([-1, 1, 1], np.float32)
-  out["vertices"] = out["vertices"][twin] * flip
+  out["vertices"] = out["vertices"][opposite] * flip
   out["pose"] = out["pose"] * np.array([1, -1, -1, -1, 1, 1], np.float32)
   if "landmarks" in out:
     last = np.float32(out["image"].shape[1] - 1)
@@ -74,7 +75,7 @@ def mirror_record(record: dict[str, np.ndarray], twin: np.ndarray):
 
 
 def _flipped(picture: np.ndarray) -> np.ndarray:
-  """Columns reversed; whole pixels are moved, which is faster than their channels."""
+  """Reverses the columns; moving whole pixels is faster than moving channels."""
   pixels = np.ascontiguousarray(picture)
   whole = pixels.view(f"V{pixels.itemsize * pixels.shape[-1]}")
   return np.ascontiguousarray(whole[:, ::-1]).view(pixels.dtype)

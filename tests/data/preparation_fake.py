@@ -9,7 +9,7 @@ import numpy as np
 
 from affjax.data import _record, _shards
 from affjax.data._preparation import assembly, pool, workspace
-from affjax.data._preparation.outcomes import Kept, Outcome, Skipped
+from affjax.data._preparation.outcomes import Kept, Skipped, UnitOutcome
 from affjax.data._preparation.workspace import Workspace
 from affjax.heads import open_head
 from affjax.types import Camera
@@ -34,7 +34,7 @@ class Worker:
     return unit
 
 
-def outcome(unit: int) -> Outcome:
+def outcome(unit: int) -> UnitOutcome:
   """The same for ever."""
   split = "train" if unit % 4 else "test"
   kept = []
@@ -46,7 +46,7 @@ def outcome(unit: int) -> Outcome:
     content = _record.encode({**fields, "source": source})
     kept.append(Kept(source, name, split, 0.5 + 0.01 * k, 2.0, name, content))
   skipped = [Skipped(f"{unit:02d}-x.jpg", "no face", "none")]
-  return Outcome(EACH + 1, kept, skipped)
+  return UnitOutcome(EACH + 1, kept, skipped)
 
 
 def main(out: pathlib.Path, lag: float, workers: int) -> None:
@@ -61,7 +61,7 @@ def main(out: pathlib.Path, lag: float, workers: int) -> None:
       work,
       UNITS,
       destination,
-      about=prepared_faces.about(),
+      facts=prepared_faces.about(),
       plan=PLAN,
       extra=[],
       template=open_head("embedded").template,

@@ -30,9 +30,11 @@ def record(index: int, *, size: int = SIZE, vertices=None, diffuse: bool = False
   }
 
 
-def about(template: str = "test", vertices: int = 7, size: int = SIZE) -> _shards.About:
+def about(
+  template: str = "test", vertices: int = 7, size: int = SIZE
+) -> _shards.DatasetFacts:
   """What the records of `record` have in common."""
-  return _shards.About(template, vertices, size, MAP, "test", "0.1")
+  return _shards.DatasetFacts(template, vertices, size, MAP, "test", "0.1")
 
 
 def write(root, records, *, shard_count: int = 1, split: str = "train", info=None):

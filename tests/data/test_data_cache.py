@@ -7,10 +7,12 @@ import sys
 import numpy as np
 import pytest
 
-from affjax.data import DiskCache, StaleCacheError
+from affjax.data import DiskCache, RecordFacts, StaleCacheError
 
 
 class _Source:
+  facts = RecordFacts("test", 1, 4, 4)
+
   def __init__(self, count=6, size=4):
     self.count, self.size, self.made = count, size, []
 

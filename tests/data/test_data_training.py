@@ -77,7 +77,7 @@ def test_a_split_of_its_own_is_held_out(prepared, tmp_path):
   template = open_head("embedded").template
   given = prepared_faces.record(9, size=48, vertices=template.vertices)
   _shards.write_shard(path, [_record.encode(given)])
-  about, splits = _shards.read_about(folder)
+  about, splits = _shards.read_info(folder)
   _shards.write_info(folder, {**splits, "validation": [1]}, about)
   config = tiny_config.config("stage1", data__source="prepared", data__path=str(folder))
   train, held = build.sources(config, folder)

@@ -15,7 +15,7 @@ from affjax import cli
 from affjax.assets import store
 from tests import tiny_config
 
-_ROOT = pathlib.Path(__file__).parents[1]
+_ROOT = pathlib.Path(__file__).parents[2]
 
 
 def _run(*arguments):

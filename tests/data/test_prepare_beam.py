@@ -9,10 +9,9 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from typer import testing
 
-from affjax import cli, prepare
+from affjax import cli
 from affjax.assets import store
-from affjax.data import _builder, _record, _shards
-from affjax.data._preparation.options import Options
+from affjax.data import PrepareOptions, PrepareRun, _builder, _record, _shards, prepare
 from affjax.data._preparation.workspace import Workspace
 
 
@@ -22,7 +21,8 @@ def _apache_beam():
   )
 
 
-OPTIONS = Options(size=64, splits=(0.5, 0.0, 0.5))
+BEAM = PrepareRun(runner="DirectRunner")
+OPTIONS = PrepareOptions(size=64, splits="0.5,0.0,0.5")
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +51,8 @@ def _records(folder):
 def test_direct_runner_gives_the_same_records(photos, tmp_path):
   """But for the last bits of a float: its workers have more threads than ours."""
   _apache_beam()
-  by_beam = prepare.prepare(
-    str(photos), tmp_path / "beam", OPTIONS, runner="DirectRunner"
-  )
-  by_processes = prepare.prepare(str(photos), tmp_path / "own", OPTIONS, workers=1)
+  by_beam = prepare(str(photos), tmp_path / "beam", OPTIONS, BEAM)
+  by_processes = prepare(str(photos), tmp_path / "own", OPTIONS, PrepareRun(workers=1))
   same = ("kept", "splits", "skipped", "skipped_names", "photos", "plan")
   for name in same:
     assert by_beam.summary[name] == by_processes.summary[name]
@@ -70,8 +68,8 @@ def test_direct_runner_gives_the_same_records(photos, tmp_path):
     assert example["licence"] == expected[source]["licence"]
     assert example["image"].shape == (64, 64, 3)
   assert len(by_beam.summary["splits"]) == 2
-  about, lengths = _shards.read_about(by_beam.folder)
-  assert about == _shards.read_about(by_processes.folder)[0]
+  about, lengths = _shards.read_info(by_beam.folder)
+  assert about == _shards.read_info(by_processes.folder)[0]
   assert sum(map(sum, lengths.values())) == 5
   assert (by_beam.folder / "worst.html").exists()
   assert [p.name for p in by_beam.folder.parent.iterdir()] == [_shards.VERSION]
@@ -87,11 +85,11 @@ def test_pipeline_that_fails_goes_on_where_it_was(photos, tmp_path, monkeypatch)
   with monkeypatch.context() as patch:
     patch.setattr(_builder, "_examples", full)
     with pytest.raises(ValueError, match="cannot write the data set"):
-      prepare.prepare(str(photos), tmp_path, OPTIONS, runner="DirectRunner")
+      prepare(str(photos), tmp_path, OPTIONS, BEAM)
   assert not _shards.data_folder(tmp_path, "faces").exists()
   left = Workspace(tmp_path / "faces" / ".preparing")
   contents = [kept.content for unit in (0, 1) for kept in left.load(unit).kept]
-  again = prepare.prepare(str(photos), tmp_path, OPTIONS, runner="DirectRunner")
+  again = prepare(str(photos), tmp_path, OPTIONS, BEAM)
   assert again.photos == 0  # none had to be prepared again
   known = {_record.decode(c, fields=("source",))["source"] for c in contents}
   assert known == {source for _, source in _records(again.folder)}

@@ -20,7 +20,7 @@ from typer import testing
 from affjax import cli
 from affjax.assets import store
 
-_ROOT = pathlib.Path(__file__).parents[1]
+_ROOT = pathlib.Path(__file__).parents[2]
 SIZE = ("--size", "64", "--workers", "1", "--splits", "1,0,0")
 
 

@@ -4,14 +4,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from affjax import prepare
 from affjax.assets import store
-from affjax.data import PreparedSource, SyntheticFaces
-from affjax.data._preparation.options import Options
+from affjax.data import (
+  PreparedSource,
+  PrepareOptions,
+  PrepareRun,
+  SyntheticFaces,
+  prepare,
+)
 from affjax.geometry import uv
 from affjax.heads import _bfm, open_head
 
-ALL_TRAIN = (1.0, 0.0, 0.0)
+ALL_TRAIN = "1,0,0"
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +32,8 @@ def photos(tmp_path_factory):
 
 def _prepared(photos, out, **given):
   """The records by source, and the summary."""
-  options = Options(size=64, splits=ALL_TRAIN, **given)
-  report = prepare.prepare(str(photos), out, options, workers=1)
+  options = PrepareOptions(size=64, splits=ALL_TRAIN, **given)
+  report = prepare(str(photos), out, options, PrepareRun(workers=1))
   return report.folder, report.summary
 
 
@@ -79,7 +83,7 @@ def test_synthetic_photos_keep_their_exact_geometry(tmp_path):
 @pytest.fixture(scope="module")
 def deep3d_files(tmp_path_factory):
   pytest.importorskip("torch", reason="PyTorch writes the weights: pip install torch")
-  from tests import fake_deep3d
+  from tests.data import fake_deep3d
 
   folder = tmp_path_factory.mktemp("deep3d")
   return {
@@ -93,9 +97,9 @@ def deep3d_files(tmp_path_factory):
 def test_deep3d_keeps_the_bfm_which_no_other_reader_takes(
   photos, tmp_path, deep3d_files
 ):
-  from tests import fake_deep3d
+  from tests.data import fake_deep3d
 
-  own = {**deep3d_files, "template": "own"}
+  own = {**deep3d_files, "template": str(deep3d_files["model"])}
   folder, summary = _prepared(photos, tmp_path / "own", **own)
   assert summary["kept"] == 3
   ours, model = open_head("embedded").template, _bfm.load_2009(deep3d_files["model"])
@@ -110,7 +114,7 @@ def test_deep3d_keeps_the_bfm_which_no_other_reader_takes(
 
 @pytest.mark.slow  # as above
 def test_deep3d_is_carried_to_our_template(photos, tmp_path, deep3d_files):
-  from tests import fake_deep3d
+  from tests.data import fake_deep3d
 
   ours = open_head("embedded").template
   folder, summary = _prepared(photos, tmp_path, **deep3d_files)

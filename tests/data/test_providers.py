@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from affjax.data._providers.deep3d import Deep3DProvider
-from affjax.data._providers.embedded import EmbeddedProvider, quality_of_error
+from affjax.data._providers.fit import FitProvider
 from affjax.data._providers.interface import Geometry, Refusal, require_head
+from affjax.data._providers.pose import quality_of_error
 from affjax.data._providers.precomputed import PrecomputedProvider
 from affjax.data._providers.synthetic import SyntheticProvider
 from affjax.faces import Crop, Face
@@ -64,7 +65,7 @@ def test_embedded_gives_the_fits_and_refuses_bad_ones(head, seen):
     asked.append(arguments)
     return answers
 
-  provider = EmbeddedProvider(head, Camera(), fit)
+  provider = FitProvider(head, Camera(), fit)
   good, bad, broken, giant = provider(*seen)
   assert asked[0] == (head, seen[1], seen[2], Camera())
   assert isinstance(good, Geometry)
@@ -179,7 +180,7 @@ def test_unfit_files_are_refused_by_name(tmp_path, head, seen, kind):
 def test_climbing_names_find_no_file(tmp_path, head, seen):
   provider = PrecomputedProvider(tmp_path, head.template, Camera())
   (answer,) = provider(*_named(seen, "../a.jpg#face 1"))
-  assert "no place" in answer.reason
+  assert "leads out" in answer.reason
   with pytest.raises(ValueError, match="geometry must be a folder"):
     PrecomputedProvider(tmp_path / "none", head.template, Camera())
 

@@ -1,27 +1,25 @@
-"""Geometry by our own fit of a morphable model to the landmarks."""
+"""Geometry from a morphable model that is fitted to the landmarks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from affjax.data._providers import pose
 from affjax.data._providers.interface import Geometry, Refusal, require_head
-from affjax.faces import Crop, Face
+from affjax.faces import Crop, Face, Fit
 from affjax.heads import MorphableModel
 from affjax.types import Camera
 
-# Inner landmarks, % of the interocular distance: as good as fits get, and useless.
-_BEST, _WORST = 1.0, 8.0
 
-
-class EmbeddedProvider:
-  """Pose, identity and expression of a morphable model, fitted to each face.
+class FitProvider:
+  """A provider that fits pose, identity and expression of a model to each face.
 
   Args:
-    model: gives template and modes.
-    camera: of the aligned photos.
-    fit: `affjax.faces.fit.fit`.
-    worst: mean error of the inner landmarks from which a fit is refused, % of the
+    model: Morphable model.
+    camera: Camera of the aligned photos.
+    fit: `affjax.faces.fit_faces`, or a function with its signature.
+    worst: Mean error of the inner landmarks above which a fit is refused, % of the
       interocular distance.
   """
 
@@ -31,12 +29,12 @@ class EmbeddedProvider:
     self,
     model: MorphableModel,
     camera: Camera,
-    fit: Callable[..., Sequence[Any]],
+    fit: Callable[..., Sequence[Fit]],
     *,
-    worst: float = _WORST,
+    worst: float = pose.WORST,
   ):
-    if worst <= _BEST:
-      raise ValueError(f"worst must be above {_BEST} %, got {worst}")
+    if worst <= pose.BEST:
+      raise ValueError(f"worst must be above {pose.BEST} %, got {worst}")
     self.template = model.template
     self._model, self._camera, self._fit, self._worst = model, camera, fit, worst
 
@@ -47,19 +45,20 @@ class EmbeddedProvider:
     crops: Sequence[Crop],
     names: Sequence[str],
   ) -> list[Geometry | Refusal]:
-    """The fits; those that failed or are worse than `worst` are refused."""
-    return [self._judged(f) for f in self._fit(self._model, faces, crops, self._camera)]
+    """Returns the fits; refuses those that failed or are worse than `worst`."""
+    fits = self._fit(self._model, faces, crops, self._camera)
+    return [self._checked(fit) for fit in fits]
 
   def settings(self) -> Mapping[str, Any]:
-    """What decides the geometry."""
+    """Returns what determines the geometry."""
     return {
-      "provider": "embedded",
+      "provider": "fit",
       "template": self.template.name,
       "modes": len(self._model.identity_basis),
       "worst": self._worst,
     }
 
-  def _judged(self, fit) -> Geometry | Refusal:
+  def _checked(self, fit: Fit) -> Geometry | Refusal:
     error = float(fit.inner_error)
     if not np.isfinite(error) or not np.isfinite(fit.pose).all():
       return Refusal("the fit gave NaN")
@@ -68,13 +67,6 @@ class EmbeddedProvider:
     try:
       vertices = require_head(np.asarray(fit.vertices), self.template)
     except ValueError as problem:
-      return Refusal(f"fit is no head: {problem}")
-    quality = quality_of_error(error, self._worst)
-    pose = np.asarray(fit.pose, np.float32)
-    return Geometry(vertices, pose, quality, error)
-
-
-def quality_of_error(error: float, worst: float = _WORST) -> float:
-  """1 for landmark errors up to 1 %, falling linearly to 0.1 at `worst`."""
-  share = (error - _BEST) / (worst - _BEST)
-  return float(1 - 0.9 * np.clip(share, 0, 1))
+      return Refusal(f"the fit is no head: {problem}")
+    quality = pose.quality_of_error(error, self._worst)
+    return Geometry(vertices, np.asarray(fit.pose, np.float32), quality, error)

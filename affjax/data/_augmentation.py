@@ -11,7 +11,6 @@ import functools
 import io
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt32
 from PIL import Image
 
+from affjax.data._record_source import Record
 from affjax.types import ArrayLike
 
 # Weights of red, green, blue in luma (ITU-R BT.601).
@@ -91,9 +91,7 @@ class Ranges:
     return self.recolors or max(self.blur, self.noise, self.jpeg) > 0
 
 
-def augmented(
-  record: Mapping[str, Any], ranges: Ranges, rng: np.random.Generator
-) -> dict[str, Any]:
+def augmented(record: Record, ranges: Ranges, rng: np.random.Generator) -> Record:
   """Compresses the photo of a record, and adds the numbers that `develop` needs.
 
   Args:
@@ -107,13 +105,15 @@ def augmented(
     out["image"] = _compressed(out["image"], int(rng.integers(low, high + 1)))
   if ranges.recolors:
     out[f"{_PREFIX}color"] = _color_matrix(ranges, rng)
-    out[f"{_PREFIX}gamma"] = np.float32(_factor(rng, ranges.gamma))
+    out[f"{_PREFIX}gamma"] = np.asarray(_factor(rng, ranges.gamma), np.float32)
   if ranges.blur > 0:
     blurred = rng.random() < ranges.blur
-    out[f"{_PREFIX}blur_px"] = np.float32(blurred * rng.uniform(0, ranges.blur_px))
+    out[f"{_PREFIX}blur_px"] = np.asarray(
+      blurred * rng.uniform(0, ranges.blur_px), np.float32
+    )
   if ranges.noise > 0:
-    out[f"{_PREFIX}noise"] = np.float32(rng.uniform(0, ranges.noise))
-    out[f"{_PREFIX}seed"] = np.uint32(rng.integers(2**32, dtype=np.uint64))
+    out[f"{_PREFIX}noise"] = np.asarray(rng.uniform(0, ranges.noise), np.float32)
+    out[f"{_PREFIX}seed"] = np.asarray(rng.integers(2**32, dtype=np.uint64), np.uint32)
   return out
 
 

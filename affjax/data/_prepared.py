@@ -130,7 +130,7 @@ class PreparedSource:
         self._readers[shard] = _shards.open_reader(self._paths[shard], options)
       return self._readers[shard]
 
-  def _fitted(self, found: dict[str, Any]) -> Record:
+  def _fitted(self, found: Record) -> Record:
     """Returns the record at the sizes that were asked for."""
     scale = self._size / len(found["image"])
     if scale != 1:

@@ -12,10 +12,10 @@ is small; the accelerator expands it to the position map.
 | `pose` | Tensor (6,) | float32 `[6]`, zeros where `has_pose` is 0 |
 | `landmarks` | Tensor (68, 2) | float32 `[68, 2]`, px of the aligned photo |
 | `diffuse` | Image (any, any, 3), PNG | uint8 `[M, M, 3]`, 1 × 1 if there is no map |
-| `has_pose`, `has_diffuse` | scalars | float32, 0 or 1 |
+| `has_pose`, `has_diffuse` | scalars | float32 `[]`, 0 or 1 |
 | `source` | Text | str, file name in the input, then `#face k` |
 | `licence` | Text | str |
-| `quality` | scalar | float32 in [0, 1] |
+| `quality` | scalar | float32 `[]` in [0, 1] |
 | `crop` | Tensor (2, 3) | float32 `[2, 3]`, photo px to aligned px |
 """
 
@@ -135,7 +135,7 @@ def _decode_field(name: str, value: _tf_example.Value) -> Any:
     shape = _NUMBERS[name]
     if value.size != np.prod(shape, dtype=int):
       raise ValueError(f"{name} must have shape {shape}, got {value.size} numbers")
-    return _checked(name, value.reshape(shape), shape)[()]
+    return _checked(name, value.reshape(shape), shape)
   if isinstance(value, np.ndarray):
     raise ValueError(f"{name} must be bytes, got numbers")
   if name in _IMAGES:

@@ -1,4 +1,4 @@
-"""A preparation without faces: what `test_preparation_kill` kills. Run as a program."""
+"""A program that prepares noise, for `test_preparation_kill` to kill."""
 
 import pathlib
 import resource
@@ -20,7 +20,7 @@ PLAN = {"units": UNITS}
 
 
 class Worker:
-  """Makes records of noise, slowly; `lag` is how slowly, seconds a unit."""
+  """Makes records of noise slowly: `lag` seconds per unit."""
 
   def __init__(self, work: pathlib.Path, lag: float):
     self.work, self.lag = work, lag
@@ -35,7 +35,7 @@ class Worker:
 
 
 def outcome(unit: int) -> UnitOutcome:
-  """The same for ever."""
+  """Returns the outcome of a unit, always the same."""
   split = "train" if unit % 4 else "test"
   kept = []
   for k in range(EACH):
@@ -50,7 +50,7 @@ def outcome(unit: int) -> UnitOutcome:
 
 
 def main(out: pathlib.Path, lag: float, workers: int) -> None:
-  """Prepares into a folder as `affjax prepare` does."""
+  """Prepares a data set as `affjax prepare` does."""
   destination = _shards.data_folder(out, "faces")
   with workspace.opened(destination.parent / ".preparing", PLAN) as work:
     print("started", flush=True)
@@ -61,7 +61,7 @@ def main(out: pathlib.Path, lag: float, workers: int) -> None:
       work,
       UNITS,
       destination,
-      facts=prepared_faces.about(),
+      facts=prepared_faces.facts(),
       plan=PLAN,
       extra=[],
       template=open_head("embedded").template,
@@ -73,6 +73,6 @@ def main(out: pathlib.Path, lag: float, workers: int) -> None:
 
 
 if __name__ == "__main__":
-  if len(sys.argv) > 4:  # what a full disk looks like: no file grows beyond this
+  if len(sys.argv) > 4:  # simulates a full disk: no file grows beyond this
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]),) * 2)
   main(pathlib.Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))

@@ -11,9 +11,9 @@ from affjax.data import FolderSource, auxiliary
 from affjax.data._pictures import find_pictures
 
 
-def _picture(path, colour=(200, 20, 20), size=32):
+def _picture(path, color=(200, 20, 20), size=32):
   path.parent.mkdir(parents=True, exist_ok=True)
-  Image.new("RGB", (size, size), colour).save(path)
+  Image.new("RGB", (size, size), color).save(path)
 
 
 def test_a_map_beside_its_photo_marks_it(tmp_path, head):
@@ -93,7 +93,7 @@ def test_the_stand_in_is_written_once_and_goes_on(tmp_path, head, capsys):
 
 @pytest.mark.slow
 def test_the_stand_in_survives_a_kill(tmp_path):
-  """Two processes, killed with their parent; the end is as if nothing had happened."""
+  """Two processes are killed with their parent; the result is as without the kill."""
   out = tmp_path / "pairs"
   command = [sys.executable, "-m", "affjax.data.auxiliary", "--size", "32"]
   killed = subprocess.Popen(
@@ -104,7 +104,7 @@ def test_the_stand_in_survives_a_kill(tmp_path):
     time.sleep(0.05)
   killed.kill()
   killed.wait()
-  time.sleep(2)  # workers end with their parent
+  time.sleep(2)  # until the workers have ended with their parent
   left = {path.name: path.read_bytes() for path in out.glob("0*")}
   time.sleep(1)
   assert {path.name for path in out.glob("0*")} == set(left)
@@ -124,7 +124,7 @@ def test_the_stand_in_survives_a_kill(tmp_path):
         np.asarray(Image.open(io.BytesIO(files[name])), int)
         for files in (found, expected)
       )
-      # One thread sums in another order than several.
+      # One thread sums in another order than several do.
       assert (np.abs(ours - theirs) > 2).mean() < 0.01
 
 

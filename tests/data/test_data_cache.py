@@ -24,7 +24,7 @@ class _Source:
     rng = np.random.default_rng(index)
     return {
       "image": rng.integers(0, 256, (self.size, self.size, 3), np.uint8),
-      "has_pose": np.float32(index),
+      "has_pose": np.asarray(index, np.float32),
     }
 
   def settings(self):

@@ -20,7 +20,11 @@ class _Tagged:
 
   def __getitem__(self, index):
     record = {name: np.zeros(1, np.float32) for name in FIELDS}
-    return {**record, "pose": np.array([self.tag, index]), f"only_{self.tag}": 1}
+    return {
+      **record,
+      "pose": np.array([self.tag, index]),
+      f"only_{self.tag}": np.ones(()),
+    }
 
   def settings(self):
     return {"tag": self.tag}

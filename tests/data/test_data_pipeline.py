@@ -18,7 +18,7 @@ class _Numbers:
     return self.count
 
   def __getitem__(self, index):
-    return {"number": np.int32(index)}
+    return {"number": np.asarray(index, np.int32)}
 
 
 def _numbers(iterator, steps=None):

@@ -1,4 +1,4 @@
-"""The prepared record's bytes: inverse, TFDS reads them, hostile ones are refused."""
+"""Tests of the codec of prepared records: round trip, TFDS, hostile bytes."""
 
 import io
 import json

@@ -28,7 +28,7 @@ def prepared(head, tmp_path_factory):
     )
     for i in range(8)
   ]
-  about = prepared_faces.about(template.name, len(template.vertices), 48)
+  about = prepared_faces.facts(template.name, len(template.vertices), 48)
   root = tmp_path_factory.mktemp("prepared")
   return prepared_faces.write(root, records, shard_count=2, info=about)
 
@@ -104,7 +104,7 @@ def test_a_mixture_trains_with_its_shares(prepared, photos, tmp_path):
   assert len(held["image"]) == 2
   batches = [next(task.data) for _ in range(4)]
   assert {batch["image"].shape for batch in batches} == {(2, 32, 32, 3)}
-  # Photos of the folder are all visible.
+  # Photos of a folder are visible everywhere.
   visible = np.concatenate([batch["visible"] for batch in batches])
   assert sum(mask.min() == 255 for mask in visible) == 2
 

@@ -1,4 +1,4 @@
-"""Inputs of `affjax prepare`: folders, hostile archives, data sets of TFDS."""
+"""Tests of the inputs of `affjax prepare`: folders, archives, TFDS data sets."""
 
 import io
 import os
@@ -24,7 +24,7 @@ def _photo(shade=90, kind="PNG", mode="RGB", size=(40, 40)):
 
 
 def _tar(path, members, mode="w"):
-  """A tar of names and contents; a `TarInfo` in place of a content is taken as is."""
+  """Writes a tar of names and contents; a `TarInfo` may replace a content."""
   with tarfile.open(path, mode) as archive:
     for name, content in members:
       info = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
@@ -163,7 +163,7 @@ def test_huge_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
 
 
 def _write_tfds(folder, suffix):
-  """A data set of three photos as TFDS would have installed it."""
+  """Writes a data set of three photos as TFDS installs it."""
   import tensorflow_datasets as tfds
   from array_record.python import array_record_module
   from etils import epath
@@ -247,7 +247,7 @@ def test_data_set_that_is_not_installed_is_one_line(name):
 
 
 def test_celeba_hq_as_tfds_wants_it(tmp_path):
-  """`data512x512.tar`: PNGs of a folder in a tar, in any order."""
+  """`data512x512.tar` holds a folder of PNGs in any order."""
   names = [f"data512x512/{k:05d}.png" for k in (2, 0, 1)]
   members = [(name, _photo(k, size=(512, 512))) for k, name in enumerate(names)]
   path = _tar(tmp_path / "data512x512.tar", members)

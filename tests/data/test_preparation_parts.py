@@ -1,4 +1,4 @@
-"""Splits, quality, 16-bit PNGs, part files, processes."""
+"""Tests of splits, quality, 16-bit PNGs, part files and the process pool."""
 
 import os
 import pathlib
@@ -84,7 +84,7 @@ def test_landmarks_beyond_the_photo_cost_quality():
   points[17:34, 0] = 100.4
   assert quality.within(points, (50, 101)) == 1
   assert quality.within(points, (101, 50)) == pytest.approx(2 / 3)
-  points[:17] = -50  # the jaw may lie beyond
+  points[:17] = -50  # the jaw may lie outside
   assert quality.within(points, (50, 101)) == 1
 
 
@@ -99,7 +99,7 @@ def test_blur_costs_sharpness():
 
 
 def png16_bytes(pixels, filters=(0,)):
-  """A 16-bit RGB PNG whose rows take turns with the filters."""
+  """Returns a 16-bit RGB PNG whose rows take turns with the filters."""
   rows = pixels.astype(">u2").view(np.uint8).reshape(len(pixels), -1).astype(int)
   raw, above = b"", np.zeros(rows.shape[1], int)
   for k, row in enumerate(rows):
@@ -207,7 +207,7 @@ def test_damaged_part_counts_as_not_done(tmp_path):
 
 
 def test_full_disk_leaves_no_part(tmp_path):
-  """A file that may not grow to its size is what a full disk looks like."""
+  """A limit on the size of files simulates a full disk."""
   program = """
 import pathlib, resource, sys
 from affjax.data._preparation import workspace

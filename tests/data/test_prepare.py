@@ -1,4 +1,4 @@
-"""`affjax prepare` as a user runs it, and training on what it made."""
+"""Tests of `affjax prepare` as a user runs it, and of training on its result."""
 
 import json
 import pathlib
@@ -31,7 +31,7 @@ def _run(*arguments):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-  """The astronaut in every state, and what is no photo of a face."""
+  """Writes variants of the astronaut, and files that are no photos of faces."""
   folder = tmp_path_factory.mktemp("photos")
   (folder / "inner").mkdir()
   path = folder / "astronaut.jpg"
@@ -57,7 +57,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prepared(photos, tmp_path_factory):
-  """The data set of those photos, and what was printed."""
+  """Returns the folder of the data set, and the finished process."""
   out = tmp_path_factory.mktemp("out")
   command = ("affjax.cli", "prepare", photos, "-o", out, "--size", 64)
   options = ("--workers", 1, "--licence", "public domain", "--splits", "0.5,0.0,0.5")
@@ -89,7 +89,7 @@ def test_good_photos_are_kept_and_bad_ones_named(prepared):
 
 
 def test_diffuse_map_beside_a_photo_goes_with_it(prepared):
-  """The map is no photo; one that is not square is named."""
+  """A map is no photo of its own; one that is not square is named."""
   folder = prepared[0] / "faces" / "1.0.0"
   summary = json.loads((folder / "summary.json").read_bytes())
   skipped = {s["source"]: (s["kind"], s["reason"]) for s in summary["skipped_names"]}
@@ -113,7 +113,7 @@ def _sources(folder, split):
 
 
 def test_turned_photo_gives_the_same_face(prepared, photos):
-  """Its crop leads back to the photo as it lies, and the aligned faces are alike."""
+  """Its crop leads back to the rotated photo, and the aligned faces are alike."""
   folder = prepared[0] / "faces" / "1.0.0"
   summary = json.loads((folder / "summary.json").read_bytes())
   found = {}
@@ -193,5 +193,5 @@ def test_training_runs_on_what_was_prepared(prepared, tmp_path):
   summary = json.loads((tmp_path / "stage1" / "summary.json").read_text())
   assert summary["finished"]
   assert summary["data"] == "prepared"
-  # Of fitted heads, in decimetres: the mean head is not far off.
+  # The error of the mean head against fitted heads, decimeters.
   assert 0 < summary["eval_after"]["position_l1"] < 0.2

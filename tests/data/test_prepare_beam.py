@@ -1,4 +1,4 @@
-"""`affjax prepare --runner`: units and shards by Apache Beam, on its direct runner."""
+"""Tests of `affjax prepare --runner` on Apache Beam's direct runner."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ OPTIONS = PrepareOptions(size=64, splits="0.5,0.0,0.5")
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-  """The astronaut several times, and nobody; in both splits."""
+  """Writes photos for both splits: the astronaut, and one without a face."""
   folder = tmp_path_factory.mktemp("photos")
   (folder / "a.jpg").write_bytes(store.read_asset("astronaut.jpg"))
   with Image.open(folder / "a.jpg") as photo:
@@ -38,7 +38,7 @@ def photos(tmp_path_factory):
 
 
 def _records(folder):
-  """The examples by split and source, as TFDS reads them."""
+  """Returns the examples by split and source, as TFDS reads them."""
   builder = tfds.builder_from_directory(folder)
   found = {}
   for split in builder.info.splits:
@@ -49,7 +49,7 @@ def _records(folder):
 
 
 def test_direct_runner_gives_the_same_records(photos, tmp_path):
-  """But for the last bits of a float: its workers have more threads than ours."""
+  """The last bits of floats may differ: Beam's workers have more threads than ours."""
   _apache_beam()
   by_beam = prepare(str(photos), tmp_path / "beam", OPTIONS, BEAM)
   by_processes = prepare(str(photos), tmp_path / "own", OPTIONS, PrepareRun(workers=1))
@@ -76,7 +76,7 @@ def test_direct_runner_gives_the_same_records(photos, tmp_path):
 
 
 def test_pipeline_that_fails_goes_on_where_it_was(photos, tmp_path, monkeypatch):
-  """The units are done, the shards cannot be written; then they can."""
+  """The first run finishes its units but cannot write shards; the second run can."""
   _apache_beam()
 
   def full(*arguments, **options):
@@ -90,7 +90,7 @@ def test_pipeline_that_fails_goes_on_where_it_was(photos, tmp_path, monkeypatch)
   left = Workspace(tmp_path / "faces" / ".preparing")
   contents = [kept.content for unit in (0, 1) for kept in left.load(unit).kept]
   again = prepare(str(photos), tmp_path, OPTIONS, BEAM)
-  assert again.photos == 0  # none had to be prepared again
+  assert again.photos == 0  # no photo was prepared again
   known = {_record.decode(c, fields=("source",))["source"] for c in contents}
   assert known == {source for _, source in _records(again.folder)}
   assert json.loads((again.folder / "summary.json").read_bytes())["kept"] == 5

@@ -1,4 +1,4 @@
-"""Each provider of geometry, from photos to a data set."""
+"""Tests of each provider of geometry, from photos to a data set."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ ALL_TRAIN = "1,0,0"
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-  """The astronaut, and her mirror image in a folder."""
+  """Writes the astronaut, her mirror image and a rotated copy."""
   folder = tmp_path_factory.mktemp("photos")
   (folder / "b").mkdir()
   (folder / "a.jpg").write_bytes(store.read_asset("astronaut.jpg"))
@@ -31,7 +31,7 @@ def photos(tmp_path_factory):
 
 
 def _prepared(photos, out, **given):
-  """The records by source, and the summary."""
+  """Returns the folder of the data set, and its summary."""
   options = PrepareOptions(size=64, splits=ALL_TRAIN, **given)
   report = prepare(str(photos), out, options, PrepareRun(workers=1))
   return report.folder, report.summary
@@ -43,7 +43,7 @@ def _records(folder, template):
 
 
 def test_precomputed_meshes_and_position_maps_become_records(photos, tmp_path):
-  """As another program would leave them: one mesh, one map, one photo without."""
+  """One photo has a mesh, one a position map, and one no file."""
   template = open_head("embedded").template
   results = tmp_path / "results"
   (results / "b").mkdir(parents=True)
@@ -58,7 +58,7 @@ def test_precomputed_meshes_and_position_maps_become_records(photos, tmp_path):
   mesh, position = _records(folder, template)
   np.testing.assert_allclose(mesh["vertices"], shape, atol=6e-5)
   assert np.median(np.abs(position["vertices"] - shape)) < 3e-3
-  # What lies in the folder decides the records: other results are other data.
+  # The files determine the records: changed files make another data set.
   np.savez(results / "a.npz", vertices=shape * 1.01)
   with pytest.raises(ValueError, match="made with other photos or options"):
     _prepared(photos, tmp_path / "out", **given)

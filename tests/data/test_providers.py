@@ -1,6 +1,4 @@
-"""What gives photos their geometry, each behind the same interface."""
-
-import dataclasses
+"""Tests of the providers of geometry, which share one interface."""
 
 import numpy as np
 import pytest
@@ -12,9 +10,9 @@ from affjax.data._providers.interface import Geometry, Refusal, require_head
 from affjax.data._providers.pose import quality_of_error
 from affjax.data._providers.precomputed import PrecomputedProvider
 from affjax.data._providers.synthetic import SyntheticProvider
-from affjax.faces import Crop, Face
-from affjax.geometry import camera as cameras
+from affjax.faces import Crop, Face, Fit
 from affjax.geometry import uv
+from affjax.geometry.camera import head_to_world, world_to_px
 from affjax.heads import landmarks, open_head
 from affjax.types import Camera
 
@@ -22,13 +20,19 @@ SIZE = 128
 POSE = np.array([0.1, -0.2, 0.05, 0.02, -0.03, 0.1], np.float32)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Fit:
-  """A test double of `faces.fit.Fit`."""
-
-  pose: np.ndarray
-  vertices: np.ndarray
-  inner_error: float
+def _fit(pose, vertices, inner_error):
+  """Returns a fit with a given error."""
+  return Fit(
+    pose=pose,
+    identity=np.zeros(1, np.float32),
+    expression=np.zeros(1, np.float32),
+    fov_deg=Camera().fov_deg,
+    vertices=vertices,
+    landmarks=np.zeros((68, 2), np.float32),
+    inner_error=inner_error,
+    contour_error=0.0,
+    converged=True,
+  )
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +42,10 @@ def head():
 
 @pytest.fixture(scope="module")
 def seen(head):
-  """Arguments of a provider: one aligned photo of the mean head in a known pose."""
+  """Returns arguments of a provider: a photo of the mean head in a known pose."""
   points = landmarks.landmarks68(head.template.vertices, head.template)
-  world = cameras.head_to_world(points, POSE)
-  px = np.asarray(cameras.world_to_px(world, Camera(), SIZE, SIZE))
+  world = head_to_world(points, POSE)
+  px = np.asarray(world_to_px(world, Camera(), SIZE, SIZE))
   face = Face(np.zeros(4), 1.0, np.zeros((468, 3)), px)
   image = np.zeros((1, SIZE, SIZE, 3), np.uint8)
   return image, [face], [Crop(np.eye(2, 3), SIZE)], ["d/a.jpg#face 1"]
@@ -54,10 +58,10 @@ def _named(seen, name):
 def test_embedded_gives_the_fits_and_refuses_bad_ones(head, seen):
   mean = head.template.vertices
   answers = [
-    _Fit(POSE, mean, 1.0),
-    _Fit(POSE, mean, 20.0),
-    _Fit(POSE * np.nan, mean, 1.0),
-    _Fit(POSE, mean * 9, 1.0),
+    _fit(POSE, mean, 1.0),
+    _fit(POSE, mean, 20.0),
+    _fit(POSE * np.nan, mean, 1.0),
+    _fit(POSE, mean * 9, 1.0),
   ]
   asked = []
 
@@ -102,7 +106,7 @@ def test_synthetic_gives_what_the_photo_was_painted_from(head):
 
 
 def _files(folder, head, name, kind):
-  """The mean head as one of the files that another program may have written."""
+  """Writes the mean head as a file of another program."""
   place = folder / "d" / f"{name}.suffix"
   place.parent.mkdir(exist_ok=True)
   vertices = head.template.vertices
@@ -186,7 +190,7 @@ def test_climbing_names_find_no_file(tmp_path, head, seen):
 
 
 def test_deep3d_places_what_the_network_says(head, seen):
-  """The embedded head stands in for the BFM, a constant for the network."""
+  """The embedded head stands for the BFM, and a constant for the network."""
   calls = []
 
   def regressor(images):

@@ -138,25 +138,25 @@ def test_the_light_map_is_smooth_positive_and_keeps_a_constant(head):
 def test_visibility_knows_open_and_hidden_places(head):
   table = occlusion.visibility(head.template)
   open_share = occlusion.openness(table)
-  marks = layout.anatomy(head.template).landmark_corners[:, 0]
-  nose, inner_eye = open_share[marks[30]], open_share[marks[39]]
+  points = layout.anatomy(head.template).landmark_corners[:, 0]
+  nose, inner_eye = open_share[points[30]], open_share[points[39]]
   assert nose > 0.85
   assert inner_eye < nose
   ahead = occlusion.towards(table, jnp.array([[0.0, 0, 1], [0, 0, -1]]))
-  assert ahead[marks[30], 0] > 0.9
-  assert ahead[marks[30], 1] < 0.3
+  assert ahead[points[30], 0] > 0.9
+  assert ahead[points[30], 1] < 0.3
 
 
 def test_fields_lie_on_their_features(head):
-  marks = layout.mean_landmarks(head.template)
-  found = fields.feature_fields(marks, marks)
+  points = layout.mean_landpoints(head.template)
+  found = fields.feature_fields(points, points)
   assert all(np.isfinite(value).all() for value in found.values())
   assert found["nose"][30] > 0.8
   assert found["cheek"][30] < 0.3
   assert found["chin"][8] > 0.5
   assert np.abs(found["brow_across"][17:27]).max() < 0.09
   assert found["moustache"][33] >= 0
-  mirrored = fields.feature_fields(marks * [-1, 1, 1], marks)
+  mirrored = fields.feature_fields(points * [-1, 1, 1], points)
   for name, value in found.items():
     np.testing.assert_allclose(mirrored[name], value, atol=1e-5)
 

@@ -25,7 +25,7 @@ class _Constant:
     return 4
 
   def __getitem__(self, index):
-    return {"number": np.int32(index)}
+    return {"number": np.asarray(index, np.int32)}
 
   def settings(self):
     return {}

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-T = TypeVar("T")
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 # These variables keep a worker to one core, so that it sums in the same order whatever
 # the number of workers: that number changes no result.
@@ -28,8 +29,8 @@ class WorkerDied(ValueError):
 
 
 def run(
-  make: Callable[[], Callable[[T], Any]], tasks: Iterable[T], *, workers: int
-) -> Iterator[Any]:
+  make: Callable[[], Callable[[Task], Result]], tasks: Iterable[Task], *, workers: int
+) -> Iterator[Result]:
   """Yields the results of tasks in the order in which they are done.
 
   Args:
@@ -68,7 +69,7 @@ def run(
 
 
 def _results(
-  pool: concurrent.futures.Executor, tasks: Iterator[T], ahead: int
+  pool: concurrent.futures.Executor, tasks: Iterator[Any], ahead: int
 ) -> Iterator[Any]:
   """Yields results and keeps `ahead` tasks running or queued."""
   under_way: set[concurrent.futures.Future[Any]] = set()

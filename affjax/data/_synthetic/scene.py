@@ -6,10 +6,10 @@ Only a small highlight is added that the model cannot express.
 """
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from affjax.data._synthetic import (
@@ -38,12 +38,12 @@ def photograph(
   layout: Layout,
   anatomy: Anatomy,
   photo: Float[Array, "h w 3"],
-  photo_share: Float[Array, ""],
+  photo_share: Float[Array, ""] | np.float32,
   *,
   template: Template,
   camera: Camera,
   size: int,
-) -> dict[str, Any]:
+) -> dict[str, Array]:
   """Paints a scene.
 
   Args:

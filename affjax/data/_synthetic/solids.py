@@ -5,7 +5,7 @@ any size, exact in depth, and have smooth edges without supersampling.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +23,9 @@ Triple = Sequence[Number] | Array
 class Point(NamedTuple):
   """Points with separate coordinates: long inner axes make the march fast."""
 
-  x: Any  # float arrays or numbers of one shape
-  y: Any
-  z: Any
+  x: Array  # floats of one shape
+  y: Array
+  z: Array
 
   def stacked(self) -> Float[Array, "*b 3"]:
     """Returns the points with coordinates on the last axis."""

@@ -92,7 +92,7 @@ class SyntheticFaces:
       "has_diffuse": np.ones((), np.float32),
     }
 
-  def exact(self, index: int) -> dict[str, np.ndarray]:
+  def exact(self, index: int) -> Record:
     """Returns everything about a sample in float, as `scene.photograph` does.
 
     Adds `position` (the position map, dm), `identity` and `expression`.
@@ -129,22 +129,22 @@ class SyntheticFaces:
       "camera": [self.camera.fov_deg, self.camera.distance],
     }
 
-  def _paint(self, index: int) -> tuple[sampling.Scene, dict[str, Any]]:
+  def _paint(self, index: int) -> tuple[sampling.Scene, dict[str, jax.Array]]:
     index = _in_range(index, self.count)
     drawn = self.parameters(index)
-    photo, share = np.zeros((self.size, self.size, 3), np.float32), np.float32(0)
+    photo, share = np.zeros((self.size, self.size, 3), np.float32), 0.0
     if self._patches is not None:
       rng = sampling.generator(self.seed, f"{self.split}/backgrounds", index)
       if rng.random() < 0.5:
-        photo, share = self._patches.patch(rng, self.size), np.float32(1)
+        photo, share = self._patches.patch(rng, self.size), 1.0
     return drawn, self.paint(drawn, photo, share)
 
   def paint(
     self,
     drawn: sampling.Scene,
     photo: np.ndarray | None = None,
-    photo_share: np.float32 = np.float32(0),  # noqa: B008
-  ) -> dict[str, Any]:
+    photo_share: float = 0.0,
+  ) -> dict[str, jax.Array]:
     """Returns what `scene.photograph` paints, e.g. for changed `parameters`."""
     if photo is None:
       photo = np.zeros((self.size, self.size, 3), np.float32)
@@ -154,7 +154,7 @@ class SyntheticFaces:
       self._layout,
       self._anatomy,
       photo,
-      photo_share,
+      np.float32(photo_share),
       template=self.model.template,
       camera=self.camera,
       size=self.size,

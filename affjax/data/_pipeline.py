@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import jax
 
-from affjax.data import _mirroring
 from affjax.data._augmentation import Ranges
 from affjax.data._record_source import Record, RecordSource
+from affjax.geometry.mirror import mirror_vertices
 from affjax.types import Template
 
 
@@ -61,7 +61,7 @@ def training_batches(
   steps = steps_per_epoch(len(source), batch_size)
   data = _grain.shuffled(source, seed, steps * batch_size)
   if mirror is not None:
-    data = data.random_map(_grain.Mirror(_mirroring.mirror_vertices(mirror)))
+    data = data.random_map(_grain.Mirror(mirror_vertices(mirror)))
   if augment is not None and augment.active:
     data = data.random_map(_grain.Augment(augment))
   return _grain.batched(

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 from affjax.data import FIELDS, PreparedSource, _mirroring, to_batch
 from affjax.geometry import uv
 from affjax.geometry.camera import head_to_world
+from affjax.geometry.mirror import mirror_vertices
 from affjax.heads import open_head
 from affjax.render import head_buffers
 from affjax.types import Camera
@@ -46,7 +47,7 @@ def main() -> None:
     size=_SIDE,
     map_size=arguments.map_size,
   )
-  opposite = _mirroring.mirror_vertices(template)
+  opposite = mirror_vertices(template)
   places = np.linspace(0, len(source) - 1, min(arguments.count, len(source)))
   strips = [
     _strip(source[int(place)], template, opposite)

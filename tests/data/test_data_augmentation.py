@@ -12,6 +12,8 @@ from affjax.data import (
   training_batches,
 )
 from affjax.geometry import uv
+from affjax.geometry.mirror import mirror_vertices
+from affjax.heads.landmarks import MIRRORED
 
 ALL = Ranges(
   brightness=0.3,
@@ -180,11 +182,9 @@ def test_mirrored_landmarks_change_sides(head):
   template = head.template
   corners = template.vertices[template.faces[template.landmark_faces]]
   points = (corners * template.landmark_weights[..., None]).sum(1)
-  swapped = points[_mirroring.LANDMARKS] * [-1, 1, 1]
+  swapped = points[MIRRORED] * [-1, 1, 1]
   assert np.abs(swapped - points).max() < 0.03
-  np.testing.assert_array_equal(
-    _mirroring.LANDMARKS[_mirroring.LANDMARKS], np.arange(68)
-  )
+  np.testing.assert_array_equal(MIRRORED[MIRRORED], np.arange(68))
   rng = np.random.default_rng(0)
   record = {
     "image": _photo(),
@@ -194,7 +194,7 @@ def test_mirrored_landmarks_change_sides(head):
     "vertices": template.vertices,
     "pose": np.zeros(6, np.float32),
   }
-  twin = _mirroring.mirror_vertices(template)
+  twin = mirror_vertices(template)
   mirrored = _mirroring.mirror_record(record, twin)
   assert mirrored["diffuse"] is record["diffuse"]
   x, y = record["landmarks"][36]

@@ -4,6 +4,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from affjax.data import RecordFacts, _mirroring, steps_per_epoch, training_batches
+from affjax.geometry.mirror import mirror_vertices
 
 pytestmark = pytest.mark.smoke  # on a newer jax as well, see `make smoke`
 
@@ -96,7 +97,7 @@ def test_steps_per_epoch_drops_the_rest():
 
 
 def test_mirrored_vertices_are_twins(head):
-  twin = _mirroring.mirror_vertices(head.template)
+  twin = mirror_vertices(head.template)
   np.testing.assert_array_equal(twin[twin], np.arange(len(twin)))
   flipped = head.template.vertices[twin] * [-1, 1, 1]
   assert np.abs(flipped - head.template.vertices).max() < 0.02
@@ -113,7 +114,7 @@ def test_a_mirrored_record_is_the_mirrored_scene(head):
     "light": rng.random((2, 2, 1), np.float32),
     "has_pose": np.float32(1),
   }
-  twin = _mirroring.mirror_vertices(head.template)
+  twin = mirror_vertices(head.template)
   mirrored = _mirroring.mirror_record(record, twin)
   np.testing.assert_array_equal(mirrored["image"], record["image"][:, ::-1])
   posed = _posed(record)[twin] * [-1, 1, 1]

@@ -148,7 +148,7 @@ def test_visibility_knows_open_and_hidden_places(head):
 
 
 def test_fields_lie_on_their_features(head):
-  points = layout.mean_landpoints(head.template)
+  points = head.template.landmark_positions(head.template.vertices)
   found = fields.feature_fields(points, points)
   assert all(np.isfinite(value).all() for value in found.values())
   assert found["nose"][30] > 0.8

@@ -9,6 +9,8 @@ import itertools
 
 import numpy as np
 
+from affjax.heads.landmarks import MIRRORED
+
 
 def feature_fields(points: np.ndarray, landmarks: np.ndarray) -> dict[str, np.ndarray]:
   """Returns the fields at points of the mean face.
@@ -80,14 +82,9 @@ def polyline_distance(x: np.ndarray, y: np.ndarray, points: np.ndarray) -> np.nd
 
 def _fold(landmarks: np.ndarray) -> np.ndarray:
   """Returns landmarks averaged with their mirror images, x >= 0."""
-  pairs = {i: 16 - i for i in range(8)} | {17 + i: 26 - i for i in range(5)}
-  pairs |= {31: 35, 32: 34, 36: 45, 37: 44, 38: 43, 39: 42, 40: 47, 41: 46}
-  pairs |= {48: 54, 49: 53, 50: 52, 59: 55, 58: 56, 60: 64, 61: 63, 67: 65}
   folded = landmarks.astype(np.float64).copy()
   folded[:, 0] = np.abs(folded[:, 0])
-  for left, right in pairs.items():
-    folded[left] = folded[right] = 0.5 * (folded[left] + folded[right])
-  return folded
+  return 0.5 * (folded + folded[MIRRORED])
 
 
 def _bump(

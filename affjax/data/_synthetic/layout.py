@@ -4,7 +4,6 @@
 arrays that are arguments of the compiled scene.
 """
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +12,7 @@ from scipy import ndimage
 from affjax.data._synthetic import fields, occlusion
 from affjax.data._synthetic.parameters import Numbers
 from affjax.geometry import mesh, uv
-from affjax.types import Template
+from affjax.types import Template, per_template
 
 _MASKS = ("skin", "face", "brows", "eyes", "lips", "ears", "scalp", "neck")
 
@@ -52,7 +51,7 @@ class Anatomy(NamedTuple):
   center: Numbers  # [3] center of the skull, mean shape
 
 
-@functools.lru_cache(maxsize=8)
+@per_template
 def layout(template: Template, size: int) -> Layout:
   """Returns the layout of a template at a map size."""
   table = uv.uv_table(template, size)
@@ -83,11 +82,11 @@ def layout(template: Template, size: int) -> Layout:
     open=_unwrap(occlusion.openness(roles.visibility)[:, None], table)[..., 0],
     hairline=_hairline(template, size),
     masks=masks,
-    fields=fields.feature_fields(point, mean_landmarks(template)),
+    fields=fields.feature_fields(point, template.landmark_positions(template.vertices)),
   )
 
 
-@functools.lru_cache(maxsize=8)
+@per_template
 def anatomy(template: Template) -> Anatomy:
   """Returns the roles of a template's vertices."""
   vertices = template.vertices.astype(np.float64)
@@ -98,13 +97,14 @@ def anatomy(template: Template) -> Anatomy:
   low = vertices[skin, 1].min()
   neck = skin[vertices[skin, 1] < low + 0.12]
   eyes = _eyeballs(template)
+  adjacency = mesh.adjacency(template)
   box = vertices[scalp]
   center = 0.5 * (box.min(0) + box.max(0))
   return Anatomy(
     faces=template.faces.astype(np.int32),
-    opposite=mesh.opposite_vertices(template.faces),
-    neighbors=mesh.neighbors(template.faces),
-    landmarks=mean_landmarks(template).astype(np.float32),
+    opposite=adjacency.opposite,
+    neighbors=adjacency.neighbors,
+    landmarks=template.landmark_positions(template.vertices),
     landmark_corners=template.faces[template.landmark_faces].astype(np.int32),
     landmark_weights=template.landmark_weights.astype(np.float32),
     visibility=occlusion.visibility(template),
@@ -113,12 +113,6 @@ def anatomy(template: Template) -> Anatomy:
     eyes=eyes,
     center=center.astype(np.float32),
   )
-
-
-def mean_landmarks(template: Template) -> np.ndarray:
-  """Returns the 68 landmarks of the mean shape, `[68, 3]` dm."""
-  corners = template.vertices[template.faces[template.landmark_faces]]
-  return np.sum(corners * template.landmark_weights[..., None], 1)
 
 
 def _unwrap(values: np.ndarray, table: uv.UVTable) -> np.ndarray:

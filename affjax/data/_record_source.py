@@ -1,7 +1,7 @@
 """The interface that every source of training records implements."""
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class RecordFacts:
   map_size: int
 
 
+@runtime_checkable
 class RecordSource(Protocol):
   """Random access to training records; several threads may read at once."""
 

@@ -140,7 +140,7 @@ def test_tfds_reads_what_we_write_and_we_read_what_it_writes(tmp_path):
 def test_info_counts_what_is_there(tmp_path):
   folder = prepared_faces.write(tmp_path, [prepared_faces.record(0)])
   about, splits = _shards.read_info(folder)
-  assert about == prepared_faces.about()
+  assert about == prepared_faces.facts()
   assert splits == {"train": [1]}
   with pytest.raises(ValueError, match=r"must hold 2 records, got 1"):
     _shards.write_info(folder, {"train": [2]}, about)

@@ -14,6 +14,7 @@ from affjax.data import (
 )
 from affjax.geometry import uv
 from affjax.heads import _bfm, open_head
+from tests.heads.test_open_head import write_obj
 
 ALL_TRAIN = "1,0,0"
 
@@ -62,6 +63,20 @@ def test_precomputed_meshes_and_position_maps_become_records(photos, tmp_path):
   np.savez(results / "a.npz", vertices=shape * 1.01)
   with pytest.raises(ValueError, match="made with other photos or options"):
     _prepared(photos, tmp_path / "out", **given)
+
+
+def test_template_may_be_any_obj_with_uvs(photos, tmp_path):
+  path, _ = write_obj(tmp_path / "person.obj", open_head("embedded").template.vertices)
+  given = {"template": str(path), "limit": 1}
+  folder, summary = _prepared(photos, tmp_path / "out", **given)
+  assert (summary["kept"], summary["plan"]["template"]) == (1, "person")
+  template = open_head(path).template
+  (record,) = _records(folder, template)
+  assert record["vertices"].shape == template.vertices.shape
+  assert np.abs(record["vertices"] - template.vertices).max() < 0.5
+  count = len(template.vertices)
+  with pytest.raises(ValueError, match=rf"'person' of {count} .* 'embedded' of 5449"):
+    _records(folder, open_head("embedded").template)
 
 
 @pytest.mark.slow  # the painter is compiled in two processes

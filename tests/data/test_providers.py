@@ -78,7 +78,7 @@ def test_embedded_gives_the_fits_and_refuses_bad_ones(head, seen):
   assert [type(a) for a in (bad, broken, giant)] == [Refusal] * 3
   assert "20.0 % is above 8 %" in bad.reason
   assert "NaN" in broken.reason
-  assert "decimetres" in giant.reason
+  assert "decimeters" in giant.reason
 
 
 def test_quality_falls_with_the_error():
@@ -175,7 +175,7 @@ def test_unfit_files_are_refused_by_name(tmp_path, head, seen, kind):
   expected = {
     "nan": "finite",
     "count": "shape",
-    "units": "decimetres",
+    "units": "decimeters",
     "picture": "16-bit",
   }
   assert expected.get(kind, "cannot be read") in answer.reason

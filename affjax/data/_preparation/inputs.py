@@ -5,7 +5,7 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -69,6 +69,7 @@ class Listing:
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
 
+@runtime_checkable
 class Input(Protocol):
   """A set of photos; every worker process opens its own."""
 
@@ -116,7 +117,7 @@ class FolderInput:
   def _name(self, folder: str, name: str) -> str:
     return pathlib.Path(folder, name).relative_to(self.path).as_posix()
 
-  def _add(self, name: str, entries: list[Entry], refused: dict[str, str]):
+  def _add(self, name: str, entries: list[Entry], refused: dict[str, str]) -> None:
     try:
       about = (self.path / name).stat()
     except OSError as error:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -44,6 +44,7 @@ class Refusal:
   reason: str
 
 
+@runtime_checkable
 class Provider(Protocol):
   """A provider of geometry for aligned photos.
 
@@ -97,7 +98,7 @@ def require_head(vertices: np.ndarray, template: Template) -> np.ndarray:
   span = np.ptp(vertices, axis=0) / np.ptp(template.vertices, axis=0)
   if np.abs(vertices).max() > FARTHEST_DM or span.min() < 0.5 or span.max() > 2:
     raise ValueError(
-      "vertices must be a head in head space (decimetres, +y up, +z towards the "
+      "vertices must be a head in head space (decimeters, +y up, +z towards the "
       f"camera, origin in its center); got bounds {np.round(vertices.min(0), 2)} to "
       f"{np.round(vertices.max(0), 2)}, the mean head has "
       f"{np.round(template.vertices.min(0), 2)} to "

@@ -63,7 +63,7 @@ class Hair(NamedTuple):
 
   amount: Numbers  # 0 = none
   thickness: Numbers
-  length: Numbers  # from the centre of the skull down
+  length: Numbers  # from the center of the skull down
   opening: Numbers  # half width, height and slant of the face opening [3]
   bangs: Numbers  # reach of the hair into the forehead
   parting: Numbers  # x of the parting

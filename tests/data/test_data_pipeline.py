@@ -1,4 +1,5 @@
 import grain
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
@@ -127,7 +128,9 @@ def test_a_mirrored_record_is_the_mirrored_scene(head):
 def _posed(record):
   from affjax.geometry import camera
 
-  return np.asarray(camera.head_to_world(record["vertices"], record["pose"]))
+  return np.asarray(
+    camera.head_to_world(jnp.asarray(record["vertices"]), jnp.asarray(record["pose"]))
+  )
 
 
 def test_half_of_the_records_are_mirrored(head):

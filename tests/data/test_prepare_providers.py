@@ -1,5 +1,6 @@
 """Tests of each provider of geometry, from photos to a data set."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -51,7 +52,8 @@ def test_precomputed_meshes_and_position_maps_become_records(photos, tmp_path):
   shape = template.vertices * np.array([1.05, 1, 1], np.float32)
   np.savez(results / "a.npz", vertices=shape)
   table = uv.uv_table(template, 256)
-  np.save(results / "b" / "c.npy", np.asarray(uv.map_from_vertices(shape, table)))
+  position = uv.map_from_vertices(jnp.asarray(shape), table)
+  np.save(results / "b" / "c.npy", np.asarray(position))
   given = {"provider": "precomputed", "geometry": results}
   folder, summary = _prepared(photos, tmp_path / "out", **given)
   assert summary["skipped"] == {"no geometry": 1}

@@ -1,5 +1,6 @@
 """Tests of the providers of geometry, which share one interface."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,7 +10,7 @@ from affjax.data._providers.fit import FitProvider
 from affjax.data._providers.interface import Geometry, Refusal, require_head
 from affjax.data._providers.pose import quality_of_error
 from affjax.data._providers.precomputed import PrecomputedProvider
-from affjax.data._providers.synthetic import SyntheticProvider
+from affjax.data._providers.synthetic import RecentRecords, SyntheticProvider
 from affjax.faces import Crop, Face, Fit
 from affjax.geometry import uv
 from affjax.geometry.camera import head_to_world, world_to_px
@@ -43,8 +44,8 @@ def head():
 @pytest.fixture(scope="module")
 def seen(head):
   """Returns arguments of a provider: a photo of the mean head in a known pose."""
-  points = landmarks.landmarks68(head.template.vertices, head.template)
-  world = head_to_world(points, POSE)
+  points = landmarks.landmarks68(jnp.asarray(head.template.vertices), head.template)
+  world = head_to_world(points, jnp.asarray(POSE))
   px = np.asarray(world_to_px(world, Camera(), SIZE, SIZE))
   face = Face(np.zeros(4), 1.0, np.zeros((468, 3)), px)
   image = np.zeros((1, SIZE, SIZE, 3), np.uint8)
@@ -88,8 +89,9 @@ def test_quality_falls_with_the_error():
 
 
 def test_synthetic_gives_what_the_photo_was_painted_from(head):
-  class Source:
-    model = head
+  class Source(RecentRecords):
+    def __init__(self):
+      self.model = head
 
     def __getitem__(self, index):
       return {
@@ -99,7 +101,9 @@ def test_synthetic_gives_what_the_photo_was_painted_from(head):
         "diffuse": np.ones((8, 8, 3), np.uint8),
       }
 
-  (geometry,) = SyntheticProvider(Source())(None, [], [], ["0000002#face 1"])
+  (geometry,) = SyntheticProvider(Source())(
+    np.zeros((1, 8, 8, 3), np.uint8), [], [], ["0000002#face 1"]
+  )
   np.testing.assert_array_equal(geometry.vertices, head.template.vertices + 2)
   assert geometry.quality == 1
   assert geometry.visible.shape == (8, 8, 1)
@@ -110,7 +114,9 @@ def _files(folder, head, name, kind):
   place = folder / "d" / f"{name}.suffix"
   place.parent.mkdir(exist_ok=True)
   vertices = head.template.vertices
-  position = np.asarray(uv.map_from_vertices(vertices, uv.uv_table(head.template, 256)))
+  position = np.asarray(
+    uv.map_from_vertices(jnp.asarray(vertices), uv.uv_table(head.template, 256))
+  )
   if kind == "vertices":
     np.savez(place.with_suffix(".npz"), vertices=vertices, pose=2 * POSE)
   elif kind == "position":

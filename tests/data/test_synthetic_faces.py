@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -91,7 +92,7 @@ def test_a_perfect_prediction_renders_to_the_image(exact, head):
   @jax.jit
   def predicted(diffuse, light, color, vertices, pose):
     shaded = shade(diffuse[None], light[None], color[None])
-    world = head_to_world(vertices[None], pose[None])
+    world = head_to_world(jnp.asarray(vertices)[None], jnp.asarray(pose)[None])
     return render_head(world, shaded, head.template, Camera(), (SIZE, SIZE))
 
   for sample in exact:
@@ -129,7 +130,7 @@ def test_landmarks_fall_where_the_depth_says(exact, head):
   for sample in exact:
     corners = sample["vertices"][template.faces[template.landmark_faces]]
     points = (corners * template.landmark_weights[..., None]).sum(1)
-    nose = head_to_world(points[30:31], sample["pose"])
+    nose = head_to_world(jnp.asarray(points[30:31]), jnp.asarray(sample["pose"]))
     x, y = np.asarray(world_to_px(nose, Camera(), SIZE, SIZE))[0]
     if 0 <= x < SIZE and 0 <= y < SIZE:
       found = sample["depth"][round(float(y)), round(float(x)), 0]

@@ -2,12 +2,12 @@
 
 import dataclasses
 import functools
+import io
 import pathlib
 import re
 import tarfile
 import zipfile
 import zlib
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -223,11 +223,11 @@ def _open_zip(path: pathlib.Path) -> zipfile.ZipFile:
 
 
 @functools.lru_cache(maxsize=2)
-def _open_tar(path: pathlib.Path) -> BinaryIO:
+def _open_tar(path: pathlib.Path) -> io.BufferedIOBase:
   """Returns the unpacked stream of a tar; a compressed one seeks by reading."""
   archive = tarfile.open(path, "r:*")  # noqa: SIM115 - open until the process ends
-  assert archive.fileobj is not None
-  return archive.fileobj  # type: ignore[return-value]
+  assert isinstance(archive.fileobj, io.BufferedIOBase)
+  return archive.fileobj
 
 
 def _damaged(path: pathlib.Path, error: Exception) -> InputError:

@@ -118,7 +118,7 @@ def augmented(record: Record, ranges: Ranges, rng: np.random.Generator) -> Recor
 
 
 def develop(
-  image: Float[Array, "n h w 3"], record: Mapping[str, ArrayLike]
+  image: Float[ArrayLike, "n h w 3"], record: Mapping[str, ArrayLike]
 ) -> Float[Array, "n h w 3"]:
   """Blurs and recolors photos and adds noise as their records say; runs under `jit`.
 
@@ -128,14 +128,16 @@ def develop(
   """
   fields = {name: jnp.asarray(value) for name, value in record.items()}
   found = lambda name: fields.get(f"{_PREFIX}{name}")
-  changed = image
+  changed = jnp.asarray(image)
   if (sigma := found("blur_px")) is not None:
     changed = jax.vmap(_blurred)(changed, sigma)
-  if (matrix := found("color")) is not None:
-    bright = jax.vmap(_recolored)(changed, matrix, found("gamma"))
+  matrix, gamma = found("color"), found("gamma")
+  if matrix is not None and gamma is not None:
+    bright = jax.vmap(_recolored)(changed, matrix, gamma)
     changed = jnp.clip(bright, 0, 1)
-  if (noise := found("noise")) is not None:
-    changed = jnp.clip(jax.vmap(_noisy)(changed, noise, found("seed")), 0, 1)
+  noise, seed = found("noise"), found("seed")
+  if noise is not None and seed is not None:
+    changed = jnp.clip(jax.vmap(_noisy)(changed, noise, seed), 0, 1)
   return changed
 
 

@@ -16,7 +16,8 @@ with _train_extra.needed_for("training on batches"):
 def shuffled(source: RecordSource, seed: int, length: int) -> grain.MapDataset[Any]:
   """Returns the first `length` records of each epoch, in the seed's order."""
   if not isinstance(source, MixedSource):
-    data = grain.MapDataset.source(source).seed(seed).shuffle()
+    records: Any = source  # Grain's annotations ask for any kind of index
+    data = grain.MapDataset.source(records).seed(seed).shuffle()
     return data.slice(slice(0, length))
   parts = [
     grain.MapDataset.source(part).seed(seed + k).shuffle()

@@ -4,7 +4,6 @@ import pytest
 
 from affjax.data import (
   Ranges,
-  RecordFacts,
   _augmentation,
   _mirroring,
   augmented,
@@ -14,6 +13,7 @@ from affjax.data import (
 from affjax.geometry import uv
 from affjax.geometry.mirror import mirror_vertices
 from affjax.heads.landmarks import MIRRORED
+from tests.data.fake_source import FakeSource
 
 ALL = Ranges(
   brightness=0.3,
@@ -129,9 +129,7 @@ def test_only_the_photo_of_a_batch_changes(head):
     np.testing.assert_array_equal(getattr(plain, name), getattr(other, name))
 
 
-class _Photos:
-  facts = RecordFacts("test", 1, 8, 8)
-
+class _Photos(FakeSource):
   def __len__(self):
     return 12
 

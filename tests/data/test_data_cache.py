@@ -7,12 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from affjax.data import DiskCache, RecordFacts, StaleCacheError
+from affjax.data import DiskCache, StaleCacheError
+from tests.data.fake_source import FakeSource
 
 
-class _Source:
-  facts = RecordFacts("test", 1, 4, 4)
-
+class _Source(FakeSource):
   def __init__(self, count=6, size=4):
     self.count, self.size, self.made = count, size, []
 

@@ -3,14 +3,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from affjax.data import FIELDS, MixedSource, RecordFacts, training_batches
+from affjax.data import FIELDS, MixedSource, training_batches
 from affjax.data._mixing import Interleaving
+from tests.data.fake_source import FakeSource
 
 
-class _Tagged:
+class _Tagged(FakeSource):
   """Records whose pose names their source and index."""
-
-  facts = RecordFacts("test", 1, 1, 1)
 
   def __init__(self, tag, count):
     self.tag, self.count = tag, count

@@ -4,15 +4,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from affjax.data import RecordFacts, _mirroring, steps_per_epoch, training_batches
+from affjax.data import _mirroring, steps_per_epoch, training_batches
 from affjax.geometry.mirror import mirror_vertices
+from tests.data.fake_source import FakeSource
 
 pytestmark = pytest.mark.smoke  # on a newer jax as well, see `make smoke`
 
 
-class _Numbers:
-  facts = RecordFacts("test", 1, 4, 4)
-
+class _Numbers(FakeSource):
   def __init__(self, count):
     self.count = count
 

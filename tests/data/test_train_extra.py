@@ -8,27 +8,22 @@ import pytest
 
 from affjax.data import (
   PrepareOptions,
-  RecordFacts,
   _shards,
   prepare,
   training_batches,
 )
 from tests.data import prepared_faces
+from tests.data.fake_source import FakeSource
 
 _EXTRA = ("grain", "tensorflow_datasets", "array_record", "apache_beam")
 
 
-class _Constant:
-  facts = RecordFacts("test", 1, 4, 4)
-
+class _Numbers(FakeSource):
   def __len__(self):
     return 4
 
   def __getitem__(self, index):
     return {"number": np.asarray(index, np.int32)}
-
-  def settings(self):
-    return {}
 
 
 def test_importing_the_package_imports_none_of_them():
@@ -46,7 +41,7 @@ def test_batches_say_how_to_get_grain(monkeypatch):
   monkeypatch.delitem(sys.modules, "affjax.data._grain", raising=False)
   monkeypatch.delattr("affjax.data._grain", raising=False)
   with pytest.raises(ImportError, match=r"grain: pip install 'affjax\[train\]'"):
-    training_batches(_Constant(), batch_size=2, seed=0)
+    training_batches(_Numbers(), batch_size=2, seed=0)
 
 
 def test_shards_say_how_to_get_array_record(monkeypatch, tmp_path):

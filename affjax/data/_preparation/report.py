@@ -151,7 +151,7 @@ def _rendered(
   buffers = head_buffers(world, template, camera, (_SIDE, _SIDE))
   light = jnp.sum(buffers.normal * _LIGHT.reshape(1, 1, 1, 3), -1, keepdims=True)
   points = jax.vmap(lambda one: landmarks.landmarks68(one, template))(world)
-  px = world_to_px(points, camera, _SIDE, _SIDE)
+  px = world_to_px(jnp.asarray(points), camera, _SIDE, _SIDE)
   return 0.25 + 0.85 * jnp.maximum(light, 0), buffers.mask, px
 
 

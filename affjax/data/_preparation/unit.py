@@ -267,7 +267,7 @@ class Preparer:
       return warp.transform(sample.crop.matrix, sample.face.landmarks68)
     shape = jnp.asarray(geometry.vertices)
     points = landmarks.landmarks68(shape, self._provider.template)
-    world = head_to_world(points, jnp.asarray(geometry.pose))
+    world = head_to_world(jnp.asarray(points), jnp.asarray(geometry.pose))
     size = sample.crop.size
     return np.asarray(world_to_px(world, self._camera, size, size))
 

@@ -36,7 +36,7 @@ def pose_from_landmarks(
   """
   points = landmarks.landmarks68(jnp.asarray(vertices), template)
   pose = solve_pose(np.asarray(points), px, camera, size).astype(np.float32)
-  world = head_to_world(points, jnp.asarray(pose))
+  world = head_to_world(jnp.asarray(points), jnp.asarray(pose))
   found = np.asarray(world_to_px(world, camera, size, size))
   left, right = landmarks.OUTER_EYE_CORNERS
   eyes = np.linalg.norm(px[left] - px[right])

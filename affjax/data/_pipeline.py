@@ -24,12 +24,10 @@ def training_batches(
 ) -> Iterator[Record]:
   """Returns a Grain iterator over stacked records, in a new order each epoch.
 
-  Records are made by compiled programs or read from memory maps, so the iterator uses
-  threads; worker processes would cost seconds to start and leak when killed. Its state
-  is saved in a checkpoint by `grain.checkpoint.CheckpointSave(iterator)`.
-
-  The randomness of a record depends on the seed and on its place among the samples of
-  all processes, so that any number of processes sees the same batches.
+  It uses threads: worker processes would cost seconds to start and leak when killed.
+  `grain.checkpoint.CheckpointSave(iterator)` saves its state. Randomness of a record
+  depends on the seed and on its place among the samples of all processes, so that any
+  number of processes sees the same batches.
 
   Args:
     source: Source of the records. The parts of a `MixedSource` are shuffled one by one
@@ -42,8 +40,8 @@ def training_batches(
     augment: Ranges of the augmentation; None changes nothing.
     threads: Number of threads that make records ahead.
     process_index: Index of this process; None takes JAX's.
-    process_count: Number of processes that share the source; None takes JAX's. Each
-      gets another part of every batch, in order.
+    process_count: Number of processes, each of which gets a part of every batch; None
+      takes JAX's.
 
   Raises:
     ValueError: The batch is larger than the source, or does not divide by the number

@@ -12,7 +12,7 @@ from affjax.data._synthetic import (
   occlusion,
   palette,
 )
-from affjax.data._synthetic.parameters import Lens, Light
+from affjax.data._synthetic.parameters import Light, PhotoLens
 from affjax.data._synthetic.solids import (
   Point,
   capsule,
@@ -164,7 +164,7 @@ def test_fields_lie_on_their_features(head):
 def test_an_ideal_lens_changes_nothing():
   image = np.random.default_rng(0).random((16, 16, 3)).astype(np.float32)
   zero, one = np.float32(0), np.float32(1)
-  ideal = Lens(
+  ideal = PhotoLens(
     zero, np.zeros(2, np.float32), one, one, one, np.ones(3, np.float32), zero,
     np.uint32(1),
   )  # fmt: skip

@@ -42,19 +42,15 @@ ALLOWED = {
   "build": _ALL,
   "main": _ALL | {"build"},
   "commands": _ALL | {"build", "main"},
-  # To be dissolved into photos, data and commands.
-  "reconstruct": _ALL | {"build"},
+  # To be dissolved into data.
   "prepare": _ALL | {"build"},
-  "fitting": _ALL | {"build", "reconstruct"},
-  "cli": _ALL | {"build", "reconstruct", "fitting", "prepare", "main"},
 }
 
 # Software that lives in few places only, so that the rest does without it.
 ONLY_IN = {
   "absl": {"main", "commands"},
-  "typer": {"cli"},
   "tyro": {"commands"},
-  "rich": {"cli", "commands"},
+  "rich": {"commands"},
   "ml_collections": {"build", "main"},
   "flax": {"nn", "models"},
   "optax": {"train"},

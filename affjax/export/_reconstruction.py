@@ -12,7 +12,7 @@ from jaxtyping import Float
 from affjax.export import _projection
 from affjax.export._head_mesh import HeadMesh, head_mesh
 from affjax.geometry import uv
-from affjax.models import shade
+from affjax.render import shade
 from affjax.types import Camera, Template
 
 

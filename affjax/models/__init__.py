@@ -6,7 +6,7 @@ from affjax.models._discriminator import MultiScaleDiscriminator
 from affjax.models._features import FeatureNet, extract_features, load_features
 from affjax.models._light import LightNetConfig
 from affjax.models._pose import PoseNetConfig
-from affjax.models._reconstructor import NETWORKS, Networks, Reconstructor, shade
+from affjax.models._reconstructor import NETWORKS, Networks, Reconstructor
 
 __all__ = [
   "NETWORKS",
@@ -21,5 +21,4 @@ __all__ = [
   "Reconstructor",
   "extract_features",
   "load_features",
-  "shade",
 ]

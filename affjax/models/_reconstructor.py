@@ -12,8 +12,7 @@ from jaxtyping import Array, Float
 from affjax.geometry import camera as cameras
 from affjax.geometry import uv
 from affjax.models import _affunet, _alignment, _light, _params, _pose
-from affjax.ops import resize_bilinear
-from affjax.render import render_head
+from affjax.render import render_head, shade
 from affjax.types import Camera, Prediction, Template
 
 NETWORKS = ("position", "diffuse", "light", "pose")
@@ -176,13 +175,3 @@ class Reconstructor:
     return _alignment.align(
       vertices, self.template, self.camera, size=nets.size, resolution=resolution
     )
-
-
-def shade(
-  diffuse: Float[Array, "n s s 3"],
-  light_map: Float[Array, "n l l 1"],
-  light_color: Float[Array, "n 3"],
-) -> Float[Array, "n s s 3"]:
-  """Texture = diffuse times bilinearly enlarged light times its colour, in [0, 1]."""
-  enlarged = resize_bilinear(light_map, (diffuse.shape[1], diffuse.shape[2]))
-  return jnp.clip(diffuse * enlarged * light_color[:, None, None, :], 0.0, 1.0)

@@ -8,8 +8,7 @@ from affjax.data import SyntheticFaces
 from affjax.data._synthetic import sampling
 from affjax.geometry import uv
 from affjax.geometry.camera import head_to_world, world_to_px
-from affjax.models import shade
-from affjax.render import render_head
+from affjax.render import render_head, shade
 from affjax.types import Camera
 
 SIZE = 64

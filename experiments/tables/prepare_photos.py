@@ -54,7 +54,7 @@ def main() -> None:
 def _prepared(source: pathlib.Path, arguments: argparse.Namespace) -> dict:
   """Prepares an input: kills the command twice, then lets it finish."""
   name = re.sub(r"\W+", "_", source.stem.lower())
-  command = [sys.executable, "-m", "affjax.cli", "prepare", str(source)]
+  command = [sys.executable, "-m", "affjax.commands", "prepare", str(source)]
   command += ["-o", str(arguments.out), "--name", name]
   command += ["--limit", str(arguments.limit), "--workers", str(arguments.workers)]
   command += ["--licence", "research only"]

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
-from typer import testing
 
-from affjax import cli
 from affjax.assets import store
 from tests import tiny_config
+from tests.command_line import run
 
 _ROOT = pathlib.Path(__file__).parents[2]
 
@@ -59,7 +58,7 @@ def photos(tmp_path_factory):
 def prepared(photos, tmp_path_factory):
   """Returns the folder of the data set, and the finished process."""
   out = tmp_path_factory.mktemp("out")
-  command = ("affjax.cli", "prepare", photos, "-o", out, "--size", 64)
+  command = ("affjax.commands", "prepare", photos, "-o", out, "--size", 64)
   options = ("--workers", 1, "--licence", "public domain", "--splits", "0.5,0.0,0.5")
   done = _run(*command, *options)
   assert done.returncode == 0, done.stderr
@@ -139,10 +138,10 @@ def test_second_call_finds_all_done(prepared, photos):
   files = {p: p.stat().st_mtime_ns for p in (out / "faces" / "1.0.0").iterdir()}
   command = ["prepare", photos, "-o", out, "--size", 64, "--licence", "public domain"]
   again = [*command, "--splits", "0.5,0.0,0.5"]
-  done = testing.CliRunner().invoke(cli.app, list(map(str, again)))
+  done = run(*again)
   assert done.exit_code == 0, done.stderr
   assert files == {p: p.stat().st_mtime_ns for p in (out / "faces" / "1.0.0").iterdir()}
-  other = testing.CliRunner().invoke(cli.app, list(map(str, command)))
+  other = run(*command)
   assert other.exit_code == 2
   assert "--overwrite" in other.stderr
 
@@ -169,9 +168,7 @@ def test_what_cannot_be_is_one_line(tmp_path, monkeypatch, arguments, message):
   }.get(message, [])
   if message.startswith("needs"):
     Image.new("RGB", (40, 40)).save("a.png")
-  done = testing.CliRunner().invoke(
-    cli.app, ["prepare", *arguments, "-o", str(tmp_path / "out"), *extra]
-  )
+  done = run("prepare", *arguments, "-o", tmp_path / "out", *extra)
   assert done.exit_code == 2
   assert len(done.stderr.strip().splitlines()) == 1
   assert message in done.stderr

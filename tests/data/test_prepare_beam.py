@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
-from typer import testing
 
-from affjax import cli
 from affjax.assets import store
 from affjax.data import PrepareOptions, PrepareRun, _builder, _record, _shards, prepare
 from affjax.data._preparation.workspace import Workspace
+from tests.command_line import run
 
 
 def _apache_beam():
@@ -100,7 +99,7 @@ def test_unknown_runner_is_one_line(photos, tmp_path):
   _apache_beam()
   out = str(tmp_path / "out")
   command = ["prepare", str(photos), "-o", out, "--size", "64", "--runner", "Magic"]
-  done = testing.CliRunner().invoke(cli.app, command)
+  done = run(*command)
   assert done.exit_code == 2
   assert len(done.stderr.strip().splitlines()) == 1
   assert "knows no runner 'Magic'" in done.stderr
@@ -111,7 +110,7 @@ def test_without_beam_the_runner_says_how_to_get_it(photos, tmp_path, monkeypatc
   monkeypatch.setitem(sys.modules, "apache_beam", None)
   out = str(tmp_path / "out")
   command = ["prepare", str(photos), "-o", out, "--runner", "DirectRunner"]
-  done = testing.CliRunner().invoke(cli.app, command)
+  done = run(*command)
   assert done.exit_code == 2
   assert len(done.stderr.strip().splitlines()) == 1
   assert "pip install 'affjax[beam]'" in done.stderr

@@ -15,10 +15,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
-from typer import testing
 
-from affjax import cli
 from affjax.assets import store
+from tests.command_line import run
 
 _ROOT = pathlib.Path(__file__).parents[2]
 SIZE = ("--size", "64", "--workers", "1", "--splits", "1,0,0")
@@ -28,7 +27,7 @@ def _run(*arguments, most_bytes=None):
   """Runs the command in its own process, with a limit on the size of files."""
   limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
   return subprocess.run(
-    [sys.executable, "-m", "affjax.cli", "prepare", *map(str, arguments), *SIZE],
+    [sys.executable, "-m", "affjax.commands", "prepare", *map(str, arguments), *SIZE],
     cwd=_ROOT,
     capture_output=True,
     text=True,
@@ -157,7 +156,7 @@ def test_truncated_archive_is_one_line_and_nothing_is_written(archive, tmp_path)
   cut = tmp_path / "cut.tar"
   cut.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
   out = tmp_path / "out"
-  done = testing.CliRunner().invoke(cli.app, ["prepare", str(cut), "-o", str(out)])
+  done = run("prepare", cut, "-o", out)
   assert done.exit_code == 2
   assert len(done.stderr.strip().splitlines()) == 1
   assert "cut.tar' is damaged" in done.stderr

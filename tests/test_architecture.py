@@ -42,8 +42,6 @@ ALLOWED = {
   "build": _ALL,
   "main": _ALL | {"build"},
   "commands": _ALL | {"build", "main"},
-  # To be dissolved into data.
-  "prepare": _ALL | {"build"},
 }
 
 # Software that lives in few places only, so that the rest does without it.

@@ -7,19 +7,14 @@ set of photos. `training_batches`, `PreparedSource` and `prepare` need the extra
 `affjax[train]`; importing this package does not.
 """
 
-from affjax.data._augmentation import Ranges, augmented
-from affjax.data._batching import FIELDS, to_batch
-from affjax.data._cache import DiskCache, StaleCacheError
-from affjax.data._folder import FolderSource
-from affjax.data._mixing import MixedSource
-from affjax.data._pipeline import steps_per_epoch, training_batches
+# ruff: noqa: F403, F405
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from affjax.data._preparation.options import PrepareOptions, PrepareRun
-from affjax.data._preparation.outcomes import Tally
-from affjax.data._preparation.run import PrepareReport, prepare
-from affjax.data._prepared import PreparedSource
-from affjax.data._record_source import Record, RecordFacts, RecordSource
-from affjax.data._sources import SOURCES, Wanted, mixed, pair
-from affjax.data._synthetic.source import SyntheticFaces
+
+if TYPE_CHECKING:
+  from affjax.data._surface import *
 
 __all__ = [
   "FIELDS",
@@ -47,3 +42,10 @@ __all__ = [
   "to_batch",
   "training_batches",
 ]
+
+
+def __getattr__(name: str) -> Any:
+  """Imports what needs JAX on first use: `affjax prepare --help` does without it."""
+  if name not in __all__:
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+  return getattr(importlib.import_module(f"{__name__}._surface"), name)

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "affjax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each place may import from those named, and from itself.
-_BASE = {"types", "geometry", "files"}
+_BASE = {"types", "geometry", "files", "bugs"}
 _KERNELS = _BASE | {"native"}
 _RENDER = _KERNELS | {"ops", "render"}
 _NETS = _RENDER | {"nn", "assets"}
@@ -24,6 +24,7 @@ ALLOWED = {
   "__init__": set(),
   "types": set(),
   "files": set(),
+  "bugs": set(),
   "assets": {"types", "geometry"},
   "geometry": {"types"},
   "native": {"files"},

@@ -1,13 +1,14 @@
 """Messages of the commands: one-line errors, progress, exit codes."""
 
 import contextlib
-import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich import console, markup, progress
+
+from affjax import bugs
 
 OUT = console.Console(highlight=False, soft_wrap=True)
 ERR = console.Console(stderr=True, highlight=False, soft_wrap=True)
@@ -40,17 +41,12 @@ def status_of(run: Callable[[], None], *, interrupted: str) -> int:
     print_error(interrupted)
     return 130
   except Exception as error:
-    if os.environ.get("AFFJAX_DEBUG"):
-      raise
-    message = " ".join(str(error).split())
-    # Optional software that is missing says how to get it.
+    bugs.show_traceback(error)
+    # An import error says how to get optional software.
     if isinstance(error, ValueError | OSError | ImportError):
-      print_error(message or type(error).__name__)
+      print_error(" ".join(str(error).split()) or type(error).__name__)
       return 2
-    print_error(
-      f"bug: {type(error).__name__}: {message[:300]} (set AFFJAX_DEBUG=1 for the "
-      "traceback)"
-    )
+    print_error(bugs.bug_message(error))
     return 1
   return 0
 

@@ -1,7 +1,6 @@
 """From photos to files and page, by any reconstructor."""
 
 import dataclasses
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -10,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 import affjax
-from affjax import files
+from affjax import bugs, files
 from affjax.export import (
   OutputError,
   PageFace,
@@ -79,7 +78,7 @@ def write_heads(
 
   The folder of a photo appears whole or not at all, and a photo that fails does not
   stop the others. The page `OUT/index.html` is written last. With AFFJAX_DEBUG=1 in
-  the environment, an error that is a bug of affjax is raised at once.
+  the environment, the traceback of each failure is printed.
 
   Args:
     inputs: Photos, as `gather` returns them.
@@ -103,14 +102,10 @@ def write_heads(
       pixels = read_photo(path)
       heads = reconstructor.heads_of(pixels, path)
       faces = _write(heads, pixels, out / name, options)
-    except (ValueError, OSError) as error:
-      problems[str(path)] = _reason(error, path)
-      progress(path, 0)
     except Exception as error:
-      # The other photos are still worth their time; the summary reports the bug.
-      if os.environ.get("AFFJAX_DEBUG"):
-        raise
-      problems[str(path)] = bug_message(error)
+      # Even a bug on one photo does not stop the others; the report tells them apart.
+      bugs.show_traceback(error)
+      problems[str(path)] = _reason(error, path)
       progress(path, 0)
     else:
       height, width, _ = pixels.shape
@@ -124,13 +119,6 @@ def write_heads(
     photos=len(shown),
     problems=problems,
   )
-
-
-def bug_message(error: BaseException) -> str:
-  """Returns the line that reports an error of affjax itself."""
-  message = " ".join(str(error).split())[:300]
-  name = type(error).__name__
-  return f"bug: {name}: {message} (set AFFJAX_DEBUG=1 for the traceback)"
 
 
 def face_facts(face: Face) -> dict[str, Any]:
@@ -180,8 +168,10 @@ def _write_page(
   files.write_file(index, text.encode("utf-8", "replace"))
 
 
-def _reason(error: ValueError | OSError, path: pathlib.Path) -> str:
+def _reason(error: Exception, path: pathlib.Path) -> str:
   """Returns the reason of a failure in one line, without the name of the photo."""
+  if not isinstance(error, ValueError | OSError):
+    return bugs.bug_message(error)
   if isinstance(error, OSError) and error.strerror:
     return error.strerror
   message = " ".join(str(error).split())

@@ -214,14 +214,18 @@ def test_a_failure_half_way_leaves_nothing(tmp_path, template, faces, monkeypatc
   assert list(out.iterdir()) == []
 
 
-def test_a_bug_shows_its_traceback_on_request(tmp_path, template, faces, monkeypatch):
+def test_a_bug_shows_its_traceback_on_request(
+  tmp_path, template, faces, monkeypatch, capsys
+):
   def fail(head, photo, **options):
     raise TypeError("our own")
 
   monkeypatch.setattr(_output, "head_files", fail)
   monkeypatch.setenv("AFFJAX_DEBUG", "1")
-  with pytest.raises(TypeError, match="our own"):
-    go([write_photo(tmp_path / "a.png")], tmp_path / "out", template)
+  path = write_photo(tmp_path / "a.png")
+  report = go([path], tmp_path / "out", template)
+  assert report.problems[str(path)].startswith("bug: TypeError: our own")
+  assert "Traceback (most recent call last)" in capsys.readouterr().err
   assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -118,6 +118,7 @@ def test_results_are_kept_without_overwrite(done):
   assert (done[0] / "index.html").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_any_obj_with_uvs_is_a_template(tmp_path, astronaut):
   """The embedded head, widened and renamed, as a process that reads it from a file."""
   template = open_head("embedded").template

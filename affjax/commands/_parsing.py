@@ -8,7 +8,7 @@ import io
 import re
 import textwrap
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import tyro
 
@@ -33,7 +33,7 @@ class Command:
     raise NotImplementedError
 
   @classmethod
-  def parse(cls, arguments: Sequence[str], *, name: str) -> Self:
+  def parse(cls, arguments: Sequence[str], *, name: str) -> "Command":
     """Returns the command that the arguments describe; prints its help where asked.
 
     Args:

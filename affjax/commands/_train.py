@@ -5,7 +5,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar
 
 from tyro.conf import Positional, Suppress, arg
 
@@ -42,7 +42,7 @@ class Train(_parsing.Command):
   interrupted: ClassVar[str] = "interrupted before the first step; nothing was lost"
 
   @classmethod
-  def parse(cls, arguments: Sequence[str], *, name: str) -> Self:
+  def parse(cls, arguments: Sequence[str], *, name: str) -> _parsing.Command:
     """Returns the command; each `--config.KEY=VALUE` is left to the config."""
     overrides = tuple(word for word in arguments if word.startswith("--config."))
     own = [word for word in arguments if word not in overrides]

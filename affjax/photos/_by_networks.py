@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,7 @@ _CHUNK = 8
 _MAPS = ("position", "diffuse", "light", "light_color", "pose")
 
 
+@runtime_checkable
 class TrainedNetworks(Protocol):
   """Networks with their weights, as `affjax.build.load_run` returns them.
 

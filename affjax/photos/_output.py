@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -26,6 +26,7 @@ from affjax.photos._inputs import Inputs
 from affjax.photos._options import OutputOptions, Progress
 
 
+@runtime_checkable
 class PhotoReconstructor(Protocol):
   """A way to turn the faces of a photo into heads."""
 

@@ -1,10 +1,10 @@
 """Conventions, and the frozen dataclasses that every layer shares.
 
 Images: float32 `[N, H, W, C]`, RGB in [0, 1], sRGB-encoded, row 0 = top. Pixel
-`(row i, column j)` has its centre at `(x, y) = (j, i)` in `_px` coordinates.
+`(row i, column j)` has its center at `(x, y) = (j, i)` in `_px` coordinates.
 
 Head space: right-handed, +x to the right of the image when the head faces the camera,
-+y up, +z towards the camera; decimetres; the origin is the centre of the head.
++y up, +z towards the camera; decimeters; the origin is the center of the head.
 
 Camera: perspective, looking along -z from `(0, 0, distance)`. A pose is six numbers,
 axis-angle rotation (radians) then translation (dm), applied to head-space points as
@@ -24,11 +24,16 @@ coordinates: at output pixel `(i, j)` with stride `s`, tap `(dx, dy)` samples
 """
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Functions of JAX arrays that take NumPy arrays as well.
 ArrayLike = jax.Array | np.ndarray
@@ -65,7 +70,7 @@ class Template:
   times in `uvs`, so that normals and antialiasing see a closed surface.
 
   Attributes:
-    name: which head this is, e.g. "embedded".
+    name: the name of the head, e.g. "embedded".
     vertices: float32 `[V, 3]`, the mean shape in head space, dm.
     faces: int32 `[T, 3]`, triangles as indices into `vertices`, counter-clockwise seen
       from outside.
@@ -76,6 +81,8 @@ class Template:
     masks: named UV masks, float32 `[M, M]` in [0, 1], row 0 at v = 1.
     landmark_faces: int32 `[68]`, the triangle under each standard landmark.
     landmark_weights: float32 `[68, 3]`, barycentric weights in that triangle.
+    diffuse: uint8 `[M, M, 3]`, a plain diffuse map, sRGB, row 0 at v = 1; None if the
+      template has none.
   """
 
   name: str
@@ -88,6 +95,7 @@ class Template:
   masks: Mapping[str, np.ndarray]
   landmark_faces: np.ndarray
   landmark_weights: np.ndarray
+  diffuse: np.ndarray | None = None
 
   def __post_init__(self):
     for field, low, high in (
@@ -107,19 +115,68 @@ class Template:
         f"{self.faces.shape} and {self.faces_uv.shape}"
       )
 
+  def landmark_positions(
+    self, vertices: Float[ArrayLike, "*b v 3"]
+  ) -> Float[ArrayLike, "*b l 3"]:
+    """Returns the landmarks on posed or unposed vertices, in the vertices' space."""
+    return self.surface_points(vertices, self.landmark_faces, self.landmark_weights)
+
+  def surface_points(
+    self,
+    vertices: Float[ArrayLike, "*b v 3"],
+    triangles: Int[np.ndarray, " l"],
+    weights: Float[np.ndarray, "l 3"],
+  ) -> Float[ArrayLike, "*b l 3"]:
+    """Returns points of the surface on posed or unposed vertices.
+
+    Args:
+      vertices: the head, in any space.
+      triangles: the triangle of each point.
+      weights: the barycentric weights of each point in its triangle.
+    """
+    corners = vertices[..., self.faces[triangles], :]
+    lead = (1,) * (corners.ndim - 3)
+    return (corners * weights.reshape(*lead, *weights.shape, 1)).sum(-2)
+
+  @functools.cached_property
+  def _memo(self) -> dict[Any, Any]:
+    """Results of `per_template` functions."""
+    return {}
+
+  def __getstate__(self) -> dict[str, Any]:
+    return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+
+def per_template(
+  function: Callable[Concatenate[Template, P], R],
+) -> Callable[Concatenate[Template, P], R]:
+  """Decorates a function of a template so that it computes each result only once.
+
+  Results are kept with the template, by function and arguments, and go with it.
+  """
+
+  @functools.wraps(function)
+  def remembered(template: Template, *args: P.args, **kwargs: P.kwargs) -> R:
+    key = (function, args, tuple(sorted(kwargs.items())))
+    if key not in template._memo:
+      template._memo[key] = function(template, *args, **kwargs)
+    return template._memo[key]
+
+  return remembered
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Batch:
-  """What a training step sees of N samples. H = W = photo size, S = map size.
+  """The data of N samples for a training step. H = W = photo size, S = map size.
 
   Attributes:
-    image: the photos.
+    image: photos.
     visible: 1 where the photo shows the head's surface, 0 on background and occluders;
-      the photometric losses are weighed by it. All ones where it is not known.
+      it weights the photometric losses. All ones where it is unknown.
     position: pseudo ground truth of the position map, dm.
-    pose: ground truth of the pose; meaningful where `has_pose` is 1.
-    diffuse: ground truth of the diffuse map; meaningful where `has_diffuse` is 1.
+    pose: ground truth of the pose, valid where `has_pose` is 1.
+    diffuse: ground truth of the diffuse map, valid where `has_diffuse` is 1.
     has_pose: 1 for samples with a known pose, else 0.
     has_diffuse: 1 for samples with a diffuse map, else 0.
   """
@@ -136,16 +193,16 @@ class Batch:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-  """What the four networks and the renderer make of N photos.
+  """The output of the four networks and the renderer for N photos.
 
   Attributes:
     position: head-space position map, dm.
     diffuse: diffuse map in [0, 1].
     light: light map >= 0 at an eighth of the map size.
-    light_color: global illumination colour; ones where the net predicts none.
+    light_color: global illumination color; ones if the network predicts none.
     pose: axis-angle rotation and translation.
     vertices: the template's vertices after the pose, world space, dm.
-    render: the head painted over black, antialiased, in [0, 1].
+    render: the antialiased head over black, in [0, 1].
     alpha: coverage of the render in [0, 1].
   """
 

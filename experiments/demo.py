@@ -1,9 +1,9 @@
-"""`make demo`: trains the three stages small, then reconstructs five photos with them.
+"""`make demo`: trains small networks in three stages and reconstructs five photos.
 
     python -m experiments.demo --out out/demo
 
-Prints each stage's losses on held-out samples before and after it, and where the
-pictures are. A second call goes on where the first was stopped.
+Prints the losses of each stage on held-out samples, before and after the stage, and the
+paths of the pictures. A second call continues where the first one was stopped.
 """
 
 import argparse
@@ -16,12 +16,12 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 STAGES = ("stage1", "stage2", "stage3")
-# Four of the split that no stage trains on, beyond those that the stages report on.
+# Four samples of the test split, which no stage trains on or reports.
 HELD_OUT = (100, 102, 105, 111)
 
 
 def main() -> None:
-  """Trains, reconstructs, reports."""
+  """Trains, reconstructs and prints the report."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out/demo"))
   out = parser.parse_args().out
@@ -33,25 +33,25 @@ def main() -> None:
   photos = write_photos(out / "photos")
   heads = out / "heads"
   _call(
-    *("-m", "affjax.cli", "reconstruct", str(photos), "-o", str(heads)),
+    *("-m", "affjax.commands", "reconstruct", str(photos), "-o", str(heads)),
     *("--weights", str(run), "--overwrite"),
   )
   sheet = out / "sheet.png"
-  _call(str(ROOT / "experiments/figures/reconstructions.py"), str(heads), str(sheet))
+  _call("-m", "experiments.figures.reconstructions", str(heads), str(sheet))
   print(losses_table(run))
   print(f"\nDone in {(time.monotonic() - began) / 60:.1f} minutes. Look at")
   for what, path in (
-    ("all heads, to turn in the browser", heads / "index.html"),
-    ("the same as one picture", sheet),
+    ("all heads in 3D, in a browser", heads / "index.html"),
+    ("the heads as one picture", sheet),
     ("meshes and maps", heads / "*" / "face1"),
-    ("how training went", run / "pictures"),
+    ("pictures of the training", run / "pictures"),
   ):
     print(f"  {what:34} {path}")
 
 
 def write_photos(folder: pathlib.Path) -> pathlib.Path:
-  """The astronaut portrait and four synthetic faces as image files, for the CLI."""
-  # Imported late: a wrong flag should answer at once.
+  """Writes the astronaut portrait and four synthetic faces as image files."""
+  # These imports are slow; `--help` and a wrong flag shall not wait for them.
   from PIL import Image
 
   from affjax.assets import store
@@ -70,7 +70,7 @@ def write_photos(folder: pathlib.Path) -> pathlib.Path:
 
 
 def losses_table(run: pathlib.Path) -> str:
-  """Losses on held-out samples before and after each stage, as text."""
+  """Returns the losses on held-out samples before and after each stage, as text."""
   lines = [f"{'stage':8} {'loss (held-out)':28} {'before':>10} {'after':>10}"]
   for stage in STAGES:
     summary = json.loads((run / stage / "summary.json").read_text())
@@ -82,7 +82,7 @@ def losses_table(run: pathlib.Path) -> str:
 
 
 def _call(*arguments: str) -> None:
-  """Runs Python on the arguments; ends the demo with its exit code if it fails."""
+  """Runs Python with the arguments; if it fails, ends the demo with its status."""
   environment = {**os.environ, "PYTHONPATH": str(ROOT)}
   finished = subprocess.run([sys.executable, *arguments], env=environment, cwd=ROOT)
   if finished.returncode:

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "affjax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each place may import from those named, and from itself.
-_BASE = {"types", "geometry", "files"}
+_BASE = {"types", "geometry", "files", "bugs"}
 _KERNELS = _BASE | {"native"}
 _RENDER = _KERNELS | {"ops", "render"}
 _NETS = _RENDER | {"nn", "assets"}
@@ -24,6 +24,7 @@ ALLOWED = {
   "__init__": set(),
   "types": set(),
   "files": set(),
+  "bugs": set(),
   "assets": {"types", "geometry"},
   "geometry": {"types"},
   "native": {"files"},
@@ -42,19 +43,13 @@ ALLOWED = {
   "build": _ALL,
   "main": _ALL | {"build"},
   "commands": _ALL | {"build", "main"},
-  # To be dissolved into photos, data and commands.
-  "reconstruct": _ALL | {"build"},
-  "prepare": _ALL | {"build"},
-  "fitting": _ALL | {"build", "reconstruct"},
-  "cli": _ALL | {"build", "reconstruct", "fitting", "prepare", "main"},
 }
 
 # Software that lives in few places only, so that the rest does without it.
 ONLY_IN = {
   "absl": {"main", "commands"},
-  "typer": {"cli"},
   "tyro": {"commands"},
-  "rich": {"cli", "commands"},
+  "rich": {"commands"},
   "ml_collections": {"build", "main"},
   "flax": {"nn", "models"},
   "optax": {"train"},

@@ -1,1 +1,1 @@
-"""Embedded data with its licences, and the loader that checks it."""
+"""Embedded data with its licenses, and the loader that verifies it."""

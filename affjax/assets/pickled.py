@@ -1,10 +1,10 @@
 """Interprets pickles as data, never as programs.
 
-A pickle is a program for a stack machine; its instruction REDUCE calls any function
-that it names. Python's own unpickler, even with an allow list, gives such a program
-real objects to work on. This interpreter has no objects but dicts, lists, tuples,
-numbers, strings and what a reader built on it describes, and no call but those that
-the reader imitates.
+A pickle is a program for a stack machine whose instruction REDUCE calls any function by
+name. Python's own unpickler, even with an allow list, lets such a program work on real
+objects. This interpreter only has dicts, lists, tuples, numbers, strings and the
+objects that the reader built on it describes, and only makes the calls that the reader
+imitates.
 """
 
 import dataclasses
@@ -21,19 +21,19 @@ class Global:
 
 
 class _Mark:
-  """Where on the stack the items of a tuple, list or dict begin."""
+  """The position on the stack at which the items of a tuple, list or dict begin."""
 
 
 class Machine:
-  """Stack and memo of a pickle, and the instructions that only make plain data.
+  """The stack and memo of a pickle, and the instructions that make plain data.
 
   Args:
-    calls: what imitates a call, by the name of what is called; takes the arguments as
+    calls: imitations of calls, by the name of the function; each takes the arguments as
       a tuple and raises a ValueError if they are not as expected.
     names: names that the pickle may mention without calling them.
-    actions: instructions beyond the plain ones; take the machine and the argument.
-    purpose: what is read, for messages: "no ... needs this instruction".
-    content: what is read of it, for messages: "only ... are read".
+    actions: additional instructions; each takes the machine and the argument.
+    purpose: the kind of content, for messages: "no ... needs this instruction".
+    content: the parts that are read, for messages: "only ... are read".
   """
 
   def __init__(
@@ -54,13 +54,13 @@ class Machine:
     self.memo = {}
 
   def run(self, data: bytes) -> tuple[Any, int]:
-    """The value that a pickle describes, and the pickle's length in bytes.
+    """Returns the value of a pickle, and the pickle's length in bytes.
 
     Args:
-      data: begins with a pickle; what follows its end is ignored.
+      data: bytes that begin with a pickle; the rest is ignored.
 
     Raises:
-      ValueError: the pickle is damaged or does anything that its purpose does not need.
+      ValueError: the pickle is damaged or uses an unexpected instruction.
     """
     for opcode, argument, position in pickletools.genops(data):
       if opcode.name == "STOP":
@@ -69,7 +69,7 @@ class Machine:
     raise ValueError("its pickle has no end")
 
   def do(self, instruction: str, argument):
-    """Carries out one instruction."""
+    """Executes one instruction."""
     if instruction in _LITERALS:
       self.stack.append(argument)
     elif instruction in _FRESH:
@@ -80,13 +80,13 @@ class Machine:
       raise ValueError(f"its pickle uses {instruction}, which no {self.purpose} needs")
 
   def pop(self, kind: type = object) -> Any:
-    """Takes the top of the stack, which must be of a kind."""
+    """Removes and returns the top of the stack, which must be of a kind."""
     value = self.top(kind)
     self.stack.pop()
     return value
 
   def top(self, kind: type = object) -> Any:
-    """Looks at the top of the stack, which must be of a kind."""
+    """Returns the top of the stack, which must be of a kind."""
     if not self.stack or not isinstance(self.stack[-1], kind):
       wanted = kind.__name__.strip("_").lower()
       raise ValueError(f"its pickle is damaged: no {wanted} on the stack")
@@ -95,7 +95,7 @@ class Machine:
     return self.stack[-1]
 
   def pop_items(self) -> list:
-    """Takes everything down to the last mark."""
+    """Removes and returns everything down to the last mark."""
     items = []
     while not (self.stack and isinstance(self.stack[-1], _Mark)):
       items.append(self.pop())
@@ -103,17 +103,17 @@ class Machine:
     return items[::-1]
 
   def put(self, key):
-    """Remembers the top of the stack."""
+    """Stores the top of the stack in the memo."""
     self.memo[key] = self.top()
 
   def get(self, key):
-    """Pushes what was remembered."""
+    """Pushes a value from the memo."""
     if key not in self.memo:
       raise ValueError("its pickle reads a value that it never stored")
     self.stack.append(self.memo[key])
 
   def push_tuple(self, length: int):
-    """Packs the top of the stack."""
+    """Packs the top items of the stack into a tuple."""
     self.stack.append(tuple([self.pop() for _ in range(length)][::-1]))
 
   def append(self, items: list):
@@ -127,7 +127,7 @@ class Machine:
     update(self.top(dict), zip(items[::2], items[1::2], strict=True))
 
   def push_global(self, name: str):
-    """Pushes a name, one of those that may be mentioned."""
+    """Pushes a name that may be mentioned."""
     if name not in self.names:
       raise ValueError(
         f"its pickle wants {name.replace(' ', '.')[:80]!r}, but only {self.content} "
@@ -152,7 +152,7 @@ def update(target: dict, pairs):
 
 
 def ordered_dict(arguments: tuple) -> dict:
-  """`collections.OrderedDict()`, or of a list of pairs."""
+  """Imitates `collections.OrderedDict()`, with or without a list of pairs."""
   result = {}
   match arguments:
     case ():

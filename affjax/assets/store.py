@@ -1,6 +1,6 @@
-"""Opens the embedded data files, after a look at their hashes.
+"""Opens the embedded data files after verifying their hashes.
 
-To add a file: put it beside this module, its licence into `licenses/`, and one line
+To add a file, put it beside this module, its license into `licenses/`, and its hash
 into `_SHA256`.
 """
 
@@ -18,6 +18,7 @@ _SHA256 = {
   "faces.npz": "819a49b9d990e22aa35b5482f7f0acc3583809d693ca2fded7f6a6ce78b73c70",
   "facemesh.npz": "aef671fdb0777762e77c8e2f6f44c318353c31882551d41d5c9a4d02b41cb66f",
   "head.npz": "4008777e03ff9693e973c1d80e99272c2295e8450a679a769bff827e6858544e",
+  "plain_skin.png": "1c33c1afff71f55f06246325b2adc03bdb5bde5bb56ed9ad95e3e40cd638d570",
   "regions.npz": "45b6d8db52cdd3f29783543dd3527a5db48d88b4d3b7a9a48bec11356f7f7d06",
   "vgg16.npz": "184a49dc1c53a7c60d177f54e5f92f4aeb575b5265ca1e9ee975d85f6cd7fea6",
 }
@@ -26,35 +27,35 @@ _FOLDER = pathlib.Path(__file__).parent
 
 
 class AssetError(ValueError):
-  """An embedded file is missing, cut short, or not the one that belongs here."""
+  """An embedded file is missing or differs from the released one."""
 
 
 def names() -> tuple[str, ...]:
-  """The embedded files."""
+  """Returns the names of the embedded files."""
   return tuple(sorted(_SHA256))
 
 
 def open_asset(name: str) -> Mapping[str, np.ndarray]:
-  """The arrays of an embedded `.npz` file, read-only, by name.
+  """Returns the read-only arrays of an embedded `.npz` file, by name.
 
   Args:
     name: a file name, one of `names()`.
 
   Raises:
-    AssetError: the file is missing, or its content is not what was released.
+    AssetError: the file is missing or differs from the released one.
     ValueError: the name is unknown.
   """
   return _open(name)
 
 
 def read_asset(name: str) -> bytes:
-  """The content of an embedded file of any kind.
+  """Returns the content of an embedded file.
 
   Args:
     name: a file name, one of `names()`.
 
   Raises:
-    AssetError: the file is missing, or its content is not what was released.
+    AssetError: the file is missing or differs from the released one.
     ValueError: the name is unknown.
   """
   if name not in _SHA256:
@@ -73,16 +74,16 @@ def read_asset(name: str) -> bytes:
 
 
 def sha256(path: str | pathlib.Path) -> str:
-  """SHA-256 of a file, as hexadecimal digits."""
+  """Returns the SHA-256 of a file in hexadecimal digits."""
   return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
 
 
 def read_npz(data: bytes, name: str) -> dict[str, np.ndarray]:
-  """All arrays of an `.npz` file held in memory; never unpickles.
+  """Returns all arrays of an `.npz` file in memory; never unpickles.
 
   Args:
-    data: the file's content.
-    name: what to call it in an error.
+    data: content of the file.
+    name: name of the file in messages.
   """
   try:
     with np.load(io.BytesIO(data), allow_pickle=False) as file:

@@ -1,9 +1,9 @@
-"""Photos as other cameras and programs would have left them.
+"""Augmentation of photos: color, blur, noise and compression.
 
-Geometry, maps and masks stay; only the photo changes. What is drawn at random is drawn
-on the host, by the record's own generator, and goes along with the record as a few
-numbers: the accelerator develops the photo inside the training step, where it costs
-next to nothing. Only the JPEG is made on the host.
+Geometry, maps and masks stay; only the photo changes. The host draws the random numbers
+by the record's own generator and stores them in the record; the accelerator applies
+them inside the training step, where they cost almost nothing. Only the JPEG compression
+runs on the host.
 """
 
 import dataclasses
@@ -11,13 +11,15 @@ import functools
 import io
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt32
 from PIL import Image
+
+from affjax.data._record_source import Record
+from affjax.types import ArrayLike
 
 # Weights of red, green, blue in luma (ITU-R BT.601).
 _LUMA = (0.299, 0.587, 0.114)
@@ -27,20 +29,20 @@ _PREFIX = "augment_"
 
 @dataclasses.dataclass(frozen=True)
 class Ranges:
-  """How far photos are changed; all 0 = not at all.
+  """The ranges of the augmentation; all zeros change nothing.
 
   Attributes:
     brightness: b; factor in [1/(1 + b), 1 + b], log-uniform.
-    contrast: the same, about mid-grey.
+    contrast: c; factor in [1/(1 + c), 1 + c] about mid-gray, log-uniform.
     saturation: s; factor in [1 - s, 1 + s].
-    hue_deg: turn of the hue in [-h, h], degrees.
+    hue_deg: h; rotation of the hue in [-h, h], degrees.
     gamma: g; exponent in [1/(1 + g), 1 + g], log-uniform.
-    grey: chance of a photo without colour.
+    grey: chance of a photo without color.
     blur: chance of a blurred photo.
-    blur_px: the greatest standard deviation of the blur, pixels, at most 2.
-    noise: the greatest standard deviation of sensor noise, of a range of [0, 1].
-    jpeg: chance of another round of JPEG compression.
-    jpeg_quality: the least and the greatest quality.
+    blur_px: largest standard deviation of the blur, pixels, at most 2.
+    noise: largest standard deviation of sensor noise, for values in [0, 1].
+    jpeg: chance of another JPEG compression.
+    jpeg_quality: lowest and highest quality of that compression.
   """
 
   brightness: float = 0.0
@@ -74,12 +76,12 @@ class Ranges:
     low, high = self.jpeg_quality
     if not 1 <= low <= high <= 100:
       raise ValueError(
-        f"jpeg_quality must be two numbers of [1, 100] in order, got {low}, {high}"
+        f"jpeg_quality must be two increasing numbers in [1, 100], got {low}, {high}"
       )
 
   @property
   def recolors(self) -> bool:
-    """Whether any colour changes."""
+    """Whether any color changes."""
     ranges = (self.brightness, self.contrast, self.saturation, self.hue_deg)
     return any(value > 0 for value in (*ranges, self.gamma, self.grey))
 
@@ -89,15 +91,13 @@ class Ranges:
     return self.recolors or max(self.blur, self.noise, self.jpeg) > 0
 
 
-def augmented(
-  record: Mapping[str, Any], ranges: Ranges, rng: np.random.Generator
-) -> dict[str, Any]:
-  """A record with its photo compressed again, and with what `develop` needs.
+def augmented(record: Record, ranges: Ranges, rng: np.random.Generator) -> Record:
+  """Compresses the photo of a record, and adds the numbers that `develop` needs.
 
   Args:
-    record: as sources give it.
-    ranges: what may change.
-    rng: the record's own.
+    record: Record of a source.
+    ranges: Ranges of the augmentation.
+    rng: Generator of this record.
   """
   out = dict(record)
   if rng.random() < ranges.jpeg:
@@ -105,34 +105,39 @@ def augmented(
     out["image"] = _compressed(out["image"], int(rng.integers(low, high + 1)))
   if ranges.recolors:
     out[f"{_PREFIX}color"] = _color_matrix(ranges, rng)
-    out[f"{_PREFIX}gamma"] = np.float32(_factor(rng, ranges.gamma))
+    out[f"{_PREFIX}gamma"] = np.asarray(_factor(rng, ranges.gamma), np.float32)
   if ranges.blur > 0:
     blurred = rng.random() < ranges.blur
-    out[f"{_PREFIX}blur_px"] = np.float32(blurred * rng.uniform(0, ranges.blur_px))
+    out[f"{_PREFIX}blur_px"] = np.asarray(
+      blurred * rng.uniform(0, ranges.blur_px), np.float32
+    )
   if ranges.noise > 0:
-    out[f"{_PREFIX}noise"] = np.float32(rng.uniform(0, ranges.noise))
-    out[f"{_PREFIX}seed"] = np.uint32(rng.integers(2**32, dtype=np.uint64))
+    out[f"{_PREFIX}noise"] = np.asarray(rng.uniform(0, ranges.noise), np.float32)
+    out[f"{_PREFIX}seed"] = np.asarray(rng.integers(2**32, dtype=np.uint64), np.uint32)
   return out
 
 
 def develop(
-  image: Float[Array, "n h w 3"], record: Mapping[str, Array]
+  image: Float[ArrayLike, "n h w 3"], record: Mapping[str, ArrayLike]
 ) -> Float[Array, "n h w 3"]:
-  """The photos as their records say: blurred, recoloured, noisy; for `jit`.
+  """Blurs and recolors photos and adds noise as their records say; runs under `jit`.
 
   Args:
-    image: encoded, in [0, 1].
-    record: stacked; without fields of `augmented` the photos stay as they are.
+    image: Photos, sRGB-encoded, in [0, 1].
+    record: Stacked records; photos stay as they are without the fields of `augmented`.
   """
-  found = lambda name: record.get(f"{_PREFIX}{name}")
-  changed = image
+  fields = {name: jnp.asarray(value) for name, value in record.items()}
+  found = lambda name: fields.get(f"{_PREFIX}{name}")
+  changed = jnp.asarray(image)
   if (sigma := found("blur_px")) is not None:
     changed = jax.vmap(_blurred)(changed, sigma)
-  if (matrix := found("color")) is not None:
-    bright = jax.vmap(_recolored)(changed, matrix, found("gamma"))
+  matrix, gamma = found("color"), found("gamma")
+  if matrix is not None and gamma is not None:
+    bright = jax.vmap(_recolored)(changed, matrix, gamma)
     changed = jnp.clip(bright, 0, 1)
-  if (noise := found("noise")) is not None:
-    changed = jnp.clip(jax.vmap(_noisy)(changed, noise, found("seed")), 0, 1)
+  noise, seed = found("noise"), found("seed")
+  if noise is not None and seed is not None:
+    changed = jnp.clip(jax.vmap(_noisy)(changed, noise, seed), 0, 1)
   return changed
 
 
@@ -142,17 +147,17 @@ def _factor(rng: np.random.Generator, reach: float) -> float:
 
 
 def _color_matrix(ranges: Ranges, rng: np.random.Generator) -> np.ndarray:
-  """Saturation, then hue, then contrast and brightness, as float32 `[3, 4]`."""
+  """Returns saturation, hue, contrast and brightness as one matrix, `[3, 4]`."""
   saturation = 1 + rng.uniform(-ranges.saturation, ranges.saturation)
   if rng.random() < ranges.grey:
     saturation = 0.0
   luma = np.tile(_LUMA, (3, 1))
   saturate = saturation * np.eye(3) + (1 - saturation) * luma
-  # A turn about the grey axis keeps greys grey.
+  # A rotation about the gray axis keeps grays gray.
   angle = math.radians(rng.uniform(-ranges.hue_deg, ranges.hue_deg))
-  grey, side = np.full((3, 3), 1 / 3), math.sqrt(1 / 3)
+  gray, side = np.full((3, 3), 1 / 3), math.sqrt(1 / 3)
   cross = side * np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
-  turn = math.cos(angle) * (np.eye(3) - grey) + grey + math.sin(angle) * cross
+  turn = math.cos(angle) * (np.eye(3) - gray) + gray + math.sin(angle) * cross
   contrast = _factor(rng, ranges.contrast)
   gain = _factor(rng, ranges.brightness)
   matrix = np.zeros((3, 4), np.float32)
@@ -168,14 +173,18 @@ def _compressed(image: np.ndarray, quality: int) -> np.ndarray:
     return np.asarray(again)
 
 
-def _recolored(image, matrix, gamma):
-  # Written out: a product of matrices would be rounded to fewer bits on accelerators.
+def _recolored(
+  image: Float[Array, "h w 3"], matrix: Float[Array, "3 4"], gamma: Float[Array, ""]
+) -> Float[Array, "h w 3"]:
+  # Written out, because accelerators round a matrix product to fewer bits.
   color = [sum(matrix[k, c] * image[..., c] for c in range(3)) for k in range(3)]
   linear = jnp.stack(color, -1) + matrix[:, 3][None, None]
   return jnp.clip(linear, 1e-4, 1) ** gamma
 
 
-def _blurred(image, sigma):
+def _blurred(
+  image: Float[Array, "h w 3"], sigma: Float[Array, ""]
+) -> Float[Array, "h w 3"]:
   offsets = jnp.arange(-_TAPS, _TAPS + 1)
   kernel = jnp.exp(-0.5 * (offsets / jnp.maximum(sigma, 1e-3)) ** 2)
   kernel = kernel / jnp.sum(kernel)
@@ -190,5 +199,7 @@ def _blurred(image, sigma):
   return image
 
 
-def _noisy(image, amount, seed):
+def _noisy(
+  image: Float[Array, "h w 3"], amount: Float[Array, ""], seed: UInt32[Array, ""]
+) -> Float[Array, "h w 3"]:
   return image + amount * jax.random.normal(jax.random.key(seed), image.shape)

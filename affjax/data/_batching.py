@@ -1,15 +1,14 @@
-"""From stacked records, as they are stored, to what a training step sees."""
+"""Converts stacked records, as they are stored, to the batch of a training step."""
 
 from collections.abc import Mapping
 
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from affjax.data import _augmentation
 from affjax.geometry import uv
-from affjax.types import Batch
+from affjax.types import ArrayLike, Batch
 
-# What a training step reads of a record.
+# The fields of a record that a training step reads.
 FIELDS = (
   "image",
   "visible",
@@ -21,18 +20,18 @@ FIELDS = (
 )
 
 
-def to_batch(record: Mapping[str, Array], table: uv.UVTable) -> Batch:
-  """Bytes to floats, vertices to position maps; made to run under `jit`.
+def to_batch(record: Mapping[str, ArrayLike], table: uv.UVTable) -> Batch:
+  """Converts bytes to floats and vertices to position maps; runs under `jit`.
 
   Args:
-    record: arrays of N stacked records: `image` uint8 `[N, H, W, 3]`, `visible`
+    record: Arrays of N stacked records: `image` uint8 `[N, H, W, 3]`, `visible`
       uint8 `[N, H, W, 1]`, `vertices` `[N, V, 3]` (head space, dm), `pose` `[N, 6]`,
-      `diffuse` uint8 `[N, S, S, 3]`, `has_pose` and `has_diffuse` `[N]`. What
-      `augmentation.augmented` adds is done to the photos; others are ignored.
-    table: of the template at the map size S; a constant of the compiled program.
+      `diffuse` uint8 `[N, S, S, 3]`, `has_pose` and `has_diffuse` `[N]`. Photos are
+      augmented by the fields that `augmented` adds; other fields are ignored.
+    table: UV table of the template at the map size S, a constant of the program.
 
   Raises:
-    ValueError: a field is missing, or the maps have another size than the table.
+    ValueError: A field is missing, or the maps have another size than the table.
   """
   missing = [name for name in FIELDS if name not in record]
   if missing:

@@ -1,30 +1,31 @@
 """Preparation on Apache Beam: units of photos, then a TFDS builder that writes shards.
 
-Needs `pip install apache-beam`, and no TensorFlow. All machines must see the input and
-the output folder under the same names. Units that are done stay beside the data set, so
-that a pipeline that failed goes on where it was.
+Needs `pip install 'affjax[beam]'` and no TensorFlow. All machines must see the input
+and the output folder under the same names. Finished units stay beside the data set, so
+that a pipeline that failed continues where it stopped.
 """
 
 import functools
-import io
 import itertools
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-import tensorflow_datasets as tfds
-
-from affjax.data import _record, _shards, _tf_example
+from affjax.data import _record, _shards, _train_extra
+from affjax.data._preparation.assembly import IndexLine
 from affjax.data._preparation.splits import NAMES
 from affjax.data._preparation.workspace import Workspace
-from affjax.data._shards import About
+from affjax.data._shards import DatasetFacts
 
-_IMAGES = ("image", "visible", "diffuse")
+with _train_extra.needed_for("preparing on Apache Beam"):
+  import tensorflow_datasets as tfds
+
+# The number of a unit, and the sources of its records.
+_Part = tuple[int, Sequence[str]]
 
 
 class BeamError(ValueError):
-  """Apache Beam is missing or refuses; the message is one line for the user."""
+  """Apache Beam is missing or unusable; the message is one line for the user."""
 
 
 class PreparedFaces(  # pyright: ignore[reportGeneralTypeIssues]
@@ -33,30 +34,30 @@ class PreparedFaces(  # pyright: ignore[reportGeneralTypeIssues]
 ):
   """A TFDS builder that writes the records of part files.
 
-  Its shards hold the records in the order of a hash of their sources, as TFDS does it:
-  the same for the same photos, whatever the runner.
+  TFDS orders records by a hash of their sources: shards are the same for the same
+  photos, whatever the runner.
 
   Args:
-    work: folder of a workspace with all units done.
-    lines: of `assembly.assemble`: the records that are wanted.
-    about: what they share.
-    name: of the data set.
-    data_dir: folder for data sets.
+    work: Folder of a workspace in which all units are done.
+    lines: Records to write.
+    facts: Properties that all records share.
+    name: Name of the data set.
+    data_dir: Folder for data sets.
   """
 
   VERSION = tfds.core.Version(_shards.VERSION)
-  RELEASE_NOTES = {_shards.VERSION: "First."}  # noqa: RUF012 - as TFDS wants it
+  RELEASE_NOTES = {_shards.VERSION: "First version."}  # noqa: RUF012 - TFDS requires it
 
   def __init__(
     self,
     *,
     work: pathlib.Path,
-    lines: Sequence[Mapping[str, Any]],
-    about: About,
+    lines: Sequence[IndexLine],
+    facts: DatasetFacts,
     name: str,
     data_dir: pathlib.Path,
   ):
-    self._work, self._lines, self._about = work, lines, about
+    self._work, self._lines, self._facts = work, lines, facts
     self.name = name
     super().__init__(data_dir=data_dir, file_format="array_record")
 
@@ -64,19 +65,18 @@ class PreparedFaces(  # pyright: ignore[reportGeneralTypeIssues]
     return tfds.core.DatasetInfo(
       builder=self,
       description="Aligned photos with the geometry of their heads.",
-      features=_record.features(self._about.size, self._about.vertices),
-      metadata=tfds.core.MetadataDict(vars(self._about)),
+      features=_record.features(self._facts.size, self._facts.vertices),
+      metadata=tfds.core.MetadataDict(vars(self._facts)),
     )
 
-  def _split_generators(self, dl_manager) -> dict[str, Any]:
-    parts = {name: [] for name in NAMES}
-    for unit, lines in itertools.groupby(self._lines, key=lambda line: line["unit"]):
+  def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+    parts: dict[str, list[_Part]] = {name: [] for name in NAMES}
+    for unit, lines in itertools.groupby(self._lines, key=lambda line: line.unit):
       wanted = list(lines)
-      sources = [line["source"] for line in wanted]
-      parts[wanted[0]["split"]].append((unit, sources))
+      parts[wanted[0].split].append((unit, [line.source for line in wanted]))
     return {name: self._generate_examples(some) for name, some in parts.items() if some}
 
-  def _generate_examples(self, parts) -> Any:
+  def _generate_examples(self, parts: Sequence[_Part]) -> Any:
     beam = _beam()
     return (
       beam.Create(parts)
@@ -86,16 +86,16 @@ class PreparedFaces(  # pyright: ignore[reportGeneralTypeIssues]
 
 
 def require(runner: str) -> None:
-  """Nothing, where Beam is installed and knows the runner.
+  """Raises an error unless Beam is installed and knows the runner.
 
   Raises:
-    BeamError: it is not, or does not.
+    BeamError: Beam is not installed, or knows no such runner.
   """
   _beam()
   _runner(runner)
 
 
-def do_units(
+def run_units(
   make: Callable[[], Callable[[Any], Any]],
   units: Sequence[Any],
   *,
@@ -105,14 +105,14 @@ def do_units(
   """Runs a function over units as a Beam pipeline, and waits for it.
 
   Args:
-    make: makes the function; called once where units are done, hence picklable. The
-      function leaves its result where all can see it.
-    units: arguments of the function.
-    runner: as Beam names it, e.g. "DirectRunner".
-    options: of the pipeline, as `--name=value`.
+    make: Picklable function that makes the function; called once in each Beam worker.
+      The function stores its result where all machines can read it.
+    units: Arguments of the function.
+    runner: Beam's name of the runner, e.g. "DirectRunner".
+    options: Options of the pipeline, as `--name=value`.
 
   Returns:
-    Nothing to look at: what runs elsewhere tells in its own way how far it is.
+    No counts: Beam reports the progress in its own way.
 
   Raises:
     BeamError: Beam is not installed, or knows no such runner.
@@ -126,32 +126,32 @@ def do_units(
 
 def write(
   work: Workspace,
-  lines: Sequence[Mapping[str, Any]],
+  lines: Sequence[IndexLine],
   building: pathlib.Path,
-  about: About,
+  facts: DatasetFacts,
   *,
   runner: str,
   options: Sequence[str],
 ) -> dict[str, list[int]]:
-  """Writes a data set by the TFDS builder.
+  """Writes a data set with the TFDS builder.
 
   Args:
-    work: has all units done.
-    lines: the records that are wanted.
-    building: `<folder>/<name>/<version>`, empty.
-    about: what the records share.
-    runner: as Beam names it.
-    options: of the pipeline.
+    work: Workspace in which all units are done.
+    lines: Records to write.
+    building: Empty folder `<folder>/<name>/<version>`.
+    facts: Properties that all records share.
+    runner: Beam's name of the runner.
+    options: Options of the pipeline, as `--name=value`.
 
   Returns:
-    For each split the numbers of records of its shards.
+    The number of records in each shard of each split.
   """
   _beam()
   building.rmdir()
   builder = PreparedFaces(
     work=work.path,
     lines=lines,
-    about=about,
+    facts=facts,
     name=building.parent.name,
     data_dir=building.parents[1],
   )
@@ -166,35 +166,25 @@ def write(
 
 
 def _examples(
-  part: tuple[int, Sequence[str]], *, work: pathlib.Path
+  part: _Part, *, work: pathlib.Path
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-  """Keys and examples of the wanted records of a unit."""
+  """Yields keys and examples of the wanted records of a unit."""
   unit, sources = part
   wanted = set(sources)
   for kept in Workspace(work).load(unit).kept:
     if kept.source in wanted:
-      yield kept.source, _example(kept.content)
-
-
-def _example(content: bytes) -> dict[str, Any]:
-  """A record as TFDS's features take it; images stay the bytes that they are."""
-  packed = _tf_example.unpack(content)
-  fields = [name for name in _record.FIELDS if name not in _IMAGES]
-  known = _record.decode(content, fields=tuple(fields))
-  known["vertices"] = np.rint(known["vertices"] / _record.STEP_DM).astype(np.int16)
-  images = {name: io.BytesIO(bytes(packed[name])) for name in _IMAGES}
-  return {**known, **images}
+      yield kept.source, _record.tfds_example(kept.content)
 
 
 def _do_fn(make: Callable[[], Callable[[Any], Any]]) -> Any:
-  """Does units, with a function that is made once."""
+  """Returns a Beam function that processes units by a function made once."""
   beam = _beam()
 
   class DoUnit(beam.DoFn):
-    def setup(self):
+    def setup(self) -> None:
       self._do = make()
 
-    def process(self, element):
+    def process(self, element: Any) -> None:
       self._do(element)
 
   return DoUnit()

@@ -1,4 +1,4 @@
-"""Records kept on disk once they were made."""
+"""A cache of computed records on disk."""
 
 import hashlib
 import json
@@ -10,32 +10,39 @@ from typing import Any
 
 import numpy as np
 
+from affjax.data._record_source import Record, RecordFacts, RecordSource
+
 _VERSION = 1
 
 
 class StaleCacheError(ValueError):
-  """The folder holds records of another source."""
+  """The cache folder holds records of another source."""
 
 
 class DiskCache:
   """A random-access view of a source that computes each record once.
 
-  One memory-mapped array a field, and a byte a record that says whether it is done. The
-  byte is set after the record's data was written, so a killed process leaves at worst a
-  record to be made again; several threads, and several processes, may fill one cache.
+  The folder holds a memory-mapped array for each field, and a byte for each record that
+  is set after the record was written. A killed process leaves at worst a record that is
+  computed again. Several threads and several processes may fill one cache.
 
   Args:
-    source: has `len`, `[i] -> dict of arrays` of constant shapes, and `settings() ->
-      JSON-able dict`, which says what decides its records.
-    path: a folder, made if missing.
-    rebuild: empty the folder if it holds a cache of another source.
+    source: Source whose records have constant shapes.
+    path: Folder, made if missing.
+    rebuild: Whether a cache of another source in the folder is deleted.
 
   Raises:
-    StaleCacheError: the folder holds a cache of another source.
-    ValueError: the folder holds something that is no cache, or the source is empty.
+    StaleCacheError: The folder holds a cache of another source.
+    ValueError: The folder is not empty and holds no cache, or the source is empty.
   """
 
-  def __init__(self, source: Any, path: str | os.PathLike, *, rebuild: bool = False):
+  def __init__(
+    self,
+    source: RecordSource,
+    path: str | os.PathLike[str],
+    *,
+    rebuild: bool = False,
+  ):
     if len(source) == 0:
       raise ValueError("source must hold at least one record to be cached, got 0")
     self._source, self._path = source, pathlib.Path(path)
@@ -52,10 +59,15 @@ class DiskCache:
     }
     self._done = np.lib.format.open_memmap(self._path / "done.npy", mode="r+")
 
+  @property
+  def facts(self) -> RecordFacts:
+    """Properties that all records share."""
+    return self._source.facts
+
   def __len__(self) -> int:
     return len(self._source)
 
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+  def __getitem__(self, index: int) -> Record:
     if not -len(self) <= index < len(self):
       raise IndexError(f"index {index} is out of range for {len(self)} records")
     index = int(index) % len(self)
@@ -69,21 +81,22 @@ class DiskCache:
     return {name: np.array(array[index]) for name, array in self._arrays.items()}
 
   def settings(self) -> dict[str, Any]:
-    """Those of the source."""
+    """Returns the settings of the source."""
     return self._source.settings()
 
   def done(self) -> int:
-    """How many records are on disk."""
+    """Returns the number of records on disk."""
     return int(np.count_nonzero(self._done))
 
-  def flush(self):
-    """Writes everything through to the disk, data before marks."""
+  def flush(self) -> None:
+    """Flushes everything to the disk, records before their done bytes."""
     with self._lock:
       for array in self._arrays.values():
         array.flush()
       self._done.flush()
 
-  def _check(self, settings: dict, rebuild: bool):
+  def _check(self, settings: dict[str, Any], rebuild: bool) -> None:
+    """Raises or deletes the cache unless it was made with the same settings."""
     place = self._path / "cache.json"
     if not place.exists():
       raise ValueError(f"folder {str(self._path)!r} is not empty and holds no cache")
@@ -96,15 +109,18 @@ class DiskCache:
     if same:
       return
     if not rebuild:
-      changed = [k for k in settings if old.get(k) != settings[k]] or ["its format"]
+      changed = [k for k in settings if old.get(k) != settings[k]] or ["format"]
       raise StaleCacheError(
         f"cache {str(self._path)!r} was made with other settings "
         f"({', '.join(changed)}); delete it or pass rebuild=True"
       )
     shutil.rmtree(self._path)
 
-  def _create(self, settings: dict):
-    """Builds the empty cache beside, then renames it into place."""
+  def _create(self, settings: dict[str, Any]) -> None:
+    """Creates the empty cache, whole or not at all.
+
+    Unlike `files.written_folder`, it never replaces the cache of a faster process.
+    """
     first = {name: np.asarray(value) for name, value in self._source[0].items()}
     beside = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
     shutil.rmtree(beside, ignore_errors=True)
@@ -132,12 +148,12 @@ class DiskCache:
         self._path.rmdir()
       beside.rename(self._path)
     except OSError:
-      # Another process was faster; its cache is as good, if it is one.
+      # Another process was faster, and its cache is equal if it is one.
       shutil.rmtree(beside, ignore_errors=True)
       if not (self._path / "cache.json").exists():
         raise
       self._check(settings, rebuild=False)
 
 
-def _digest(settings: dict) -> str:
+def _digest(settings: dict[str, Any]) -> str:
   return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

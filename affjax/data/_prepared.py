@@ -1,4 +1,4 @@
-"""Prepared data sets as a source of training records."""
+"""Prepared data sets as a source of training records; needs `affjax[train]`."""
 
 import bisect
 import itertools
@@ -10,10 +10,10 @@ import zlib
 from typing import Any
 
 import numpy as np
-from array_record.python import array_record_module  # pyright: ignore
 from PIL import Image
 
 from affjax.data import _record, _shards
+from affjax.data._record_source import Record, RecordFacts, require_template
 from affjax.types import Template
 
 _FIELDS = (
@@ -29,28 +29,28 @@ _FIELDS = (
 
 
 class PreparedSource:
-  """Random access to the records of one split; several threads may read.
+  """Random access to the records of one split of a data set; thread-safe.
 
   A record holds `image` uint8 `[S, S, 3]`, `visible` uint8 `[S, S, 1]`, `vertices`
   float32 `[V, 3]` (head space, dm), `pose` float32 `[6]`, `landmarks` float32 `[68, 2]`
-  (px of `image`), `diffuse` uint8 `[M, M, 3]` (black where there is none), `has_pose`
-  and `has_diffuse`.
+  (px of `image`), `diffuse` uint8 `[M, M, 3]` (black if there is none), `has_pose` and
+  `has_diffuse`.
 
   Args:
-    folder: that of the data set's files, or one above in which there is no other.
-    split: e.g. "train".
-    template: the one whose vertices the records must hold.
+    folder: Folder of the data set's files, or one above that holds no other data set.
+    split: Name of the split, e.g. "train".
+    template: Template whose vertices the records must hold.
     size: S; photos of another size are resized.
     map_size: M; maps of another size are resized.
 
   Raises:
-    ValueError: no data set there, no such split, a shard is missing or damaged, or
-      the records hold another template's vertices.
+    ValueError: The folder holds no data set, the split does not exist, a shard is
+      missing or damaged, or the records hold vertices of another template.
   """
 
   def __init__(
     self,
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     split: str,
     template: Template,
     *,
@@ -58,10 +58,12 @@ class PreparedSource:
     map_size: int,
   ):
     self._folder = find_data(folder)
-    self.about, splits = _shards.read_about(self._folder)
+    dataset, splits = _shards.read_info(self._folder)
     if split not in splits:
       raise ValueError(f"split must be one of {', '.join(splits)}, got {split!r}")
-    _require_template(self.about, template)
+    self.facts = RecordFacts(dataset.template, dataset.vertices, size, map_size)
+    self._provider = dataset.provider
+    require_template(self.facts, template.name, len(template.vertices))
     name, lengths = self._folder.parent.name, splits[split]
     self._paths = [
       self._folder / _shards.shard_name(name, split, index, len(lengths))
@@ -74,14 +76,14 @@ class PreparedSource:
     self._readers: dict[int, Any] = {}
     self._lock = threading.Lock()
     self._split, self._size, self._map_size = split, size, map_size
-    # One for all: fresh zeros are new pages of memory for every sample.
+    # One array for all records: new zeros would take new memory pages every time.
     self._no_map = np.zeros((map_size, map_size, 3), np.uint8)
     self._no_map.flags.writeable = False
 
   def __len__(self) -> int:
     return self._ends[-1] if self._ends else 0
 
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+  def __getitem__(self, index: int) -> Record:
     position = operator.index(index)
     if not -len(self) <= position < len(self):
       raise IndexError(f"index {index} is out of range for {len(self)} records")
@@ -91,9 +93,9 @@ class PreparedSource:
     try:
       data = self._reader(shard).read([place])[0]
       found = _record.decode(data, fields=_FIELDS)
-      if len(found["vertices"]) != self.about.vertices:
+      if len(found["vertices"]) != self.facts.vertices:
         raise ValueError(
-          f"vertices must be {self.about.vertices}, got {len(found['vertices'])}"
+          f"vertices must be {self.facts.vertices}, got {len(found['vertices'])}"
         )
     except (ValueError, RuntimeError, IndexError, OSError) as error:
       name = self._paths[shard].name
@@ -103,7 +105,7 @@ class PreparedSource:
     return self._fitted(found)
 
   def settings(self) -> dict[str, Any]:
-    """What decides the records: the data set, and the shards' sizes and times."""
+    """Returns what determines the records: data set, shards' sizes and times."""
     stamp = 0
     for path in self._paths:
       about = path.stat()
@@ -111,8 +113,8 @@ class PreparedSource:
       stamp = zlib.crc32(line.encode(), stamp)
     return {
       "source": "PreparedSource",
-      "template": self.about.template,
-      "provider": self.about.provider,
+      "template": self.facts.template,
+      "provider": self._provider,
       "split": self._split,
       "count": len(self),
       "size": self._size,
@@ -123,14 +125,13 @@ class PreparedSource:
   def _reader(self, shard: int) -> Any:
     with self._lock:
       if shard not in self._readers:
-        path = str(self._paths[shard])
-        # Records are read one by one, in any order: no read-ahead, no threads.
+        # Records are read one by one in any order: no read-ahead, no threads.
         options = "readahead_buffer_size:0,max_parallelism:0"
-        self._readers[shard] = array_record_module.ArrayRecordReader(path, options)
+        self._readers[shard] = _shards.open_reader(self._paths[shard], options)
       return self._readers[shard]
 
-  def _fitted(self, found: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The record at the sizes that are asked for."""
+  def _fitted(self, found: Record) -> Record:
+    """Returns the record at the sizes that were asked for."""
     scale = self._size / len(found["image"])
     if scale != 1:
       found["landmarks"] = (found["landmarks"] + 0.5) * np.float32(scale) - 0.5
@@ -143,11 +144,11 @@ class PreparedSource:
     return found
 
 
-def find_data(folder: str | os.PathLike) -> pathlib.Path:
-  """The folder with `dataset_info.json`, at or at most two levels below `folder`.
+def find_data(folder: str | os.PathLike[str]) -> pathlib.Path:
+  """Returns the folder with `dataset_info.json`, at most two levels below `folder`.
 
   Raises:
-    ValueError: there is none, or several.
+    ValueError: There is none, or there are several.
   """
   place = pathlib.Path(folder)
   if not place.is_dir():
@@ -156,29 +157,20 @@ def find_data(folder: str | os.PathLike) -> pathlib.Path:
     found = sorted(path.parent for path in place.glob(pattern))
     if len(found) > 1:
       names = ", ".join(str(path) for path in found)
-      raise ValueError(f"{str(place)!r} holds several data sets, name one: {names}")
+      raise ValueError(f"{str(place)!r} holds several data sets, choose one: {names}")
     if found:
       return found[0].resolve()
   raise ValueError(f"{str(place)!r} holds no data set: no {_shards.INFO} in it")
 
 
-def splits_of(folder: str | os.PathLike) -> dict[str, int]:
-  """The splits of a data set, with their numbers of records.
+def splits_of(folder: str | os.PathLike[str]) -> dict[str, int]:
+  """Returns the number of records in each split of a data set.
 
   Raises:
-    ValueError: no data set there.
+    ValueError: The folder holds no data set.
   """
-  splits = _shards.read_about(find_data(folder))[1]
+  splits = _shards.read_info(find_data(folder))[1]
   return {name: sum(lengths) for name, lengths in splits.items()}
-
-
-def _require_template(about: _shards.About, template: Template):
-  count = len(template.vertices)
-  if (about.template, about.vertices) != (template.name, count):
-    raise ValueError(
-      f"the records hold template {about.template!r} of {about.vertices} vertices, "
-      f"but {template.name!r} of {count} vertices is asked for"
-    )
 
 
 def _resized(pixels: np.ndarray, size: int) -> np.ndarray:

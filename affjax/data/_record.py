@@ -1,21 +1,21 @@
-"""The prepared record: one aligned photo with what is known of its head.
+"""The codec of prepared records: one aligned photo with the geometry of its head.
 
-A `tf.train.Example` as TFDS writes it. The photo is a JPEG, masks and maps are PNGs,
-the geometry is the template's vertices in steps of 0.01 mm: small, and expanded to
-the position map on the accelerator.
+A record is a `tf.train.Example` as TFDS writes it. The photo is a JPEG, masks and maps
+are PNGs. The geometry is stored as the template's vertices in steps of 0.01 mm, which
+is small; the accelerator expands it to the position map.
 
 | feature | as TFDS stores it | decoded |
 |---|---|---|
 | `image` | Image (S, S, 3), JPEG | uint8 `[S, S, 3]` |
-| `visible` | Image (S, S, 1), PNG | uint8 `[S, S, 1]`, 255 = the head's surface |
+| `visible` | Image (S, S, 1), PNG | uint8 `[S, S, 1]`, 255 on the head's surface |
 | `vertices` | Tensor (V, 3), int16, bytes | float32 `[V, 3]`, head space, dm |
 | `pose` | Tensor (6,) | float32 `[6]`, zeros where `has_pose` is 0 |
 | `landmarks` | Tensor (68, 2) | float32 `[68, 2]`, px of the aligned photo |
-| `diffuse` | Image (any, any, 3), PNG | uint8 `[M, M, 3]`, 1 × 1 without a map |
-| `has_pose`, `has_diffuse` | scalars | float32, 0 or 1 |
-| `source` | Text | str: file name in the input, then `#face k` |
+| `diffuse` | Image (any, any, 3), PNG | uint8 `[M, M, 3]`, 1 × 1 if there is no map |
+| `has_pose`, `has_diffuse` | scalars | float32 `[]`, 0 or 1 |
+| `source` | Text | str, file name in the input, then `#face k` |
 | `licence` | Text | str |
-| `quality` | scalar | float32 in [0, 1] |
+| `quality` | scalar | float32 `[]` in [0, 1] |
 | `crop` | Tensor (2, 3) | float32 `[2, 3]`, photo px to aligned px |
 """
 
@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from affjax.data import _tf_example
+from affjax.data import _tf_example, _train_extra
 
-# Head space is in dm: 0.01 mm.
+# Head space is in dm: the step is 0.01 mm.
 STEP_DM = 1e-4
 FARTHEST_DM = 32767 * STEP_DM
 JPEG_QUALITY = 95
@@ -48,13 +48,14 @@ FIELDS = (*_IMAGES, "vertices", *_NUMBERS, *_TEXTS)
 
 
 def features(size: int, vertices: int) -> Any:
-  """The `tfds.features.FeaturesDict` of records.
+  """Returns the `tfds.features.FeaturesDict` of records.
 
   Args:
     size: S, width and height of the aligned photos.
     vertices: V, number of the template's vertices.
   """
-  import tensorflow_datasets as tfds
+  with _train_extra.needed_for("describing a data set"):
+    import tensorflow_datasets as tfds
 
   kinds = {
     "image": tfds.features.Image(shape=(size, size, 3), encoding_format="jpeg"),
@@ -71,46 +72,53 @@ def features(size: int, vertices: int) -> Any:
 
 
 def encode(record: Mapping[str, Any]) -> bytes:
-  """A record as the bytes that go into a shard; deterministic.
+  """Returns a record as the bytes that go into a shard; deterministic.
 
   Args:
-    record: every field of the table above, as `decode` gives it. `image` may be given
-      as the bytes of a JPEG.
+    record: Every field of the table above, as `decode` returns it. `image` may also be
+      the bytes of a JPEG.
 
   Raises:
-    ValueError: a field is missing, of another shape, not finite, or farther than 3.27
-      dm from the head's centre.
+    ValueError: A field is missing, has another shape, is not finite, or lies farther
+      than 3.27 dm from the center of the head.
   """
-  return _tf_example.pack(
-    {
-      name: value.ravel() if isinstance(value, np.ndarray) else value
-      for name, value in _encoded_fields(record).items()
-    }
-  )
+  missing = [name for name in FIELDS if name not in record]
+  if missing:
+    raise ValueError(f"record lacks {', '.join(missing)}")
+  found: dict[str, bytes | np.ndarray] = {
+    name: _encode_image(name, record[name]) for name in _IMAGES
+  }
+  found["vertices"] = _quantized(record["vertices"])
+  for name, shape in _NUMBERS.items():
+    value = np.asarray(record[name], np.float32)
+    found[name] = _checked(name, value, shape).ravel()
+  return _tf_example.pack(found | {name: str(record[name]).encode() for name in _TEXTS})
 
 
-def tfds_example(record: Mapping[str, Any]) -> dict[str, Any]:
-  """The same record as the builders of TFDS yield it, for `features`.
+def tfds_example(data: bytes) -> dict[str, Any]:
+  """Returns a record as the builders of TFDS yield it, for `features`.
+
+  Args:
+    data: Content as `encode` returns it; images stay encoded.
 
   Raises:
-    ValueError: as `encode`.
+    ValueError: As in `decode`.
   """
-  found: dict[str, Any] = _encoded_fields(record)
-  found |= {name: io.BytesIO(found[name]) for name in _IMAGES}
-  found |= {name: found[name].decode() for name in _TEXTS}
-  found["vertices"] = np.frombuffer(found["vertices"], "<i2").reshape(-1, 3)
-  return found
+  packed = _tf_example.unpack(data)
+  found = decode(data, fields=("vertices", *_NUMBERS, *_TEXTS))
+  found["vertices"] = np.rint(found["vertices"] / STEP_DM).astype(np.int16)
+  return found | {name: io.BytesIO(bytes(packed[name])) for name in _IMAGES}
 
 
 def decode(data: bytes, *, fields: tuple[str, ...] = FIELDS) -> dict[str, Any]:
-  """The record behind some bytes; the inverse of `encode` but for JPEG and rounding.
+  """Returns the record that bytes hold; inverts `encode` up to JPEG and rounding.
 
   Args:
-    data: of one record of a shard.
-    fields: which ones to decode; the others cost nothing.
+    data: Content of one record of a shard.
+    fields: Names of the fields to decode; the others cost nothing.
 
   Raises:
-    ValueError: the bytes are no record, an image cannot be read or is not square, or a
+    ValueError: The bytes are no record, an image cannot be read or is not square, or a
       number is not finite.
   """
   packed = _tf_example.unpack(data)
@@ -120,19 +128,6 @@ def decode(data: bytes, *, fields: tuple[str, ...] = FIELDS) -> dict[str, Any]:
   return {name: _decode_field(name, packed[name]) for name in fields}
 
 
-def _encoded_fields(record: Mapping[str, Any]) -> dict[str, bytes | np.ndarray]:
-  missing = [name for name in FIELDS if name not in record]
-  if missing:
-    raise ValueError(f"record lacks {', '.join(missing)}")
-  found: dict[str, bytes | np.ndarray] = {
-    name: _encode_image(name, record[name]) for name in _IMAGES
-  }
-  found["vertices"] = _quantised(record["vertices"])
-  for name, shape in _NUMBERS.items():
-    found[name] = _checked(name, np.asarray(record[name], np.float32), shape)
-  return found | {name: str(record[name]).encode() for name in _TEXTS}
-
-
 def _decode_field(name: str, value: _tf_example.Value) -> Any:
   if name in _NUMBERS:
     if not isinstance(value, np.ndarray):
@@ -140,7 +135,7 @@ def _decode_field(name: str, value: _tf_example.Value) -> Any:
     shape = _NUMBERS[name]
     if value.size != np.prod(shape, dtype=int):
       raise ValueError(f"{name} must have shape {shape}, got {value.size} numbers")
-    return _checked(name, value.reshape(shape), shape)[()]
+    return _checked(name, value.reshape(shape), shape)
   if isinstance(value, np.ndarray):
     raise ValueError(f"{name} must be bytes, got numbers")
   if name in _IMAGES:
@@ -153,10 +148,10 @@ def _decode_field(name: str, value: _tf_example.Value) -> Any:
   try:
     return bytes(value).decode()
   except UnicodeDecodeError as error:
-    raise ValueError(f"{name} is no text: {error}") from error
+    raise ValueError(f"{name} is no UTF-8 text: {error}") from error
 
 
-def _quantised(vertices: Any) -> bytes:
+def _quantized(vertices: Any) -> bytes:
   positions = np.asarray(vertices, np.float64)
   if positions.ndim != 2 or positions.shape[1] != 3:
     raise ValueError(f"vertices must have shape [V, 3], got {positions.shape}")
@@ -189,7 +184,7 @@ def _encode_image(name: str, picture: Any) -> bytes:
     )
   stream = io.BytesIO()
   image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
-  # 4:4:4 keeps the colours of lips and eyes sharp.
+  # 4:4:4 subsampling keeps the colors of lips and eyes sharp.
   options = {"quality": JPEG_QUALITY, "subsampling": 0} if kind == "JPEG" else {}
   image.save(stream, kind, **options)
   return stream.getvalue()

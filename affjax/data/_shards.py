@@ -1,9 +1,9 @@
-"""Shards of prepared records, and the files that make them a TFDS data set.
+"""Shards of prepared records, and the files that turn them into a TFDS data set.
 
 `<root>/<name>/<version>/` holds `dataset_info.json`, `features.json`, `metadata.json`
-and `<name>-<split>.array_record-00000-of-00004`. Write the shards first, in any order
-and from any process, `write_info` last: a folder without `dataset_info.json` is not a
-data set yet.
+and `<name>-<split>.array_record-00000-of-00004`. The shards are written first, in any
+order and by any process; `write_info` comes last, because a folder without
+`dataset_info.json` is no data set yet.
 """
 
 import dataclasses
@@ -11,33 +11,31 @@ import json
 import os
 import pathlib
 import re
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from array_record.python import array_record_module  # pyright: ignore
-
-from affjax.data import _record
+from affjax.data import _record, _train_extra
+from affjax.files import written_file
 
 INFO = "dataset_info.json"
 METADATA = "metadata.json"
 VERSION = "1.0.0"
 
-# Single records are found at once; photos are compressed already.
+# One record per chunk makes random access fast; photos are compressed already.
 _OPTIONS = "group_size:1,uncompressed"
 
 
 @dataclasses.dataclass(frozen=True)
-class About:
-  """What every record of a data set has in common; `metadata.json` holds it.
+class DatasetFacts:
+  """The properties that all records of a data set share, stored in `metadata.json`.
 
   Attributes:
     template: name of the template whose vertices the records hold.
-    vertices: how many those are.
+    vertices: number of those vertices.
     size: width and height of the aligned photos, pixels.
     map_size: width and height of the diffuse maps, texels.
-    provider: what made the geometry, e.g. "embedded".
-    affjax: version of the program that wrote the records.
+    provider: name of the provider of the geometry, e.g. "fit".
+    affjax: version of affjax that wrote the records.
   """
 
   template: str
@@ -48,8 +46,8 @@ class About:
   affjax: str
 
 
-def data_folder(root: str | os.PathLike, name: str) -> pathlib.Path:
-  """Where the files of data set `name` lie: `<root>/<name>/<version>`.
+def data_folder(root: str | os.PathLike[str], name: str) -> pathlib.Path:
+  """Returns the folder of a data set's files: `<root>/<name>/<version>`.
 
   Raises:
     ValueError: TFDS does not allow the name.
@@ -59,7 +57,7 @@ def data_folder(root: str | os.PathLike, name: str) -> pathlib.Path:
 
 
 def shard_name(name: str, split: str, index: int, count: int) -> str:
-  """The file name of shard `index` of `count`, as TFDS looks for it.
+  """Returns the file name that TFDS expects for shard `index` of `count`.
 
   Raises:
     ValueError: TFDS does not allow the name or split, or the index is not in range.
@@ -71,44 +69,54 @@ def shard_name(name: str, split: str, index: int, count: int) -> str:
   return f"{name}-{split}.array_record-{index:05d}-of-{count:05d}"
 
 
-def write_shard(path: str | os.PathLike, records: Iterable[bytes]) -> int:
-  """Writes a shard beside and moves it into place; the number of records.
+def write_shard(path: str | os.PathLike[str], records: Iterable[bytes]) -> int:
+  """Writes a shard, whole or not at all, and returns its number of records.
 
   Args:
     path: `data_folder(...) / shard_name(...)`.
-    records: of `record.encode`. What they raise leaves no file.
+    records: Contents as `_record.encode` returns them.
   """
+  with _train_extra.needed_for("writing shards"):
+    from array_record.python import array_record_module  # pyright: ignore
+
   place = pathlib.Path(path)
   place.parent.mkdir(parents=True, exist_ok=True)
-  beside = place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
   count = 0
-  try:
-    writer = array_record_module.ArrayRecordWriter(str(beside), _OPTIONS)
+  with written_file(place, durable=True) as partial:
+    writer = array_record_module.ArrayRecordWriter(str(partial), _OPTIONS)
     try:
       for data in records:
         writer.write(data)
         count += 1
     finally:
       writer.close()
-    with open(beside, "rb+") as file:
-      os.fsync(file.fileno())
-    os.replace(beside, place)
-  finally:
-    beside.unlink(missing_ok=True)
   return count
 
 
-def count_records(path: str | os.PathLike) -> int:
-  """How many records a shard holds.
+def open_reader(path: str | os.PathLike[str], options: str = "") -> Any:
+  """Returns an `ArrayRecordReader` of a shard.
 
   Raises:
-    ValueError: the file is missing or no whole shard; it is named.
+    ImportError: array_record is not installed.
+    RuntimeError: The file is no whole shard.
+  """
+  with _train_extra.needed_for("reading shards"):
+    from array_record.python import array_record_module  # pyright: ignore
+
+  return array_record_module.ArrayRecordReader(str(path), options)
+
+
+def count_records(path: str | os.PathLike[str]) -> int:
+  """Returns the number of records in a shard.
+
+  Raises:
+    ValueError: The file is missing or no whole shard; it is named.
   """
   place = pathlib.Path(path)
   if not place.is_file():
     raise ValueError(f"shard {place.name!r} is missing in {str(place.parent)!r}")
   try:
-    reader = array_record_module.ArrayRecordReader(str(place), "")
+    reader = open_reader(place)
     try:
       return int(reader.num_records())
     finally:
@@ -118,28 +126,29 @@ def count_records(path: str | os.PathLike) -> int:
 
 
 def write_info(
-  folder: str | os.PathLike,
+  folder: str | os.PathLike[str],
   splits: Mapping[str, Sequence[int]],
-  about: About,
+  facts: DatasetFacts,
   *,
   description: str = "",
-):
-  """Makes shards a data set: writes `features.json`, `metadata.json`, `dataset_info`.
+) -> None:
+  """Writes the files that turn shards into a TFDS data set.
 
   Args:
-    folder: of `data_folder`; the data set's name is its parent's.
-    splits: for each split the numbers of records of its shards, in order. A split
-      without records is left out, since TFDS has no empty ones.
-    about: what the records have in common.
-    description: for people.
+    folder: Result of `data_folder`; its parent is named like the data set.
+    splits: Number of records in each shard of each split, in order. A split without
+      records is left out, since TFDS has no empty splits.
+    facts: Properties that all records share.
+    description: Text for people.
 
   Raises:
-    ValueError: there is no record at all, or a shard is missing or has another number
+    ValueError: There is no record at all, or a shard is missing or has another number
       of records.
   """
-  from etils import epath
-  from tensorflow_datasets.core import dataset_info, file_adapters, naming, utils
-  from tensorflow_datasets.core import splits as splits_lib
+  with _train_extra.needed_for("writing a data set"):
+    from etils import epath
+    from tensorflow_datasets import core
+    from tensorflow_datasets.core import dataset_info, file_adapters, naming
 
   place = pathlib.Path(folder)
   name, version = place.parent.name, place.name
@@ -160,44 +169,46 @@ def write_info(
         raise ValueError(f"shard {path.name!r} must hold {count} records, got {found}")
       size += path.stat().st_size
     infos.append(
-      splits_lib.SplitInfo(
+      core.SplitInfo(
         name=split, shard_lengths=counts, num_bytes=size, filename_template=template
       )
     )
   identity = dataset_info.DatasetIdentity(
-    name=name, version=utils.Version(version), data_dir=str(place), module_name=""
+    name=name, version=core.Version(version), data_dir=str(place), module_name=""
   )
   info = dataset_info.DatasetInfo(
     builder=identity,
-    features=_record.features(about.size, about.vertices),
+    features=_record.features(facts.size, facts.vertices),
     description=description or "Aligned photos with the geometry of their heads.",
-    metadata=dataset_info.MetadataDict(dataclasses.asdict(about)),
+    metadata=dataset_info.MetadataDict(dataclasses.asdict(facts)),
   )
   info.set_file_format(file_adapters.FileFormat.ARRAY_RECORD)
-  info.set_splits(splits_lib.SplitDict(infos))
+  info.set_splits(core.SplitDict(infos))
   info.write_to_directory(place)
 
 
-def read_about(folder: str | os.PathLike) -> tuple[About, dict[str, list[int]]]:
-  """What `write_info` was given: what the records share, and the shards' lengths.
+def read_info(
+  folder: str | os.PathLike[str],
+) -> tuple[DatasetFacts, dict[str, list[int]]]:
+  """Returns what `write_info` was given: facts and splits.
 
   Raises:
-    ValueError: the folder holds no such data set; the file at fault is named.
+    ValueError: The folder holds no such data set; the file at fault is named.
   """
   place = pathlib.Path(folder)
   info, stored = _read_json(place / INFO), _read_json(place / METADATA)
   try:
-    fields = {field.name: field.type for field in dataclasses.fields(About)}
-    about = About(**{name: stored[name] for name in fields})
+    fields = [field.name for field in dataclasses.fields(DatasetFacts)]
+    facts = DatasetFacts(**{name: stored[name] for name in fields})
     splits = {
       split["name"]: [int(length) for length in split["shardLengths"]]
       for split in info["splits"]
     }
     if info["fileFormat"] != "array_record" or info["name"] != place.parent.name:
-      raise ValueError("its format or its folder's name differs")
+      raise ValueError("its file format or the name of its folder differs")
   except (KeyError, TypeError, ValueError) as error:
-    raise ValueError(f"{str(place)!r} is no data set of ours: {error}") from error
-  return about, splits
+    raise ValueError(f"{str(place)!r} is no data set of affjax: {error}") from error
+  return facts, splits
 
 
 def _read_json(path: pathlib.Path) -> Any:
@@ -209,8 +220,8 @@ def _read_json(path: pathlib.Path) -> Any:
     raise ValueError(f"{path.name} cannot be read: {error}") from error
 
 
-def _require_name(argument: str, value: str):
+def _require_name(argument: str, value: str) -> None:
   if not re.fullmatch(r"[a-z][a-z0-9_]*", value):
     raise ValueError(
-      f"{argument} must be lower-case letters, digits and _, got {value!r}"
+      f"{argument} must be lowercase letters, digits and _, got {value!r}"
     )

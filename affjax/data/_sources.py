@@ -1,17 +1,24 @@
-"""The kinds of training data by name, each with records held out of training."""
+"""The table of data sources by name, each with records that are held out of training.
+
+A new source is a class that implements `RecordSource` and a row of `_ROWS`.
+"""
 
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from affjax.data import _prepared
 from affjax.data._cache import DiskCache
 from affjax.data._folder import FolderSource
 from affjax.data._mixing import MixedSource
 from affjax.data._prepared import PreparedSource
+from affjax.data._record_source import (
+  Record,
+  RecordFacts,
+  RecordSource,
+  require_template,
+)
 from affjax.data._synthetic.source import SyntheticFaces
 from affjax.heads import MorphableModel
 from affjax.types import Camera
@@ -19,18 +26,18 @@ from affjax.types import Camera
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Wanted:
-  """What records are wanted, whatever they come from.
+  """The properties of the records that are wanted, whatever their source.
 
   Attributes:
-    head: whose template's vertices the records hold.
-    camera: of synthetic photos.
-    size: width and height of photos and of diffuse maps.
-    held_out: how many records are kept from training.
-    count: of synthetic heads.
-    seed: of synthetic heads.
-    occluders: chance of something before a synthetic face.
-    backgrounds: a folder of photos for synthetic backgrounds, or "".
-    cache: a folder in which computed records are kept, or `None`.
+    head: head model; the records hold vertices of its template.
+    camera: camera of synthetic photos.
+    size: width and height of photos and of diffuse maps, px.
+    held_out: number of records that are kept from training.
+    count: number of synthetic heads.
+    seed: seed of synthetic heads.
+    occluders: chance of an occluder in front of a synthetic face.
+    backgrounds: folder of photos for synthetic backgrounds, or "".
+    cache: folder in which computed records are kept, or None.
   """
 
   head: MorphableModel
@@ -48,61 +55,81 @@ class Wanted:
       raise ValueError(f"held_out must be at least 1, got {self.held_out}")
 
 
+# A training source, and a source of held-out records.
+SourcePair = tuple[RecordSource, RecordSource]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+  """A data source: a function of path and wanted properties, and whether it is slow."""
+
+  open: Callable[[str, Wanted], SourcePair]
+  cached: bool = True
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class Part:
+class PartOfSource:
   """The records `first <= i < last` of a source, as a source."""
 
-  whole: Any
+  whole: RecordSource
   first: int
   last: int
+
+  @property
+  def facts(self) -> RecordFacts:
+    """Properties that all records share."""
+    return self.whole.facts
 
   def __len__(self) -> int:
     return self.last - self.first
 
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+  def __getitem__(self, index: int) -> Record:
     if not 0 <= index < len(self):
       raise IndexError(f"index {index} is out of range for {len(self)} records")
     return self.whole[self.first + int(index)]
 
   def settings(self) -> dict[str, Any]:
-    """What decides the records."""
+    """Returns what determines the records."""
     return {**self.whole.settings(), "first": self.first, "last": self.last}
 
 
-def pair(name: str, path: str, wanted: Wanted) -> tuple[Any, Any]:
-  """A training source, and a source of records that are never trained on.
+def pair(name: str, path: str, wanted: Wanted) -> SourcePair:
+  """Returns a training source, and a source of records that are never trained on.
 
   Args:
-    name: one of `SOURCES`, but "mixed".
-    path: of the folder or data set; empty for "synthetic".
-    wanted: what the records must be.
+    name: One of `SOURCES` except "mixed".
+    path: Folder or data set; empty for "synthetic".
+    wanted: Properties of the records.
 
   Raises:
-    ValueError: an unknown name, or the source refuses its path.
+    ValueError: The name is unknown, the source refuses its path, or the records hold
+      vertices of another template.
   """
-  if name not in _MAKERS:
+  if name not in _ROWS:
     raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {name!r}")
-  train, held = _MAKERS[name](path, wanted)
-  # Records of a prepared data set are read faster than a cache is.
-  folder = wanted.cache
-  if folder is None or name == "prepared":
-    return train, held
-  return DiskCache(train, folder / "train"), DiskCache(held, folder / "test")
+  row, folder = _ROWS[name], wanted.cache
+  train, held_out = row.open(path, wanted)
+  template = wanted.head.template
+  require_template(train.facts, template.name, len(template.vertices))
+  if folder is None or not row.cached:
+    return train, held_out
+  return DiskCache(train, folder / "train"), DiskCache(held_out, folder / "test")
 
 
 def mixed(
   parts: Mapping[str, tuple[str, str, float]], wanted: Wanted
 ) -> tuple[MixedSource, MixedSource]:
-  """The same for several sources, each with its share.
+  """Returns mixtures of several sources: one for training, one of held-out records.
 
   Args:
-    parts: `(source, path, weight)` by a name of the user's.
-    wanted: as for `pair`; every part holds so many records out.
+    parts: `(source, path, weight)` by a name that the user chose.
+    wanted: Properties of the records; every part holds out `held_out` records.
 
   Raises:
-    ValueError: no parts, or one that `pair` refuses; it is named.
+    ValueError: There are no parts, or `pair` refuses one, which is named.
   """
-  trained, held = {}, {}
+  trained: dict[str, RecordSource] = {}
+  held: dict[str, RecordSource] = {}
   for name, (source, path, _) in parts.items():
     cache = wanted.cache and wanted.cache / name
     own = dataclasses.replace(wanted, cache=cache)
@@ -114,27 +141,27 @@ def mixed(
   return MixedSource(trained, weights), MixedSource(held, weights)
 
 
-def _folder(path: str, wanted: Wanted) -> tuple[Any, Any]:
+def _folder(path: str, wanted: Wanted) -> SourcePair:
   size = wanted.size
   photos = FolderSource(path, wanted.head.template, size=size, map_size=size)
   return _divided(photos, wanted.held_out)
 
 
-def _prepared_pair(path: str, wanted: Wanted) -> tuple[Any, Any]:
-  """Held out are records of a split that says so or, without one, the last ones."""
+def _prepared_splits(path: str, wanted: Wanted) -> SourcePair:
+  """Holds out records of split validation or test, or else the last ones of train."""
   size, template = wanted.size, wanted.head.template
   split = lambda name: PreparedSource(path, name, template, size=size, map_size=size)
   counts = _prepared.splits_of(path)
   for name in ("validation", "test"):
     if counts.get(name):
       count = min(counts[name], wanted.held_out)
-      return split("train"), Part(split(name), 0, count)
+      return split("train"), PartOfSource(split(name), 0, count)
   return _divided(split("train"), wanted.held_out)
 
 
-def _synthetic(path: str, wanted: Wanted) -> tuple[Any, Any]:
-  del path  # painted, not read
-  train, held = (
+def _synthetic(path: str, wanted: Wanted) -> SourcePair:
+  del path  # synthetic faces are painted, not read
+  train, held_out = (
     SyntheticFaces(
       wanted.head,
       count,
@@ -147,18 +174,19 @@ def _synthetic(path: str, wanted: Wanted) -> tuple[Any, Any]:
     )
     for split, count in (("train", wanted.count), ("test", wanted.held_out))
   )
-  return train, held
+  return train, held_out
 
 
-def _divided(source: Any, held_out: int) -> tuple[Part, Part]:
-  """All records but the last, and the last."""
+def _divided(source: RecordSource, held_out: int) -> SourcePair:
+  """Divides a source into all records but the last ones, and the last ones."""
   known = max(len(source) - held_out, 0)
-  return Part(source, 0, known), Part(source, known, len(source))
+  return PartOfSource(source, 0, known), PartOfSource(source, known, len(source))
 
 
-_MAKERS: dict[str, Callable[[str, Wanted], tuple[Any, Any]]] = {
-  "synthetic": _synthetic,
-  "folder": _folder,
-  "prepared": _prepared_pair,
+_ROWS: dict[str, _Row] = {
+  "synthetic": _Row(_synthetic),
+  "folder": _Row(_folder),
+  # Prepared records are read faster than a cache is.
+  "prepared": _Row(_prepared_splits, cached=False),
 }
-SOURCES = (*_MAKERS, "mixed")
+SOURCES = (*_ROWS, "mixed")

@@ -1,9 +1,8 @@
-"""`tf.train.Example` as bytes, without TensorFlow.
+"""A codec of `tf.train.Example` without TensorFlow.
 
-The message is a map from names to lists; here of bytes or of float32. Its wire
-format is that of protocol buffers (https://protobuf.dev/programming-guides/encoding).
-Written here because parsing is on the way of every training sample: values are views
-of the bytes that came in, nothing is copied.
+The message maps names to lists, here of bytes or of float32, in the wire format of
+protocol buffers (https://protobuf.dev/programming-guides/encoding). Every training
+sample is parsed, so this parser copies nothing: values are views of the input.
 """
 
 import struct
@@ -18,13 +17,13 @@ _BYTES, _FLOAT = 1, 2
 
 
 def pack(features: Mapping[str, bytes | np.ndarray]) -> bytes:
-  """One message; the same features give the same bytes.
+  """Returns features as a message; the same features give the same bytes.
 
   Args:
-    features: bytes, or arrays of float32, which become a list of floats.
+    features: Bytes, or float32 vectors, by name.
 
   Raises:
-    ValueError: a value is of another type.
+    ValueError: A value has another type.
   """
   entries = []
   for name in sorted(features):
@@ -40,12 +39,12 @@ def pack(features: Mapping[str, bytes | np.ndarray]) -> bytes:
 
 
 def unpack(data: bytes) -> dict[str, Value]:
-  """The features of a message: bytes as a view, floats as a float32 vector.
+  """Returns the features of a message: bytes as views, floats as float32 vectors.
 
-  Lists of bytes have one element here, as TFDS writes features without a sequence.
+  Lists of bytes must have one element, as TFDS writes features without a sequence.
 
   Raises:
-    ValueError: the bytes are no such message.
+    ValueError: The bytes are no such message.
   """
   found = {}
   for number, features in _fields(memoryview(data)):
@@ -57,7 +56,7 @@ def unpack(data: bytes) -> dict[str, Value]:
       parts = dict(_fields(_nested(entry)))
       name = _name(parts.get(1))
       if name in found:
-        raise ValueError(f"feature {name!r} comes twice")
+        raise ValueError(f"feature {name!r} occurs twice")
       found[name] = _value(name, _nested(parts.get(2)))
   return found
 
@@ -80,8 +79,8 @@ def _value(name: str, feature: memoryview) -> Value:
   raise ValueError(f"feature {name!r} must hold bytes or floats, got kind {kind}")
 
 
-def _floats(name: str, items: list) -> np.ndarray:
-  """Packed, as everybody writes them, or one by one, as anybody may."""
+def _floats(name: str, items: list[memoryview | int]) -> np.ndarray:
+  """Returns floats that are packed, as is usual, or stored one by one."""
   pieces = []
   for item in items:
     if isinstance(item, int):
@@ -96,7 +95,7 @@ def _name(value: memoryview | int | None) -> str:
   try:
     return bytes(_nested(value)).decode()
   except UnicodeDecodeError as error:
-    raise ValueError(f"the name of a feature is no text: {error}") from error
+    raise ValueError(f"the name of a feature is no UTF-8 text: {error}") from error
 
 
 def _nested(value: memoryview | int | None) -> memoryview:
@@ -106,7 +105,7 @@ def _nested(value: memoryview | int | None) -> memoryview:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-  """Number and value of each field of a message."""
+  """Yields number and value of each field of a message."""
   place, end = 0, len(data)
   while place < end:
     key, place = _varint(data, place)
@@ -127,11 +126,11 @@ def _fields(data: memoryview) -> Iterator[tuple[int, memoryview | int]]:
       yield number, int.from_bytes(data[place : place + length], "little")
       place += length
     else:
-      raise ValueError(f"wire type {kind} is not of this format")
+      raise ValueError(f"wire type {kind} is not supported")
 
 
 def _varint(data: memoryview, place: int) -> tuple[int, int]:
-  """A number of seven bits a byte, and the place behind it."""
+  """Returns a number stored as seven bits a byte, and the place after it."""
   value = shift = 0
   while place < len(data) and shift < 64:
     byte = data[place]
@@ -143,7 +142,7 @@ def _varint(data: memoryview, place: int) -> tuple[int, int]:
 
 
 def _field(number: int, value: bytes) -> bytes:
-  """A field of bytes, with its key and length before it."""
+  """Returns a field of bytes, preceded by its key and length."""
   return _number(number << 3 | _LENGTH) + _number(len(value)) + value
 
 

@@ -1,12 +1,10 @@
-"""Files of a head: GLB, OBJ, pictures, the page."""
+"""Files of a head: GLB, OBJ, images and the HTML page.
 
-from affjax.export._folder import (
-  OutputError,
-  prepared_folder,
-  unique_names,
-  write_beside,
-  written_beside,
-)
+`head_files` returns every file of a `Reconstruction`; `WRITERS` is the table of them.
+"""
+
+from affjax.export._card import page_face
+from affjax.export._folder import OutputError, prepared_folder, unique_names
 from affjax.export._glb import glb_bytes
 from affjax.export._head_mesh import head_mesh
 from affjax.export._images import (
@@ -21,14 +19,18 @@ from affjax.export._images import (
 from affjax.export._obj import mtl_text, obj_text
 from affjax.export._page import PageFace, PagePhoto, is_page, page_html
 from affjax.export._painting import paint_photo
-from affjax.export._reconstruction import FILES, Reconstruction, head_files, page_face
+from affjax.export._reconstruction import Reconstruction
+from affjax.export._writers import FILES, WRITERS, HeadInPhoto, Writer, head_files
 
 __all__ = [
   "FILES",
+  "WRITERS",
+  "HeadInPhoto",
   "OutputError",
   "PageFace",
   "PagePhoto",
   "Reconstruction",
+  "Writer",
   "glb_bytes",
   "head_files",
   "head_mesh",
@@ -47,6 +49,4 @@ __all__ = [
   "sheet",
   "to_uint8",
   "unique_names",
-  "write_beside",
-  "written_beside",
 ]

@@ -1,7 +1,7 @@
-"""Binary glTF 2.0: one mesh, one texture, one material a group, metres.
+"""Binary glTF 2.0: one mesh in meters, one texture, one material for each group.
 
-Own writer rather than trimesh's (5.2): that one stores the texture once a material,
-leaves `bufferView.target` and the sampler unset, and writes a file the validator
+The writer is our own because trimesh's (5.2) stores the texture once for each material,
+leaves `bufferView.target` and the sampler unset, and writes a file that the validator
 rejects when positions equal normals.
 """
 
@@ -26,21 +26,21 @@ _ROUGHNESS = {"skin": 0.55, "eyes": 0.12, "teeth": 0.3}
 def glb_bytes(
   mesh: HeadMesh, *, texture_png: bytes, extras: Mapping[str, Any]
 ) -> bytes:
-  """The `.glb` file.
+  """Returns the content of a `.glb` file.
 
-  The head stands upright in its own space (origin at its centre, +y up, the face
-  looking along +z as glTF wants it); pose and camera travel in `extras` of its node.
+  The head is upright in its own space: the origin is its center, +y is up, and the face
+  looks along +z, as glTF demands. Pose and camera can be given as `extras` of its node.
 
   Args:
-    mesh: what to write.
-    texture_png: a PNG file, sRGB, row 0 at v = 1: the base colour.
-    extras: JSON-able facts to attach to the head's node.
+    mesh: Head to write.
+    texture_png: Base color as a PNG file, sRGB, row 0 at v = 1.
+    extras: JSON-able facts that are attached to the node of the head.
   """
   corners = _head_mesh.split_at_seams(mesh.template)
   uvs = mesh.template.uvs[corners.uv].astype(np.float32)
   chunks = _Chunks()
   attributes = {
-    "POSITION": chunks.add_vertices(mesh.metres[corners.vertex], bounds=True),
+    "POSITION": chunks.add_vertices(mesh.meters[corners.vertex], bounds=True),
     "NORMAL": chunks.add_vertices(mesh.normals[corners.vertex]),
     # glTF's v grows downwards.
     "TEXCOORD_0": chunks.add_vertices(np.stack([uvs[:, 0], 1 - uvs[:, 1]], -1)),
@@ -86,7 +86,7 @@ def glb_bytes(
 
 
 def _material(name: str) -> dict[str, Any]:
-  """Dielectric, with the diffuse map as base colour."""
+  """Returns a dielectric material whose base color is the diffuse map."""
   return {
     "name": name,
     "pbrMetallicRoughness": {
@@ -98,7 +98,7 @@ def _material(name: str) -> dict[str, Any]:
 
 
 def _container(document: dict[str, Any], data: bytes) -> bytes:
-  """Header, JSON chunk padded with spaces, binary chunk."""
+  """Returns the header, the JSON chunk padded with spaces, and the binary chunk."""
   text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
   text += b" " * (-len(text) % 4)
   length = 12 + 8 + len(text) + 8 + len(data)
@@ -114,22 +114,22 @@ def _container(document: dict[str, Any], data: bytes) -> bytes:
 
 
 class _Chunks:
-  """The binary buffer as it grows, with its views and accessors."""
+  """A growing binary buffer with its views and accessors."""
 
-  def __init__(self):
+  def __init__(self) -> None:
     self.data = bytearray()
     self.views: list[dict[str, Any]] = []
     self.accessors: list[dict[str, Any]] = []
 
   def add_view(self, content: bytes, target: int | None = None) -> int:
-    """Appends bytes at a multiple of four; returns the index of their view."""
+    """Appends bytes at a multiple of four and returns the index of their view."""
     view = {"buffer": 0, "byteOffset": len(self.data), "byteLength": len(content)}
     self.views.append(view if target is None else {**view, "target": target})
     self.data += content + b"\0" * (-len(content) % 4)
     return len(self.views) - 1
 
   def add_vertices(self, values: np.ndarray, *, bounds: bool = False) -> int:
-    """Appends float32 vectors; returns the index of their accessor."""
+    """Appends float32 vectors and returns the index of their accessor."""
     values = np.ascontiguousarray(values, "<f4")
     accessor = {
       "bufferView": self.add_view(values.tobytes(), _VERTICES),
@@ -144,8 +144,8 @@ class _Chunks:
     return len(self.accessors) - 1
 
   def add_indices(self, triangles: np.ndarray, vertex_count: int) -> int:
-    """Appends triangles, 16 bits an index where they suffice."""
-    # 65535 itself is glTF's primitive restart.
+    """Appends triangles, in 16 bits for each index where they suffice."""
+    # 65535 itself means "primitive restart" in glTF.
     small = vertex_count < 65535
     values = np.ascontiguousarray(triangles.reshape(-1), "<u2" if small else "<u4")
     self.accessors.append(

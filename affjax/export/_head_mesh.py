@@ -1,4 +1,4 @@
-"""A reconstructed head as files want it: metres, normals, and seams cut open."""
+"""A head as mesh files need it: in meters, with normals, cut along its UV seams."""
 
 import dataclasses
 import functools
@@ -10,19 +10,19 @@ from jaxtyping import Float, Int
 from affjax.geometry import mesh
 from affjax.types import Template
 
-# Head space is in decimetres; OBJ and GLB are written in metres, as glTF demands.
-METRES_PER_UNIT = 0.1
+# Head space is in decimeters; OBJ and GLB are written in meters, as glTF demands.
+METERS_PER_UNIT = 0.1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HeadMesh:
-  """One head over a template's topology.
+  """A head in the topology of a template.
 
   Attributes:
-    template: faces, uvs and groups.
+    template: Triangles, UVs and groups.
     vertices: float32 `[V, 3]`, head space, dm.
-    normals: float32 `[V, 3]`, unit length, averaged over the welded surface, so that
-      no UV seam shows in the shading.
+    normals: float32 `[V, 3]`, unit length, averaged over the welded surface so that no
+      UV seam shows in the shading.
   """
 
   template: Template
@@ -30,18 +30,18 @@ class HeadMesh:
   normals: Float[np.ndarray, "v 3"]
 
   @property
-  def metres(self) -> Float[np.ndarray, "v 3"]:
-    """The vertices in metres, same axes and origin."""
-    return (self.vertices * METRES_PER_UNIT).astype(np.float32)
+  def meters(self) -> Float[np.ndarray, "v 3"]:
+    """The vertices in meters, with the same axes and origin."""
+    return (self.vertices * METERS_PER_UNIT).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Corners:
-  """The distinct pairs of vertex and uv, for formats with one index a corner.
+  """The distinct pairs of vertex and UV, for formats with one index for each corner.
 
   Attributes:
-    vertex: int32 `[P]`, vertex of each pair.
-    uv: int32 `[P]`, uv of each pair.
+    vertex: int32 `[P]`, index of the vertex of each pair.
+    uv: int32 `[P]`, index of the UV of each pair.
     faces: int32 `[T, 3]`, triangles as indices of pairs.
   """
 
@@ -51,10 +51,10 @@ class Corners:
 
 
 def head_mesh(vertices: np.ndarray, template: Template) -> HeadMesh:
-  """A mesh of head-space vertices, dm, with normals.
+  """Returns head-space vertices, dm, as a mesh with normals.
 
   Raises:
-    ValueError: the vertices are not those of the template, or not finite.
+    ValueError: The vertices are not those of the template, or not finite.
   """
   vertices = np.asarray(vertices, np.float32)
   if vertices.shape != template.vertices.shape:
@@ -67,7 +67,7 @@ def head_mesh(vertices: np.ndarray, template: Template) -> HeadMesh:
   normals = np.array(
     mesh.vertex_normals(jnp.asarray(vertices), jnp.asarray(template.faces)), np.float32
   )
-  # A vertex without area around it has no normal, and glTF wants unit length.
+  # A vertex without area around it has no normal, but glTF demands unit length.
   normals[np.sum(normals * normals, -1) < 0.5] = (0, 0, 1)
   normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
   return HeadMesh(template=template, vertices=vertices, normals=normals)
@@ -75,7 +75,7 @@ def head_mesh(vertices: np.ndarray, template: Template) -> HeadMesh:
 
 @functools.lru_cache(maxsize=8)
 def split_at_seams(template: Template) -> Corners:
-  """Cuts the welded mesh along its UV seams; cached by identity of the template."""
+  """Returns the mesh cut along its UV seams; cached by identity of the template."""
   pairs = np.stack([template.faces.reshape(-1), template.faces_uv.reshape(-1)], -1)
   distinct, index = np.unique(pairs, axis=0, return_inverse=True)
   return Corners(
@@ -86,7 +86,7 @@ def split_at_seams(template: Template) -> Corners:
 
 
 def group_faces(faces: np.ndarray, template: Template) -> dict[str, np.ndarray]:
-  """The triangles of each group that has any, in the template's order of groups."""
+  """Returns the triangles of each group that has any, in the order of the template."""
   parts = {
     name: faces[template.face_groups == k]
     for k, name in enumerate(template.group_names)

@@ -1,7 +1,7 @@
-"""One HTML file that shows every head, turnable, without network access.
+"""An HTML page that shows every head in 3D, without network access.
 
-Pictures, meshes and the viewer are embedded; a content security policy forbids the page
-to load anything. Links to the written files are relative, so that the folder moves.
+Images, meshes and the viewer are embedded; a content security policy forbids the page
+to load anything. Links to the written files are relative: the folder can be moved.
 """
 
 import base64
@@ -22,7 +22,7 @@ from affjax.export import _head_mesh
 from affjax.export._head_mesh import HeadMesh
 from affjax.types import Template
 
-# A face takes 0.2 to 1 MB of the page; a browser is slow beyond some hundred MB.
+# A head takes 0.2 to 1 MB of the page, and browsers are slow beyond some 100 MB.
 MAX_HEADS = 150
 
 _GLOSS = {"eyes": 1.0, "teeth": 0.6}
@@ -31,22 +31,22 @@ _MODES = ("Photo light", "Unlit", "Studio", "Clay")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PageFace:
-  """One head on the page.
+  """A head on the page.
 
   Attributes:
-    title: what to call it among the faces of its photo.
-    folder: its folder, relative to the page, with `/`.
-    files: names in that folder to offer as links.
-    mesh: the head; all of a page share one template.
-    rotation: `[3, 3]`, the head's rotation in the photo.
-    diffuse_png: the texture.
-    light_png: the light map as a picture.
-    light_scale: RGB factors that turn the picture's values into light.
-    before: the photo, a JPEG or PNG file.
-    after: the photo with the head on it, of the same size.
-    split: where the line between the two starts, 0 = left edge, 1 = right edge.
-    pictures: captions and PNG or JPEG files, shown in a row.
-    facts: names and values, shown as they are.
+    title: Name of the face among the faces of its photo.
+    folder: Folder of the files, relative to the page, with `/`.
+    files: Names of files in that folder; each becomes a link.
+    mesh: The head; the heads of a page share one template.
+    rotation: `[3, 3]`, rotation of the head in the photo.
+    diffuse_png: Texture, a PNG file.
+    light_png: Light map, a PNG file.
+    light_scale: RGB factors from values of `light_png` to light.
+    before: The photo, a JPEG or PNG file.
+    after: The photo with the head on it, of the same size.
+    split: Start of the line between the two; 0 = left edge, 1 = right edge.
+    pictures: Captions and PNG or JPEG files, shown in a row.
+    facts: Names and values, shown as they are.
   """
 
   title: str
@@ -66,7 +66,7 @@ class PageFace:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PagePhoto:
-  """One photo on the page: its name, its `(height, width)` and its faces."""
+  """A photo on the page: its name, its `(height, width)` and its faces."""
 
   name: str
   size: tuple[int, int]
@@ -80,14 +80,14 @@ def page_html(
   footer: str,
   problems: Mapping[str, str],
 ) -> str:
-  """The page.
+  """Returns the page.
 
   Args:
-    photos: in the order to show. Heads beyond `MAX_HEADS` are named with their files,
-      without pictures.
-    title: heading of the page.
-    footer: a line at the end: what made this.
-    problems: photos that gave no head, and why.
+    photos: Photos in the order to show. Heads beyond `MAX_HEADS` are listed with their
+      files, without images.
+    title: Heading of the page.
+    footer: Line at the end of the page.
+    problems: Photos without a head, and the reason for each.
   """
   faces = [face for photo in photos for face in photo.faces]
   shown = faces[:MAX_HEADS]
@@ -114,12 +114,12 @@ def page_html(
 
 
 def is_page(text: str) -> bool:
-  """Whether a file begins like one of ours, so that it may be replaced."""
+  """Returns whether the text of a file begins like a page of `page_html`."""
   return '<meta name="generator" content="affjax">' in text[:2000]
 
 
 def _photo(photo: PagePhoto, number: Mapping[int, int]) -> str:
-  """The section of a photo."""
+  """Returns the section of a photo."""
   height, width = photo.size
   count = f" · {_count(len(photo.faces), 'face')}" if len(photo.faces) > 1 else ""
   name = (
@@ -130,12 +130,12 @@ def _photo(photo: PagePhoto, number: Mapping[int, int]) -> str:
 
 
 def _face(face: PageFace, number: Mapping[int, int], titled: bool) -> str:
-  """The card of a face."""
+  """Returns the card of a face."""
   heading = f"<h3>{html.escape(face.title)}</h3>" if titled else ""
   if id(face) not in number:
     return (
-      f'<article class="face">{heading}<p>Too many heads for one page; '
-      f"this one lies in its folder.</p>{_files(face)}</article>"
+      f'<article class="face">{heading}<p>This page has too many heads; '
+      f"the files of this one are in its folder.</p>{_files(face)}</article>"
     )
   maps = "".join(
     f'<figure><img loading="lazy" alt="{html.escape(caption)}" src="{_url(content)}">'
@@ -155,7 +155,7 @@ def _face(face: PageFace, number: Mapping[int, int], titled: bool) -> str:
 
 
 def _stage(title: str, index: int) -> str:
-  """The turnable head."""
+  """Returns the 3D view of a head."""
   modes = "".join(
     f'<button type="button" data-mode="{k}" aria-pressed="{str(k == 0).lower()}">'
     f"{name}</button>"
@@ -176,7 +176,7 @@ def _stage(title: str, index: int) -> str:
 
 
 def _compare(face: PageFace) -> str:
-  """The photo without and with the head, divided by a slider."""
+  """Returns the photo without and with the head, divided by a slider."""
   height, width = _image_size(face.before)
   cut = round(100 * min(max(face.split, 0.0), 1.0))
   fit = "width:100%" if width >= height else "height:100%"
@@ -193,7 +193,7 @@ def _compare(face: PageFace) -> str:
 
 
 def _files(face: PageFace) -> str:
-  """Links to the written files."""
+  """Returns the links to the written files."""
   place = html.escape(urllib.parse.quote(face.folder))
   links = "".join(
     f'<a class="file" href="{place}/{html.escape(urllib.parse.quote(name))}">'
@@ -204,7 +204,7 @@ def _files(face: PageFace) -> str:
 
 
 def _problems(problems: Mapping[str, str]) -> str:
-  """The list of photos that gave nothing."""
+  """Returns the list of photos without a head."""
   if not problems:
     return ""
   items = "".join(
@@ -216,7 +216,7 @@ def _problems(problems: Mapping[str, str]) -> str:
 
 
 def _face_data(face: PageFace) -> dict[str, Any]:
-  """What the viewer needs of a head; positions in 16 bits over their bounds."""
+  """Returns a head for the viewer; positions are 16-bit fractions of their bounds."""
   points = face.mesh.vertices.astype(np.float64)
   low, high = points.min(0), points.max(0)
   rotation = np.eye(4)
@@ -233,7 +233,7 @@ def _face_data(face: PageFace) -> dict[str, Any]:
 
 
 def _topology(template: Template) -> dict[str, str]:
-  """Triangles, uvs and gloss, once for all heads of the page."""
+  """Returns triangles, UVs and gloss, which all heads of the page share."""
   corners = _head_mesh.split_at_seams(template)
   gloss = np.zeros(len(corners.vertex))
   for name, triangles in _head_mesh.group_faces(corners.faces, template).items():
@@ -247,38 +247,37 @@ def _topology(template: Template) -> dict[str, str]:
 
 
 def _quantized(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-  """Values as 0..65535 between the bounds."""
+  """Returns values between the bounds as 0..65535."""
   span = np.maximum(high - low, 1e-12)
   return np.round(65535 * np.clip((values - low) / span, 0, 1))
 
 
 def _packed(values: np.ndarray, dtype: str) -> str:
-  """Numbers as base64 of little-endian bytes."""
+  """Returns numbers as little-endian bytes in base64."""
   return base64.b64encode(np.ascontiguousarray(values, dtype).tobytes()).decode()
 
 
 def _url(content: bytes) -> str:
-  """A picture as a data URL."""
+  """Returns an image file as a data URL."""
   kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
   return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _image_size(content: bytes) -> tuple[int, int]:
-  """Height and width of an image file."""
+  """Returns height and width of an image file."""
   with Image.open(io.BytesIO(content)) as image:
     return image.height, image.width
 
 
 def _count(number: int, noun: str) -> str:
-  """ "1 head", "2 heads"."""
   return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _resource(name: str) -> str:
-  """A template file of this package."""
+  """Returns the text of a file of this package."""
   return (importlib.resources.files("affjax.export") / name).read_text("utf-8")
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:
-  """Replaces `{{name}}` in one pass, so that values are never searched."""
+  """Replaces each `{{name}}` in one pass, so that values are never searched."""
   return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)

@@ -1,4 +1,4 @@
-"""The head painted where it belongs: onto the whole photo, pixel for pixel."""
+"""A head rendered onto the whole photo, at the resolution of the photo."""
 
 import dataclasses
 import functools
@@ -6,7 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 from PIL import Image
 
 from affjax import render
@@ -15,11 +15,11 @@ from affjax.geometry import mesh
 from affjax.render import group_of
 from affjax.types import Camera, Template
 
-# Sides of a painting, px: few sizes, hence few compilations. A head that is larger in
-# its photo is painted at the largest and enlarged.
+# Sides of a raster, px: few sizes, hence few compilations. A head that is larger in its
+# photo is rendered at the largest size and enlarged.
 _SIDES = (256, 512, 1024)
-# Up to here paintings are rastered at twice the size: where triangles are as small as
-# pixels, few silhouettes cross a pixel in the way that antialiasing recognises.
+# Up to this side a head is rasterized at twice the size: where triangles are as small
+# as pixels, few silhouettes cross a pixel in the way that antialiasing recognizes.
 _DOUBLED = 512
 _STRIP = 512
 _ORIGINAL = ("eyes", "teeth")
@@ -27,7 +27,7 @@ _ORIGINAL = ("eyes", "teeth")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Painting:
-  """A head painted over black.
+  """A head rendered over black.
 
   Attributes:
     color: float32 `[S, S, 3]`, premultiplied by coverage.
@@ -40,7 +40,14 @@ class Painting:
 
 @dataclasses.dataclass(frozen=True)
 class _Window:
-  """A square part of a photo: corner, side of its raster, photo px for a raster px."""
+  """A square part of a photo.
+
+  Attributes:
+    x: Column of the left edge, photo px.
+    y: Row of the upper edge, photo px.
+    side: Side of the raster, raster px.
+    zoom: Size of a raster px, photo px.
+  """
 
   x: int
   y: int
@@ -58,17 +65,17 @@ def paint(
   size: int,
   keep_original: bool = False,
 ) -> Painting:
-  """Paints a head over black.
+  """Renders a head over black.
 
   Args:
-    vertices: head-space vertices of the template, dm.
-    texture: the shaded UV map.
-    template: triangles, UVs and groups.
-    camera: its planes.
-    projection: head space to px of the square picture.
-    size: height and width of the picture, px.
-    keep_original: leave eyes and the inside of the mouth unpainted, so that a photo
-      beneath shows its own.
+    vertices: Head-space vertices of the template, dm.
+    texture: Shaded UV map.
+    template: Triangles, UVs and groups.
+    camera: Camera, whose near and far planes are used.
+    projection: Matrix from head space to px of the square image.
+    size: Height and width of the image, px.
+    keep_original: Whether eyes and the interior of the mouth stay transparent, so that
+      a photo beneath shows its own.
   """
   times = 2 if size <= _DOUBLED else 1
   view = _projection.scaled(projection, times, (0, 0))
@@ -94,16 +101,16 @@ def paint_photo(
   *,
   keep_original: bool = False,
 ) -> UInt8[np.ndarray, "h w 3"]:
-  """The photo with the head composited onto it, every other pixel untouched.
+  """Returns the photo with the head composited onto it; other pixels stay.
 
   Args:
-    photo: 8-bit RGB.
-    vertices: head-space vertices, dm.
-    texture: the shaded UV map.
-    template: triangles, UVs and groups.
-    camera: its planes.
-    projection: head space to px of the photo.
-    keep_original: leave the photo its own eyes and inside of the mouth.
+    photo: Photo, 8-bit RGB.
+    vertices: Head-space vertices, dm.
+    texture: Shaded UV map.
+    template: Triangles, UVs and groups.
+    camera: Camera, whose near and far planes are used.
+    projection: Matrix from head space to px of the photo.
+    keep_original: Whether the photo keeps its own eyes and interior of the mouth.
   """
   window = _window(_projection.project(vertices, projection), photo.shape[:2])
   if window is None:
@@ -122,8 +129,14 @@ def paint_photo(
 
 
 @functools.partial(jax.jit, static_argnames=("template", "size", "keep_original"))
-def _paint(clip, texture, template: Template, size: int, keep_original: bool):
-  """Premultiplied RGBA."""
+def _paint(
+  clip: Float[Array, "1 v 4"],
+  texture: Float[Array, "1 s s 3"],
+  template: Template,
+  size: int,
+  keep_original: bool,
+) -> Float[Array, "1 h w 4"]:
+  """Returns premultiplied RGBA."""
   rast = render.rasterize(clip, template.faces, (size, size))
   uv = render.interpolate(jnp.asarray(template.uvs)[None], rast, template.faces_uv)
   mask = (rast[..., 3:] > 0).astype(texture.dtype)
@@ -137,7 +150,7 @@ def _paint(clip, texture, template: Template, size: int, keep_original: bool):
   hole = jnp.any(
     group == jnp.array(kept, group.dtype).reshape(1, 1, 1, -1), -1, keepdims=True
   )
-  # A step of one pixel: the lids' edge must not look cut with scissors.
+  # The edge at the lids is softened over one pixel.
   kernel = jnp.full((3, 3, 1, 1), 1 / 9, layers.dtype)
   soft = jax.lax.conv_general_dilated(
     hole.astype(layers.dtype),
@@ -150,7 +163,7 @@ def _paint(clip, texture, template: Template, size: int, keep_original: bool):
 
 
 def _window(points: np.ndarray, photo_size: tuple[int, int]) -> _Window | None:
-  """The window on what is in the photo of projected points; None if nothing is."""
+  """Returns the window around projected points; None if all are outside the photo."""
   if not np.isfinite(points).all():
     raise ValueError("the head's projection must be finite, got NaN or infinity")
   edge = np.array(photo_size[::-1])
@@ -167,7 +180,7 @@ def _window(points: np.ndarray, photo_size: tuple[int, int]) -> _Window | None:
 def _composited(
   photo: np.ndarray, painting: Painting, window: _Window
 ) -> UInt8[np.ndarray, "h w 3"]:
-  """The photo with a painting over it, in strips: a photo may have 80 million px."""
+  """Returns the photo under a painting; in strips, as photos may have 80 million px."""
   layers = np.concatenate([painting.color, painting.alpha], -1)
   extent = int(np.ceil(window.side * window.zoom))
   right = min(window.x + extent, photo.shape[1])
@@ -185,12 +198,12 @@ def _composited(
 def _strip(
   layers: np.ndarray, window: _Window, rows: slice, right: int
 ) -> Float[np.ndarray, "h w 4"]:
-  """Rows of the photo's part under the window, read from the raster's layers."""
+  """Returns the raster's layers on some rows of the photo."""
   size = (right - window.x, rows.stop - rows.start)
   if window.zoom == 1:
     return layers[rows.start - window.y :, :][: size[1], : size[0]]
   top = (rows.start - window.y) / window.zoom
-  # Rounding up to whole px may ask for a little beyond the raster.
+  # Rounding up to whole px may reach a little beyond the raster.
   right_edge = min(size[0] / window.zoom, float(window.side))
   bottom_edge = min(top + size[1] / window.zoom, float(window.side))
   box = (0.0, top, right_edge, bottom_edge)

@@ -1,15 +1,20 @@
-"""Where a head lies in the photo it was taken from, as matrices.
+"""The place of a head in its photo, as float64 matrices for files and pictures.
 
-All in float64 NumPy, for files and pictures; training goes through
-`affjax.geometry.camera`, with which this agrees.
+Every matrix is read off the functions of `affjax.geometry.camera`, by applying them in
+64 bits to the origin and to the unit vectors.
 """
 
+import functools
 import math
+from collections.abc import Callable
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from scipy.spatial.transform import Rotation
 
+from affjax.geometry import camera as cameras
 from affjax.types import Camera
 
 Projection = Float[np.ndarray, "3 4"]
@@ -22,49 +27,38 @@ def head_to_photo(
   crop: Float[np.ndarray, "2 3"],
   crop_size: int,
 ) -> Projection:
-  """The matrix from head space to pixels of the photo.
+  """Returns the matrix from head space to pixels of the photo.
 
   For a head-space point `p` (dm), `(a, b, w) = matrix @ (x, y, z, 1)` gives the pixel
-  `(a / w, b / w)`, the centre of the first pixel being (0, 0), and `w`, its distance
+  `(a / w, b / w)`, where the center of the first pixel is (0, 0), and `w`, the distance
   from the camera along the optical axis, dm.
 
   Args:
-    pose: axis-angle rotation and translation, as predicted for the crop.
-    camera: the camera of the crop.
-    crop: affine map from photo px to crop px.
-    crop_size: height and width of the crop, px.
+    pose: Axis-angle rotation and translation, as predicted for the crop.
+    camera: Camera of the crop.
+    crop: Affine map from photo px to crop px.
+    crop_size: Height and width of the crop, px.
   """
   to_crop = camera_matrix(camera, crop_size) @ rigid(pose)
-  back = np.linalg.inv(np.concatenate([crop, [[0, 0, 1]]]))
-  return back @ to_crop
+  to_photo = np.linalg.inv(np.concatenate([crop, [[0, 0, 1]]]))
+  return to_photo @ to_crop
 
 
 def camera_matrix(camera: Camera, size: int) -> Projection:
-  """World space to homogeneous px of a square image; the last row gives distance."""
-  focal = size / 2 / math.tan(math.radians(camera.fov_deg) / 2)
-  middle = (size - 1) / 2
-  far = camera.distance
-  return np.array(
-    [
-      [focal, 0, -middle, middle * far],
-      [0, -focal, -middle, middle * far],
-      [0, 0, -1, far],
-    ]
-  )
+  """Returns the matrix from world space to homogeneous px of a square image."""
+  return _ndc_to_px(size) @ _world_to_clip(camera)[[0, 1, 3]]
 
 
 def rigid(pose: Float[np.ndarray, " 6"]) -> Float[np.ndarray, "4 4"]:
-  """A pose as a homogeneous matrix, head space to world space."""
-  matrix = np.eye(4)
-  matrix[:3, :3] = _rotation(pose)
-  matrix[:3, 3] = pose[3:]
-  return matrix
+  """Returns a pose as a homogeneous matrix, head space to world space."""
+  rows = _matrix(lambda points: cameras.head_to_world(points, jnp.asarray(pose)))
+  return np.concatenate([rows, [[0, 0, 0, 1]]])
 
 
 def project(
   points: Float[np.ndarray, "n 3"], projection: Projection
 ) -> Float[np.ndarray, "n 2"]:
-  """Pixels of head-space points."""
+  """Returns the pixels of head-space points."""
   image = points @ projection[:, :3].T + projection[:, 3]
   return image[:, :2] / image[:, 2:]
 
@@ -72,22 +66,33 @@ def project(
 def to_clip(
   points: Float[np.ndarray, "v 3"], projection: Projection, camera: Camera, size: int
 ) -> Float[np.ndarray, "v 4"]:
-  """Clip space of a square raster whose px the projection gives."""
-  x, y, w = (points @ projection[:, :3].T + projection[:, 3]).T
-  span = camera.far - camera.near
-  z = (camera.far + camera.near) / span * w - 2 * camera.far * camera.near / span
-  return np.stack([2 / size * (x + w / 2) - w, 2 / size * (y + w / 2) - w, z, w], -1)
+  """Returns points in the clip space of a square raster.
+
+  Args:
+    points: Head-space points, dm.
+    projection: Matrix from head space to px of the raster.
+    camera: Camera, whose near and far planes are used.
+    size: Height and width of the raster, px.
+  """
+  x, y, w = np.linalg.inv(_ndc_to_px(size)) @ projection
+  # Clip-space z is an affine function of the distance w.
+  world_z, world_w = _world_to_clip(camera)[2:]
+  slope = world_z[2] / world_w[2]
+  z = slope * w
+  z[3] += world_z[3] - slope * world_w[3]
+  matrix = np.stack([x, y, z, w])
+  return points @ matrix[:, :3].T + matrix[:, 3]
 
 
 def scaled(
   projection: Projection, factor: float, shift: tuple[float, float]
 ) -> Projection:
-  """The projection into an image scaled by `factor` after moving `shift` to its corner.
+  """Returns the projection into a scaled part of an image.
 
   Args:
-    projection: to px of one image.
-    factor: px of the new image for one px of the old.
-    shift: (x, y) of the old image, in edge coordinates, that is the new corner.
+    projection: Matrix to px of the image.
+    factor: Number of px of the new image for one px of the old.
+    shift: Place (x, y) in the old image, in edge coordinates, of the new corner.
   """
   x, y = shift
   change = np.array(
@@ -103,22 +108,39 @@ def scaled(
 def photo_rotation(
   pose: Float[np.ndarray, " 6"], crop: Float[np.ndarray, "2 3"]
 ) -> Float[np.ndarray, "3 3"]:
-  """The head's rotation as the photo shows it: the crop's turn undone."""
+  """Returns the rotation of the head in the photo: the turn of the crop is undone."""
   back = np.linalg.inv(crop[:, :2])
   back = back / math.sqrt(abs(np.linalg.det(back)))
   turn = np.eye(3)
   # Image rows grow downwards, +y upwards.
   turn[:2, :2] = [[back[0, 0], -back[0, 1]], [-back[1, 0], back[1, 1]]]
-  return turn @ _rotation(pose)
+  return turn @ rigid(pose)[:3, :3]
 
 
 def yaw_pitch_roll_deg(
   rotation: Float[np.ndarray, "3 3"],
 ) -> tuple[float, float, float]:
-  """Angles as `affjax.geometry.rotation.euler_deg_to_axis_angle` takes them."""
+  """Returns the angles that `rotation.euler_deg_to_axis_angle` takes."""
   roll, yaw, pitch = Rotation.from_matrix(rotation).as_euler("ZYX", degrees=True)
   return float(yaw), float(pitch), float(roll)
 
 
-def _rotation(pose: Float[np.ndarray, " 6"]) -> Float[np.ndarray, "3 3"]:
-  return Rotation.from_rotvec(np.asarray(pose, np.float64)[:3]).as_matrix()
+@functools.lru_cache(maxsize=8)
+def _world_to_clip(camera: Camera) -> Float[np.ndarray, "4 4"]:
+  return _matrix(lambda points: cameras.world_to_clip(points, camera))
+
+
+@functools.lru_cache(maxsize=8)
+def _ndc_to_px(size: int) -> Float[np.ndarray, "3 3"]:
+  """Returns the homogeneous matrix from (x, y) in ndc to px of a square image."""
+  rows = _matrix(lambda points: cameras.ndc_to_px(points, size, size))
+  return np.concatenate([rows[:, [0, 1, 3]], [[0, 0, 1]]])
+
+
+def _matrix(
+  function: Callable[[Float[Array, "4 3"]], Float[Array, "4 m"]],
+) -> Float[np.ndarray, "m 4"]:
+  """Returns the matrix of an affine function of points."""
+  with jax.enable_x64(True):
+    values = np.asarray(function(jnp.asarray(np.eye(4, 3))))
+  return np.concatenate([values[:3] - values[3], values[3:]]).T

@@ -1,1 +1,1 @@
-"""Rotations, the camera, meshes and the way between vertices and UV maps."""
+"""Geometry: rotations, the camera, meshes, mirroring, vertices and UV maps."""

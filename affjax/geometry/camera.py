@@ -1,6 +1,6 @@
-"""World -> camera -> clip -> ndc -> px, one function for each arrow.
+"""Camera projection: world -> camera -> clip -> ndc -> px, one function per arrow.
 
-See `affjax.types` for the conventions; every function takes any leading axes.
+`affjax.types` states the conventions. Every function takes any leading axes.
 """
 
 import math
@@ -33,7 +33,7 @@ def head_to_world(
 
 
 def world_to_cam(points: Float[Array, "*b 3"], camera: Camera) -> Float[Array, "*b 3"]:
-  """World to camera space: the camera sits at `(0, 0, distance)`, looking along -z."""
+  """Maps world to camera space; the camera looks along -z from `(0, 0, distance)`."""
   # By components: no broadcast over ranks, which `rank_promotion="raise"` forbids.
   return jnp.stack(
     [points[..., 0], points[..., 1], points[..., 2] - camera.distance], -1
@@ -43,12 +43,12 @@ def world_to_cam(points: Float[Array, "*b 3"], camera: Camera) -> Float[Array, "
 def cam_to_clip(
   points: Float[Array, "*b 3"], camera: Camera, *, aspect: float = 1.0
 ) -> Float[Array, "*b 4"]:
-  """Camera to clip space; `w` is the distance along the optical axis, dm.
+  """Maps camera to clip space; `w` is the distance along the optical axis, dm.
 
   Args:
     points: camera-space points.
-    camera: field of view and planes.
-    aspect: width over height of the image.
+    camera: the field of view and the planes.
+    aspect: image width over height.
   """
   focal = focal_ndc(camera)
   depth = -points[..., 2]
@@ -61,14 +61,14 @@ def cam_to_clip(
 
 
 def clip_to_ndc(points: Float[Array, "*b 4"]) -> Float[Array, "*b 3"]:
-  """Perspective division."""
+  """Divides by `w`."""
   return points[..., :3] / points[..., 3:]
 
 
 def ndc_to_px(
   points: Float[Array, "*b 3"], height: int, width: int
 ) -> Float[Array, "*b 2"]:
-  """Pixel coordinates (x, y); the centre of the first pixel is (0, 0)."""
+  """Returns pixel coordinates (x, y); the center of the first pixel is (0, 0)."""
   x, y = points[..., 0], points[..., 1]
   return jnp.stack([(x + 1) * (width / 2) - 0.5, (y + 1) * (height / 2) - 0.5], -1)
 
@@ -76,14 +76,14 @@ def ndc_to_px(
 def world_to_clip(
   points: Float[Array, "*b 3"], camera: Camera, *, aspect: float = 1.0
 ) -> Float[Array, "*b 4"]:
-  """`world_to_cam`, then `cam_to_clip`."""
+  """Maps world to clip space: `world_to_cam`, then `cam_to_clip`."""
   return cam_to_clip(world_to_cam(points, camera), camera, aspect=aspect)
 
 
 def world_to_px(
   points: Float[Array, "*b 3"], camera: Camera, height: int, width: int
 ) -> Float[Array, "*b 2"]:
-  """All arrows from world space to pixels."""
+  """Maps world space to pixel coordinates."""
   clip = world_to_clip(points, camera, aspect=width / height)
   return ndc_to_px(clip_to_ndc(clip), height, width)
 
@@ -91,6 +91,6 @@ def world_to_px(
 def ndc_depth_to_distance(
   depth: Float[Array, "*b"], camera: Camera
 ) -> Float[Array, "*b"]:
-  """Distance along the optical axis, dm, of a `z/w` as rasters hold it."""
+  """Returns the distance along the optical axis, dm, of a raster's `z/w`."""
   near, far = camera.near, camera.far
   return 2 * near * far / (far + near - depth * (far - near))

@@ -1,14 +1,18 @@
-"""Triangle meshes: normals, edges, welding."""
+"""Triangle meshes: normals, adjacency, welding."""
+
+import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from affjax.types import Template, per_template
+
 
 def face_normals(
   vertices: Float[Array, "*b v 3"], faces: Int[Array, "t 3"] | np.ndarray
 ) -> Float[Array, "*b t 3"]:
-  """Unnormalised outward normals (counter-clockwise faces), twice the area long."""
+  """Returns unnormalized outward normals, as long as twice the triangle's area."""
   a, b, c = (vertices[..., faces[:, k], :] for k in range(3))
   return jnp.cross(b - a, c - a)
 
@@ -16,23 +20,23 @@ def face_normals(
 def vertex_normals(
   vertices: Float[Array, "*b v 3"], faces: Int[Array, "t 3"] | np.ndarray
 ) -> Float[Array, "*b v 3"]:
-  """Unit normals, area-weighted; zero at a vertex without any area around it."""
+  """Returns area-weighted unit normals; zero at vertices without any area."""
   normal = face_normals(vertices, faces)
   total = jnp.zeros_like(vertices)
   for k in range(3):
     total = total.at[..., faces[:, k], :].add(normal)
-  # Normalised without a division by zero in value or gradient.
+  # Normalized without a division by zero in value or gradient.
   norm2 = jnp.sum(total * total, -1, keepdims=True)
   empty = norm2 < 1e-24
   return jnp.where(empty, 0.0, total / jnp.sqrt(jnp.where(empty, 1.0, norm2)))
 
 
 def opposite_vertices(faces: np.ndarray) -> np.ndarray:
-  """For each edge of each triangle, the vertex across it in the neighbouring triangle.
+  """Returns the vertex across each edge of each triangle, in the adjacent triangle.
 
-  Edge `k` of a triangle is the one opposite its corner `k`. The answer is -1 where an
-  edge belongs to one triangle only; where more than two share it, -1 as well, which
-  makes the edge a silhouette always.
+  Edge `k` of a triangle is the one opposite its corner `k`. The value is -1 for edges
+  of a single triangle and for edges that more than two triangles share; the latter
+  therefore always count as silhouettes.
 
   Args:
     faces: int `[T, 3]`, welded.
@@ -48,9 +52,10 @@ def opposite_vertices(faces: np.ndarray) -> np.ndarray:
 
 
 def neighbors(faces: np.ndarray) -> np.ndarray:
-  """The triangle across each edge of each triangle.
+  """Returns the triangle across each edge of each triangle.
 
-  Edges are numbered and left out (-1) as in `opposite_vertices`.
+  Edges are numbered, and those without a single neighbor are -1, as in
+  `opposite_vertices`.
 
   Args:
     faces: int `[T, 3]`, welded.
@@ -65,7 +70,7 @@ def neighbors(faces: np.ndarray) -> np.ndarray:
 
 
 def _twin_edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Both numbers, `3 triangle + edge`, of each edge that two triangles share."""
+  """The two numbers, `3 triangle + edge`, of each edge that two triangles share."""
   if not len(faces):
     return np.zeros(0, int), np.zeros(0, int)
   start = faces[:, [1, 2, 0]].reshape(-1).astype(np.int64)
@@ -77,14 +82,34 @@ def _twin_edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   return order[pair], order[pair + 1]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Adjacency:
+  """Which triangles of a template share edges.
+
+  Attributes:
+    opposite: int32 `[T, 3]`, see `opposite_vertices`.
+    neighbors: int32 `[T, 3]`, see `neighbors`.
+  """
+
+  opposite: Int[np.ndarray, "t 3"]
+  neighbors: Int[np.ndarray, "t 3"]
+
+
+@per_template
+def adjacency(template: Template) -> Adjacency:
+  """Returns the adjacency of a template's triangles; computed once per template."""
+  return Adjacency(opposite_vertices(template.faces), neighbors(template.faces))
+
+
 def weld(
   positions: np.ndarray, tolerance: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Merges vertices at the same place.
+  """Merges vertices at the same position.
 
   Args:
     positions: float `[U, 3]`.
-    tolerance: positions are compared after rounding to multiples of it; 0 = exactly.
+    tolerance: positions are rounded to its multiples before comparison; 0 compares
+      exactly.
 
   Returns:
     `(keep [V], index [U])`: `positions[keep][index]` equals `positions` within the

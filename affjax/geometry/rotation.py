@@ -1,14 +1,15 @@
-"""Rotations as axis-angle vectors and as matrices."""
+"""Rotations as axis-angle vectors and matrices."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
 def axis_angle_to_matrix(rotation: Float[Array, "*b 3"]) -> Float[Array, "*b 3 3"]:
-  """Rotation matrix of an axis-angle vector (Rodrigues' formula).
+  """Returns the rotation matrix of an axis-angle vector (Rodrigues' formula).
 
-  The series of sin(a)/a and (1 - cos a)/a² are used below 1e-4 rad, where the quotients
-  lose their digits and `sqrt` its derivative: values and gradients are finite at zero.
+  Below 1e-4 rad the series of sin(a)/a and (1 - cos a)/a² replace the quotients, which
+  lose precision there, and `sqrt`, whose derivative is infinite at zero. Values and
+  gradients are finite everywhere.
 
   Args:
     rotation: axis times angle, radians.
@@ -32,14 +33,14 @@ def axis_angle_to_matrix(rotation: Float[Array, "*b 3"]) -> Float[Array, "*b 3 3
 
 
 def matrix_to_axis_angle(matrix: Float[Array, "*b 3 3"]) -> Float[Array, "*b 3"]:
-  """Axis-angle vector, angle in [0, pi], of a rotation matrix.
+  """Returns the axis-angle vector, with angle in [0, pi], of a rotation matrix.
 
-  Goes through the unit quaternion of largest component, which is exact at every angle,
-  half turns included.
+  Computed by way of the unit quaternion, starting from its largest component, which is
+  accurate at every angle, including half turns.
   """
   m = matrix
   trace = m[..., 0, 0] + m[..., 1, 1] + m[..., 2, 2]
-  # Rows of the symmetric 4 x 4 matrix 4 q qᵀ; the row of the largest diagonal is safe.
+  # Rows of the symmetric matrix 4 q qᵀ; the row of the largest diagonal is safe.
   diagonal = [
     1 + trace,
     1 + 2 * m[..., 0, 0] - trace,
@@ -73,7 +74,7 @@ def euler_deg_to_axis_angle(
   pitch_deg: Float[Array, "*b"],
   roll_deg: Float[Array, "*b"],
 ) -> Float[Array, "*b 3"]:
-  """Axis-angle of `R_roll R_yaw R_pitch`: pitch (about x) is applied first.
+  """Returns the axis-angle vector of `R_roll R_yaw R_pitch`: pitch is applied first.
 
   Args:
     yaw_deg: positive turns the face towards +x (the right of the image).

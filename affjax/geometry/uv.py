@@ -1,10 +1,9 @@
-"""Between vertices and UV maps.
+"""Conversion between vertices and UV maps.
 
-Every table is built once in NumPy from the template; using it is a gather.
+Tables are built once per template in NumPy; their use is a gather.
 """
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ from jaxtyping import Array, Float
 from scipy import ndimage
 
 from affjax.geometry import uv_reading
-from affjax.types import Template
+from affjax.types import Template, per_template
 
 # Texels this far outside the charts still belong to the map: a bilinear read at a
 # chart's border touches them.
@@ -23,23 +22,24 @@ READINGS = ("smooth", "exact")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class UVTable:
-  """How a template's vertices fill an `[S, S]` map and are read back from it.
+  """The correspondence between a template's vertices and an `[S, S]` map.
 
   Attributes:
     size: S.
     corners: int32 `[S, S, 3]`, vertex indices of the triangle under each texel.
-    weights: float32 `[S, S, 3]`, barycentric weights; in the gutter around a chart
-      those of a place in the nearest triangle; zero outside `support`.
-    inside: bool `[S, S]`, texel centres that a triangle covers.
-    support: bool `[S, S]`, `inside` and its gutter: what position losses cover.
+    weights: float32 `[S, S, 3]`, barycentric weights; in the gutter around a chart,
+      those of a position in the nearest triangle; zero outside `support`.
+    inside: bool `[S, S]`, texels whose center a triangle covers.
+    support: bool `[S, S]`, `inside` and the gutter: the domain of position losses.
     groups: int32 `[S, S]`, group of the triangle under the texel, -1 outside `support`.
     read_texels: int32 `[U, K]`, flat indices of the texels that each uv is read from.
     read_weights: float32 `[U, K]`, their weights (see `affjax.geometry.uv_reading`),
       divided by the number of uvs that share the vertex.
     uv_vertex: int32 `[U]`, the vertex of each uv.
     vertex_count: V.
-    detail: float32 `[V, 3]`, dm: what a map of this size loses of the template. Charts
-      of few texels (teeth) and folds (lips) would otherwise be off by centimetres.
+    detail: float32 `[V, 3]`, dm, the part of the template's vertices that a map of this
+      size cannot hold. Without it, charts of few texels (teeth) and folds (lips) would
+      be off by centimeters.
   """
 
   size: int
@@ -56,19 +56,19 @@ class UVTable:
 
 
 def uv_table(template: Template, size: int, reading: str = "smooth") -> UVTable:
-  """The table of a template at map size `size`; cached by identity of the template.
+  """Returns the table of a template at map size `size`; it is computed only once.
 
   Args:
     template: the head.
     size: S, at least 4.
-    reading: "smooth" reads bilinearly, which halves the noise of a map: for maps that
-      networks predict or other programs wrote. "exact" is for maps that the same table
-      wrote of a true mesh: at 512² half of the vertices come back within 0.01 mm; where
-      the mesh is finer than the texels some texels hold one vertex each. It amplifies
-      noise (`experiments/results/uv_roundtrip.json`).
+    reading: "smooth" reads bilinearly, which halves the noise of a map; use it for maps
+      that networks predict or other programs wrote. "exact" is for maps that the same
+      table wrote of a true mesh: at 512² half of the vertices come back within 0.01 mm,
+      and where the mesh is finer than the texels, some texels hold one vertex each. It
+      amplifies noise (`experiments/results/uv_roundtrip.json`).
 
   Raises:
-    ValueError: the size is too small; the reading has another name.
+    ValueError: the size is too small, or the reading is unknown.
   """
   if size < 4:
     raise ValueError(f"size of a UV map must be at least 4, got {size}")
@@ -77,7 +77,7 @@ def uv_table(template: Template, size: int, reading: str = "smooth") -> UVTable:
   return _built(template, size, reading)
 
 
-@functools.lru_cache(maxsize=16)
+@per_template
 def _built(template: Template, size: int, reading: str) -> UVTable:
   points = uv_to_texel(template.uvs, size)
   uv_vertex = np.zeros(len(template.uvs), np.int32)
@@ -120,19 +120,19 @@ def _built(template: Template, size: int, reading: str) -> UVTable:
 
 
 def covered(corner_uvs: np.ndarray, size: int) -> np.ndarray:
-  """Bool `[size, size]`: texel centres inside any of the triangles `[T, 3, 2]`."""
+  """Returns bool `[size, size]`: texel centers inside any of the triangles."""
   return _texel_triangles(uv_to_texel(corner_uvs, size), size) >= 0
 
 
 def uv_to_texel(uvs: np.ndarray, size: int) -> np.ndarray:
-  """Texel coordinates (column, row), centres at integers, of uvs."""
+  """Returns texel coordinates (column, row) of uvs; texel centers are integers."""
   return np.stack([uvs[..., 0] * size - 0.5, (1 - uvs[..., 1]) * size - 0.5], -1)
 
 
 def map_from_vertices(
   values: Float[Array, "*b v c"], table: UVTable
 ) -> Float[Array, "*b s s c"]:
-  """Unwraps per-vertex values into a UV map; zero outside the table's support."""
+  """Writes per-vertex values into a UV map; zero outside the table's support."""
   corner = values[..., table.corners, :]
   return jnp.einsum("...sxkc,sxk->...sxc", corner, table.weights, precision="highest")
 
@@ -140,10 +140,10 @@ def map_from_vertices(
 def vertices_from_map(
   uv_map: Float[Array, "*b s s 3"], table: UVTable
 ) -> Float[Array, "*b v 3"]:
-  """Reads a position map at the template's uvs, averaging over the sides of a seam.
+  """Reads vertices from a position map, averaging over the sides of a seam.
 
-  What a map of this size loses of the template is added back (`UVTable.detail`): the
-  template's own map gives its vertices exactly, other heads' maps lose a fraction.
+  `UVTable.detail` is added: the template's own map gives its vertices exactly, other
+  heads lose a part of the template's detail.
   """
   flat = uv_map.reshape((*uv_map.shape[:-3], -1, uv_map.shape[-1]))
   read = flat[..., table.read_texels, :]
@@ -155,7 +155,7 @@ def vertices_from_map(
 
 
 def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
-  """A UV mask `[M, M]` as float32 `[size, size]`, by area when it shrinks."""
+  """Resizes a UV mask to float32 `[size, size]`; whole factors average by area."""
   from_size = mask.shape[0]
   if from_size % size == 0:
     k = from_size // size
@@ -168,8 +168,10 @@ def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
 
 
 def _filled(template: Template, points: np.ndarray, size: int):
-  """Which triangle each texel shows and where: corners, weights, triangle, inside,
-  support; `points` are the uvs in texels."""
+  """Corners, weights, triangle, inside and support of each texel.
+
+  `points` are the uvs in texels.
+  """
   triangle = _texel_triangles(points[template.faces_uv], size)
   inside = triangle >= 0
   found: Any = ndimage.distance_transform_edt(~inside, return_indices=True)
@@ -186,7 +188,7 @@ def _filled(template: Template, points: np.ndarray, size: int):
 
 
 def _texel_triangles(corners: np.ndarray, size: int) -> np.ndarray:
-  """Index of a triangle over each texel centre, -1 without; `corners [T, 3, 2]`."""
+  """Index of a triangle over each texel center, or -1; `corners [T, 3, 2]`."""
   owner = np.full((size, size), -1, np.int32)
   low = np.maximum(np.ceil(corners.min(1) - 1e-6).astype(int), 0)
   high = np.minimum(np.floor(corners.max(1) + 1e-6).astype(int), size - 1)
@@ -219,7 +221,7 @@ def _barycentric(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _a_face_of(template: Template) -> np.ndarray:
-  """A triangle of each vertex, `[V]`; 0 for vertices without any."""
+  """One triangle of each vertex, `[V]`; 0 for vertices without any."""
   face = np.zeros(len(template.vertices), np.int32)
   face[template.faces.reshape(-1)] = np.repeat(np.arange(len(template.faces)), 3)
   return face

@@ -1,11 +1,11 @@
-"""How vertices are read back from a UV map: which texels, with which weights.
+"""Texels and weights by which vertices are read from a UV map.
 
-A map is affine within a triangle and bent at vertices, which lie between texel centres.
-A bilinear read blurs the bends and the map's noise alike. Kriging gives the best linear
-unbiased weights instead (a displacement that is affine over the template, plus a smooth
-bend, plus each vertex's own), so a vertex that its neighbourhood determines comes back
-exactly. Where the mesh is finer than the texels (eyelid margins, the inner mouth), a
-vertex is given a texel of its own.
+A map is affine within a triangle and bent at vertices, which lie between texel centers.
+A bilinear read blurs both the bends and the map's noise. Kriging gives the best linear
+unbiased weights instead, for displacements that are the sum of an affine map of the
+template, a smooth bend and an offset of each vertex. A vertex that its neighborhood
+determines is then exact. Where the mesh is finer than the texels (eyelid margins, the
+inner mouth), a vertex gets a texel of its own.
 """
 
 from typing import Any
@@ -14,25 +14,25 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-# Texels that kriging reads one uv from.
+# Number of texels that kriging reads one uv from.
 NEIGHBORS = 16
-# A vertex that no texel centre sees with this weight gets a texel of its own, not
-# further than so many texels away, and at most this share of the map is given away.
+# A vertex whose weight is below `_SEEN` in every texel gets a texel of its own, at most
+# `_FAR` texels away; at most the share `_SHARE` of the map is used for this.
 _SEEN, _FAR, _SHARE, _ROUNDS = 0.7, 8.0, 0.02, 4
-# The prior, standard deviations in dm: each vertex for itself; a smooth bend and how
-# far it reaches; a stretch of the whole, dimensionless; a texel's noise. A smaller
-# noise is more exact on true maps and amplifies the noise of predicted ones more.
+# Standard deviations of the prior, dm: the offset of each vertex, the smooth bend (with
+# its correlation length), the stretch (dimensionless) and the noise of a texel. A
+# smaller noise is more exact on true maps and amplifies the noise of predicted ones.
 _VERTEX, _BEND, _REACH, _STRETCH, _NOISE = 0.01, 0.02, 0.15, 0.1, 1e-3
 _CHUNK = 2048
 
 
 def bilinear(points: np.ndarray, support: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """The four texels around each uv and their weights.
+  """Returns the four texels around each uv and their weights.
 
   Args:
     points: float `[U, 2]`, (column, row) of each uv.
-    support: bool `[S, S]`, texels that hold anything; the nearest of these stands in
-      for one that does not.
+    support: bool `[S, S]`, texels with a value; the nearest of them replaces a texel
+      without one.
 
   Returns:
     `(texels [U, 4], weights [U, 4])`, int32 flat indices and float64.
@@ -61,7 +61,7 @@ def own_texels(
   weights: np.ndarray,
   inside: np.ndarray,
 ) -> np.ndarray:
-  """Gives vertices that no texel sees the nearest free texel each.
+  """Assigns the nearest free texel to each vertex that no texel represents.
 
   Args:
     points: float `[U, 2]`, (column, row) of each uv.
@@ -71,7 +71,7 @@ def own_texels(
     inside: bool `[S, S]`, texels that a triangle covers.
 
   Returns:
-    int `[V]`, flat index of the vertex's own texel, -1 for those without.
+    int `[V]`, flat index of the vertex's own texel, or -1.
   """
   size = len(inside)
   own = np.full(max(int(uv_vertex.max()), int(corners.max())) + 1, -1)
@@ -80,8 +80,8 @@ def own_texels(
   tree = KDTree(np.stack([columns, rows], -1))
   near = min(int(np.pi * _FAR**2), size * size)
   free = np.ones(size * size + 1, bool)
-  free[-1] = False  # what the tree answers where there is no neighbour
-  # A texel given away may be the one that showed another vertex: hence the rounds.
+  free[-1] = False  # the tree's index for "no neighbor"
+  # An assigned texel may have represented another vertex, hence several rounds.
   for _ in range(_ROUNDS):
     shown = inside & free[:-1].reshape(size, size)
     seen = (own >= 0).astype(np.float64)
@@ -108,7 +108,7 @@ def kriging(
   weights: np.ndarray,
   support: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The texels each uv is read from and their weights, which sum to one.
+  """Returns the texels each uv is read from and their weights, which sum to one.
 
   Args:
     points: float `[U, 2]`, (column, row) of each uv.
@@ -116,7 +116,7 @@ def kriging(
     vertices: float `[V, 3]`, the template.
     corners: int `[S, S, 3]`, vertices behind each texel.
     weights: float `[S, S, 3]`, their weights.
-    support: bool `[S, S]`, texels that hold anything.
+    support: bool `[S, S]`, texels with a value.
 
   Returns:
     `(texels [U, K], weights [U, K])`, int32 flat indices and float64.
@@ -141,7 +141,7 @@ def kriging(
 def _weights(
   vertices: np.ndarray, vertex: np.ndarray, corners: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-  """Weights `[B, K]` for vertices `[B]`; of texels corners and weights `[B, K, 3]`."""
+  """Weights `[B, K]` for vertices `[B]` and texels with corners `[B, K, 3]`."""
   count = corners.shape[1]
   place = np.einsum("bkcx,bkc->bkx", vertices[corners], weights)
   place -= vertices[vertex][:, None]

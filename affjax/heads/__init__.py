@@ -5,6 +5,7 @@ from affjax.heads._landmark_sets import with_landmarks
 from affjax.heads._morphable import MorphableModel, unit_index
 from affjax.heads._obj_file import ObjError, ObjMesh, read_obj
 from affjax.heads._opening import open_head
+from affjax.heads._plain import plain_diffuse
 from affjax.heads._random import random_vertices, sample_expression, sample_identity
 from affjax.heads._retargeting import Retargeter, retarget_model
 from affjax.heads._template import ObjTemplate, load_template
@@ -19,6 +20,7 @@ __all__ = [
   "Retargeter",
   "load_template",
   "open_head",
+  "plain_diffuse",
   "random_vertices",
   "read_obj",
   "retarget_model",

@@ -1,4 +1,4 @@
-"""Makes a `MorphableModel` of what a file holds, after a look at all of it."""
+"""Builds a `MorphableModel` from the arrays of a file, after checking all of them."""
 
 import contextlib
 import dataclasses
@@ -11,17 +11,18 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from affjax.geometry import surface
 from affjax.heads import _unwrapping
 from affjax.heads._morphable import MorphableModel
 from affjax.types import Template
 
-# The origin of a head, behind the middle of the outer eye corners, dm: as in the
-# embedded head.
+# From the origin of a head to the midpoint of its outer eye corners, dm; the same as
+# in the embedded head.
 EYES_BEFORE_ORIGIN = np.array([0, 0, 0.55])
-# Distance of eyeballs or outer eye corners, dm: a file in other units, or whose x axis
-# runs the other way, is another file.
+# Range of the distance between eyeballs or outer eye corners, dm. Files in other units
+# or with a reversed x axis are refused by it.
 _EYE_DISTANCE = (0.5, 1.3)
-# What readers of files raise, by what is broken in the file.
+# Exceptions that readers raise for damaged files.
 _DAMAGE = (
   ValueError,
   LookupError,
@@ -37,18 +38,18 @@ _DAMAGE = (
 
 
 class ModelFileError(ValueError):
-  """A model's file cannot be used: says which, what it holds, and where to get it."""
+  """A model file cannot be used; names the file, its content and its source."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """A file or folder that a user brings.
+  """A file or folder that a user provides.
 
   Attributes:
-    path: where it is.
-    model: what it should be, e.g. "FLAME".
-    expected: what it should hold.
-    offer: where its owner offers it.
+    path: its location.
+    model: the expected model, e.g. "FLAME".
+    expected: the expected content.
+    offer: the address where its owner offers it.
   """
 
   path: pathlib.Path
@@ -57,7 +58,7 @@ class Source:
   offer: str
 
   def error(self, found: str) -> ModelFileError:
-    """What to raise."""
+    """Returns the error that says what was found."""
     return ModelFileError(
       f"{self.path} is not a usable {self.model} model: {found}. Expected: "
       f"{self.expected}. Its owner offers it at {self.offer}"
@@ -70,7 +71,7 @@ class Source:
 
   @contextlib.contextmanager
   def reading(self) -> Iterator[None]:
-    """Turns whatever a damaged file raises into a ModelFileError."""
+    """Converts the exceptions of damaged files to a ModelFileError."""
     try:
       yield
     except ModelFileError:
@@ -81,23 +82,23 @@ class Source:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Parts:
-  """A head model in its own units, axes as in head space: +x right, +y up, +z front.
+  """A head model in its own unit, along head space's axes: +x right, +y up, +z front.
 
   Attributes:
-    name: of the template.
-    mean: the mean head.
+    name: name of the template.
+    mean: vertices of the mean head.
     faces: triangles.
-    identity: modes, each multiplied with its standard deviation.
+    identity: identity modes, each multiplied with its standard deviation.
     expression: displacements at coefficient 1.
-    expression_names: of each displacement.
-    eyes: outer eye corners, or eyeballs: the person's right, then the left, which has
-      the larger x; in the units of the mean.
-    decimetres: length of one unit.
-    landmarks: vertices of the 68 standard landmarks; none if the file does not say.
-    uvs: UV coordinates, if the model has any.
-    faces_uv: the triangles as indices into them.
-    face_groups: of each triangle, index into the names; all 0 by default.
-    group_names: of the groups.
+    expression_names: names of the displacements.
+    eyes: outer eye corners or eyeballs, first the person's right one, then the left
+      one, which has the larger x; in the unit of the mean.
+    decimeters: length of one unit, dm.
+    landmarks: vertices of the 68 standard landmarks, or None if the file has none.
+    uvs: UV coordinates, or None.
+    faces_uv: the triangles as indices into `uvs`.
+    face_groups: index of each triangle's group; all 0 by default.
+    group_names: names of the groups.
   """
 
   name: str
@@ -107,7 +108,7 @@ class Parts:
   expression: Float[np.ndarray, "e v 3"]
   expression_names: Sequence[str]
   eyes: Float[np.ndarray, "2 3"]
-  decimetres: float
+  decimeters: float
   landmarks: Int[np.ndarray, "68"] | None = None
   uvs: Float[np.ndarray, "u 2"] | None = None
   faces_uv: Int[np.ndarray, "t 3"] | None = None
@@ -116,29 +117,29 @@ class Parts:
 
 
 def assemble(source: Source, parts: Parts) -> MorphableModel:
-  """The model in head space: decimetres, origin behind the eyes, outward triangles.
+  """Returns the model in head space: decimeters, outward triangles, common origin.
 
-  A model without UV coordinates gets those of a cylinder around it, and a warning.
+  A model without UV coordinates gets those of a cylinder, and a warning is logged.
 
   Raises:
-    ModelFileError: shapes that do not fit together, numbers that are not finite,
-      indices out of range, a head of an impossible size.
+    ModelFileError: shapes do not match, numbers are not finite, indices are out of
+      range, or the size is not a head's.
   """
   _check(source, parts)
-  across = float(parts.eyes[1, 0] - parts.eyes[0, 0]) * parts.decimetres
+  across = float(parts.eyes[1, 0] - parts.eyes[0, 0]) * parts.decimeters
   source.check(
     _EYE_DISTANCE[0] <= across <= _EYE_DISTANCE[1],
     f"its eyes are {across:.3g} dm apart along +x, not {_EYE_DISTANCE}",
   )
-  centre = parts.eyes.mean(0)
-  vertices = (parts.mean - centre) * parts.decimetres + EYES_BEFORE_ORIGIN
+  center = parts.eyes.mean(0)
+  vertices = (parts.mean - center) * parts.decimeters + EYES_BEFORE_ORIGIN
   faces, uvs, faces_uv = parts.faces, parts.uvs, parts.faces_uv
-  if _looks_inward(vertices, faces):
+  if surface.looks_inward(vertices, faces):
     faces, faces_uv = faces[:, ::-1], None if faces_uv is None else faces_uv[:, ::-1]
   if uvs is None or faces_uv is None:
     logging.getLogger(__name__).warning(
-      "%s has no UV coordinates: a cylinder's are used; docs/models.md tells how to "
-      "bring others",
+      "%s has no UV coordinates: those of a cylinder are used; docs/models.md tells "
+      "how to provide others",
       source.path,
     )
     uvs, faces_uv = _unwrapping.cylinder(vertices, faces)
@@ -157,18 +158,18 @@ def assemble(source: Source, parts: Parts) -> MorphableModel:
     landmark_faces=landmark_faces,
     landmark_weights=landmark_weights,
   )
-  identity = (parts.identity * parts.decimetres).astype(np.float32)
+  identity = (parts.identity * parts.decimeters).astype(np.float32)
   return MorphableModel(
     template=template,
     identity_basis=identity,
     identity_std=np.sqrt((identity**2).sum(-1).mean(-1)),
-    expression_basis=(parts.expression * parts.decimetres).astype(np.float32),
+    expression_basis=(parts.expression * parts.decimeters).astype(np.float32),
     expression_names=tuple(parts.expression_names),
   )
 
 
 def _check(source: Source, parts: Parts) -> None:
-  """Shapes, numbers and ranges."""
+  """Checks shapes, numbers and ranges."""
   count = len(parts.mean)
   for name, array, shape in (
     ("mean", parts.mean, (count, 3)),
@@ -199,22 +200,8 @@ def _check(source: Source, parts: Parts) -> None:
       )
 
 
-def _looks_inward(vertices: np.ndarray, faces: np.ndarray) -> bool:
-  """Whether the triangles are clockwise, seen from outside.
-
-  Measured about the middle of its vertices, a head as well as a mere face encloses a
-  positive volume if its triangles look outward.
-  """
-  corner = vertices[faces]
-  normals = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-  return bool((normals * (corner.mean(1) - vertices.mean(0))).sum() < 0)
-
-
 def _surface_points(vertices: np.ndarray | None, faces: np.ndarray):
-  """A triangle that each vertex is a corner of, and barycentric weights there.
-
-  A vertex of no triangle has triangle -1.
-  """
+  """A triangle of each vertex, -1 for vertices without any, and barycentric weights."""
   if vertices is None:
     return np.zeros(0, np.int32), np.zeros((0, 3), np.float32)
   hit = faces[None] == vertices[:, None, None]

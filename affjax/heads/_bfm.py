@@ -1,4 +1,4 @@
-"""Basel Face Model: 2009 in Deep3D's form, and 2017 (or 2019) as it is published."""
+"""The Basel Face Model: 2009 in Deep3D's form, 2017 and 2019 as published."""
 
 import json
 import pathlib
@@ -11,24 +11,24 @@ from affjax.heads._assembly import Parts, Source
 from affjax.heads._morphable import MorphableModel
 
 _DEEP3D_VERTICES = 35709
-# Landmarks 37 and 46 of 68, counted from 0.
+# The outer eye corners among the 68 landmarks, counted from 0.
 _EYE_CORNERS = [36, 45]
 _MAX_JSON = 1 << 20
 
 
 def load_2009(path: str | pathlib.Path) -> MorphableModel:
-  """Reads `BFM_model_front.mat`, which Deep3DFaceRecon makes of the BFM of 2009.
+  """Reads `BFM_model_front.mat`, which Deep3DFaceRecon derives from the BFM of 2009.
 
-  35,709 vertices of the face, 80 identity modes and 64 expression modes (of
-  FaceWarehouse), each multiplied with its standard deviation, 68 landmarks; decimetres
-  and head-space axes already, indices counted from 1. Albedo is left out. There are no
-  UV coordinates; docs/models.md tells how to bring some.
+  The file has 35,709 vertices of the face, 80 identity modes and 64 expression modes
+  (FaceWarehouse's), each multiplied with its standard deviation, and 68 landmarks, in
+  decimeters and along the axes of head space, with indices counted from 1. Albedo is
+  not read. There are no UV coordinates; docs/models.md tells how to provide them.
 
-  Deep3D's own origin is the mean of the vertices: in head space, the mean of this
-  template's vertices.
+  Deep3D's own origin is the mean of the vertices, that is, the mean of the vertices of
+  the template returned here.
 
   Raises:
-    ModelFileError: the file is missing, damaged or another one.
+    ModelFileError: the file is missing, damaged or of another kind.
   """
   size = 3 * _DEEP3D_VERTICES
   source = Source(
@@ -66,7 +66,7 @@ def load_2009(path: str | pathlib.Path) -> MorphableModel:
         expression=expression,
         expression_names=[f"expression{i}" for i in range(len(expression))],
         eyes=mean[landmarks[_EYE_CORNERS]],
-        decimetres=1.0,
+        decimeters=1.0,
         landmarks=landmarks,
       ),
     )
@@ -75,17 +75,17 @@ def load_2009(path: str | pathlib.Path) -> MorphableModel:
 def load_2017(path: str | pathlib.Path) -> MorphableModel:
   """Reads `model2017-1_bfm_nomouth.h5`, `model2017-1_face12_nomouth.h5` or 2019's.
 
-  Millimetres become decimetres; the axes are those of head space. The orthonormal modes
-  are multiplied with their standard deviations. The template is the neutral mean; the
-  mean of the expressions, which is not neutral, is the first unit, "mean", and belongs
-  to the authors' prior with coefficient 1. Colours are left out, and there are neither
-  UV coordinates nor the 68 landmarks; docs/models.md tells how to bring them. The
-  origin comes from the eye corners that the file names.
+  Millimeters become decimeters; the axes are those of head space. The orthonormal modes
+  are multiplied with their standard deviations. The template is the neutral mean. The
+  mean of the expressions, which is not neutral, is the first unit, "mean"; it has
+  coefficient 1 at the center of the authors' prior. Colors are not read. There are
+  neither UV coordinates nor the 68 landmarks; docs/models.md tells how to provide them.
+  The origin follows from the eye corners that the file names.
 
-  Needs `h5py`, which affjax does not install.
+  Requires `h5py`, which affjax does not install.
 
   Raises:
-    ModelFileError: the file is missing, damaged or another one.
+    ModelFileError: the file is missing, damaged or of another kind.
     ImportError: `h5py` is not installed.
   """
   source = Source(
@@ -111,7 +111,7 @@ def load_2017(path: str | pathlib.Path) -> MorphableModel:
         expression=np.concatenate([smile[None], expression]),
         expression_names=["mean", *(f"expression{i}" for i in range(len(expression)))],
         eyes=eyes,
-        decimetres=0.01,
+        decimeters=0.01,
       ),
     )
 
@@ -126,7 +126,7 @@ def _numbers(source: Source, name: str, values) -> np.ndarray:
 
 
 def _modes(basis: np.ndarray) -> np.ndarray:
-  """`[3V, K]`, x y z of each vertex in turn, to `[K, V, 3]`."""
+  """Modes `[K, V, 3]` from a basis `[3V, K]` of x, y, z of each vertex in turn."""
   return basis.T.reshape(basis.shape[1], -1, 3)
 
 

@@ -1,8 +1,10 @@
-"""The head that comes with the project; MakeHuman's data, CC0."""
+"""The embedded head model, made from MakeHuman's data (CC0)."""
 
 import functools
+import io
 
 import numpy as np
+from PIL import Image
 
 from affjax.assets import store
 from affjax.heads._morphable import MorphableModel
@@ -11,11 +13,11 @@ from affjax.types import Template
 
 @functools.lru_cache(maxsize=1)
 def load() -> MorphableModel:
-  """The embedded head model: every call returns the same object.
+  """Returns the embedded head model, the same object in every call.
 
-  5.5 thousand vertices in three groups (skin, eyes, teeth), ARKit's 52 expression
-  units, UV masks and the 68 standard landmarks. The outer eye corners of its mean are
-  0.9 dm apart; the origin lies 0.55 dm behind the middle between them.
+  It has 5.5 thousand vertices in three groups (skin, eyes, teeth), ARKit's 52
+  expression units, UV masks and the 68 standard landmarks. The outer eye corners of the
+  mean head are 0.9 dm apart; the origin lies 0.55 dm behind their midpoint.
 
   Raises:
     AssetError: the embedded file is missing or damaged.
@@ -33,6 +35,7 @@ def load() -> MorphableModel:
     masks=dict(zip(data["mask_names"].tolist(), masks, strict=True)),
     landmark_faces=data["landmark_faces"],
     landmark_weights=data["landmark_weights"],
+    diffuse=_plain_skin(),
   )
   return MorphableModel(
     template=template,
@@ -43,6 +46,11 @@ def load() -> MorphableModel:
   )
 
 
+def _plain_skin() -> np.ndarray:
+  with Image.open(io.BytesIO(store.read_asset("plain_skin.png"))) as image:
+    return np.asarray(image)
+
+
 def _basis(whole: np.ndarray, scale: np.ndarray) -> np.ndarray:
-  """Modes `[K, V, 3]` from whole numbers and the scale of each."""
+  """Modes `[K, V, 3]` from integers and the scale of each mode."""
   return whole.astype(np.float32) * scale[:, None, None]

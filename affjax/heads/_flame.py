@@ -1,4 +1,4 @@
-"""FLAME 2020 and 2023 (Li et al. 2017), from the file that its owner hands out."""
+"""FLAME 2020 and 2023 (Li et al. 2017), from the file of its owner."""
 
 import pathlib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from affjax.heads._assembly import Parts, Source
 from affjax.heads._morphable import MorphableModel
 
 _VERTICES = 5023
-# Shape modes, then expression modes, in one array.
+# Number of shape modes, then of expression modes, in one array.
 _IDENTITY, _EXPRESSION = 300, 100
 # The eyeballs are the last vertices, 546 each, first the left one.
 _EYEBALLS = (slice(4477, 5023), slice(3931, 4477))
@@ -21,20 +21,20 @@ _MAX_BYTES = 1 << 30
 def load(path: str | pathlib.Path) -> MorphableModel:
   """Reads FLAME from `generic_model.pkl`, `flame2023.pkl` or an `.npz` of the same.
 
-  Metres become decimetres; the axes are those of head space already. Shape and
-  expression modes come multiplied with their standard deviations. Pose correctives,
-  joints and skinning weights are left out: this is the head at rest, jaw shut.
+  Meters become decimeters; the axes are those of head space. Shape and expression modes
+  are multiplied with their standard deviations in the file. Pose correctives, joints
+  and skinning weights are not read: the head is at rest with the jaw shut.
 
-  The origin lies 0.55 dm behind the middle of the eyeballs, for want of named eye
-  corners. FLAME's model file has neither UV coordinates nor landmarks; docs/models.md
-  tells how to bring them.
+  The origin lies 0.55 dm behind the midpoint of the eyeballs, because the file names no
+  eye corners. It has neither UV coordinates nor landmarks; docs/models.md tells how to
+  provide them.
 
   Args:
-    path: a `.pkl`, which is read by an interpreter that runs nothing, or a `.npz` with
-      the arrays `v_template`, `shapedirs` and `f`.
+    path: a `.pkl`, which is interpreted without running anything, or a `.npz` with the
+      arrays `v_template`, `shapedirs` and `f`.
 
   Raises:
-    ModelFileError: the file is missing, damaged or not FLAME, or its pickle asks for
+    ModelFileError: the file is missing, damaged or not FLAME, or its pickle requests
       anything but arrays.
   """
   source = Source(
@@ -65,7 +65,7 @@ def load(path: str | pathlib.Path) -> MorphableModel:
         expression=basis[_IDENTITY:],
         expression_names=[f"expression{i}" for i in range(_EXPRESSION)],
         eyes=np.array([mean[ball].mean(0) for ball in _EYEBALLS]),
-        decimetres=10.0,
+        decimeters=10.0,
       ),
     )
 

@@ -10,7 +10,7 @@ from affjax.heads import _assembly
 from affjax.heads._assembly import Parts, Source
 from affjax.heads._morphable import MorphableModel
 
-# Last vertex of each part but one, in the order of the files.
+# The last vertex of each part, in the order of the files.
 _LAST_VERTEX = {
   "face": 9408,
   "head_neck": 11247,
@@ -54,24 +54,24 @@ def load(
   parts: Sequence[str] = ("face",),
   identities: int = 100,
 ) -> MorphableModel:
-  """Reads `FaceXModel` of ICT-FaceKit: a neutral head and a head for each mode.
+  """Reads `FaceXModel` of ICT-FaceKit: a neutral head and one head per mode.
 
-  Centimetres become decimetres; the axes are those of head space. `identityNNN.obj`
-  less the neutral head is a mode at one standard deviation; every other OBJ is an
-  expression, named as ARKit does (`_L` becomes `Left`). The 68 landmarks are the
+  Centimeters become decimeters; the axes are those of head space. `identityNNN.obj`
+  minus the neutral head is a mode at one standard deviation. Every other OBJ is an
+  expression and gets its name in ARKit (`_L` becomes `Left`). The 68 landmarks are the
   authors'. Reading all 158 files takes about ten seconds.
 
-  The authors' UV coordinates lie in one tile for each material. "face" alone, with
-  ears, keeps them; of several parts each gets a cell of a square grid, in their order.
+  The authors' UV coordinates use one tile per material. The part "face", which includes
+  the ears, keeps them; of several parts, each gets a cell of a square grid.
 
   Args:
-    folder: `FaceXModel`, or the folder that holds it.
-    parts: which of `PARTS`; "face" must be one, it has the landmarks.
-    identities: how many identity modes to read.
+    folder: `FaceXModel`, or the folder that contains it.
+    parts: some of `PARTS`, among them "face", which has the landmarks.
+    identities: number of identity modes to read.
 
   Raises:
     ModelFileError: a file is missing, damaged, or has another number of vertices.
-    ValueError: an unknown part, or "face" left out.
+    ValueError: a part is unknown, or "face" is absent.
   """
   unknown = [part for part in parts if part not in PARTS]
   if unknown or "face" not in parts:
@@ -101,7 +101,7 @@ def _load(source: Source, parts: Sequence[str], identities: int) -> MorphableMod
   )
   mean = _positions(source, neutral)
   faces, faces_uv, uvs, last = _surface(source, neutral)
-  # Parts share the vertices along their border, which are those of the earlier part.
+  # Parts share the vertices along their border, which belong to the earlier part.
   groups = np.searchsorted(list(_LAST_VERTEX.values()), last)
   chosen = [PARTS.index(part) for part in PARTS if part in parts]
   keep = np.isin(groups, chosen)
@@ -125,7 +125,7 @@ def _load(source: Source, parts: Sequence[str], identities: int) -> MorphableMod
       expression=moves(smiles),
       expression_names=[_arkit_name(path.stem) for path in smiles],
       eyes=mean[_LANDMARKS[_EYE_CORNERS]],
-      decimetres=0.1,
+      decimeters=0.1,
       landmarks=np.searchsorted(used, _LANDMARKS),
       uvs=_one_square(uvs[old_uvs], faces_uv, groups, len(chosen)),
       faces_uv=faces_uv,
@@ -136,7 +136,7 @@ def _load(source: Source, parts: Sequence[str], identities: int) -> MorphableMod
 
 
 def _lines(source: Source, path: pathlib.Path, key: str) -> list[str]:
-  """Those that begin with a key."""
+  """The lines of a file that begin with a key."""
   size = path.stat().st_size
   source.check(size <= _MAX_BYTES, f"{path.name} has {size} bytes")
   start = f"{key} "
@@ -157,7 +157,7 @@ def _positions(source: Source, path: pathlib.Path) -> np.ndarray:
 
 
 def _surface(source: Source, path: pathlib.Path):
-  """Triangles, their UV indices, UV coordinates, the last vertex of their polygons."""
+  """Triangles, their UV indices, UV coordinates, the last vertex of each polygon."""
   uvs = np.loadtxt(_lines(source, path, "vt"), usecols=(1, 2), ndmin=2)
   triangles, last = [], []
   for line in _lines(source, path, "f"):
@@ -183,7 +183,7 @@ def _renumbered(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _one_square(uvs, faces_uv, groups, count: int) -> np.ndarray:
-  """UV coordinates of each part in a cell of its own of the unit square."""
+  """UV coordinates with each part in its own cell of the unit square."""
   columns = math.ceil(math.sqrt(count))
   packed = uvs.copy()
   for group in range(count):
@@ -196,7 +196,7 @@ def _one_square(uvs, faces_uv, groups, count: int) -> np.ndarray:
 
 
 def _arkit_name(stem: str) -> str:
-  """`browDown_L` is ARKit's `browDownLeft`."""
+  """ARKit's name of an expression: `browDownLeft` for `browDown_L`."""
   for short, long in (("_L", "Left"), ("_R", "Right")):
     if stem.endswith(short):
       return stem.removesuffix(short) + long

@@ -1,4 +1,4 @@
-"""Which places of two surfaces belong together: close, alike, and without tearing."""
+"""Correspondences between two surfaces: close, of like normals, and without tears."""
 
 import dataclasses
 import functools
@@ -9,29 +9,29 @@ from scipy import sparse
 
 from affjax.geometry import surface
 
-# A vertex and its place on the other surface look in directions with this cosine.
+# Least cosine between the normals of a vertex and of its match.
 _FACING = 0.5
-# Neighbours' places may lie so many times as far apart as they do themselves.
+# Largest ratio of the distance of neighbors' matches to that of the neighbors.
 _STRETCH = 2.5
-# Of a vertex' neighbours, so many may go elsewhere.
+# Largest share of a vertex's neighbors whose matches are elsewhere.
 _ASTRAY = 0.4
-# Nearer than this, dm, a vertex lies on the surface whichever way it looks.
+# A vertex nearer than this, dm, lies on the surface whatever its normal.
 SAME = 1e-5
-# How many rings of the surface two neighbours' places may be apart if they are close.
+# Largest number of edges between the close matches of two neighbors.
 _RINGS = 3
-# Who is seen from outside: directions, how many must see it, cosine to them at least,
-# texels of the depth images and how far behind what they show, dm.
+# Visibility from outside: number of directions, number of those that must see a vertex,
+# least cosine to a direction, texel of the depth images, dm, and depth tolerance, dm.
 _LOOKS, _AGREE, _GRAZING, _TEXEL, _BEHIND = 24, 2, 0.15, 0.05, 0.06
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Surface:
-  """A triangle mesh to look for places on.
+  """A triangle mesh to match with another.
 
   Attributes:
     vertices: float64 `[V, 3]`, dm.
     faces: int32 `[T, 3]`.
-    seen: bool `[V]`, those that may match; all by default.
+    seen: bool `[V]`, vertices that may match; all by default.
   """
 
   vertices: Float[np.ndarray, "v 3"]
@@ -40,7 +40,7 @@ class Surface:
 
   @functools.cached_property
   def used(self) -> Int[np.ndarray, " u"]:
-    """Vertices that a triangle has."""
+    """Vertices of triangles."""
     return np.unique(self.faces)
 
   @functools.cached_property
@@ -49,20 +49,20 @@ class Surface:
 
   @functools.cached_property
   def normals(self) -> Float[np.ndarray, "v 3"]:
-    """Of the vertices, by area; zero without any."""
+    """Area-weighted vertex normals; zero without area."""
     total = np.zeros_like(self.vertices, np.float64)
     np.add.at(total, self.faces, _crosses(self.vertices, self.faces)[:, None])
     return _unit(total)
 
   @functools.cached_property
   def areas(self) -> Float[np.ndarray, " v"]:
-    """Of each vertex: a third of its triangles'."""
+    """Area of each vertex: a third of that of its triangles, dm²."""
     area = np.linalg.norm(_crosses(self.vertices, self.faces), axis=-1) / 6
     return np.bincount(self.faces.ravel(), np.repeat(area, 3), len(self.vertices))
 
   @functools.cached_property
   def border(self) -> Bool[np.ndarray, " v"]:
-    """Vertices at which the surface ends."""
+    """Whether a vertex lies on a border."""
     triangle, corner = np.nonzero(surface.border_edges(self.faces))
     found = np.zeros(len(self.vertices), bool)
     found[self.faces[triangle[:, None], (corner[:, None] + [1, 2]) % 3]] = True
@@ -70,18 +70,19 @@ class Surface:
 
   @functools.cached_property
   def edges(self) -> Int[np.ndarray, "e 2"]:
-    sides = self.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
-    return np.unique(np.sort(sides, 1), axis=0)
+    sides = np.sort(self.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), 1)
+    keys = np.unique(sides[:, 0].astype(np.int64) << 32 | sides[:, 1])
+    return np.stack([keys >> 32, keys & 0xFFFFFFFF], 1).astype(self.faces.dtype)
 
   @functools.cached_property
   def edge_length(self) -> float:
-    """The median, dm."""
+    """Median length of the edges, dm."""
     a, b = self.edges.T
     return float(np.median(np.linalg.norm(self.vertices[a] - self.vertices[b], axis=1)))
 
   @functools.cached_property
   def rings(self) -> sparse.csr_matrix:
-    """Bool `[V, V]`: few edges lead from one vertex to the other."""
+    """Bool `[V, V]`: vertices that few edges connect."""
     count = len(self.vertices)
     a, b = self.edges.T
     link = sparse.coo_matrix((np.ones(len(a), bool), (a, b)), shape=(count, count))
@@ -95,14 +96,14 @@ class Surface:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Match:
-  """Where the used vertices of one surface lie on another.
+  """Matches of the used vertices of one surface on another.
 
   Attributes:
-    index: int `[M]`, which of the used vertices.
-    near: bool `[M]`, the match is to be believed.
+    index: int `[M]`, index among the used vertices.
+    near: bool `[M]`, whether the match is accepted.
     triangle: int32 `[M]`, triangle of the other surface.
-    weights: float64 `[M, 3]`, barycentric weights there.
-    trust: float64 `[M]` in [0, 1].
+    weights: float64 `[M, 3]`, barycentric weights in it.
+    trust: float64 `[M]` in [0, 1], weight of the match by its distance.
   """
 
   index: Int[np.ndarray, " m"]
@@ -117,16 +118,17 @@ class Match:
 
 
 def matches(here: Surface, there: Surface, reach: float, lean: float) -> Match:
-  """Where the vertices of `here` belong on `there`.
+  """Matches the used vertices of `here` with the surface `there`.
 
-  Near is what is close in place and direction. A match counts if it lies within reach,
-  faces the same way, is seen, not beyond a border, and goes where the neighbours' go.
+  The nearest position is found by position and normal. A match is accepted if it is
+  within reach, has a similar normal, is visible, is not beyond a border, and lies where
+  the matches of the neighbors lie.
 
   Args:
-    here: whose used vertices look for places.
-    there: where.
-    reach: how far at most, dm.
-    lean: what a right angle between normals counts as, dm.
+    here: surface whose vertices are matched.
+    there: surface on which matches are sought.
+    reach: largest distance of a match, dm.
+    lean: distance that a right angle between normals counts as, dm.
   """
   points, normals = here.vertices[here.used], here.normals[here.used]
   triangle, weights = surface.nearest_points(
@@ -151,8 +153,14 @@ def matches(here: Surface, there: Surface, reach: float, lean: float) -> Match:
   return dataclasses.replace(match, near=near, trust=trust)
 
 
-def _astray(here: Surface, there: Surface, near, triangle, places):
-  """Bool `[U]`: vertices whose places tear away from their neighbours' places."""
+def _astray(
+  here: Surface,
+  there: Surface,
+  near: np.ndarray,
+  triangle: np.ndarray,
+  places: np.ndarray,
+) -> np.ndarray:
+  """Bool `[U]`: vertices whose matches are torn from those of their neighbors."""
   row = np.full(len(here.vertices), -1)
   row[here.used] = np.arange(len(here.used))
   a, b = row[here.edges].T
@@ -176,10 +184,10 @@ def _astray(here: Surface, there: Surface, near, triangle, places):
 
 
 def seen(vertices: np.ndarray, faces: np.ndarray) -> Bool[np.ndarray, " v"]:
-  """Vertices that can be seen from outside: not the inner mouth, nor behind eyeballs.
+  """Returns which vertices are visible from outside: no inner mouth, no eye sockets.
 
-  From directions all around, a vertex is seen if nothing lies before it and it faces
-  the looker; some directions must agree, as a slit shows a little of anything.
+  A direction sees a vertex that faces it and that nothing occludes. Several directions
+  must see it, because slits show a little of everything.
   """
   here = Surface(np.asarray(vertices, np.float64), faces)
   points = _sampled(here, 0.7 * _TEXEL)
@@ -199,7 +207,7 @@ def seen(vertices: np.ndarray, faces: np.ndarray) -> Bool[np.ndarray, " v"]:
 
 
 def _sampled(here: Surface, spacing: float) -> np.ndarray:
-  """Places all over a surface, about so far apart, dm."""
+  """Positions all over a surface, about `spacing` apart, dm."""
   corner = here.vertices[here.faces]
   side = np.linalg.norm(corner - np.roll(corner, 1, 1), axis=-1).max(1)
   steps = np.ceil(side / spacing).astype(int)
@@ -215,7 +223,7 @@ def _sampled(here: Surface, spacing: float) -> np.ndarray:
 
 
 def _directions(count: int) -> np.ndarray:
-  """Unit vectors all around, evenly."""
+  """Evenly distributed unit vectors."""
   up = 1 - (2 * np.arange(count) + 1) / count
   turn = np.pi * (1 + 5**0.5) * np.arange(count)
   across = np.sqrt(1 - up**2)
@@ -223,14 +231,16 @@ def _directions(count: int) -> np.ndarray:
 
 
 def folded(vertices: np.ndarray, faces: np.ndarray) -> Bool[np.ndarray, " t"]:
-  """Triangles that look against the surface around them."""
+  """Returns which triangles face against the surface around them."""
   here = Surface(np.asarray(vertices, np.float64), faces)
   facing = np.einsum("tx,tkx->tk", here.face_normals, here.normals[faces])
   return facing.min(1) < 0
 
 
-def grown(faces, seeds, count: int, rings: int) -> Bool[np.ndarray, " v"]:
-  """Bool `[V]`: vertices of the seeds and some rings around them."""
+def grown(
+  faces: np.ndarray, seeds: np.ndarray, count: int, rings: int
+) -> Bool[np.ndarray, " v"]:
+  """Returns bool `[V]`: the seeds and some rings of vertices around them."""
   chosen = np.zeros(count, bool)
   chosen[seeds] = True
   for _ in range(rings):

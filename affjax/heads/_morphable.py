@@ -1,4 +1,4 @@
-"""A morphable model: a template that identity and expression coefficients move."""
+"""A morphable model: a template deformed by identity and expression coefficients."""
 
 import dataclasses
 
@@ -15,12 +15,12 @@ class MorphableModel:
 
   Attributes:
     template: the mean head.
-    identity_basis: float32 `[K, V, 3]`, dm; each mode is multiplied with its standard
-      deviation already, so that coefficients of people are about N(0, 1).
+    identity_basis: float32 `[K, V, 3]`, dm; modes multiplied with their standard
+      deviations, so that coefficients of people are about N(0, 1).
     identity_std: float32 `[K]`, standard deviation of each mode as the root mean square
       over vertices of its displacement, dm; not needed to compute vertices.
     expression_basis: float32 `[E, V, 3]`, dm at coefficient 1.
-    expression_names: the name of each expression unit; ARKit's where it is one.
+    expression_names: the name of each expression unit, in ARKit if it has one.
   """
 
   template: Template
@@ -51,13 +51,11 @@ class MorphableModel:
     identity: Float[Array, "*b k"],
     expression: Float[Array, "*b e"],
   ) -> Float[Array, "*b v 3"]:
-    """Head-space vertices, dm, of heads given by coefficients.
+    """Returns head-space vertices, dm, for coefficients.
 
     Args:
-      identity: coefficients in standard deviations. Fewer than the model has use its
-        first modes.
-      expression: activation of each unit, 0 = none, 1 = full. Fewer use the first
-        units.
+      identity: coefficients of the first modes, in standard deviations.
+      expression: activations of the first units, 0 = none, 1 = full.
 
     Raises:
       ValueError: there are more coefficients than modes or units.
@@ -77,10 +75,11 @@ class MorphableModel:
     return jnp.broadcast_to(jnp.asarray(self.template.vertices), lead) + offset
 
   def vertex_std(self, *, expression_std: float = 0.15) -> Float[np.ndarray, "v 3"]:
-    """Standard deviation of each vertex coordinate over people, dm.
+    """Returns the standard deviation of each vertex coordinate over people, dm.
 
     Args:
-      expression_std: standard deviation of each, independent, expression coefficient.
+      expression_std: standard deviation of the expression coefficients, which are
+        taken as independent.
     """
     variance = (self.identity_basis.astype(np.float64) ** 2).sum(0)
     variance += ((expression_std * self.expression_basis) ** 2).sum(0)
@@ -88,10 +87,10 @@ class MorphableModel:
 
 
 def unit_index(model: MorphableModel, name: str) -> int:
-  """Position of the expression unit called `name`.
+  """Returns the index of the expression unit called `name`.
 
   Raises:
-    ValueError: the model has no such unit; the message lists those it has.
+    ValueError: the model has no such unit; the message lists its units.
   """
   if name not in model.expression_names:
     raise ValueError(

@@ -1,4 +1,4 @@
-"""Reads Wavefront OBJ files from anywhere: strict, bounded, errors name the line."""
+"""A strict, bounded reader of Wavefront OBJ files; errors name the line."""
 
 import dataclasses
 import math
@@ -7,18 +7,18 @@ import pathlib
 import numpy as np
 from jaxtyping import Float, Int
 
-# No head needs more; a file that claims more is damaged or means harm.
+# Limits that no head reaches; a file beyond them is damaged or malicious.
 MAX_BYTES, MAX_ROWS, MAX_CORNERS = 512 * 2**20, 4_000_000, 256
 _LINE = 65_536
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ObjMesh:
-  """What an OBJ file says, polygons cut into triangles, nothing moved or welded.
+  """The content of an OBJ file, with polygons cut into triangles.
 
   Attributes:
-    vertices: float64 `[V, 3]`, the file's unit and axes.
-    uvs: float64 `[U, 2]`, v up, any tile.
+    vertices: float64 `[V, 3]`, in the file's unit and axes.
+    uvs: float64 `[U, 2]`, v up, in any tile.
     faces: int32 `[T, 3]`, triangles as indices into `vertices`, from 0.
     faces_uv: int32 `[T, 3]`, the same triangles as indices into `uvs`.
     face_groups: int32 `[T]`, index into `group_names`.
@@ -34,20 +34,21 @@ class ObjMesh:
 
 
 class ObjError(ValueError):
-  """A file that is not a usable OBJ; the message names file and line."""
+  """A file is not a usable OBJ; the message names the file and the line."""
 
 
 def read_obj(path: str | pathlib.Path) -> ObjMesh:
   """Reads an OBJ file with UVs.
 
-  Understands polygons (cut as fans), negative indices, continued lines and faces
-  without UV indices in a file with as many `vt` as `v` (MeInGame's): those mean the
-  vertex's own. Normals, lines, points, curves and materials are passed over.
+  Polygons (cut as fans), negative indices and continued lines are supported. Faces
+  without UV indices are accepted if there are as many `vt` as `v` (MeInGame's files);
+  their UV indices are the vertex indices. Normals, lines, points, curves and materials
+  are ignored.
 
   Raises:
     FileNotFoundError: there is no such file.
-    ObjError: it is too large, not text, has numbers that are not finite, indices that
-      point nowhere, faces without UVs, or no faces.
+    ObjError: the file is too large or not text, or has numbers that are not finite,
+      indices out of range, faces without UVs, or no faces.
   """
   path = pathlib.Path(path)
   size = path.stat().st_size
@@ -68,7 +69,7 @@ def read_obj(path: str | pathlib.Path) -> ObjMesh:
 
 
 class _Parser:
-  """Gathers the rows of one file."""
+  """Collects the rows of one file."""
 
   def __init__(self, path: str):
     self._path = path
@@ -82,7 +83,7 @@ class _Parser:
     self._bare_line = 0
 
   def line(self, number: int, words: list[str]) -> None:
-    """Takes one line, split at blanks."""
+    """Reads one line, split at blanks."""
     key, rest = words[0], words[1:]
     if key == "v":
       self._add(self._vertices, number, rest, 3)
@@ -94,7 +95,7 @@ class _Parser:
       self._kinds[key] = " ".join(rest) or "default"
 
   def mesh(self) -> ObjMesh:
-    """All that was read, checked."""
+    """Returns the checked mesh."""
     if not self._corners:
       raise ObjError(f"{self._path}: no faces")
     faces, faces_uv = np.array(self._corners), np.array(self._corners_uv)
@@ -154,13 +155,13 @@ class _Parser:
     group = self._names.setdefault(name or "default", len(self._names))
     for k in range(1, len(words) - 1):
       triangle = (corners[0], corners[k], corners[k + 1])
-      if len(set(triangle)) == 3:  # an edge given as a triangle covers nothing
+      if len(set(triangle)) == 3:  # a degenerate triangle has no area
         self._corners.append(triangle)
         self._corners_uv.append((corners_uv[0], corners_uv[k], corners_uv[k + 1]))
         self._groups.append(group)
 
   def _index(self, number: int, word: str, count: int) -> int:
-    """An index from 0; the file counts from 1, or from the last row backwards."""
+    """An index from 0; the file counts from 1, or backwards from the last row."""
     try:
       index = int(word)
     except ValueError:

@@ -1,4 +1,4 @@
-"""From a file's axes, unit and origin to head space, and back."""
+"""Conversion of a file's axes, unit and origin to head space, and back."""
 
 import dataclasses
 
@@ -8,9 +8,9 @@ from scipy.spatial import KDTree
 
 UNITS = {"m": 10.0, "dm": 1.0, "cm": 0.1, "mm": 0.01}
 _AXES = [f"{sign}{axis}" for axis in "xyz" for sign in "+-"]
-# The outer eye corners' middle lies here in head space, as in the embedded head.
+# Midpoint of the outer eye corners in head space, as in the embedded head.
 _EYES = np.array([0.0, 0.0, 0.55])
-_EYE_DISTANCE, _HEIGHT = (0.5, 1.3), (1.4, 4.5)
+_EYE_DISTANCE, _HEIGHT, _USUAL = (0.5, 1.3), (1.4, 4.5), 0.9
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -18,11 +18,11 @@ class Placement:
   """`head = scale * rotation @ file + offset`.
 
   Attributes:
-    scale: decimetres in a unit of the file.
-    rotation: `[3, 3]`, rows = where +x, +y, +z of head space lie in the file.
+    scale: decimeters in a unit of the file.
+    rotation: `[3, 3]`, rows = directions of +x, +y, +z of head space in the file.
     offset: `[3]`, dm.
-    flip_u: whether the file's u is 1 - u here, since it ran against +x.
-    flip_v: whether the file's v is 1 - v here, since it ran against +y.
+    flip_u: whether u was replaced by 1 - u, because it ran against +x.
+    flip_v: whether v was replaced by 1 - v, because it ran against +y.
   """
 
   scale: float
@@ -32,11 +32,11 @@ class Placement:
   flip_v: bool = False
 
   def to_head(self, points: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
-    """From the file's space to head space, dm."""
+    """Maps points of the file's space to head space, dm."""
     return self.scale * np.asarray(points) @ self.rotation.T + self.offset
 
   def to_file(self, points: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
-    """From head space to the file's space and unit."""
+    """Maps points of head space to the file's space and unit."""
     return (np.asarray(points) - self.offset) @ self.rotation / self.scale
 
 
@@ -48,24 +48,26 @@ def place(
   up: str = "auto",
   front: str = "auto",
   mirrored: bool = False,
+  own_unit: bool = False,
 ) -> Placement:
-  """Finds out how a head lies in its file, or takes the user's word.
+  """Determines the placement of a head in its file, except where options state it.
 
-  With landmarks axes, unit and origin follow from them. Without, `up` and `front` are
-  taken for +y and +z unless given, the unit from the size of the box around the head,
-  and the origin is the middle of the box: good enough to look at, not to share a
-  camera with other templates.
+  Axes, unit and origin follow from the landmarks. Without landmarks, `up` and `front`
+  default to +y and +z, the unit follows from the size of the bounding box, and the
+  origin is the center of the box: sufficient for display, but not for sharing a camera
+  with other templates.
 
   Args:
-    vertices: in the file's space.
-    landmarks: the 68 standard ones in the file's space.
-    units: "m", "dm", "cm", "mm", the decimetres in one unit, or "auto".
+    vertices: vertices in the file's space.
+    landmarks: the 68 standard landmarks in the file's space.
+    units: "m", "dm", "cm", "mm", the number of decimeters in one unit, or "auto".
     up: the file's direction up the head: "+x", "-x", … "-z", or "auto".
     front: the file's direction out of the face, likewise.
-    mirrored: whether the file's x axis runs the other way (left-handed spaces).
+    mirrored: whether the file's x axis is reversed (left-handed spaces).
+    own_unit: whether a head of a human size in no unit is scaled to a human size.
 
   Raises:
-    ValueError: an option is not understood; what can be seen contradicts it.
+    ValueError: an option is unknown, or contradicts the landmarks or the vertices.
   """
   hand = np.diag([-1.0, 1.0, 1.0]) if mirrored else np.eye(3)
   vertices = vertices @ hand
@@ -82,12 +84,14 @@ def place(
     _check_landmarks(points)
     middle, target = points[[36, 45]].mean(0), _EYES
     across = float(np.linalg.norm(points[45] - points[36]))
+    if own_unit and units == "auto" and not _fitting(across, _EYE_DISTANCE):
+      units = _USUAL / across
     scale = _scale(units, across, _EYE_DISTANCE, "outer eye corners' distance")
   return Placement(scale, rotation @ hand, target - scale * middle)
 
 
 def _rotation(landmarks: np.ndarray | None, up: str, front: str) -> np.ndarray:
-  """Rows: +x, +y, +z of head space in the file."""
+  """Directions of +x, +y, +z of head space in the file, as rows."""
   seen_up, seen_front = np.array([0.0, 1, 0]), np.array([0.0, 0, 1])
   if landmarks is not None:
     x = landmarks[45] - landmarks[36]
@@ -113,15 +117,21 @@ def _nearest_axis(direction: np.ndarray) -> np.ndarray:
   return np.sign(direction[k]) * np.eye(3)[k]
 
 
+def _fitting(size: float, expected: tuple[float, float]) -> list[str]:
+  """Names of the units in which a size is as expected, dm."""
+  low, high = expected
+  return [name for name, dm in UNITS.items() if low <= size * dm <= high]
+
+
 def _scale(units: str | float, size: float, expected, what: str) -> float:
-  """Decimetres in a unit; `size` is that of `what` in the file's unit."""
+  """Decimeters in a unit; `size` is that of `what` in the file's unit."""
   low, high = expected
   if units == "auto":
-    fitting = [name for name, dm in UNITS.items() if low <= size * dm <= high]
+    fitting = _fitting(size, expected)
     if len(fitting) != 1:
       raise ValueError(
         f"units cannot be told: the {what} is {size:.4g}, in no unit of {list(UNITS)} "
-        f"within {low} to {high} dm; give units= as decimetres in one unit"
+        f"within {low} to {high} dm; give units= as decimeters in one unit"
       )
     return UNITS[fitting[0]]
   scale = UNITS.get(units, 0.0) if isinstance(units, str) else float(units)
@@ -135,7 +145,7 @@ def _scale(units: str | float, size: float, expected, what: str) -> float:
 
 
 def _check_symmetry(vertices: np.ndarray) -> None:
-  """A head is its own mirror image about x, and about no other axis."""
+  """Refuses a head that is its mirror image about another axis than x."""
   vertices = vertices[:: max(1, len(vertices) // 4000)]
   centred = vertices - (vertices.min(0) + vertices.max(0)) / 2
   tree = KDTree(centred)
@@ -151,7 +161,7 @@ def _check_symmetry(vertices: np.ndarray) -> None:
 
 
 def _check_landmarks(points: np.ndarray) -> None:
-  """The landmarks form a face that looks along +z."""
+  """Refuses landmarks that do not form a face that looks along +z."""
   x = points[45] - points[36]
   nose = points[30, 2] - points[[36, 45], 2].mean()
   mouth = points[[48, 54], 1].mean() - points[[36, 45], 1].mean()

@@ -1,4 +1,4 @@
-"""Random people and facial expressions that a photograph could show."""
+"""Random people and plausible facial expressions."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -6,11 +6,11 @@ from jaxtyping import Float
 
 from affjax.heads._morphable import MorphableModel
 
-# Identity coefficients stay within this many standard deviations, smoothly.
+# Soft limit of identity coefficients, standard deviations.
 _BOUND = 2.5
 
-# Facial actions: how often one is picked, and the units that move together at full
-# strength. "*" stands for Left and Right, which differ a little in each sample.
+# Facial actions: relative frequency, and the activations of their units at full
+# strength. "*" stands for Left and Right, which differ slightly in each sample.
 _ACTIONS: tuple[tuple[float, dict[str, float]], ...] = (
   (5.0, {"mouthSmile*": 0.9, "cheekSquint*": 0.5, "eyeSquint*": 0.3}),
   (3.0, {"mouthSmile*": 0.8, "mouthUpperUp*": 0.35, "jawOpen": 0.25}),
@@ -40,23 +40,22 @@ _ACTIONS: tuple[tuple[float, dict[str, float]], ...] = (
   (0.1, {"tongueOut": 0.8, "jawOpen": 0.35}),
 )
 _NEUTRAL_SHARE, _BLINK_SHARE = 0.2, 0.08
-# These need an empty mouth or closed lips.
+# Actions that need closed lips.
 _LIPS_CLOSED = ("cheekPuff", "mouthPucker", "mouthPress*", "mouthRollLower")
 
 
 def sample_identity(
   rng: np.random.Generator, model: MorphableModel, count: int, *, spread: float = 1.0
 ) -> Float[np.ndarray, "n k"]:
-  """Identity coefficients of random people, float32.
+  """Returns float32 identity coefficients of random people.
 
-  N(0, spread²), softly limited to ± 2.5: no head is further out than the prior of the
-  model's builder allows.
+  They follow N(0, spread²), softly limited to ± 2.5.
 
   Args:
-    rng: the source of randomness.
-    model: whose modes.
+    rng: random number generator.
+    model: the model.
     count: number of people.
-    spread: 1 = as varied as the model's people, 0 = the mean head.
+    spread: standard deviation; 1 = that of the model's people, 0 = the mean head.
   """
   if spread < 0:
     raise ValueError(f"spread must not be negative, got {spread}")
@@ -67,17 +66,17 @@ def sample_identity(
 def sample_expression(
   rng: np.random.Generator, model: MorphableModel, count: int, *, strength: float = 1.0
 ) -> Float[np.ndarray, "n e"]:
-  """Expression coefficients in [0, 1], float32.
+  """Returns float32 expression coefficients in [0, 1].
 
-  None to three facial actions at random strengths, a gaze that both eyes share, now and
-  then a blink. Left and right move together, not quite equally; an open jaw excludes
-  `mouthClose`. Units that the model lacks stay out.
+  Each expression combines up to three facial actions at random strengths with a common
+  gaze of both eyes and sometimes a blink. Left and right move together, though not
+  equally. Units that the model lacks are omitted.
 
   Args:
-    rng: the source of randomness.
-    model: whose units, by their ARKit names.
+    rng: random number generator.
+    model: the model; its units are found by their ARKit names.
     count: number of expressions.
-    strength: multiplies every coefficient before it is limited to 1.
+    strength: factor of every coefficient, before the limit of 1.
   """
   if strength < 0:
     raise ValueError(f"strength must not be negative, got {strength}")
@@ -93,14 +92,14 @@ def sample_expression(
 def random_vertices(
   rng: np.random.Generator, model: MorphableModel, count: int
 ) -> Float[np.ndarray, "n v 3"]:
-  """Vertices, dm, of random people with random expressions."""
+  """Returns vertices, dm, of random people with random expressions."""
   identity = sample_identity(rng, model, count)
   expression = sample_expression(rng, model, count)
   return np.asarray(model.vertices(jnp.asarray(identity), jnp.asarray(expression)))
 
 
 def _expression(rng: np.random.Generator) -> dict[str, float]:
-  """One expression by names of units."""
+  """The activations of one expression, by unit."""
   total: dict[str, float] = {}
   if rng.random() > _NEUTRAL_SHARE:
     chances = np.array([chance for chance, _ in _ACTIONS])
@@ -116,7 +115,7 @@ def _expression(rng: np.random.Generator) -> dict[str, float]:
     for name in ("jawOpen", "mouthFunnel", "tongueOut"):
       total.pop(name, None)
   for side in ("Left", "Right"):
-    # A shut eye is not wide open, and squints less.
+    # A shut eye is neither wide open nor squinting.
     shut = total.get(f"eyeBlink{side}", 0.0)
     for name in (f"eyeWide{side}", f"eyeSquint{side}"):
       total[name] = total.get(name, 0.0) * (1 - shut)
@@ -132,7 +131,7 @@ def _add_action(
     for side in ("Left", "Right") if name.endswith("*") else ("",):
       unit = name.rstrip("*") + side
       uneven = 1 + 0.12 * rng.standard_normal() if side else 1.0
-      # Actions that share a unit do not add up: the stronger one wins.
+      # Of actions that share a unit, the stronger one counts.
       total[unit] = max(total.get(unit, 0.0), value * uneven)
 
 

@@ -1,8 +1,8 @@
-"""Bringing one head's mesh onto the surface of another.
+"""Non-rigid registration of one head's mesh to the surface of another.
 
-First radial basis functions carry landmarks to landmarks, then closest points pull the
-surface on, from coarse to fine, while the mesh stays as smooth as it was. Matches that
-tear or fold the mesh are let go: there it keeps its own shape and follows.
+Radial basis functions first carry landmarks to landmarks. Closest points then pull the
+mesh to the surface, from coarse to fine, while a bending energy preserves its shape.
+Matches that tear or fold the mesh are dropped; there it keeps its shape and follows.
 """
 
 import dataclasses
@@ -17,38 +17,37 @@ from affjax.geometry import surface
 from affjax.heads import _matching
 from affjax.types import Template
 
-# How far the landmarks may stay off, dm: those of the jaw slide along the silhouette,
-# so that no two head models mean the same places by them.
+# Slack of the landmarks, dm. Those of the jaw slide along the silhouette, so that head
+# models disagree about their positions.
 _SLACK, _CHIN_SLACK, _JAW_SLACK = 0.003, 0.05, 3.0
-# The rounds of the closest-point pass: stiffness of the mesh against the pull, how near
-# the surface must be, dm, and what a right angle between normals counts as, dm.
+# Rounds of closest points: stiffness of the mesh, largest distance of a match, dm, and
+# the distance that a right angle between normals counts as, dm.
 _ROUNDS = (
   *[(300.0, 0.6, 0.4)] * 3, *[(100.0, 0.5, 0.4)] * 4, *[(30.0, 0.4, 0.3)] * 2,
   *[(10.0, 0.25, 0.2)] * 2, (3.0, 0.2, 0.1), (1.0, 0.1, 0.06), (0.3, 0.06, 0.03),
 )  # fmt: skip
-_ANCHOR = 1.0
-# While the mesh is stiffer than this, the source's vertices look for places as well.
+# While the mesh is stiffer than this, the source's vertices are matched as well,
 _BOTH_WAYS = 5.0
-# But not places that are so few rings from where the target ends.
+# but not with positions this few rings from a border of the target,
 _ENDS = 2
-# Nor places that lie aside rather than below, in front of or behind.
+# nor with positions beside rather than along the normal.
 _ASIDE, _CLOSE = 0.6, 0.03
 _MENDING = 6
-# Hidden vertices go with so many around them; blur in dm, trust against a match's 1.
+# Hidden vertices follow this many visible ones; blur, dm, and weight of this pull.
 _AROUND, _BLUR, _INNER = 48, 0.05, 0.1
-# How much the mesh resists stretch, compared with bending: without it an inner mouth or
-# a neck that the source does not have would swing out.
+# Weight of stretching against bending; without it, parts that the source lacks (inner
+# mouth, neck) would swing out.
 _TENSION = 0.02
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Laid:
-  """A mesh on the surface of another.
+  """A mesh registered to the surface of another.
 
   Attributes:
-    vertices: float64 `[V, 3]`.
-    free: bool `[V]`, vertices that nothing may pull: inside, or the mesh would fold.
-    seen: bool `[W]`, vertices of the other mesh that can be seen from outside.
+    vertices: float64 `[V, 3]`, dm.
+    free: bool `[V]`, vertices without matches: hidden, or folding the mesh.
+    seen: bool `[W]`, vertices of the other mesh that are visible from outside.
   """
 
   vertices: Float[np.ndarray, "v 3"]
@@ -56,8 +55,10 @@ class Laid:
   seen: Bool[np.ndarray, " w"]
 
 
-def similarity(points, goals):
-  """Scale, rotation and shift `(s R [3, 3], t [3])` from points to goals."""
+def similarity(
+  points: Float[np.ndarray, "p 3"], goals: Float[np.ndarray, "p 3"]
+) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
+  """Returns the similarity `(s R, t)` that takes points to goals, in least squares."""
   a, b = points - points.mean(0), goals - goals.mean(0)
   left, size, right = np.linalg.svd(b.T @ a)
   sign = np.array([1, 1, np.sign(np.linalg.det(left @ right))])
@@ -71,19 +72,19 @@ def radial_warp(
   slack: Float[np.ndarray, " p"],
   where: Float[np.ndarray, "v 3"],
 ) -> Float[np.ndarray, "v 3"]:
-  """Places after a smooth warp that takes points to goals.
+  """Applies the smooth warp that takes points to goals.
 
-  A similarity, by the points with least slack, and radial basis functions `|r|` for
-  what it leaves: far from the points nothing is stretched or sheared.
+  The warp is a similarity, fitted to the points with least slack, plus radial basis
+  functions `|r|` of the residual. Far from the points it neither stretches nor shears.
 
   Args:
-    points: where the warp is known.
-    goals: where they go.
-    slack: about how far each may stay off its goal, dm.
-    where: places to warp.
+    points: points at which the warp is known.
+    goals: their images.
+    slack: about how far each image may stay from its goal, dm.
+    where: positions to warp.
 
   Raises:
-    ValueError: the points lie in one plane, or are fewer than four.
+    ValueError: the points are coplanar, or fewer than four.
   """
   count = len(points)
   if count < 4 or np.linalg.svd(points - points.mean(0), compute_uv=False)[2] < 1e-3:
@@ -101,14 +102,14 @@ def radial_warp(
 
 
 def slack68() -> Float[np.ndarray, "68"]:
-  """How far each of the 68 standard landmarks may stay off its goal, dm."""
+  """Returns the slack of each of the 68 standard landmarks, dm."""
   slack = np.full(68, _SLACK)
   slack[:17], slack[8] = _JAW_SLACK, _CHIN_SLACK
   return slack
 
 
 def laplacian(faces: Int[np.ndarray, "t 3"], count: int) -> sparse.csc_matrix:
-  """Each vertex less the mean of its neighbours; zero rows without any."""
+  """Returns the matrix of each vertex minus the mean of its neighbors."""
   a, b = np.concatenate([faces, faces[:, [1, 2, 0]]]).T[:2]
   link = sparse.coo_matrix((np.ones(len(a)), (a, b)), shape=(count, count)).tocsr()
   link = ((link + link.T) > 0).astype(np.float64)
@@ -118,13 +119,13 @@ def laplacian(faces: Int[np.ndarray, "t 3"], count: int) -> sparse.csc_matrix:
 
 
 class _Pulls:
-  """What is pulled where: the normal equations of a smooth displacement."""
+  """The normal equations of a smooth displacement under pulls."""
 
-  def __init__(self, target: Template, start: np.ndarray, faces, pairs):
+  def __init__(self, target: Template, start: np.ndarray, faces, pairs, anchor: float):
     goals, points, slack = pairs
     triangle, weights = surface.nearest_points(points, target.vertices, faces)
     reads = _reading(faces[triangle], weights, len(start))
-    trust = sparse.diags(_ANCHOR * (slack.min() / slack) ** 2)
+    trust = sparse.diags(anchor * (slack.min() / slack) ** 2)
     bend = laplacian(target.faces, len(start))
     self.start = start
     self.bend = bend.T @ bend + _TENSION * (bend + bend.T) / 2
@@ -132,17 +133,27 @@ class _Pulls:
     self.right = reads.T @ (trust @ (goals - reads @ start))
 
   def solved(self, stiffness: float, sides) -> np.ndarray:
-    """Vertices; `sides` are `(reading, trust, places)`."""
+    """Returns vertices; `sides` are `(reading matrix, trust, goals)`."""
     system, right = self.anchor + stiffness * self.bend, self.right
     for reads, trust, places in sides:
       pull = reads.T @ sparse.diags(trust)
       system = system + pull @ reads
       right = right + pull @ (places - reads @ self.start)
-    return self.start + linalg.splu(system.tocsc()).solve(right)
+    return self.start + factorized(system).solve(right)
+
+
+def factorized(matrix: sparse.spmatrix) -> linalg.SuperLU:
+  """Returns the factors of a symmetric positive definite matrix."""
+  return linalg.splu(
+    matrix.tocsc(),
+    permc_spec="MMD_AT_PLUS_A",
+    diag_pivot_thresh=0.0,
+    options={"SymmetricMode": True},
+  )
 
 
 def _reading(corners: np.ndarray, weights: np.ndarray, count: int):
-  """Matrix that reads places on triangles from vertices."""
+  """The matrix that reads positions in triangles from vertices."""
   rows = np.repeat(np.arange(len(corners)), 3)
   return sparse.csr_matrix(
     (weights.ravel(), (rows, corners.ravel())), shape=(len(corners), count)
@@ -155,19 +166,23 @@ def register(
   faces: Int[np.ndarray, "t 3"],
   surface_faces: Int[np.ndarray, "w 3"],
   pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
+  *,
+  anchor: float = 1.0,
 ) -> Laid:
-  """The target's vertices, moved so that `faces` lie on the source's surface.
+  """Registers the triangles `faces` of the target to the source's surface.
 
   Args:
-    target: the mesh that moves.
-    source: the head that it takes the shape of.
-    faces: triangles of the target that have a counterpart.
-    surface_faces: triangles of the source, the counterpart.
-    pairs: places on the source `[P, 3]`, on the target `[P, 3]`, slack `[P]`.
+    target: mesh that moves.
+    source: head whose shape it takes.
+    faces: triangles of the target with a counterpart.
+    surface_faces: triangles of the source that are the counterpart.
+    pairs: positions on the source `[P, 3]`, the same on the target `[P, 3]`, and their
+      slack `[P]`.
+    anchor: weight of the pair with least slack; that of a closest point is 1.
   """
   goals, points, slack = pairs
   start = radial_warp(points, goals, slack, target.vertices.astype(np.float64))
-  pulls = _Pulls(target, start, faces, pairs)
+  pulls = _Pulls(target, start, faces, pairs, anchor)
   seen = _matching.seen(source.vertices, source.faces)
   there = _matching.Surface(source.vertices.astype(np.float64), surface_faces, seen)
   hidden = ~_matching.seen(target.vertices, target.faces)
@@ -190,7 +205,7 @@ def register(
 
 
 def _forth(moved, faces, there, free, reach: float, lean: float):
-  """The pulls of the target's vertices to the source; tiny triangles hardly pull."""
+  """Pulls of the target's vertices to the source, by the area of their triangles."""
   here = _matching.Surface(moved, faces, ~free)
   match = _matching.matches(here, there, reach, lean)
   match = match.only(match.near)
@@ -204,7 +219,7 @@ def _forth(moved, faces, there, free, reach: float, lean: float):
 
 
 def _within(start, moved, hidden):
-  """The pulls of hidden vertices along with the surface around them, in space."""
+  """Pulls of hidden vertices along with the visible surface around them."""
   inner, outer = np.flatnonzero(hidden), np.flatnonzero(~hidden)
   if not len(inner) or not len(outer):
     return sparse.csr_matrix((0, len(start))), np.zeros(0), np.zeros((0, 3))
@@ -220,7 +235,7 @@ def _within(start, moved, hidden):
 
 
 def _back(moved, faces, there, free, reach: float, lean: float):
-  """The pulls of the source's vertices to places on the target, not near its ends."""
+  """Pulls of positions on the target, away from its borders, to source vertices."""
   here = _matching.Surface(moved, faces)
   ends = _matching.grown(faces, np.flatnonzero(here.border), len(moved), _ENDS)
   here = _matching.Surface(moved, faces, ~(free | ends))

@@ -1,13 +1,14 @@
-"""From any head model to any template: another mesh takes a person's shape."""
+"""Retargeting: carries heads over one template to another template."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
 from jax import core
 from jaxtyping import Array, Float, Int
 from scipy import sparse
-from scipy.sparse import csgraph, linalg
+from scipy.sparse import csgraph
 from scipy.spatial import KDTree
 
 from affjax.geometry import surface
@@ -15,29 +16,32 @@ from affjax.heads import _matching, _registration
 from affjax.heads._morphable import MorphableModel
 from affjax.types import Template
 
-# How near a vertex must come to the source's surface to be carried by it, dm.
+# Largest distance of a carried vertex from the source, dm, and of a right angle.
 _REACH, _LEAN = 0.05, 0.03
-# How much a free part of the mesh resists stretch, compared with bending: without it a
-# neck that the source does not have would swing out.
+# Weight of stretching against bending of free parts; without it, a neck that the source
+# lacks would swing out.
 _TENSION = 0.05
-# Parts of their own (an eyeball) follow the surface around them, so many vertices.
+# Number of vertices that a separate part (an eyeball) follows, and the regularization.
 _AROUND, _AFFINE_RIDGE = 600, 0.05
 
 
-class Retargeter:
-  """Carries heads over one template to another template; linear, hence fast.
+# The same positions on a source and on a target.
+Pairs = tuple[Float[np.ndarray, "p 3"], Float[np.ndarray, "p 3"]]
 
-  The target's mesh is laid on the source's mean head once: by radial basis functions on
-  landmarks, then by closest points. A vertex that comes to lie on the source's surface
-  is carried by its triangle from then on. What the source does not have (a neck, the
-  inner mouth) follows as the mesh it belongs to bends; parts without any contact (eyes,
-  teeth) follow the surface around them as a whole.
+
+class Retargeter:
+  """A linear map from heads over one template to heads over another.
+
+  The target's mesh is registered to the source's mean head once. A vertex that comes to
+  lie on the source's surface is carried by its triangle. Regions that the source lacks
+  (neck, inner mouth) follow as their mesh bends; separate parts without any contact
+  (eyes, teeth) follow the surface around them as a whole.
 
   `Retargeter(source, target)(vertices)` is `mean + matrix (vertices - source mean)`.
 
   Attributes:
-    source: what `__call__` takes heads of.
-    target: what it gives heads of.
+    source: template of the input.
+    target: template of the output.
     mean: float32 `[Vt, 3]`, the source's mean head as the target's mesh, dm.
     carried: bool `[Vt]`, vertices that the source's surface carries.
   """
@@ -47,24 +51,27 @@ class Retargeter:
     source: Template,
     target: Template,
     *,
-    pairs: tuple[Float[np.ndarray, "p 3"], Float[np.ndarray, "p 3"]] | None = None,
+    pairs: Pairs | None = None,
     groups: dict[str, str] | None = None,
+    laid: _registration.Laid | None = None,
   ):
-    """Lays the target on the source; some seconds.
+    """Registers the target to the source, which takes some seconds.
 
     Args:
-      source: the template of the heads to come.
-      target: the template that they should get.
-      pairs: places on the source's mean head and the same ones on the target's, dm;
-        the 68 standard landmarks of both by default.
-      groups: for groups of the target, the source's group that is their counterpart;
-        by default the groups with most landmarks, and groups of the same name.
+      source: template of the input.
+      target: template of the output.
+      pairs: positions on the source's mean head and the same positions on the target's,
+        dm; by default the 68 standard landmarks of both.
+      groups: the counterpart in the source of groups of the target; by default the
+        groups with most landmarks, and groups of the same name.
+      laid: the registration, if it is known.
 
     Raises:
       ValueError: a template has no UVs, no landmarks, NaN, or edges that more than two
         triangles share; pairs or groups do not fit.
     """
-    laid = laid_on(source, target, pairs=pairs, groups=groups)
+    if laid is None:
+      laid = laid_on(source, target, pairs=pairs, groups=groups)
     moved = laid.vertices
     main, others = _counterparts(source, target, groups)
     self.source, self.target = source, target
@@ -82,10 +89,10 @@ class Retargeter:
     )
 
   def __call__(self, vertices: Float[Array, "*b vs 3"]) -> Float[Array, "*b vt 3"]:
-    """The target's vertices for heads over the source; safe under `jit` and `grad`.
+    """Returns the target's vertices for heads over the source; works under `jit`.
 
     Raises:
-      ValueError: another number of vertices; NaN, where it can be seen.
+      ValueError: the number of vertices is wrong, or concrete values are not finite.
     """
     vertices = jnp.asarray(vertices)
     expected = self.source.vertices.shape
@@ -101,7 +108,7 @@ class Retargeter:
     return self.move(vertices - mean) + self.mean.reshape(*lead, *self.mean.shape)
 
   def move(self, moves: Float[Array, "*b vs 3"]) -> Float[Array, "*b vt 3"]:
-    """Displacements of the target's vertices for displacements of the source's."""
+    """Returns displacements of the target's vertices for those of the source's."""
     weights = self._weights.astype(np.float32)
     corner = moves[..., self._corners, :]
     carried = jnp.einsum("...vkx,vk->...vx", corner, weights, precision="highest")
@@ -114,36 +121,50 @@ def laid_on(
   source: Template,
   target: Template,
   *,
-  pairs: tuple[Float[np.ndarray, "p 3"], Float[np.ndarray, "p 3"]] | None = None,
+  pairs: Pairs | None = None,
   groups: dict[str, str] | None = None,
+  anchor: float = 1.0,
 ) -> _registration.Laid:
-  """The target's vertices in the shape of the source's mean head, dm.
+  """Returns the target's vertices in the shape of the source's mean head, dm.
 
-  Arguments and errors are those of `Retargeter`.
+  Arguments and errors are those of `Retargeter`; `anchor` is the weight of the pairs
+  against a closest point's 1.
   """
   _check(source, "source")
   _check(target, "target")
   points = _pairs(source, target, pairs)
   main, _ = _counterparts(source, target, groups)
   return _registration.register(
-    target, source, _part(target, main[:1]), _part(source, main[1:]), points
+    target,
+    source,
+    _part(target, main[:1]),
+    _part(source, main[1:]),
+    points,
+    anchor=anchor,
   )
 
 
 def retarget_model(
-  model: MorphableModel, template: Template, **options
+  model: MorphableModel,
+  template: Template,
+  *,
+  pairs: Pairs | None = None,
+  groups: dict[str, str] | None = None,
+  laid: _registration.Laid | None = None,
 ) -> MorphableModel:
-  """The head model on another template: the same people, expressions, coefficients.
+  """Returns a head model over another template, with the same coefficients.
 
   Args:
-    model: any morphable model.
-    template: the mesh that it should move.
-    **options: of `Retargeter`.
+    model: a morphable model.
+    template: the new template.
+    pairs: see `Retargeter`, as for the other options.
+    groups: counterparts of groups.
+    laid: the registration, if it is known.
 
   Raises:
-    ValueError: as `Retargeter`.
+    ValueError: see `Retargeter`.
   """
-  carry = Retargeter(model.template, template, **options)
+  carry = Retargeter(model.template, template, pairs=pairs, groups=groups, laid=laid)
   # One mode at a time: a hundred modes of a fine mesh would take gigabytes at once.
   moved = lambda basis: np.array(
     [carry.move(jnp.asarray(mode)) for mode in basis], np.float32
@@ -159,7 +180,7 @@ def retarget_model(
 
 
 def _check(template: Template, role: str) -> None:
-  """Refuses meshes that nothing can be carried over."""
+  """Refuses meshes that cannot be registered."""
   bad = int((~np.isfinite(template.vertices)).any(-1).sum())
   if bad:
     raise ValueError(f"{role} {template.name!r} has {bad} vertices that are not finite")
@@ -173,17 +194,20 @@ def _check(template: Template, role: str) -> None:
     )
 
 
-def _pairs(source: Template, target: Template, pairs):
-  """Places on the source, on the target, and their slack."""
+def _pairs(source: Template, target: Template, pairs: Pairs | None):
+  """Positions on the source, on the target, and their slack."""
   if pairs is None:
     for role, template in (("source", source), ("target", target)):
       if len(template.landmark_faces) != 68:
         raise ValueError(
           f"{role} {template.name!r} has no 68 landmarks: add them with "
-          "landmark_sets.with_landmarks(template, file), or give pairs=(points on the "
-          "source, points on the target)"
+          "heads.with_landmarks(template, file), or give pairs=(points on the source, "
+          "points on the target)"
         )
-    places = [_landmarks(source), _landmarks(target)]
+    places = [
+      head.landmark_positions(head.vertices.astype(np.float64))
+      for head in (source, target)
+    ]
     return places[0], places[1], _registration.slack68()
   given = [np.asarray(points, np.float64) for points in pairs]
   if len(given) != 2 or given[0].shape != given[1].shape or given[0].shape[1:] != (3,):
@@ -195,13 +219,8 @@ def _pairs(source: Template, target: Template, pairs):
   return given[0], given[1], np.full(len(given[0]), _registration.slack68().min())
 
 
-def _landmarks(template: Template) -> np.ndarray:
-  corner = template.vertices[template.faces[template.landmark_faces]]
-  return np.einsum("lk,lkx->lx", template.landmark_weights, corner).astype(np.float64)
-
-
-def _counterparts(source: Template, target: Template, groups):
-  """`(target group, source group)`: the main one, and the others."""
+def _counterparts(source: Template, target: Template, groups: dict[str, str] | None):
+  """The main pair `(target group, source group)`, and the other pairs."""
   if groups is not None:
     for name, other in groups.items():
       if name not in target.group_names or other not in source.group_names:
@@ -222,17 +241,22 @@ def _counterparts(source: Template, target: Template, groups):
 
 
 def _main_group(template: Template) -> int:
-  """The group with most landmarks; without landmarks, with most triangles."""
+  """The group with most landmarks, or with most triangles if there are none."""
   faces = template.landmark_faces if len(template.landmark_faces) else slice(None)
   return int(np.bincount(template.face_groups[faces]).argmax())
 
 
-def _part(template: Template, groups) -> np.ndarray:
+def _part(template: Template, groups: Sequence[int]) -> np.ndarray:
   return template.faces[np.isin(template.face_groups, groups)]
 
 
-def _contacts(laid: _registration.Laid, source: Template, target: Template, groups):
-  """Corners `[Vt, 3]` on the source, their weights, and which vertices have any."""
+def _contacts(
+  laid: _registration.Laid,
+  source: Template,
+  target: Template,
+  groups: Sequence[tuple[int, int]],
+):
+  """Corners `[Vt, 3]` on the source, their weights, and whether a vertex has any."""
   moved = laid.vertices
   corners = np.zeros((len(moved), 3), np.int32)
   weights = np.zeros((len(moved), 3))
@@ -253,7 +277,7 @@ def _contacts(laid: _registration.Laid, source: Template, target: Template, grou
 
 
 def _followers(moved: np.ndarray, target: Template, carried: np.ndarray):
-  """Free vertices, whom they follow (indices among the carried), float32 weights."""
+  """Free vertices, the carried vertices that they follow, and float32 weights."""
   count = len(moved)
   edges = np.concatenate([target.faces[:, :2], target.faces[:, 1:]])
   links = sparse.coo_matrix((np.ones(len(edges)), edges.T), shape=(count, count))
@@ -274,15 +298,14 @@ def _followers(moved: np.ndarray, target: Template, carried: np.ndarray):
 
 
 def _bending(faces: Int[np.ndarray, "t 3"], carried: np.ndarray, bent: np.ndarray):
-  """Weights `[F, C]` by which free vertices follow the carried ones of their mesh."""
+  """Weights `[F, C]` of the carried vertices of the mesh for its free ones."""
   plain = _registration.laplacian(faces, len(carried))
   energy = (plain.T @ plain + _TENSION * (plain + plain.T) / 2).tocsc()
-  # Constants are kept: each row of the weights sums to one.
+  # Translations are preserved: each row of the weights sums to one.
   across = energy[bent][:, np.flatnonzero(carried)].tocsc()
   touched = np.flatnonzero(np.diff(across.indptr))
-  solved = linalg.splu(energy[bent][:, bent].tocsc()).solve(
-    -across[:, touched].toarray()
-  )
+  inner = _registration.factorized(energy[bent][:, bent])
+  solved = inner.solve(-across[:, touched].toarray())
   solved /= solved.sum(1, keepdims=True)
   weights = sparse.lil_matrix(across.shape, dtype=np.float32)
   weights[:, touched] = solved
@@ -290,9 +313,9 @@ def _bending(faces: Int[np.ndarray, "t 3"], carried: np.ndarray, bent: np.ndarra
 
 
 def _whole(moved: np.ndarray, part: np.ndarray, carried: np.ndarray):
-  """Carried vertices around a part and weights by which it follows as a whole.
+  """Carried vertices around a separate part, and their weights for its vertices.
 
-  An affine map of the part, by least squares over the surface around it.
+  The part follows by the affine map that fits the surface around it in least squares.
   """
   middle = moved[part].mean(0)
   radius = np.linalg.norm(moved[part] - middle, axis=-1).max()

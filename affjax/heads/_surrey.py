@@ -1,9 +1,9 @@
-"""The Surrey Face Model, from the files that the eos library reads.
+"""The Surrey Face Model, from the files of the eos library.
 
-They are `cereal` binary archives: little-endian numbers one after another without any
-names. A matrix is its rows and columns (int32), then its numbers column by column
-(float32); a list or a string is its length (uint64), then its items; an optional value
-is a byte, 1 if there is none; a choice is the number of its type (int32).
+They are `cereal` binary archives: little-endian numbers without names. A matrix is its
+number of rows and of columns (int32), then its values by columns (float32). A list or a
+string is its length (uint64), then its items. An optional value starts with a byte, 1
+if the value is absent. A variant starts with the index of its type (int32).
 """
 
 import pathlib
@@ -24,20 +24,20 @@ _OFFER = "https://github.com/patrikhuber/eos/tree/master/share"
 def load(
   path: str | pathlib.Path, *, blendshapes: str | pathlib.Path | None = None
 ) -> MorphableModel:
-  """Reads `sfm_shape_3448.bin` or another resolution of it.
+  """Reads `sfm_shape_3448.bin` or another resolution of the model.
 
-  Millimetres become decimetres, the axes are those of head space, `v` is turned to grow
-  upwards; the orthonormal modes are multiplied with their standard deviations. Of a
-  model with expressions by components, the first unit, "mean", is their mean. Colours
-  are left out. The model has no full set of 68 landmarks.
+  Millimeters become decimeters, the axes are those of head space, `v` is reversed to
+  grow upwards, and the orthonormal modes are multiplied with their standard deviations.
+  If the expressions are principal components, the first unit, "mean", is their mean.
+  Colors are not read. The model does not define all 68 landmarks.
 
   Args:
     path: the model.
-    blendshapes: `expression_blendshapes_3448.bin`, the expressions of a model that has
-      none of its own, which the public one has not.
+    blendshapes: `expression_blendshapes_3448.bin`, the expressions of a model without
+      expressions, such as the public one.
 
   Raises:
-    ModelFileError: a file is missing, damaged or another one.
+    ModelFileError: a file is missing, damaged or of another kind.
   """
   source = _source(path, "a model as eos saves it, of version 1 to 4")
   with source.reading():
@@ -45,7 +45,7 @@ def load(
     version = archive.number("<I")
     source.check(version in _VERSIONS, f"its version is {version}")
     mean, identity, faces = archive.pca()
-    archive.pca()  # colours
+    archive.pca()  # colors
     names, expression = archive.expressions() if version >= 2 else ((), None)
     if version >= 3:
       archive.skip_landmarks()
@@ -69,7 +69,7 @@ def load(
       expression=expression,
       expression_names=names,
       eyes=mean[_EYE_CORNERS],
-      decimetres=0.01,
+      decimeters=0.01,
       # Their v grows downwards, like the rows of a picture.
       uvs=np.stack([uvs[:, 0], 1 - uvs[:, 1]], -1) if has_uvs else None,
       faces_uv=(faces_uv if len(faces_uv) else faces) if has_uvs else None,
@@ -95,14 +95,14 @@ def _blendshapes(path, vertices: int) -> tuple[tuple[str, ...], np.ndarray]:
 
 
 class _Archive:
-  """Reads one value after another; every length is held against what is left."""
+  """A reader of consecutive values that checks every length against the rest."""
 
   def __init__(self, data: bytes):
     self.data = data
     self.place = 0
 
   def take(self, count: int) -> bytes:
-    """The next bytes."""
+    """Returns the next bytes."""
     left = len(self.data) - self.place
     if not 0 <= count <= left:
       raise ValueError(f"it ends at byte {len(self.data)}: {count} bytes needed")
@@ -110,11 +110,11 @@ class _Archive:
     return self.data[self.place - count : self.place]
 
   def number(self, layout: str) -> int:
-    """A number, by its `struct` format."""
+    """Returns a number of a `struct` format."""
     return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
 
   def matrix(self) -> np.ndarray:
-    """A float32 matrix `[rows, columns]`."""
+    """Returns a float32 matrix `[rows, columns]`."""
     rows, columns = self.number("<i"), self.number("<i")
     if rows < 0 or columns < 0:
       raise ValueError(f"it has a matrix of {rows} x {columns}")
@@ -122,17 +122,17 @@ class _Archive:
     return flat.reshape(columns, rows).T
 
   def rows(self, dtype: str, width: int) -> np.ndarray:
-    """A list of rows of `width` numbers."""
+    """Returns a list of rows of `width` numbers."""
     count = self.number("<Q")
     data = self.take(count * width * np.dtype(dtype).itemsize)
     return np.frombuffer(data, dtype).reshape(count, width)
 
   def text(self) -> str:
-    """A string."""
+    """Returns a string."""
     return self.take(self.number("<Q")).decode("utf-8")
 
   def pca(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean `[V, 3]`, modes `[K, V, 3]` times standard deviation, triangles."""
+    """Returns mean `[V, 3]`, modes `[K, V, 3]` times deviation, and triangles."""
     mean, basis, variance = self.matrix(), self.matrix(), self.matrix()
     faces = self.rows("<i4", 3).astype(np.int64)
     if mean.size % 3 or basis.shape != (mean.size, variance.size):
@@ -146,7 +146,7 @@ class _Archive:
     return mean.reshape(-1, 3), scaled.reshape(variance.size, mean.size // 3, 3), faces
 
   def expressions(self):
-    """Names and displacements of the optional expressions."""
+    """Returns names and displacements of the optional expressions."""
     if self.number("<?"):
       return (), None
     kind = self.number("<i")
@@ -159,7 +159,7 @@ class _Archive:
     return names, np.concatenate([mean[None], modes])
 
   def blendshapes(self) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names and displacements `[E, V, 3]`."""
+    """Returns names and displacements `[E, V, 3]`."""
     count = self.number("<Q")
     if count > len(self.data):
       raise ValueError(f"it promises {count} blendshapes")
@@ -168,13 +168,13 @@ class _Archive:
     return tuple(name for name, _ in pairs), shapes.reshape(count, -1, 3)
 
   def skip_landmarks(self) -> None:
-    """Reads past the optional names of vertices."""
+    """Skips the optional names of vertices."""
     if not self.number("<?"):
       for _ in range(self.number("<Q")):
         self.text()
         self.number("<i")
 
   def finish(self) -> None:
-    """Raises a ValueError unless all has been read."""
+    """Raises a ValueError unless the whole file has been read."""
     if self.place != len(self.data):
       raise ValueError(f"{len(self.data) - self.place} bytes are left over")

@@ -1,8 +1,9 @@
-"""Any OBJ with UVs as a template: a game's head, an engine's, a sculptor's."""
+"""Templates from OBJ files with UVs."""
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,39 +13,42 @@ from scipy.sparse import csgraph
 from scipy.spatial import KDTree
 
 from affjax.geometry import mesh, surface, uv
-from affjax.heads import _landmark_sets, _obj_file, _placement
+from affjax.heads import _landmark_sets, _obj_file, _placement, _recognition
 from affjax.heads._obj_file import ObjMesh
 from affjax.heads._placement import Placement
+from affjax.heads._registration import Laid
 from affjax.types import Template
 
-# Rectangles `(u0, v0, u1, v1)` of the unit square for groups, see `load`.
+# The rectangle `(u0, v0, u1, v1)` of the unit square of each group.
 Layout = Mapping[str, tuple[float, float, float, float]]
 _MAX_MASK = 8192
-# Of what UV islands cover, so much may be covered twice.
+# Largest share of the area of UV islands that may be covered twice.
 _OVERLAP = 0.1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ObjTemplate:
-  """A template and the way back to the file it came from.
+  """A template and its relation to the file that it was read from.
 
   Attributes:
-    template: the head, welded, in head space.
-    placement: from the file's space to head space.
-    vertex: int32 `[F]`, the template's vertex of each of the file's, -1 for vertices of
-      parts left out.
-    file_vertices: float64 `[F, 3]`, as the file has them.
+    template: the welded head in head space.
+    placement: conversion from the file's space to head space.
+    vertex: int32 `[F]`, the template's vertex for each vertex of the file, -1 for
+      vertices of omitted parts.
+    file_vertices: float64 `[F, 3]`, vertices of the file.
+    laid: registration to the embedded head, if the landmarks were found by the shape.
   """
 
   template: Template
   placement: Placement
   vertex: Int[np.ndarray, " f"]
   file_vertices: Float[np.ndarray, "f 3"]
+  laid: Laid | None = None
 
   def to_file(self, vertices: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "f 3"]:
-    """A head over the template as vertices of the file: its order, axes, unit.
+    """Returns a head over the template as vertices of the file, in its order and unit.
 
-    Vertices of parts left out stay as the file has them.
+    Vertices of omitted parts keep their values in the file.
     """
     result = self.file_vertices.copy()
     known = self.vertex >= 0
@@ -68,59 +72,91 @@ def load_template(
   uv_axes: str = "auto",
   weld: float = 1e-4,
 ) -> ObjTemplate:
-  """Reads a template from an OBJ file; docs/templates.md shows it on three heads.
+  """Reads a template from an OBJ file; docs/templates.md has examples.
 
   Args:
-    path: the OBJ.
-    name: of the template; the file's by default.
-    groups: which of the file's groups to take, and the name of each here; others are
-      left out. All of them, under their own names, by default.
-    layout: for files with several UV tiles or textures: the rectangle `(u0, v0, u1,
-      v1)` of the unit square that the tile of each (renamed) group is brought to.
-    landmarks: the 68 standard landmarks, a JSON file or what it holds: `{"vertices":
-      [68]}` counts the file's vertices from 0, `{"points": [68, 3]}` are in its space,
-      `{"faces": [68], "weights": [68, 3]}` its triangles (polygons as fans);
-      `{"some": {"36": 177, …}}` are vertices of 8 or more, see `landmark_sets`.
-    masks: grey images of the file's UV square (the first rectangle's tile in a layout).
-    mask_rows: "top" if their row 0 lies at v = 1, as textures' do; or "bottom".
-    units: see `placement.place`, as are `up`, `front` and `mirrored`.
-    uv_axes: "auto" turns u and v so that on the front of the head they grow with +x
-      and +y; "keep" leaves them.
-    weld: vertices on borders nearer than this, dm, are one (a UV seam); negative welds
-      nothing.
+    path: OBJ file.
+    name: name of the template; by default that of the file.
+    groups: new names of the file's groups to read; others are omitted. By default all
+      groups are read under their own names.
+    layout: for files with several UV tiles or textures, the rectangle `(u0, v0, u1,
+      v1)` of the unit square for the tile of each (renamed) group.
+    landmarks: the 68 standard landmarks, as a JSON file or its content:
+      `{"vertices": [68]}` are vertices of the file, counted from 0; `{"points":
+      [68, 3]}` are positions in its space; `{"faces": [68], "weights": [68, 3]}` are
+      its triangles (polygons are cut as fans); `{"some": {"36": 177, …}}` are vertices
+      of 8 or more landmarks, see `with_landmarks`. "auto" finds them by the shape of
+      the head. None leaves the template without landmarks.
+    masks: gray images over the UV square (over the first tile of a layout).
+    mask_rows: "top" if row 0 of the masks lies at v = 1, as in textures, or "bottom".
+    units: "m", "dm", "cm", "mm", the number of decimeters in one unit, or "auto".
+    up: the file's direction up the head: "+x", "-x", … "-z", or "auto".
+    front: the file's direction out of the face, likewise.
+    mirrored: whether the file's x axis is reversed (left-handed spaces).
+    uv_axes: "auto" reverses u and v where they do not grow with +x and +y on the front
+      of the head; "keep" does not.
+    weld: largest distance, dm, at which border vertices (of a UV seam) are merged; a
+      negative value merges none.
 
   Raises:
     ObjError: the file is damaged or has no UVs.
-    ValueError: an option contradicts the file; UVs leave the square or overlap.
+    ValueError: an option contradicts the file; UVs leave the square or overlap; the
+      landmarks cannot be found.
   """
   if uv_axes not in ("auto", "keep"):
     raise ValueError(f"uv_axes must be 'auto' or 'keep', got {uv_axes!r}")
   whole = _obj_file.read_obj(path)
-  points = None
-  if landmarks is not None:
-    rough = lambda: load_template(
-      path, name=name, groups=groups, layout=layout, units=units, up=up, front=front,
-      mirrored=mirrored, uv_axes=uv_axes, weld=weld,
-    )  # fmt: skip
-    points = _landmarks(landmarks, whole, rough)
   head = _pick(whole, groups)
-  where = _placement.place(
-    head.vertices[np.unique(head.faces)],
-    points, units=units, up=up, front=front, mirrored=mirrored,
-  )  # fmt: skip
-  return _assembled(
-    name or pathlib.Path(path).stem, head, where, points, layout=layout,
-    masks=masks or {}, mask_rows=mask_rows, uv_axes=uv_axes, weld=weld,
-  )  # fmt: skip
+
+  def placed(points: np.ndarray | None) -> Placement:
+    return _placement.place(
+      head.vertices[np.unique(head.faces)],
+      points, units=units, up=up, front=front, mirrored=mirrored,
+      own_unit=landmarks == "auto",
+    )  # fmt: skip
+
+  def built(points: np.ndarray | None) -> ObjTemplate:
+    return _assembled(
+      name or pathlib.Path(path).stem, head, placed(points), points, layout=layout,
+      masks=masks or {}, mask_rows=mask_rows, uv_axes=uv_axes, weld=weld,
+    )  # fmt: skip
+
+  if landmarks == "auto":
+    hand = np.diag([-1.0 if mirrored else 1.0, 1.0, 1.0])
+    rough = _recognition.rough_landmarks(head.vertices @ hand, head.faces)
+    return _refined(built(rough @ hand), placed)
+  if landmarks is None:
+    return built(None)
+  return built(_landmarks(landmarks, whole, built))
+
+
+def _refined(
+  rough: ObjTemplate, placed: Callable[[np.ndarray], Placement]
+) -> ObjTemplate:
+  """The template with better landmarks than its own, and where those place it."""
+  template, laid = _landmark_sets.refined(rough.template)
+  in_file = rough.placement.to_file
+  where = dataclasses.replace(
+    placed(in_file(template.landmark_positions(template.vertices))),
+    flip_u=rough.placement.flip_u,
+    flip_v=rough.placement.flip_v,
+  )
+  vertices = where.to_head(in_file(template.vertices)).astype(np.float32)
+  return dataclasses.replace(
+    rough,
+    template=dataclasses.replace(template, vertices=vertices),
+    placement=where,
+    laid=laid,
+  )
 
 
 def _assembled(
   name: str, head: ObjMesh, where: Placement, points, *, layout: Layout | None,
   masks: Mapping[str, str | pathlib.Path], mask_rows: str, uv_axes: str, weld: float,
 ) -> ObjTemplate:  # fmt: skip
-  """The template of the wanted groups once it is known how they lie in their file."""
+  """The template of the chosen groups, given their placement."""
   vertices = where.to_head(head.vertices)
-  order = [0, 2, 1] if _looks_inward(vertices, head.faces) else [0, 1, 2]
+  order = [0, 2, 1] if surface.looks_inward(vertices, head.faces) else [0, 1, 2]
   faces, corner_uv = head.faces[:, order], _laid_out(head, layout)[:, order]
   if uv_axes == "auto":
     where = _with_uv_axes(where, vertices, faces, corner_uv)
@@ -142,7 +178,7 @@ def _assembled(
 
 
 def _pick(whole: ObjMesh, groups: Mapping[str, str] | None) -> ObjMesh:
-  """Only the wanted groups, renamed; several may get one name."""
+  """The mesh of the chosen groups under their new names, which may coincide."""
   if groups is None:
     return whole
   unknown = [name for name in groups if name not in whole.group_names]
@@ -163,30 +199,24 @@ def _pick(whole: ObjMesh, groups: Mapping[str, str] | None) -> ObjMesh:
   )
 
 
-def _landmarks(given, whole: ObjMesh, rough) -> np.ndarray:
-  """The 68 landmarks in the file's space, `[68, 3]`; `rough` loads without them."""
+def _landmarks(
+  given: Any, whole: ObjMesh, built: Callable[[None], ObjTemplate]
+) -> np.ndarray:
+  """The 68 landmarks in the file's space, `[68, 3]`."""
   given = _landmark_sets.read(given)
   if "some" not in given:
     return _landmark_sets.places(given, whole.vertices, whole.faces)
-  head = rough()
+  head = built(None)
   some = {str(n): _vertex(head, n, v) for n, v in given["some"].items()}
   full = _landmark_sets.with_landmarks(head.template, {"some": some})
-  corner = full.vertices[full.faces[full.landmark_faces]]
-  points = np.einsum("lk,lkx->lx", full.landmark_weights, corner)
-  return head.placement.to_file(points)
+  return head.placement.to_file(full.landmark_positions(full.vertices))
 
 
 def _vertex(head: ObjTemplate, number, vertex) -> int:
-  """A vertex of the file as one of the template."""
+  """The template's vertex for a vertex of the file."""
   if not 0 <= int(vertex) < len(head.vertex) or head.vertex[int(vertex)] < 0:
     raise ValueError(f"landmark {number}: vertex {vertex} is not in the groups taken")
   return int(head.vertex[int(vertex)])
-
-
-def _looks_inward(vertices: np.ndarray, faces: np.ndarray) -> bool:
-  """Whether triangles are clockwise seen from outside, for heads and mere faces."""
-  corner, middle = vertices[faces], vertices[np.unique(faces)].mean(0)
-  return bool((_normals(corner) * (corner.mean(1) - middle)).sum() < 0)
 
 
 def _normals(corner: np.ndarray) -> np.ndarray:
@@ -194,7 +224,7 @@ def _normals(corner: np.ndarray) -> np.ndarray:
 
 
 def _laid_out(head: ObjMesh, layout: Layout | None) -> np.ndarray:
-  """UVs of the triangles' corners, `[T, 3, 2]`, inside the unit square."""
+  """UVs of the triangles' corners, `[T, 3, 2]`, in the unit square."""
   uvs = head.uvs[head.faces_uv]
   for name, box in (layout or {}).items():
     if name not in head.group_names:
@@ -214,7 +244,7 @@ def _laid_out(head: ObjMesh, layout: Layout | None) -> np.ndarray:
 
 
 def _with_uv_axes(where: Placement, vertices, faces, corner_uv) -> Placement:
-  """Notes which of u and v run against +x and +y on the front of the head."""
+  """The placement with the flips of u and v against +x and +y on the face."""
   corner = vertices[faces]
   weight = np.maximum(_normals(corner)[:, 2], 0)
   centred = lambda x: x - np.average(x, 0, weights=weight)
@@ -226,10 +256,10 @@ def _with_uv_axes(where: Placement, vertices, faces, corner_uv) -> Placement:
 
 
 def _welded(vertices, faces, groups, tolerance) -> tuple[np.ndarray, np.ndarray]:
-  """The welded vertex of each vertex, -1 for unused ones, and the ones that stay.
+  """The welded vertex of each vertex, -1 for unused ones, and the vertices kept.
 
-  Only vertices on borders of the same group are welded, and only where the surface
-  goes on: lips that touch face each other, the sides of a UV seam do not.
+  Only border vertices of the same group with similar normals are welded: the sides of a
+  UV seam, but not lips that touch.
   """
   count = len(vertices)
   parent = np.arange(count)
@@ -259,7 +289,7 @@ def _welded(vertices, faces, groups, tolerance) -> tuple[np.ndarray, np.ndarray]
 
 
 def _template(name: str, head: ObjMesh, corner_uv, points, masks) -> Template:
-  """Puts it together; each uv belongs to one vertex, triangles without area go."""
+  """The template, with one vertex per uv and without degenerate triangles."""
   faces = head.faces
   whole = (faces != np.roll(faces, 1, 1)).all(1)
   faces, corner_uv = faces[whole].astype(np.int32), corner_uv[whole]
@@ -285,7 +315,7 @@ def _template(name: str, head: ObjMesh, corner_uv, points, masks) -> Template:
 
 
 def _check_overlap(template: Template, corner_uv: np.ndarray) -> None:
-  """Refuses UVs that use a place twice: a position map has one position a texel."""
+  """Refuses overlapping UVs: a position map holds one position per texel."""
   size = 256
   a, b = corner_uv[:, 1] - corner_uv[:, 0], corner_uv[:, 2] - corner_uv[:, 0]
   areas = np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]) / 2
@@ -299,7 +329,7 @@ def _check_overlap(template: Template, corner_uv: np.ndarray) -> None:
 
 
 def _mask(path: pathlib.Path, rows: str, flip: np.ndarray, box) -> np.ndarray:
-  """A mask as `[M, M]`, row 0 at v = 1."""
+  """A mask `[M, M]` with row 0 at v = 1."""
   if rows not in ("top", "bottom"):
     raise ValueError(f"mask_rows must be 'top' or 'bottom', got {rows!r}")
   with Image.open(path) as image:

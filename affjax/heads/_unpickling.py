@@ -1,8 +1,8 @@
 """Reads pickled dicts of arrays, such as FLAME's files, without running anything.
 
-`affjax.assets.pickled` interprets the pickle; here is what it may mention: NumPy's
-arrays and numbers, SciPy's sparse matrices, and chumpy's `Ch`, which is an array in a
-wrapper. Of anything else that a value may be, only its name is kept.
+`affjax.assets.pickled` interprets the pickle. This module lists the names that it may
+mention: NumPy's arrays and numbers, SciPy's sparse matrices, and chumpy's `Ch`, a
+wrapped array. Other objects are reduced to the name of their class.
 """
 
 import dataclasses
@@ -26,24 +26,24 @@ _SPARSE = {
 
 @dataclasses.dataclass(eq=False)
 class _Shell:
-  """An object that the pickle makes; its state is what BUILD gives it."""
+  """An object of the pickle; the instruction BUILD sets its state."""
 
   name: str
   state: Any = None
 
 
 def load(data: bytes) -> dict[str, Any]:
-  """The dict that a pickle holds, with its arrays.
+  """Returns the dict of arrays in a pickle.
 
   Args:
-    data: the pickle, of protocol 2 or later; those of Python 2 as well.
+    data: a pickle of protocol 2 or later, also of Python 2.
 
   Returns:
-    NumPy arrays, SciPy matrices, numbers, strings; chumpy's arrays as NumPy's, sets as
-    lists. Within lists and dicts in the dict, arrays are not filled in.
+    NumPy arrays, SciPy matrices, numbers and strings; chumpy's arrays become NumPy's,
+    and sets become lists. Arrays in nested lists and dicts are not converted.
 
   Raises:
-    ValueError: the pickle is damaged, or asks for anything but arrays.
+    ValueError: the pickle is damaged, or requests anything but arrays.
   """
   machine = Machine(
     calls=_CALLS,
@@ -65,7 +65,7 @@ def load(data: bytes) -> dict[str, Any]:
 
 
 def _filled(value: Any) -> Any:
-  """What a shell stands for."""
+  """The value of a shell."""
   if not isinstance(value, _Shell):
     return value
   state = value.state
@@ -120,7 +120,7 @@ def _build(machine: Machine, _):
 
 
 def _new_object(machine: Machine, _):
-  """Imitates `cls.__new__(cls)`; the arguments play no part in what we read."""
+  """Imitates `cls.__new__(cls)`; no class that is read needs the arguments."""
   machine.pop(tuple)
   machine.stack.append(_Shell(machine.pop(Global).name))
 

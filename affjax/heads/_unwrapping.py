@@ -1,4 +1,4 @@
-"""UV coordinates for heads that have none, or that bring theirs in another file."""
+"""UV coordinates for heads without any, or with theirs in another file."""
 
 import dataclasses
 
@@ -7,27 +7,27 @@ from jaxtyping import Float, Int
 
 from affjax.heads._morphable import MorphableModel
 
-# Free border of the unit square, for what a filter or a dilation reads beyond an edge.
+# Free border of the unit square, into which filters and dilations reach.
 _BORDER = 0.01
 
 
 def cylinder(
   vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "t 3"]
 ) -> tuple[Float[np.ndarray, "u 2"], Int[np.ndarray, "t 3"]]:
-  """Unrolls the cylinder about the y axis of head space.
+  """Returns UV coordinates of a cylinder about the y axis of head space.
 
-  u grows with +x and v with +y, the face is upright in the middle, x = 0 at u = 0.5. A
-  whole head is cut open behind; a mere face is stretched to the width of the square.
-  Surface that lies behind other surface, seen from the axis (nostrils, inner lips,
-  ears), overlaps with it: good enough to look at and to fit, not for a texture.
+  u grows with +x and v with +y; the face is upright in the middle, with x = 0 at
+  u = 0.5. A whole head is cut open at the back; a face alone is stretched to the width
+  of the square. Surfaces behind each other, seen from the axis (nostrils, inner lips,
+  ears), overlap: sufficient for display and fitting, but not for a texture.
 
   Args:
-    vertices: in head space, dm.
+    vertices: head-space vertices, dm.
     faces: triangles.
 
   Returns:
-    `(uvs, faces_uv)`. The first V uvs belong to the vertices; those of triangles across
-    the cut follow.
+    `(uvs, faces_uv)`. The first V uvs are those of the vertices; those of the triangles
+    across the cut follow.
   """
   angle = np.arctan2(vertices[:, 0], vertices[:, 2])
   half = np.abs(angle).max()
@@ -54,13 +54,13 @@ def with_uvs(
   uvs: Float[np.ndarray, "u 2"],
   faces_uv: Int[np.ndarray, "t 3"],
 ) -> MorphableModel:
-  """The model with the UV coordinates of another file of the same mesh.
+  """Returns the model with the UV coordinates of another file of the same mesh.
 
   Args:
-    model: whose vertices `faces` counts.
-    faces: the model's triangles, in any order, each from any corner and way round; more
-      of them do no harm.
-    uvs: in [0, 1].
+    model: the model without UV coordinates.
+    faces: the model's triangles as indices of its vertices, in any order, starting at
+      any corner, in either orientation; additional triangles are ignored.
+    uvs: UV coordinates in [0, 1].
     faces_uv: the triangles as indices into `uvs`.
 
   Raises:

@@ -1,20 +1,19 @@
-"""Where FaceMesh's 468 points lie on a head's surface.
+"""The positions of FaceMesh's 468 points on the surface of a head.
 
-`experiments/assets/facemesh_correspondence.py` computes it: the landmark network sees
-pictures of the head whose geometry is known, and the surface under each point is read.
+`experiments/assets/facemesh_correspondence.py` computes them: it runs the landmark
+network on renders of the head and reads the surface under each point.
 """
 
 import dataclasses
 import pathlib
 from collections.abc import Mapping
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from affjax.assets import store
 from affjax.heads import _embedded
-from affjax.types import Template
+from affjax.types import ArrayLike, Template
 
 COUNT = 468
 _SCRIPT = "experiments/assets/facemesh_correspondence.py"
@@ -22,15 +21,15 @@ _SCRIPT = "experiments/assets/facemesh_correspondence.py"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FaceMeshPoints:
-  """The 468 points on a template.
+  """FaceMesh's 468 points on a template.
 
   Attributes:
-    faces: int32, the triangle of the template that each one lies in.
+    faces: int32, the triangle of the template under each point.
     weights: barycentric weights in that triangle.
-    sigma: how far the network's point strays from there over people, expressions and
-      poses: standard deviation along each axis of the surface, dm.
-    contour: the points of FaceMesh's outline. They slide along the head as it turns, to
-      where the face is seen to end: no fixed place of the surface is theirs.
+    sigma: standard deviation, along each axis of the surface, of the network's point
+      over people, expressions and poses, dm.
+    contour: whether a point belongs to FaceMesh's outline. Those slide along the
+      silhouette as the head turns and have no fixed position on the surface.
   """
 
   faces: Int[np.ndarray, "468"]
@@ -40,10 +39,10 @@ class FaceMeshPoints:
 
 
 def points(template: Template) -> FaceMeshPoints:
-  """FaceMesh's points on the embedded head.
+  """Returns FaceMesh's points on the embedded head.
 
   Raises:
-    ValueError: the template is another one, for which they are not known.
+    ValueError: the template is not the embedded head.
   """
   own = _embedded.load().template
   if template is not own and not (
@@ -58,11 +57,11 @@ def points(template: Template) -> FaceMeshPoints:
 
 
 def load(path: str | pathlib.Path, template: Template) -> FaceMeshPoints:
-  """FaceMesh's points on a template, from the script's `.npz`; nothing is unpickled.
+  """Reads FaceMesh's points on a template from the script's `.npz`.
 
   Raises:
-    AssetError: the file is no readable `.npz`.
-    ValueError: it was made for another template.
+    AssetError: the file is not a readable `.npz`.
+    ValueError: the file was made for another template.
   """
   arrays = store.read_npz(pathlib.Path(path).read_bytes(), str(path))
   return _checked(arrays, template, str(path))
@@ -103,9 +102,7 @@ def _checked(
 
 
 def positions(
-  vertices: Float[Array, "*b v 3"], template: Template, points: FaceMeshPoints
-) -> Float[Array, "*b 468 3"]:
-  """The points on posed or unposed vertices, in the vertices' own space."""
-  corners = vertices[..., template.faces[points.faces], :]
-  weights = jnp.broadcast_to(points.weights[..., None], corners.shape)
-  return jnp.sum(corners * weights, -2)
+  vertices: Float[ArrayLike, "*b v 3"], template: Template, points: FaceMeshPoints
+) -> Float[ArrayLike, "*b 468 3"]:
+  """Returns the points on posed or unposed vertices, in the vertices' own space."""
+  return template.surface_points(vertices, points.faces, points.weights)

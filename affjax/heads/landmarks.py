@@ -1,10 +1,9 @@
 """The 68 standard (iBUG) landmarks of a head."""
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from affjax.types import Template
+from affjax.types import ArrayLike, Template
 
 JAW = np.arange(17)
 BROWS = np.arange(17, 27)
@@ -13,7 +12,7 @@ EYES = np.arange(36, 48)
 MOUTH = np.arange(48, 68)
 OUTER_EYE_CORNERS = (36, 45)
 
-# The landmark that takes the place of each one in a mirrored picture.
+# The landmark on the other side of each landmark.
 MIRRORED = np.concatenate(
   [
     np.arange(16, -1, -1),
@@ -28,17 +27,14 @@ MIRRORED = np.concatenate(
 
 
 def landmarks68(
-  vertices: Float[Array, "*b v 3"], template: Template
-) -> Float[Array, "*b 68 3"]:
-  """Landmark positions on posed or unposed vertices, in the vertices' own space."""
-  corners = vertices[..., template.faces[template.landmark_faces], :]
-  weights = jnp.broadcast_to(template.landmark_weights[..., None], corners.shape)
-  return jnp.sum(corners * weights, -2)
+  vertices: Float[ArrayLike, "*b v 3"], template: Template
+) -> Float[ArrayLike, "*b 68 3"]:
+  """Returns `template.landmark_positions(vertices)`."""
+  return template.landmark_positions(vertices)
 
 
 def outer_eye_distance(template: Template) -> float:
-  """Distance of the outer eye corners of the mean head, dm."""
-  corner = template.vertices[template.faces[template.landmark_faces]]
-  points = (corner * template.landmark_weights[..., None]).sum(-2)
+  """Returns the distance of the outer eye corners of the mean head, dm."""
+  points = template.landmark_positions(template.vertices)
   left, right = OUTER_EYE_CORNERS
   return float(np.linalg.norm(points[left] - points[right]))

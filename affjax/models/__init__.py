@@ -15,7 +15,7 @@ from affjax.models._encoder import EncoderConfig
 from affjax.models._features import FeatureNet, extract_features, load_features
 from affjax.models._light import LightNetConfig
 from affjax.models._pose import PoseNetConfig
-from affjax.models._reconstructor import NETWORKS, Networks, Reconstructor, shade
+from affjax.models._reconstructor import NETWORKS, Networks, Reconstructor
 
 __all__ = [
   "ARCHITECTURES",
@@ -34,5 +34,4 @@ __all__ = [
   "configure_network",
   "extract_features",
   "load_features",
-  "shade",
 ]

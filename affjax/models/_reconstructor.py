@@ -13,9 +13,8 @@ from jaxtyping import Array, Float
 from affjax.geometry import uv
 from affjax.geometry.camera import head_to_world
 from affjax.models import _affunet, _alignment, _encoder, _light, _params, _pose
-from affjax.ops import resize_bilinear
-from affjax.render import render_head
-from affjax.types import ArrayLike, Camera, Prediction, Template
+from affjax.render import render_head, shade
+from affjax.types import Camera, Prediction, Template
 
 NETWORKS = ("position", "diffuse", "light", "pose")
 
@@ -183,13 +182,3 @@ class Reconstructor:
     return _alignment.align(
       vertices, self.template, self.camera, size=nets.size, resolution=resolution
     )
-
-
-def shade(
-  diffuse: Float[ArrayLike, "n s s 3"],
-  light_map: Float[ArrayLike, "n l l 1"],
-  light_color: Float[ArrayLike, "n 3"],
-) -> Float[Array, "n s s 3"]:
-  """Returns the texture: diffuse map x enlarged light map x its color, in [0, 1]."""
-  enlarged = resize_bilinear(light_map, (diffuse.shape[1], diffuse.shape[2]))
-  return jnp.clip(diffuse * enlarged * light_color[:, None, None, :], 0.0, 1.0)

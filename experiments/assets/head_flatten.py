@@ -46,7 +46,7 @@ def rest_edges(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def tutte(count: int, faces: np.ndarray, fixed: np.ndarray, target: np.ndarray):
-  """Every free vertex at the mean of its neighbours: a bijection of a disk.
+  """Places every free vertex at the mean of its neighbors: a bijection of a disk.
 
   Args:
     count: number of vertices.

@@ -1,4 +1,4 @@
-"""The identity basis: people aligned, their neck on one plane, principal components."""
+"""The identity basis: principal components of aligned people with equal necks."""
 
 import dataclasses
 
@@ -35,7 +35,7 @@ def identity(
   asymmetric: int,
   seed: int,
 ) -> Identity:
-  """Draws people and finds their principal components.
+  """Samples people and computes their principal components.
 
   Args:
     people: the prior.
@@ -64,7 +64,7 @@ def identity(
 
 
 def aligned(points: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
-  """The similarity image of `points` that is nearest to `target` (Umeyama 1991)."""
+  """The similarity transform of `points` nearest to `target` (Umeyama 1991)."""
   w = (weights / weights.sum())[:, None]
   centre, centre_target = (w * points).sum(0), (w * target).sum(0)
   p, q = points - centre, target - centre_target

@@ -11,13 +11,13 @@ from experiments.assets.head_types import (
   HeadMesh,
 )
 
-# Distance between things that lie far apart on the head: two texels of a 64² map, so
-# that no bilinear read mixes them.
+# Distance between islands: two texels of a 64² map, so that no bilinear read mixes
+# them.
 GAP = 0.03
 
 
 def right_half(mesh: HeadMesh, vertices: np.ndarray) -> np.ndarray:
-  """bool `[T]`: triangles with x >= 0."""
+  """Bool `[T]`: triangles with x >= 0."""
   return vertices[mesh.faces][..., 0].mean(1) > 0
 
 
@@ -39,7 +39,7 @@ def border_loop(faces: np.ndarray) -> np.ndarray:
 
 
 def pieces(mesh, vertices, margin, bottom, top):
-  """Triangles of the right side and flat places by vertex, for each island.
+  """Triangles of the right side and flat positions by vertex, for each island.
 
   Args:
     mesh: the head.
@@ -50,7 +50,7 @@ def pieces(mesh, vertices, margin, bottom, top):
   """
   right = right_half(mesh, vertices)
   edge = margin / 2
-  # The largest disk in a corner cut off by a diagonal, less the gap to the chart.
+  # The largest disk in a corner cut off by a diagonal, minus the gap to the chart.
   radius = (bottom + 2 * margin - edge * 2 - np.sqrt(2) * GAP) / (2 + np.sqrt(2))
   centre = np.array([1 - edge - radius, edge + radius])
   eye = np.flatnonzero(right & (mesh.parts == EYE))
@@ -71,7 +71,7 @@ def pieces(mesh, vertices, margin, bottom, top):
 
 
 def _eye(mesh, vertices, members, centre, radius) -> dict[int, np.ndarray]:
-  """Polar map about the pole that looks forward."""
+  """Polar map about the pole in front."""
   used = np.unique(mesh.faces[members])
   place = vertices[used]
   middle = (place.min(0) + place.max(0)) / 2
@@ -89,7 +89,7 @@ def _rectangle(mesh, vertices, members, box) -> dict[int, np.ndarray]:
   faces = np.searchsorted(used, mesh.faces[members])
   loop = border_loop(faces)
   place = vertices[used]
-  # Starts where the border is at the mid-plane and lowest, as the box does.
+  # The border starts at its lowest point on the mid-plane, as the box does.
   on_axis = np.abs(place[loop, 0]) < 1e-9
   key = np.where(on_axis, place[loop, 1] - place[loop, 2], np.inf)
   loop = np.roll(loop, -int(np.argmin(key)))

@@ -5,7 +5,7 @@ import numpy as np
 from experiments.assets.head_types import SKIN, HeadMesh
 
 # Landmarks of the figure's left side (+x) and the mid-line, in base-mesh dm. "front":
-# (x, y), the point of the skin nearest to the viewer; "side": (y, z), the outermost.
+# (x, y) of the frontmost point of the skin; "side": (y, z) of the outermost point.
 _FRONT = {
   8: (0.0, 6.172),
   22: (0.11, 7.486),

@@ -1,4 +1,4 @@
-"""UV masks, painted texel by texel from places on the base mesh."""
+"""UV masks, computed per texel from positions on the base mesh."""
 
 import numpy as np
 
@@ -32,16 +32,16 @@ _BROW_WIDTH = (0.03, 0.031, 0.027, 0.02, 0.01)
 def masks(
   mesh: HeadMesh, template: Template, base: np.ndarray
 ) -> dict[str, np.ndarray]:
-  """Soft masks in [0, 1], float32 `[SIZE, SIZE]`, by name.
+  """Returns soft masks in [0, 1], float32 `[SIZE, SIZE]`, by name.
 
-  "face" is the front of the head from hairline to jaw, everything on it included;
-  "skin" is bare skin: face, ears and neck without brows, lips and eyes. "eyes" covers
-  the eyeballs and the sockets, "mouth" what lies behind the lips, teeth included.
+  "face" is the front of the head from hairline to jaw with all features; "skin" is bare
+  skin: face, ears and neck without brows, lips and eyes. "eyes" covers the eyeballs and
+  the sockets, "mouth" everything behind the lips, including teeth.
 
   Args:
     mesh: the head.
-    template: its UV layout.
-    base: `[V, 3]`, the head of the base mesh.
+    template: template with its UV layout.
+    base: `[V, 3]`, the head in the base mesh.
   """
   table = uv.uv_table(template, SIZE)
   place = (base[table.corners] * table.weights[..., None]).sum(-2)
@@ -76,7 +76,7 @@ def masks(
 
 
 def _parts(mesh, table) -> np.ndarray:
-  """Part under each texel."""
+  """The part under each texel."""
   key = {
     tuple(sorted(f)): p for f, p in zip(mesh.faces.tolist(), mesh.parts, strict=True)
   }
@@ -117,6 +117,6 @@ def _brow(points: np.ndarray) -> np.ndarray:
 
 
 def _segment(p, a, b):
-  """Distance of points to a segment, and the place along it in [0, 1]."""
+  """Distance of points to a segment, and the position along it in [0, 1]."""
   along = np.clip(((p - a) @ (b - a)) / ((b - a) @ (b - a)), 0, 1)
   return np.linalg.norm(p - a - along[:, None] * (b - a), axis=1), along

@@ -1,8 +1,8 @@
-"""The head cut from MakeHuman's body: triangles, groups, and its vertices as weights.
+"""The head's mesh, cut from MakeHuman's body.
 
-Every vertex of the head is a weighted sum of vertices of the base mesh, so that each
-target of MakeHuman carries over by one sparse product. All is built on the half with
-x >= 0 and mirrored, so that the mesh is exactly symmetric.
+Every vertex of the head is a weighted sum of vertices of the base mesh, so that a
+sparse product carries each target of MakeHuman over. The half with x >= 0 is built and
+then mirrored, so that the mesh is exactly symmetric.
 """
 
 import numpy as np
@@ -30,8 +30,8 @@ _HELPERS = {
 # The neck is cut by the plane through these two points (y, z), front and back, dm.
 NECK_FRONT, NECK_BACK = (5.78, 0.67), (6.0, -0.2)
 _SNAP = 0.4
-# Triangles of the eyeballs further than this from the pole that looks forward are left
-# out: nothing ever sees the back of an eye.
+# Triangles of the eyeballs further than this from the front pole are omitted, because
+# the back of an eye is never visible.
 _EYE_OPENING = np.radians(150)
 
 
@@ -69,7 +69,7 @@ def _half_quads(base: BaseMesh) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _triangles(vertices: np.ndarray, quads: np.ndarray) -> np.ndarray:
-  """Splits each quad along the diagonal whose triangles are the less acute."""
+  """Splits each quad along the diagonal that gives less acute triangles."""
   first = np.stack([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]], 1)
   second = np.stack([quads[:, [0, 1, 3]], quads[:, [1, 2, 3]]], 1)
 
@@ -149,7 +149,7 @@ def _clipped(face, height, crossing) -> list[int]:
 
 
 def _head_component(points, faces, parts):
-  """Keeps the helpers, and of the skin what hangs together with the crown."""
+  """Keeps the helpers, and the part of the skin that is connected to the crown."""
   body = np.isin(parts, (SKIN, MOUTH, SOCKET))
   label = np.arange(len(points))
   while True:
@@ -193,7 +193,7 @@ def _mirrored(base, weights, faces, parts) -> HeadMesh:
 
 
 def _without_backs_of_eyes(mesh: HeadMesh, points: np.ndarray) -> HeadMesh:
-  """Opens the eyeballs behind, so that each is a disk for the UV layout."""
+  """Opens the eyeballs at the back, so that each is a disk for the UV layout."""
   place = mesh.weights @ points
   corners = place[mesh.faces]
   right_eye = (mesh.parts == EYE) & (corners[..., 0].mean(1) > 0)

@@ -1,4 +1,4 @@
-"""Packs the head into one small file: whole numbers, with a scale a mode."""
+"""Packs the head into one small file: integers with one scale per mode."""
 
 import pathlib
 import zipfile
@@ -7,14 +7,14 @@ import numpy as np
 
 
 def quantised(basis: np.ndarray, largest: int) -> tuple[np.ndarray, np.ndarray]:
-  """Whole numbers of at most `largest` and the scale of each mode, `[K]`."""
+  """Returns integers of at most `largest` and the scale of each mode, `[K]`."""
   scale = np.abs(basis).max((1, 2)) / largest
   scale = np.maximum(scale, 1e-12).astype(np.float32)
   return np.round(basis / scale[:, None, None]).astype(np.int32), scale
 
 
 def write(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-  """Writes an `.npz` whose bytes depend on the arrays only."""
+  """Writes an `.npz` whose bytes depend only on the arrays."""
   beside = path.with_suffix(".tmp")
   with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
     for name in sorted(arrays):

@@ -12,8 +12,8 @@ from scipy import sparse
 
 from experiments.assets.head_source import Source
 
-# "a|b" is a pair of opposite targets, chosen by the sign of one number; "x" alone is a
-# target that is only ever added. The number is the standard deviation of the weight.
+# "a|b" is a pair of opposite targets, chosen by the sign of one weight; "x" alone is a
+# target with a positive weight. The number is the standard deviation of the weight.
 _PAIRS = {
   "head/head-age-decr|incr": 0.3,
   "head/head-angle-in|out": 0.08,
@@ -50,11 +50,11 @@ _ONE_SIDED = {
   "head/head-triangular": 0.06,
   "chin/chin-triangle": 0.2,
 }
-# Whole folders: every pair in them, with the standard deviation of most, and of some.
+# Whole folders of pairs: the standard deviation of most of them, and of some.
 _NOSE, _NOSE_OTHER = 0.24, {"trans-": 0.18, "compression": 0.15, "flaring": 0.2}
 _MOUTH, _MOUTH_OTHER = 0.28, {"trans-": 0.2, "ext": 0.25, "laugh": 0.25, "scale": 0.25}
 _OTHER = {"mouth-trans-in|out": 0.0, "nose-trans-in|out": 0.0}
-# Of "l-" and "r-" pairs of targets: how much of the spread differs between the sides.
+# Share of the deviation of "l-" and "r-" targets that differs between the sides.
 _SIDES = {"eyes": 0.3, "cheek": 0.3, "ears": 0.25}
 _SIDES_OTHER = {
   "eye-trans": 0.2,
@@ -74,13 +74,13 @@ _OPPOSITES = (
   ("concave", "convex"),
   ("compress", "uncompress"),
 )
-# Weights of local targets stay within this many standard deviations.
+# Limit of the weights of local targets, standard deviations.
 _BOUND = 2.2
 _ETHNIC = ("african", "asian", "caucasian")
 
 
 class People:
-  """Draws shapes from a prior; all targets are carried over to the head at once.
+  """A sampler of shapes from a prior; it carries all targets over to the head at once.
 
   Args:
     source: the package.
@@ -147,7 +147,7 @@ def _bounded(rng) -> float:
 
 
 def _ages(rng) -> dict[str, float]:
-  """Weights of the age targets: one in eight is a youth, the rest adults."""
+  """Weights of the age targets: one in eight people is young, the others are adults."""
   if rng.random() < 0.12:
     child = rng.uniform(0.1, 0.6)
     return {"child": child, "young": 1 - child}

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from experiments.assets.head_types import EYE, SKIN, HeadMesh
 
-# Skin edges longer than this, dm, are split; repeated for what is still long.
+# Skin edges longer than this, dm, are split repeatedly.
 _LONGEST = (0.3, 0.19)
 _EYE_PASSES = 1
 
@@ -41,7 +41,7 @@ def _long_edges(mesh, place, member, longest) -> set[int]:
   corners = mesh.faces[member]
   a, b = corners.reshape(-1), np.roll(corners, -1, 1).reshape(-1)
   length = np.linalg.norm(place[a] - place[b], axis=1)
-  # An edge and its mirror image differ by rounding only; round before comparing.
+  # An edge and its mirror image differ only by rounding; round before comparing.
   long = np.round(length, 6) > longest
   a, b = a[long], b[long]
   keys = set(_edge_key(mesh, a, b).tolist())
@@ -138,7 +138,7 @@ def _stencils(keys: list[int], count: int, opposite) -> sparse.csr_matrix:
 
 
 def _on_sphere(mesh, points: np.ndarray):
-  """Moves the eyeballs' vertices to one distance from their centre."""
+  """Moves the eyeballs' vertices to the same distance from their center."""
   place = mesh.weights @ points
   eye = np.unique(mesh.faces[mesh.parts == EYE])
   weights = mesh.weights.tolil()

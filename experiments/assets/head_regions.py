@@ -7,7 +7,7 @@ from experiments.assets.head_types import MOUTH, SOCKET
 
 
 def seam_end(axis: np.ndarray, top: int) -> int:
-  """Index on the back mid-line (neck first) where the seam ends, short of the top."""
+  """Index on the back mid-line (from the neck) at which the seam ends below the top."""
   behind = axis[top, 2] - 0.35
   return int(
     np.argmin(np.abs(axis[: top + 1, 2] - behind) + 10 * (axis[: top + 1, 1] < 7.8))
@@ -15,7 +15,7 @@ def seam_end(axis: np.ndarray, top: int) -> int:
 
 
 def face_distance(points: np.ndarray) -> np.ndarray:
-  """How far inside the face a point is, dm: negative on scalp, ears, neck.
+  """Returns the depth of a point inside the face, dm: negative on scalp, ears, neck.
 
   The face ends at the hairline, a little before the ears, and under the jaw.
   """
@@ -27,7 +27,7 @@ def face_distance(points: np.ndarray) -> np.ndarray:
 
 
 def _smooth_minimum(a, b, width):
-  """The smaller of two, rounded where they differ by less than `width`."""
+  """The minimum of two, rounded where they differ by less than `width`."""
   overlap = np.maximum(width - np.abs(a - b), 0) / width
   return np.minimum(a, b) - overlap**2 * width / 4
 
@@ -62,7 +62,7 @@ def step(value, low, high):
 
 
 def alignment_weights(points: np.ndarray) -> np.ndarray:
-  """How much each vertex counts in the alignment: face most, neck and ears nothing."""
+  """Weight of each vertex in the alignment: most on the face, none on neck and ears."""
   face = step(face_distance(points), -0.2, 0.1)
   skull = step(points[:, 1], 6.9, 7.4)
   return (0.3 * skull + face) * (1 - ear_weight(points)) + 1e-9
@@ -74,7 +74,7 @@ def neck_falloff(points: np.ndarray) -> np.ndarray:
 
 
 def neck_on_plane(samples: np.ndarray, base: np.ndarray) -> np.ndarray:
-  """Brings the neck's end of each sample onto the plane of the cut, near the mean.
+  """Moves the end of each sample's neck to the plane of the cut, near the mean.
 
   Shoulders reach into the cut of heavy people; less of that is left at the end.
   """

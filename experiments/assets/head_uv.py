@@ -12,8 +12,8 @@ from scipy import interpolate, ndimage, sparse
 from experiments.assets import head_flatten, head_islands, head_regions
 from experiments.assets.head_types import SOCKET, HeadMesh
 
-# Distance of the chart from the square's border, and the legs of the corners that it
-# leaves to the islands: the eyes at the bottom, teeth and tongue at the top.
+# Distance of the chart from the border of the square, and the legs of the corners for
+# the islands: eyes at the bottom, teeth and tongue at the top.
 _MARGIN = 0.006
 _BOTTOM_CORNER, _TOP_CORNER = 0.235, 0.215
 
@@ -57,7 +57,7 @@ def layout(
 
 
 def _skin(mesh: HeadMesh, base: np.ndarray, shape: np.ndarray) -> dict[int, np.ndarray]:
-  """Flat places of the right half of the skin, by vertex."""
+  """Flat positions of the right half of the skin, by vertex."""
   right = head_islands.right_half(mesh, base) & (mesh.parts <= SOCKET)
   used = np.unique(mesh.faces[right])
   faces = np.searchsorted(used, mesh.faces[right])
@@ -122,7 +122,7 @@ def _border_curve():
 
 
 def _first_guess(place, neck, seam) -> np.ndarray:
-  """Places on the border curve in proportion to length along neck and seam."""
+  """Positions on the border curve, in proportion to length along neck and seam."""
 
   def lengths(path):
     step = np.linalg.norm(np.diff(place[path], axis=0), axis=1)

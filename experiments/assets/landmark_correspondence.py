@@ -1,13 +1,14 @@
-"""Which FaceMesh points are the 68 standard landmarks: the table of faces/mesh.py.
+"""Finds the FaceMesh points of the 68 landmarks: the table of `affjax/faces/_mesh.py`.
 
   python -m experiments.assets.landmark_correspondence
 
-Each of the 68 is one point of FaceMesh, or lies between two near ones. They are chosen
-where the template's own landmarks are, on synthetic photos whose geometry is known: the
-usual list of single points gives poses that nod by 11 degrees. Half of the photos
-choose, the other half judge; the table comes from all of them. About 4 minutes on 2
-cores; writes the errors and the table to `results/landmark_correspondence.json`, from
-where it is copied by hand (a test compares them).
+Each landmark is one point of FaceMesh or lies between two near ones. The points are
+chosen by the template's own landmarks on synthetic photos with known geometry; the
+usual list of single points gives poses that nod by 11 degrees. Half of the photos serve
+to choose and the other half to evaluate; the table is computed from all of them. Takes
+about 4 minutes on 2 cores. Errors and table are written to
+`results/landmark_correspondence.json`; the table is copied by hand, and a test compares
+both.
 """
 
 import argparse
@@ -29,11 +30,11 @@ from affjax.types import Camera
 
 SIZE, TOGETHER = 256, 16
 YAW = 0.7  # the largest, radians
-# Candidates for each landmark, and how far apart two that share it may be, in
-# interocular distances; at the eyes less, where lids close.
+# Number of candidates for each landmark, and the largest distance of two that share it,
+# in interocular distances; smaller at the eyes, where lids close.
 CANDIDATES = 40
 APART, APART_EYES = 0.16, 0.09
-# The single points that go by the names of the 68.
+# The single points that are commonly used as the 68 landmarks.
 # fmt: off
 BY_NAME = (
   162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389, 71,
@@ -42,20 +43,20 @@ BY_NAME = (
   405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87,
 )
 # fmt: on
-# What a second point must bring, in interocular distances.
+# Least improvement by a second point, in interocular distances.
 WORTH = 0.001
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sample:
-  """A synthetic photo of a face and what FaceMesh sees of it.
+  """A synthetic photo of a face, and FaceMesh's points on it.
 
   Attributes:
     mesh: FaceMesh's points, px.
-    truth: where the template's landmarks are, px.
-    points: the same in head space, dm.
-    vertices: of the head, dm.
-    pose: of the head.
+    truth: the template's landmarks, px.
+    points: the template's landmarks in head space, dm.
+    vertices: vertices of the head, dm.
+    pose: pose of the head.
   """
 
   mesh: np.ndarray
@@ -66,12 +67,12 @@ class Sample:
 
   @property
   def unit(self) -> float:
-    """The interocular distance, px."""
+    """Interocular distance, px."""
     return float(np.linalg.norm(self.truth[45] - self.truth[36]))
 
 
 def samples(model: MorphableModel, count: int) -> list[Sample]:
-  """Of that many synthetic photos those whose face is found and not far aside."""
+  """Returns the samples of `count` photos whose face is found and nearly frontal."""
   source = SyntheticFaces(model, count, SIZE, seed=5, split="train", occluders=0.0)
   kept = []
   for first in range(0, count, TOGETHER):
@@ -80,7 +81,7 @@ def samples(model: MorphableModel, count: int) -> list[Sample]:
     for record, faces in zip(records, found, strict=True):
       if len(faces) == 1 and abs(record["pose"][1]) < YAW:
         sample = _sample(model, record, faces[0].landmarks[:, :2])
-        # What misses the eyes by far is no landmark of this face.
+        # Landmarks far off the eyes are not of this face.
         if np.linalg.norm(sample.mesh[33] - sample.truth[36]) < 0.25 * sample.unit:
           kept.append(sample)
   return kept
@@ -96,7 +97,7 @@ def _sample(model: MorphableModel, record: dict, seen: np.ndarray) -> Sample:
 
 
 def mirrored(faces: list[Sample]) -> np.ndarray:
-  """The FaceMesh point that takes each one's place in a mirrored picture."""
+  """Returns the FaceMesh point on the other side of each point."""
   turned = []
   for face in faces:
     left, right = face.mesh[33], face.mesh[263]
@@ -109,7 +110,7 @@ def mirrored(faces: list[Sample]) -> np.ndarray:
 
 
 def pairs(faces: list[Sample], mirror: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Two points `[68, 2]` for each landmark and the second one's share `[68]`."""
+  """Returns two points `[68, 2]` per landmark and the weight of the second one."""
   points, share = np.zeros((68, 2), int), np.zeros(68)
   seen = np.stack([face.mesh / face.unit for face in faces])
   truth = np.stack([face.truth / face.unit for face in faces])
@@ -128,7 +129,7 @@ def pairs(faces: list[Sample], mirror: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _best_pair(x: np.ndarray, y: np.ndarray, apart: float):
-  """Of points `x [N, K, 2]` the two between which `y [N, 2]` lies best."""
+  """Returns the two of the points `x [N, K, 2]` between which `y [N, 2]` lies."""
   error = np.median(np.linalg.norm(x - y[:, None], axis=-1), 0)
   best, found = np.inf, ((0, 0), 0.0)
   near = np.argsort(error)[:CANDIDATES]
@@ -146,7 +147,7 @@ def _best_pair(x: np.ndarray, y: np.ndarray, apart: float):
 
 
 def judge(name: str, faces: list[Sample], points, share) -> dict[str, list[float]]:
-  """How far the landmarks are off, and by how much the poses that they give."""
+  """Returns the errors of the landmarks and of the poses that follow from them."""
   errors, turns = [], []
   for face in faces:
     first, second = np.moveaxis(face.mesh[points], 1, 0)
@@ -168,7 +169,7 @@ def judge(name: str, faces: list[Sample], points, share) -> dict[str, list[float
 
 
 def main() -> None:
-  """Chooses on the even samples, judges on the odd ones."""
+  """Chooses on the even samples and evaluates on the odd ones."""
   parser = argparse.ArgumentParser(description="Finds the landmark correspondence.")
   parser.add_argument("--count", type=int, default=160, help="synthetic faces")
   faces = samples(open_head("embedded"), parser.parse_args().count)

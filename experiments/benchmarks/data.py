@@ -1,13 +1,13 @@
-"""How fast training data comes: decoding, the pipeline, augmentations, mixtures.
+"""Measures the speed of training data: decoding, pipeline, augmentation, mixtures.
 
     python -m experiments.benchmarks.data
 
-Makes a prepared data set of stylised noise and photo-like pictures at 512² in a
-temporary folder, or takes one of `affjax prepare` by `--path`. Everything is measured
-in one process confined to `--threads` cores. "Per core" is samples a second of
-processor time of all threads together, which neighbours on the machine disturb least; a
-pipeline's turn ends when its threads have refilled what was taken. Memory is the
-resident memory after each of several epochs of the pipeline with everything on.
+Makes a prepared data set of photo-like pictures at 512² in a temporary folder, or reads
+one of `affjax prepare` from `--path`. Everything runs in one process on `--threads`
+cores. "Per core" is samples per second of processor time of all threads together, which
+other programs on the machine affect least; the turn of a pipeline ends when its threads
+have refilled their buffers. Memory is the resident memory after each of several epochs
+of the pipeline with every augmentation.
 
 Writes experiments/results/data_cpu.json.
 """
@@ -28,6 +28,8 @@ from affjax.data import (
   MixedSource,
   PreparedSource,
   Ranges,
+  Record,
+  RecordSource,
   SyntheticFaces,
   _record,
   _shards,
@@ -37,6 +39,7 @@ from affjax.data import (
 )
 from affjax.geometry import uv
 from affjax.heads import open_head
+from affjax.types import Template
 from experiments.benchmarks import measuring
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results"
@@ -61,8 +64,10 @@ PIPELINES = {
 }
 
 
-def write_faces(root: pathlib.Path, template, count: int, size: int) -> pathlib.Path:
-  """A data set of pictures that compress as photos do: about 90 kB at 512²."""
+def write_faces(
+  root: pathlib.Path, template: Template, count: int, size: int
+) -> pathlib.Path:
+  """Writes a data set of pictures that compress like photos: about 90 kB at 512²."""
   folder = _shards.data_folder(root, "bench")
   rng = np.random.default_rng(0)
   y, x = np.mgrid[:size, :size] / size - 0.5
@@ -92,13 +97,21 @@ def write_faces(root: pathlib.Path, template, count: int, size: int) -> pathlib.
 
   name = _shards.shard_name("bench", "train", 0, 1)
   written = _shards.write_shard(folder / name, (one(k) for k in range(count)))
-  about = _shards.About(template.name, len(template.vertices), size, size, "bench", "0")
-  _shards.write_info(folder, {"train": [written]}, about)
+  facts = _shards.DatasetFacts(
+    template.name, len(template.vertices), size, size, "bench", "0"
+  )
+  _shards.write_info(folder, {"train": [written]}, facts)
   return folder
 
 
-def batches(source: Any, template, options: argparse.Namespace, how: str, epochs=None):
-  """An iterator over the pipeline of that name."""
+def batches(
+  source: RecordSource,
+  template: Template,
+  options: argparse.Namespace,
+  how: str,
+  epochs: int | None = None,
+) -> Iterator[Record]:
+  """Returns an iterator over the pipeline of a name."""
   mirrored, augment = PIPELINES[how]
   return training_batches(
     source,
@@ -111,8 +124,8 @@ def batches(source: Any, template, options: argparse.Namespace, how: str, epochs
   )
 
 
-def settle():
-  """Waits until no thread of this process works any more."""
+def settle() -> None:
+  """Waits until all threads of this process are idle."""
   quiet = 0
   while quiet < 3:
     before = time.process_time()
@@ -121,7 +134,7 @@ def settle():
 
 
 def timed(variants: dict[str, measuring.Variant], rounds: int) -> dict[str, Any]:
-  """Wall and processor time a sample of each variant, in turns, after a warm-up."""
+  """Returns wall and processor time per sample of variants that take turns."""
   spent = {name: [] for name in variants}
   for turn in range(rounds + 1):
     for name, variant in variants.items():
@@ -148,9 +161,9 @@ def timed(variants: dict[str, measuring.Variant], rounds: int) -> dict[str, Any]
 
 
 def taking(iterator: Iterator, count: int) -> measuring.Variant:
-  """Timed: the next batches."""
+  """Returns the variant that takes the next batches."""
 
-  def run():
+  def run() -> None:
     for _ in range(count):
       next(iterator)
 
@@ -158,7 +171,7 @@ def taking(iterator: Iterator, count: int) -> measuring.Variant:
 
 
 def memory_mib() -> float:
-  """Resident memory now."""
+  """Returns the resident memory."""
   gc.collect()
   for line in pathlib.Path("/proc/self/status").read_text().splitlines():
     if line.startswith("VmRSS:"):
@@ -166,9 +179,12 @@ def memory_mib() -> float:
   return float("nan")
 
 
-def speeds(sources: dict[str, Any], template, options) -> dict[str, Any]:
-  """Seconds a sample of each variant, and samples a second and core."""
+def speeds(
+  sources: dict[str, RecordSource], template: Template, options: argparse.Namespace
+) -> dict[str, Any]:
+  """Returns the times and rates of every variant."""
   faces = sources["prepared"]
+  assert isinstance(faces, PreparedSource)
   data = [faces._reader(0).read([k])[0] for k in range(min(16, len(faces)))]
 
   def decode(field: str | None):
@@ -199,8 +215,10 @@ def speeds(sources: dict[str, Any], template, options) -> dict[str, Any]:
   return timed(variants, options.rounds)
 
 
-def memory(source: Any, template, options) -> list[float]:
-  """MiB after each epoch with everything on; the first fills the buffers."""
+def memory(
+  source: RecordSource, template: Template, options: argparse.Namespace
+) -> list[float]:
+  """Returns MiB after each epoch; the first epoch fills the buffers."""
   iterator = batches(source, template, options, "pipeline, everything")
   steps = steps_per_epoch(len(source), options.batch)
   found = []
@@ -211,8 +229,10 @@ def memory(source: Any, template, options) -> list[float]:
   return found
 
 
-def on_device(source: Any, template, options) -> dict[str, float]:
-  """ms a batch for bytes to floats and maps, without and with augmentation."""
+def on_device(
+  source: RecordSource, template: Template, options: argparse.Namespace
+) -> dict[str, float]:
+  """Returns ms per batch of `to_batch`, without and with augmentation."""
   import jax
 
   table = uv.uv_table(template, options.size)
@@ -230,9 +250,9 @@ def on_device(source: Any, template, options) -> dict[str, float]:
 
 
 def main() -> int:
-  """Measures, prints and writes."""
+  """Measures, prints and writes the figures."""
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--path", type=pathlib.Path, help="a prepared data set")
+  parser.add_argument("--path", type=pathlib.Path, help="prepared data set")
   parser.add_argument("--size", type=int, default=512)
   parser.add_argument("--count", type=int, default=256)
   parser.add_argument("--batch", type=int, default=8)
@@ -253,10 +273,10 @@ def main() -> int:
     path = options.path or write_faces(root, head.template, options.count, options.size)
     size = options.size
     faces = PreparedSource(path, "train", head.template, size=size, map_size=size)
-    sources: dict[str, Any] = {"prepared": faces}
+    sources: dict[str, RecordSource] = {"prepared": faces}
     if options.synthetic:
-      sources["synthetic"] = SyntheticFaces(head, 10**4, size)
-      kept = Kept(sources["synthetic"])
+      painted = SyntheticFaces(head, 10**4, size)
+      sources["synthetic"], kept = painted, RepeatedHeads(painted)
       weights = {"photos": 0.9, "heads": 0.1}
       sources["mixed"] = MixedSource({"photos": faces, "heads": kept}, weights)
     result = {
@@ -283,20 +303,21 @@ def main() -> int:
   return 0
 
 
-class Kept:
-  """Two painted heads in memory, as a cache on disk would give them."""
+class RepeatedHeads:
+  """Two painted heads in memory, which are read as fast as from a cache."""
 
   def __init__(self, source: SyntheticFaces):
+    self.facts = source.facts
     self._records = [source[0], source[1]]
 
   def __len__(self) -> int:
     return 100
 
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+  def __getitem__(self, index: int) -> Record:
     return {k: np.array(v) for k, v in self._records[index % 2].items()}
 
   def settings(self) -> dict[str, Any]:
-    """None that matter."""
+    """Returns no settings: nothing caches this source."""
     return {}
 
 

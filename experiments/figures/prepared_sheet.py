@@ -1,11 +1,11 @@
-"""Draws samples of a prepared data set as a training step sees them, for a look.
+"""Draws samples of a prepared data set as a training step sees them.
 
     python -m experiments.figures.prepared_sheet DATA --out sheet.png --count 24
 
-Each sample is four pictures: the photo with its landmarks; the photo where it shows
-the head itself, the rest in red; the head over the photo, its vertices read back from
-the position map; the same of the mirrored sample. The sheet shows people's photos: keep
-it to yourself unless you may publish them.
+Each sample is four pictures: the photo with its landmarks; the photo with red wherever
+it does not show the head's own surface; the head over the photo, its vertices read from
+the position map; the same for the mirrored sample. The sheet shows photos of people: do
+not publish it unless you may publish them.
 """
 
 import argparse
@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from affjax.data import FIELDS, PreparedSource, _mirroring, to_batch
-from affjax.geometry import camera as cameras
 from affjax.geometry import uv
+from affjax.geometry.camera import head_to_world
+from affjax.geometry.mirror import mirror_vertices
 from affjax.heads import open_head
 from affjax.render import head_buffers
 from affjax.types import Camera
@@ -46,10 +47,10 @@ def main() -> None:
     size=_SIDE,
     map_size=arguments.map_size,
   )
-  twin = _mirroring.mirror_vertices(template)
+  opposite = mirror_vertices(template)
   places = np.linspace(0, len(source) - 1, min(arguments.count, len(source)))
   strips = [
-    _strip(source[int(place)], template, twin)
+    _strip(source[int(place)], template, opposite)
     for place in np.unique(places.astype(int))
   ]
   blank = [np.full_like(strips[0], 255)] * (-len(strips) % arguments.columns)
@@ -61,8 +62,8 @@ def main() -> None:
   Image.fromarray(np.concatenate(sheet, 0)).save(arguments.out)
 
 
-def _strip(record: dict[str, np.ndarray], template, twin) -> np.ndarray:
-  """The pictures of a sample, side by side, uint8 `[_SIDE, 4 _SIDE + 6, 3]`."""
+def _strip(record: dict[str, np.ndarray], template, opposite) -> np.ndarray:
+  """Returns the pictures of a sample, uint8 `[_SIDE, 4 _SIDE + 6, 3]`."""
   photo = Image.fromarray(record["image"])
   draw = ImageDraw.Draw(photo)
   for x, y in record["landmarks"]:
@@ -75,21 +76,21 @@ def _strip(record: dict[str, np.ndarray], template, twin) -> np.ndarray:
     np.asarray(photo),
     np.clip(masked, 0, 255).astype(np.uint8),
     _overlaid(record, template),
-    _overlaid(_mirroring.mirror_record(record, twin), template),
+    _overlaid(_mirroring.mirror_record(record, opposite), template),
   ]
   return np.pad(np.concatenate(pictures, 1), ((2, 2), (3, 3), (0, 0)))
 
 
 def _overlaid(record: dict[str, np.ndarray], template) -> np.ndarray:
-  """The head of the record's position map over its photo, with landmarks."""
+  """Returns the head of a record's position map over its photo, with landmarks."""
   stacked = {name: np.asarray(record[name])[None] for name in FIELDS}
   painted, cover = _rendered(
     stacked, template=template, size=record["diffuse"].shape[0]
   )
   alpha = 0.65 * np.asarray(cover[0])
-  colour = np.asarray(painted[0]) * np.array([90, 170, 255], np.float32)
+  color = np.asarray(painted[0]) * np.array([90, 170, 255], np.float32)
   picture = Image.fromarray(
-    np.clip(record["image"] * (1 - alpha) + colour * alpha, 0, 255).astype(np.uint8)
+    np.clip(record["image"] * (1 - alpha) + color * alpha, 0, 255).astype(np.uint8)
   )
   draw = ImageDraw.Draw(picture)
   for x, y in record["landmarks"]:
@@ -99,10 +100,10 @@ def _overlaid(record: dict[str, np.ndarray], template) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames=("template", "size"))
 def _rendered(record, *, template, size: int):
-  """Shading and coverage of the heads of some records, by way of position maps."""
+  """Returns shading and coverage of the heads of records, from their position maps."""
   table = uv.uv_table(template, size)
   batch = to_batch(record, table)
-  world = cameras.head_to_world(uv.vertices_from_map(batch.position, table), batch.pose)
+  world = head_to_world(uv.vertices_from_map(batch.position, table), batch.pose)
   buffers = head_buffers(world, template, Camera(), (_SIDE, _SIDE))
   light = jnp.sum(buffers.normal * _LIGHT.reshape(1, 1, 1, 3), -1, keepdims=True)
   return 0.25 + 0.85 * jnp.maximum(light, 0), buffers.mask.astype(jnp.float32)

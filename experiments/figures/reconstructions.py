@@ -1,9 +1,9 @@
-"""A sheet of reconstructions: a row a face, from what `affjax reconstruct` wrote.
+"""A sheet of heads that `affjax reconstruct` or `affjax fit` wrote, one row a face.
 
     python -m experiments.figures.reconstructions out/demo/heads docs/images/demo.jpg
 
-Columns: the photo's crop, the overlay, the head lit, then without light turned to both
-sides, the diffuse map, the light map, the position map.
+Columns: the crop, the overlay, the lit head, the unlit head from three sides, the
+diffuse map, the light map, the position map.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from affjax.geometry import camera as cameras
 from affjax.geometry import rotation, uv
 from affjax.heads import open_head
 from affjax.render import render_head
-from affjax.types import Camera
+from affjax.types import Camera, Template
 
 CELL = 192
 TURNS_DEG = (-35.0, 0.0, 35.0)
@@ -28,35 +28,39 @@ TURNS_DEG = (-35.0, 0.0, 35.0)
 def main() -> None:
   """Writes the sheet."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("heads", type=pathlib.Path, help="folder that reconstruct wrote")
-  parser.add_argument("sheet", type=pathlib.Path, help="PNG or JPEG to write")
-  parser.add_argument("--rows", type=int, default=8, help="faces at most")
+  parser.add_argument("heads", type=pathlib.Path, help="folder of heads")
+  parser.add_argument("sheet", type=pathlib.Path, help="PNG or JPEG file to write")
+  parser.add_argument("--rows", type=int, default=8, help="largest number of faces")
+  parser.add_argument("--template", default="embedded", help="head of the faces")
   arguments = parser.parse_args()
+  template = open_head(arguments.template).template
   faces = sorted(path.parent for path in arguments.heads.glob("*/face*/pose.json"))
   if not faces:
     raise SystemExit(f"no reconstructions in {arguments.heads}")
-  rows = [np.concatenate(row(face), 1) for face in faces[: arguments.rows]]
+  rows = [np.concatenate(row(face, template), 1) for face in faces[: arguments.rows]]
   sheet = Image.fromarray(np.concatenate(rows, 0))
   sheet.save(arguments.sheet, quality=88, optimize=True)
   print(f"{arguments.sheet}: {len(rows)} faces")
 
 
-def row(face: pathlib.Path) -> list[np.ndarray]:
-  """The cells of a face, uint8 `[CELL, CELL, 3]` each."""
+def row(face: pathlib.Path, template: Template) -> list[np.ndarray]:
+  """Returns the cells of a face, uint8 `[CELL, CELL, 3]` each."""
   position = np.load(face / "position.npy", allow_pickle=False)
   facts = json.loads((face / "pose.json").read_text())
   cells = [_picture(face / "crop.png"), _overlay_crop(face, facts)]
   cells.append(_picture(face / "render.png"))
-  cells += turned(position, np.asarray(Image.open(face / "diffuse.png")) / 255)
+  diffuse = np.asarray(Image.open(face / "diffuse.png")) / 255
+  cells += turned(position, diffuse, template)
   cells += [_picture(face / "diffuse.png"), _picture(face / "light.png")]
-  support = uv.uv_table(open_head("embedded").template, len(position)).support
+  support = uv.uv_table(template, len(position)).support
   cells.append(_cell(position_picture(position, support)))
   return cells
 
 
-def turned(position: np.ndarray, diffuse: np.ndarray) -> list[np.ndarray]:
-  """The head under its diffuse map only, turned about the vertical axis."""
-  template = open_head("embedded").template
+def turned(
+  position: np.ndarray, diffuse: np.ndarray, template: Template
+) -> list[np.ndarray]:
+  """Returns views of the unlit head, turned about the vertical axis."""
   table = uv.uv_table(template, len(position))
   vertices = np.asarray(uv.vertices_from_map(position, table))
   angle = np.asarray(TURNS_DEG, np.float32)
@@ -72,7 +76,7 @@ def turned(position: np.ndarray, diffuse: np.ndarray) -> list[np.ndarray]:
 
 
 def _overlay_crop(face: pathlib.Path, facts: dict) -> np.ndarray:
-  """The part of the overlay that the networks saw."""
+  """Returns the part of the overlay inside of the crop."""
   matrix = np.array(facts["crop"]["photo_px_to_crop_px"])
   size = facts["crop"]["size"]
   scale = size / CELL
@@ -95,7 +99,7 @@ def _picture(path: pathlib.Path) -> np.ndarray:
 
 
 def _cell(image: np.ndarray) -> np.ndarray:
-  """Any picture as a cell."""
+  """Returns an image in the size of a cell."""
   picture = Image.fromarray(to_uint8(image))
   return np.asarray(picture.resize((CELL, CELL), Image.Resampling.BICUBIC))
 

@@ -2,8 +2,8 @@
 
     python -m experiments.figures.synthetic_faces --out docs/images
 
-About two minutes on two cores. The first picture is 48 samples in a row as the source
-gives them, none picked; the second shows what is known of four of them.
+Takes about two minutes on two cores. The first picture shows the first 48 samples of
+the source, unselected; the second shows the exact maps of four samples.
 """
 
 import argparse
@@ -17,16 +17,16 @@ from affjax.heads import open_head
 
 
 def faces_sheet(*, size: int = 144, rows: int = 6, columns: int = 8) -> np.ndarray:
-  """Samples 0, 1, 2, … of the training split, row by row."""
+  """Returns samples 0, 1, 2, … of the training split, row by row."""
   source = SyntheticFaces(open_head("embedded"), rows * columns, size)
   images = np.stack([source[i]["image"] for i in range(rows * columns)])
   return _tiled(images.reshape(rows, columns, size, size, 3))
 
 
 def maps_sheet(*, size: int = 192, count: int = 4) -> np.ndarray:
-  """Photo, render, diffuse, light, position, depth, normal and visibility of each."""
+  """Returns photo, render, diffuse, light, position, depth, normal and visibility."""
   source = SyntheticFaces(open_head("embedded"), 100, size)
-  # The first ones that hide little, or the maps would illustrate a hand.
+  # Samples without a hand, which would hide the face.
   chosen = [i for i in range(40) if not source.parameters(i).occluders.hand[0]][2:]
   rows = [_row(source.exact(i), size) for i in chosen[:count]]
   return _tiled(np.stack(rows))
@@ -39,27 +39,27 @@ def _row(sample: dict[str, np.ndarray], size: int) -> np.ndarray:
   position = (sample["position"] / 2.6 + 0.5) * support
   depth = np.where(sample["mask"], (11.2 - sample["depth"]) / 2.4, 0)
   normal = (sample["normal"] * 0.5 + 0.5) * sample["mask"]
-  grey = lambda value: np.repeat(value, 3, -1)
+  gray = lambda value: np.repeat(value, 3, -1)
   pictures = (
     sample["image"],
     sample["head"],
     sample["diffuse"],
     light * 0.75,
     position,
-    grey(depth),
+    gray(depth),
     normal,
-    grey(sample["visible"]),
+    gray(sample["visible"]),
   )
   return np.rint(np.clip(np.stack(pictures), 0, 1) * 255).astype(np.uint8)
 
 
 def _tiled(images: np.ndarray) -> np.ndarray:
-  """`[rows, columns, H, W, 3]` as one picture."""
+  """Joins images `[rows, columns, H, W, 3]` to one picture."""
   return np.concatenate([np.concatenate(list(row), 1) for row in images])
 
 
 def _save(picture: np.ndarray, path: pathlib.Path) -> None:
-  """Dithered to 256 colours: camera noise does not compress otherwise."""
+  """Saves 256 dithered colors, since camera noise does not compress otherwise."""
   image = Image.fromarray(picture)
   palette = image.quantize(256, kmeans=2)
   image = image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
@@ -68,7 +68,7 @@ def _save(picture: np.ndarray, path: pathlib.Path) -> None:
 
 
 def main() -> None:
-  """Draws both."""
+  """Draws both pictures."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("docs/images"))
   folder = parser.parse_args().out

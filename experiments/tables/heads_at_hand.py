@@ -1,13 +1,16 @@
-"""The heads that experiments compare: embedded, MeInGame's, ICT's.
+"""The heads that experiments compare: the embedded one, MeInGame's and ICT's.
 
-MeInGame's and ICT's come from the folder that $AFFJAX_SHARED names (`../shared`).
+MeInGame's and ICT's come from the folder $AFFJAX_SHARED (by default `../shared`).
 """
 
 import os
 import pathlib
+import shutil
+from typing import Any
 
 import numpy as np
 
+from affjax.files import write_json
 from affjax.heads import (
   MorphableModel,
   ObjTemplate,
@@ -23,8 +26,8 @@ SHARED = pathlib.Path(
 )
 ICT = SHARED / "data" / "ICT-FaceKit" / "ict_facekit_light_headface.npz"
 MEINGAME = SHARED / "data" / "MeInGame"
-# Vertices of MeInGame's head, counted from 0, under standard landmarks: chosen among
-# the second column of its `lm_bfm_230.txt` by where they lie.
+# Vertices of MeInGame's head, counted from 0, under standard landmarks: chosen from the
+# second column of its `lm_bfm_230.txt` by their positions.
 MEINGAME_LANDMARKS = {
   8: 4742, 17: 5154, 21: 5102, 22: 7917, 26: 6925, 30: 2730, 33: 2819, 36: 5288,
   39: 3471, 42: 6344, 45: 6532, 48: 4502, 51: 2823, 54: 7909, 57: 5475, 62: 2841,
@@ -33,8 +36,27 @@ MEINGAME_LANDMARKS = {
 MEINGAME_GROUPS = {"face_face": "skin"}
 
 
+def meingame_file(folder: pathlib.Path, **options: Any) -> pathlib.Path:
+  """Copies MeInGame's head for `open_head`, with a sidecar, and returns its path.
+
+  Args:
+    folder: an existing folder.
+    options: more keys of the sidecar; its landmarks are found by the shape if absent.
+  """
+  path = folder / "meingame.obj"
+  shutil.copy(MEINGAME / "mesh_230" / "nsh_bfm.obj", path)
+  shutil.copy(MEINGAME / "masks" / "skin_mask.png", folder)
+  sidecar = {
+    "groups": MEINGAME_GROUPS,
+    "masks": {"skin": "skin_mask.png"},
+    "mask_rows": "bottom",
+  }
+  write_json(path.with_suffix(".json"), sidecar | options)
+  return path
+
+
 def meingame() -> ObjTemplate:
-  """MeInGame's head, the face group with its seams welded."""
+  """Returns MeInGame's head, the face group with its seams welded."""
   return load_template(
     MEINGAME / "mesh_230" / "nsh_bfm.obj",
     name="meingame",
@@ -46,7 +68,7 @@ def meingame() -> ObjTemplate:
 
 
 def ict(identities: int = 20) -> MorphableModel:
-  """ICT's face, from arrays in place of the folder that `ict.load` reads."""
+  """Returns ICT's face from arrays, in place of the folder that `open_head` reads."""
   with np.load(ICT) as file:
     data = dict(file)
   quads, quads_uv = (data[key][data["face_part"] == 0] for key in ("faces", "faces_uv"))
@@ -70,7 +92,7 @@ def ict(identities: int = 20) -> MorphableModel:
         for name in data["expression_names"].tolist()
       ],
       eyes=data["neutral"][points[[36, 45]]].astype(np.float64),
-      decimetres=0.1,
+      decimeters=0.1,
       landmarks=np.searchsorted(used, points),
       uvs=data["uv"][used_uv].astype(np.float64),
       faces_uv=faces_uv.reshape(-1, 3),
@@ -80,7 +102,7 @@ def ict(identities: int = 20) -> MorphableModel:
 
 
 def templates() -> dict[str, Template]:
-  """Those whose files are here, by name."""
+  """Returns the templates whose files are present, by name."""
   found = {"embedded": open_head("embedded").template}
   if MEINGAME.is_dir():
     found["meingame"] = meingame().template

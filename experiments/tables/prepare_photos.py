@@ -2,9 +2,9 @@
 
     python -m experiments.tables.prepare_photos --out /tmp/prepared PHOTOS.tar FOLDER
 
-Writes `experiments/results/prepare.json`, or `--result`: photos a second, what was kept
-and what was skipped for which reason. The data sets stay in `--out`, with pages of
-worst samples.
+Writes `experiments/results/prepare.json`, or `--result`: photos per second, and the
+numbers of kept and skipped photos by reason. The data sets stay in `--out`, with the
+pages of their worst samples.
 """
 
 import argparse
@@ -19,11 +19,8 @@ import subprocess
 import sys
 import time
 
-from array_record.python import array_record_module
-
-from affjax.data import _record, _shards
+from affjax.data import PrepareOptions, _record, _shards
 from affjax.data._preparation import opening
-from affjax.data._preparation.options import Options
 
 _RESULT = pathlib.Path(__file__).parents[1] / "results" / "prepare.json"
 # Shares of the photos after which the command is killed.
@@ -38,7 +35,9 @@ def main() -> None:
   parser.add_argument("inputs", nargs="+", type=pathlib.Path)
   parser.add_argument("--out", type=pathlib.Path, required=True)
   parser.add_argument("--result", type=pathlib.Path, default=_RESULT)
-  parser.add_argument("--limit", type=int, default=0, help="photos of each input")
+  parser.add_argument(
+    "--limit", type=int, default=0, help="number of photos of each input, 0 = all"
+  )
   parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
   arguments = parser.parse_args()
   figures = [_prepared(path, arguments) for path in arguments.inputs]
@@ -52,10 +51,10 @@ def main() -> None:
   print(json.dumps(result, indent=1))
 
 
-def _prepared(source: pathlib.Path, arguments) -> dict:
-  """One input: killed twice on the way, then finished."""
+def _prepared(source: pathlib.Path, arguments: argparse.Namespace) -> dict:
+  """Prepares an input: kills the command twice, then lets it finish."""
   name = re.sub(r"\W+", "_", source.stem.lower())
-  command = [sys.executable, "-m", "affjax.cli", "prepare", str(source)]
+  command = [sys.executable, "-m", "affjax.commands", "prepare", str(source)]
   command += ["-o", str(arguments.out), "--name", name]
   command += ["--limit", str(arguments.limit), "--workers", str(arguments.workers)]
   command += ["--licence", "research only"]
@@ -70,7 +69,7 @@ def _prepared(source: pathlib.Path, arguments) -> dict:
     "photos": runs[-1][-1][2],
     "killed_after_photos": [run[-1][1] for run in runs[:-1]],
     "found_done_after_the_kills": [run[0][1] for run in runs[1:]],
-    # Of a few units, which come two at once, there is no telling.
+    # A few units, which finish in pairs, give no rate.
     "photos_a_second": round(done / busy, 2) if done >= _FEWEST else None,
     "samples": summary["kept"],
     "splits": summary["splits"],
@@ -83,13 +82,13 @@ def _prepared(source: pathlib.Path, arguments) -> dict:
 
 
 def _names(source: pathlib.Path, limit: int) -> set[str]:
-  """What the photos of an input are called."""
-  listing = opening.open_input(str(source), Options()).listing()
+  """Returns the names of the photos of an input."""
+  listing = opening.open_input(str(source), PrepareOptions()).listing()
   return {entry.name for entry in listing.entries[: limit or None]}
 
 
 def _run(command: list[str], *, kill_at: float) -> list[tuple[float, int, int]]:
-  """Times, photos done and all photos, line by line; kills it at a share of them."""
+  """Returns times, photos done and all photos; kills the command at a share."""
   process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
   assert process.stderr is not None
   times = []
@@ -102,12 +101,12 @@ def _run(command: list[str], *, kill_at: float) -> list[tuple[float, int, int]]:
         break
   process.wait()
   if process.returncode not in (0, -signal.SIGKILL):
-    raise SystemExit(f"affjax prepare ended with {process.returncode}")
+    raise SystemExit(f"affjax prepare exited with {process.returncode}")
   return times
 
 
 def _steady(times: list[tuple[float, int, int]]) -> tuple[float, int, int]:
-  """After the first unit: processes have started, programs are compiled."""
+  """Returns the times after the first unit, when all programs are compiled."""
   return times[min(1, len(times) - 1)]
 
 
@@ -116,21 +115,21 @@ def _bytes(folder: pathlib.Path) -> int:
 
 
 def _decoded(folder: pathlib.Path, summary: dict, names: set[str]) -> dict:
-  """Reads every record again: is each there once, and is every photo accounted for?"""
+  """Reads every record again, and counts missing and repeated ones."""
   quality, sources = [], []
   for shard in sorted(folder.glob("*.array_record-*")):
-    reader = array_record_module.ArrayRecordReader(str(shard))
+    reader = _shards.open_reader(shard)
     for k in range(reader.num_records()):
       found = _record.decode(reader.read([k])[0])
       quality.append(float(found["quality"]))
       sources.append(found["source"])
   skipped = {entry["source"] for entry in summary["skipped_names"]}
-  told = {re.sub(r"#face \d+$", "", name) for name in (*sources, *skipped)}
+  named = {re.sub(r"#face \d+$", "", name) for name in (*sources, *skipped)}
   return {
     "records": len(quality),
     "repeated_records": len(sources) - len(set(sources)),
-    "photos_neither_kept_nor_skipped": len(names - told),
-    "records_of_no_photo": len(told - names),
+    "photos_neither_kept_nor_skipped": len(names - named),
+    "records_of_no_photo": len(named - names),
     "median_quality": round(statistics.median(quality), 4),
   }
 

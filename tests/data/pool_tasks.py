@@ -1,10 +1,10 @@
-"""Tasks for a pool's processes, which start fast because this file imports nothing."""
+"""Tasks for a pool's processes; they start fast, as this file imports nothing."""
 
 import os
 
 
 def doubler():
-  """Makes the function that doubles; some numbers upset it."""
+  """Returns the function that doubles, which fails for some numbers."""
   return _double
 
 

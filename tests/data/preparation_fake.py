@@ -1,4 +1,4 @@
-"""A preparation without faces: what `test_preparation_kill` kills. Run as a program."""
+"""A program that prepares noise, for `test_preparation_kill` to kill."""
 
 import pathlib
 import resource
@@ -9,7 +9,7 @@ import numpy as np
 
 from affjax.data import _record, _shards
 from affjax.data._preparation import assembly, pool, workspace
-from affjax.data._preparation.outcomes import Kept, Outcome, Skipped
+from affjax.data._preparation.outcomes import Kept, Skipped, UnitOutcome
 from affjax.data._preparation.workspace import Workspace
 from affjax.heads import open_head
 from affjax.types import Camera
@@ -20,7 +20,7 @@ PLAN = {"units": UNITS}
 
 
 class Worker:
-  """Makes records of noise, slowly; `lag` is how slowly, seconds a unit."""
+  """Makes records of noise slowly: `lag` seconds per unit."""
 
   def __init__(self, work: pathlib.Path, lag: float):
     self.work, self.lag = work, lag
@@ -34,8 +34,8 @@ class Worker:
     return unit
 
 
-def outcome(unit: int) -> Outcome:
-  """The same for ever."""
+def outcome(unit: int) -> UnitOutcome:
+  """Returns the outcome of a unit, always the same."""
   split = "train" if unit % 4 else "test"
   kept = []
   for k in range(EACH):
@@ -46,11 +46,11 @@ def outcome(unit: int) -> Outcome:
     content = _record.encode({**fields, "source": source})
     kept.append(Kept(source, name, split, 0.5 + 0.01 * k, 2.0, name, content))
   skipped = [Skipped(f"{unit:02d}-x.jpg", "no face", "none")]
-  return Outcome(EACH + 1, kept, skipped)
+  return UnitOutcome(EACH + 1, kept, skipped)
 
 
 def main(out: pathlib.Path, lag: float, workers: int) -> None:
-  """Prepares into a folder as `affjax prepare` does."""
+  """Prepares a data set as `affjax prepare` does."""
   destination = _shards.data_folder(out, "faces")
   with workspace.opened(destination.parent / ".preparing", PLAN) as work:
     print("started", flush=True)
@@ -61,7 +61,7 @@ def main(out: pathlib.Path, lag: float, workers: int) -> None:
       work,
       UNITS,
       destination,
-      about=prepared_faces.about(),
+      facts=prepared_faces.facts(),
       plan=PLAN,
       extra=[],
       template=open_head("embedded").template,
@@ -73,6 +73,6 @@ def main(out: pathlib.Path, lag: float, workers: int) -> None:
 
 
 if __name__ == "__main__":
-  if len(sys.argv) > 4:  # what a full disk looks like: no file grows beyond this
+  if len(sys.argv) > 4:  # simulates a full disk: no file grows beyond this
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]),) * 2)
   main(pathlib.Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))

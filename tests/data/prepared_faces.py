@@ -8,14 +8,14 @@ SIZE, MAP = 16, 32
 
 
 def record(index: int, *, size: int = SIZE, vertices=None, diffuse: bool = False):
-  """A record of smooth colours and random numbers."""
+  """Returns a record of smooth colors and random numbers."""
   rng = np.random.default_rng(index)
   ramp = np.linspace(0, 1, size)
-  colour = rng.uniform(60, 200, 3) + 40 * ramp[:, None, None] + 10 * ramp[None, :, None]
+  color = rng.uniform(60, 200, 3) + 40 * ramp[:, None, None] + 10 * ramp[None, :, None]
   maps = MAP if diffuse else 1
   numbers = lambda *shape: rng.normal(0, 0.1, shape).astype(np.float32)
   return {
-    "image": np.clip(colour, 0, 255).astype(np.uint8),
+    "image": np.clip(color, 0, 255).astype(np.uint8),
     "visible": rng.integers(0, 2, (size, size, 1)).astype(np.uint8) * 255,
     "diffuse": np.full((maps, maps, 3), 80 * diffuse, np.uint8),
     "vertices": rng.uniform(-3, 3, (7, 3)) if vertices is None else vertices,
@@ -30,13 +30,15 @@ def record(index: int, *, size: int = SIZE, vertices=None, diffuse: bool = False
   }
 
 
-def about(template: str = "test", vertices: int = 7, size: int = SIZE) -> _shards.About:
-  """What the records of `record` have in common."""
-  return _shards.About(template, vertices, size, MAP, "test", "0.1")
+def facts(
+  template: str = "test", vertices: int = 7, size: int = SIZE
+) -> _shards.DatasetFacts:
+  """Returns the facts of the records of `record`."""
+  return _shards.DatasetFacts(template, vertices, size, MAP, "test", "0.1")
 
 
 def write(root, records, *, shard_count: int = 1, split: str = "train", info=None):
-  """A data set of one split; its folder."""
+  """Writes a data set of one split and returns its folder."""
   folder = _shards.data_folder(root, "faces")
   counts = []
   for index in range(shard_count):
@@ -45,5 +47,5 @@ def write(root, records, *, shard_count: int = 1, split: str = "train", info=Non
     last = (index + 1) * len(records) // shard_count
     share = records[first:last]
     counts.append(_shards.write_shard(place, map(_record.encode, share)))
-  _shards.write_info(folder, {split: counts}, info or about())
+  _shards.write_info(folder, {split: counts}, info or facts())
   return folder

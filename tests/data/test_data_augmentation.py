@@ -11,6 +11,9 @@ from affjax.data import (
   training_batches,
 )
 from affjax.geometry import uv
+from affjax.geometry.mirror import mirror_vertices
+from affjax.heads.landmarks import MIRRORED
+from tests.data.fake_source import FakeSource
 
 ALL = Ranges(
   brightness=0.3,
@@ -33,7 +36,7 @@ def _photo(seed=0, size=24):
 
 
 def _developed(ranges, seed=0, photo=None):
-  """The photo after one draw, float, and its record."""
+  """Returns a photo after one augmentation, float, and its record."""
   photo = _photo() if photo is None else photo
   record = augmented(
     {"image": photo, "pose": np.zeros(6)}, ranges, np.random.default_rng(seed)
@@ -64,20 +67,20 @@ def test_the_draw_is_the_generator_s():
   assert 0 <= first.min() <= first.max() <= 1
 
 
-def test_grey_photos_have_no_colour_and_keep_their_luma():
+def test_gray_photos_have_no_color_and_keep_their_luma():
   developed, _ = _developed(Ranges(grey=1.0))
   np.testing.assert_allclose(np.ptp(developed, axis=-1), 0, atol=1e-6)
   luma = _photo() / 255 @ [0.299, 0.587, 0.114]
   np.testing.assert_allclose(developed[..., 0], luma, atol=1e-5)
 
 
-def test_hue_keeps_greys_and_brightness_stays_in_its_range():
-  grey = np.full((8, 8, 3), 90, np.uint8)
+def test_hue_keeps_grays_and_brightness_stays_in_its_range():
+  gray = np.full((8, 8, 3), 90, np.uint8)
   np.testing.assert_allclose(
-    _developed(Ranges(hue_deg=180), photo=grey)[0], 90 / 255, atol=1e-5
+    _developed(Ranges(hue_deg=180), photo=gray)[0], 90 / 255, atol=1e-5
   )
   found = [
-    _developed(Ranges(brightness=0.5), seed, grey)[0].mean() for seed in range(40)
+    _developed(Ranges(brightness=0.5), seed, gray)[0].mean() for seed in range(40)
   ]
   ratios = np.array(found) / (90 / 255)
   assert 1 / 1.5 - 1e-4 <= ratios.min() < 0.8
@@ -91,8 +94,8 @@ def test_blur_keeps_the_mean_and_noise_has_its_size():
   assert record["augment_blur_px"] > 0.3
   assert blurred.std() < 0.8 * (rough / 255).std()
   assert blurred.mean() == pytest.approx(rough.mean() / 255, abs=0.01)
-  grey = np.full((64, 64, 3), 128, np.uint8)
-  noisy, record = _developed(Ranges(noise=0.1), 5, grey)
+  gray = np.full((64, 64, 3), 128, np.uint8)
+  noisy, record = _developed(Ranges(noise=0.1), 5, gray)
   assert noisy.std() == pytest.approx(record["augment_noise"], rel=0.05)
 
 
@@ -126,12 +129,12 @@ def test_only_the_photo_of_a_batch_changes(head):
     np.testing.assert_array_equal(getattr(plain, name), getattr(other, name))
 
 
-class _Photos:
+class _Photos(FakeSource):
   def __len__(self):
     return 12
 
   def __getitem__(self, index):
-    return {"image": _photo(index, 8), "index": np.int32(index)}
+    return {"image": _photo(index, 8), "index": np.asarray(index, np.int32)}
 
 
 @pytest.mark.parametrize("count", [2, 4])
@@ -176,12 +179,10 @@ def test_ranges_out_of_range_are_named(change, message):
 def test_mirrored_landmarks_change_sides(head):
   template = head.template
   corners = template.vertices[template.faces[template.landmark_faces]]
-  marks = (corners * template.landmark_weights[..., None]).sum(1)
-  swapped = marks[_mirroring.LANDMARKS] * [-1, 1, 1]
-  assert np.abs(swapped - marks).max() < 0.03
-  np.testing.assert_array_equal(
-    _mirroring.LANDMARKS[_mirroring.LANDMARKS], np.arange(68)
-  )
+  points = (corners * template.landmark_weights[..., None]).sum(1)
+  swapped = points[MIRRORED] * [-1, 1, 1]
+  assert np.abs(swapped - points).max() < 0.03
+  np.testing.assert_array_equal(MIRRORED[MIRRORED], np.arange(68))
   rng = np.random.default_rng(0)
   record = {
     "image": _photo(),
@@ -191,7 +192,7 @@ def test_mirrored_landmarks_change_sides(head):
     "vertices": template.vertices,
     "pose": np.zeros(6, np.float32),
   }
-  twin = _mirroring.mirror_vertices(template)
+  twin = mirror_vertices(template)
   mirrored = _mirroring.mirror_record(record, twin)
   assert mirrored["diffuse"] is record["diffuse"]
   x, y = record["landmarks"][36]

@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from affjax.data import FolderSource, auxiliary
+from affjax.data._pictures import find_pictures
 
 
-def _picture(path, colour=(200, 20, 20), size=32):
+def _picture(path, color=(200, 20, 20), size=32):
   path.parent.mkdir(parents=True, exist_ok=True)
-  Image.new("RGB", (size, size), colour).save(path)
+  Image.new("RGB", (size, size), color).save(path)
 
 
 def test_a_map_beside_its_photo_marks_it(tmp_path, head):
@@ -35,7 +36,7 @@ def test_photos_and_maps_may_have_a_folder_each(tmp_path, head):
   for name in ("x", "y"):
     _picture(tmp_path / "photos" / f"{name}.jpg")
   _picture(tmp_path / "diffuse" / "y.png", (0, 0, 250))
-  found = auxiliary.find_pictures(tmp_path)
+  found = find_pictures(tmp_path)
   assert [(p.name, m and m.name) for p, m in found.items()] == [
     ("x.jpg", None),
     ("y.jpg", "y.png"),
@@ -51,7 +52,7 @@ def test_what_does_not_pair_is_named(tmp_path, head):
     FolderSource(tmp_path, head.template, size=16, map_size=32)
   (tmp_path / "b_diffuse.png").rename(tmp_path / "a.jpg")
   with pytest.raises(ValueError, match=r"two pictures of .* are named 'a'"):
-    auxiliary.find_pictures(tmp_path)
+    find_pictures(tmp_path)
   (tmp_path / "a.jpg").rename(tmp_path / "a_diffuse.png")
   (tmp_path / "a_diffuse.png").write_bytes(b"not a picture")
   source = FolderSource(tmp_path, head.template, size=16, map_size=32)
@@ -62,7 +63,7 @@ def test_what_does_not_pair_is_named(tmp_path, head):
 def test_a_style_is_flat_and_saturated():
   rng = np.random.default_rng(0)
   noisy = np.clip(rng.normal([150, 110, 90], 12, (64, 64, 3)), 0, 255).astype(np.uint8)
-  warm, cool = auxiliary.stylised(noisy, 1), auxiliary.stylised(noisy, -1)
+  warm, cool = auxiliary.stylized(noisy, 1), auxiliary.stylized(noisy, -1)
   assert warm.dtype == np.uint8
   assert warm.std((0, 1)).max() < noisy.std((0, 1)).min()
   assert np.ptp(warm.mean((0, 1))) > np.ptp(noisy.mean((0, 1)))
@@ -92,7 +93,7 @@ def test_the_stand_in_is_written_once_and_goes_on(tmp_path, head, capsys):
 
 @pytest.mark.slow
 def test_the_stand_in_survives_a_kill(tmp_path):
-  """Two processes, killed with their parent; the end is as if nothing had happened."""
+  """Two processes are killed with their parent; the result is as without the kill."""
   out = tmp_path / "pairs"
   command = [sys.executable, "-m", "affjax.data.auxiliary", "--size", "32"]
   killed = subprocess.Popen(
@@ -103,7 +104,7 @@ def test_the_stand_in_survives_a_kill(tmp_path):
     time.sleep(0.05)
   killed.kill()
   killed.wait()
-  time.sleep(2)  # workers end with their parent
+  time.sleep(2)  # until the workers have ended with their parent
   left = {path.name: path.read_bytes() for path in out.glob("0*")}
   time.sleep(1)
   assert {path.name for path in out.glob("0*")} == set(left)
@@ -123,7 +124,7 @@ def test_the_stand_in_survives_a_kill(tmp_path):
         np.asarray(Image.open(io.BytesIO(files[name])), int)
         for files in (found, expected)
       )
-      # One thread sums in another order than several.
+      # One thread sums in another order than several do.
       assert (np.abs(ours - theirs) > 2).mean() < 0.01
 
 

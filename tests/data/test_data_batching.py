@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -31,7 +32,7 @@ def test_bytes_become_unit_floats_and_vertices_maps(head):
   np.testing.assert_allclose(batch.image * 255, records["image"], atol=1e-3)
   np.testing.assert_allclose(batch.visible * 255, records["visible"], atol=1e-3)
   assert batch.position.shape == (2, 64, 64, 3)
-  expected = uv.map_from_vertices(records["vertices"], table)
+  expected = uv.map_from_vertices(jnp.asarray(records["vertices"]), table)
   np.testing.assert_allclose(batch.position, expected, atol=1e-5)
   np.testing.assert_array_equal(batch.has_diffuse, [0, 0])
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from affjax.data import DiskCache, StaleCacheError
+from tests.data.fake_source import FakeSource
 
 
-class _Source:
+class _Source(FakeSource):
   def __init__(self, count=6, size=4):
     self.count, self.size, self.made = count, size, []
 
@@ -22,7 +23,7 @@ class _Source:
     rng = np.random.default_rng(index)
     return {
       "image": rng.integers(0, 256, (self.size, self.size, 3), np.uint8),
-      "has_pose": np.float32(index),
+      "has_pose": np.asarray(index, np.float32),
     }
 
   def settings(self):

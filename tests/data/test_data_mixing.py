@@ -5,10 +5,11 @@ import pytest
 
 from affjax.data import FIELDS, MixedSource, training_batches
 from affjax.data._mixing import Interleaving
+from tests.data.fake_source import FakeSource
 
 
-class _Tagged:
-  """Records whose pose says whose they are and which."""
+class _Tagged(FakeSource):
+  """Records whose pose names their source and index."""
 
   def __init__(self, tag, count):
     self.tag, self.count = tag, count
@@ -18,7 +19,11 @@ class _Tagged:
 
   def __getitem__(self, index):
     record = {name: np.zeros(1, np.float32) for name in FIELDS}
-    return {**record, "pose": np.array([self.tag, index]), f"only_{self.tag}": 1}
+    return {
+      **record,
+      "pose": np.array([self.tag, index]),
+      f"only_{self.tag}": np.ones(()),
+    }
 
   def settings(self):
     return {"tag": self.tag}

@@ -1,14 +1,17 @@
 import grain
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
 from affjax.data import _mirroring, steps_per_epoch, training_batches
+from affjax.geometry.mirror import mirror_vertices
+from tests.data.fake_source import FakeSource
 
 pytestmark = pytest.mark.smoke  # on a newer jax as well, see `make smoke`
 
 
-class _Numbers:
+class _Numbers(FakeSource):
   def __init__(self, count):
     self.count = count
 
@@ -16,7 +19,7 @@ class _Numbers:
     return self.count
 
   def __getitem__(self, index):
-    return {"number": np.int32(index)}
+    return {"number": np.asarray(index, np.int32)}
 
 
 def _numbers(iterator, steps=None):
@@ -94,7 +97,7 @@ def test_steps_per_epoch_drops_the_rest():
 
 
 def test_mirrored_vertices_are_twins(head):
-  twin = _mirroring.mirror_vertices(head.template)
+  twin = mirror_vertices(head.template)
   np.testing.assert_array_equal(twin[twin], np.arange(len(twin)))
   flipped = head.template.vertices[twin] * [-1, 1, 1]
   assert np.abs(flipped - head.template.vertices).max() < 0.02
@@ -111,7 +114,7 @@ def test_a_mirrored_record_is_the_mirrored_scene(head):
     "light": rng.random((2, 2, 1), np.float32),
     "has_pose": np.float32(1),
   }
-  twin = _mirroring.mirror_vertices(head.template)
+  twin = mirror_vertices(head.template)
   mirrored = _mirroring.mirror_record(record, twin)
   np.testing.assert_array_equal(mirrored["image"], record["image"][:, ::-1])
   posed = _posed(record)[twin] * [-1, 1, 1]
@@ -124,7 +127,9 @@ def test_a_mirrored_record_is_the_mirrored_scene(head):
 def _posed(record):
   from affjax.geometry import camera
 
-  return np.asarray(camera.head_to_world(record["vertices"], record["pose"]))
+  return np.asarray(
+    camera.head_to_world(jnp.asarray(record["vertices"]), jnp.asarray(record["pose"]))
+  )
 
 
 def test_half_of_the_records_are_mirrored(head):

@@ -26,7 +26,7 @@ def folder(head, tmp_path_factory):
     tmp_path_factory.mktemp("prepared"),
     given,
     shard_count=2,
-    info=prepared_faces.about(template.name, len(template.vertices)),
+    info=prepared_faces.facts(template.name, len(template.vertices)),
   )
 
 
@@ -111,7 +111,7 @@ def test_another_template_is_refused_with_both_named(head, tmp_path):
 def test_damage_is_named_by_file_and_record(head, tmp_path):
   template = head.template
   folder = _shards.data_folder(tmp_path, "faces")
-  about = prepared_faces.about(template.name, len(template.vertices))
+  about = prepared_faces.facts(template.name, len(template.vertices))
   good = _record.encode(_records(template, 1)[0])
   path = folder / _shards.shard_name("faces", "train", 0, 1)
   few = _record.encode(prepared_faces.record(0))
@@ -136,7 +136,7 @@ def test_bytes_damaged_on_disk_are_named_too(head, tmp_path):
   folder = prepared_faces.write(
     tmp_path,
     _records(template, 3),
-    info=prepared_faces.about(template.name, len(template.vertices)),
+    info=prepared_faces.facts(template.name, len(template.vertices)),
   )
   path = next(folder.glob("*.array_record-*"))
   data = bytearray(path.read_bytes())

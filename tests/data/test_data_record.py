@@ -1,4 +1,4 @@
-"""The prepared record's bytes: inverse, TFDS reads them, hostile ones are refused."""
+"""Tests of the codec of prepared records: round trip, TFDS, hostile bytes."""
 
 import io
 import json
@@ -127,7 +127,9 @@ def test_tfds_reads_what_we_write_and_we_read_what_it_writes(tmp_path):
       np.testing.assert_array_equal(theirs[name], ours[name])
     assert theirs["source"].decode() == mine["source"]
   features = builder.info.features
-  ours = _record.decode(features.serialize_example(_record.tfds_example(given[1])))
+  ours = _record.decode(
+    features.serialize_example(_record.tfds_example(_record.encode(given[1])))
+  )
   np.testing.assert_array_equal(ours["crop"], given[1]["crop"])
   assert ours["licence"] == given[1]["licence"]
   np.testing.assert_array_equal(
@@ -137,8 +139,8 @@ def test_tfds_reads_what_we_write_and_we_read_what_it_writes(tmp_path):
 
 def test_info_counts_what_is_there(tmp_path):
   folder = prepared_faces.write(tmp_path, [prepared_faces.record(0)])
-  about, splits = _shards.read_about(folder)
-  assert about == prepared_faces.about()
+  about, splits = _shards.read_info(folder)
+  assert about == prepared_faces.facts()
   assert splits == {"train": [1]}
   with pytest.raises(ValueError, match=r"must hold 2 records, got 1"):
     _shards.write_info(folder, {"train": [2]}, about)
@@ -163,7 +165,7 @@ def test_names_are_those_that_tfds_finds():
     "a_b-train.array_record-00003-of-00020"
   )
   for name in ("A", "a-b", "", "../a"):
-    with pytest.raises(ValueError, match="name must be lower-case"):
+    with pytest.raises(ValueError, match="name must be lowercase"):
       _shards.data_folder("x", name)
   with pytest.raises(ValueError, match="index must lie in"):
     _shards.shard_name("a", "b", 2, 2)
@@ -171,14 +173,14 @@ def test_names_are_those_that_tfds_finds():
 
 def test_folders_that_are_no_data_set_are_named(tmp_path):
   with pytest.raises(ValueError, match=r"no dataset_info.json in it"):
-    _shards.read_about(tmp_path)
+    _shards.read_info(tmp_path)
   folder = prepared_faces.write(tmp_path, [prepared_faces.record(0)])
   (folder / _shards.METADATA).write_text(json.dumps({"template": "x"}))
-  with pytest.raises(ValueError, match="no data set of ours"):
-    _shards.read_about(folder)
+  with pytest.raises(ValueError, match="no data set of affjax"):
+    _shards.read_info(folder)
   (folder / _shards.METADATA).write_text("\x00")
   with pytest.raises(ValueError, match=r"metadata.json cannot be read"):
-    _shards.read_about(folder)
+    _shards.read_info(folder)
   shard = next(folder.glob("*.array_record-*"))
   shard.write_bytes(shard.read_bytes()[:1000])
   with pytest.raises(ValueError, match=f"shard {shard.name!r} cannot be read"):

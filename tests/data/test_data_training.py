@@ -28,7 +28,7 @@ def prepared(head, tmp_path_factory):
     )
     for i in range(8)
   ]
-  about = prepared_faces.about(template.name, len(template.vertices), 48)
+  about = prepared_faces.facts(template.name, len(template.vertices), 48)
   root = tmp_path_factory.mktemp("prepared")
   return prepared_faces.write(root, records, shard_count=2, info=about)
 
@@ -77,7 +77,7 @@ def test_a_split_of_its_own_is_held_out(prepared, tmp_path):
   template = open_head("embedded").template
   given = prepared_faces.record(9, size=48, vertices=template.vertices)
   _shards.write_shard(path, [_record.encode(given)])
-  about, splits = _shards.read_about(folder)
+  about, splits = _shards.read_info(folder)
   _shards.write_info(folder, {**splits, "validation": [1]}, about)
   config = tiny_config.config("stage1", data__source="prepared", data__path=str(folder))
   train, held = build.sources(config, folder)
@@ -104,7 +104,7 @@ def test_a_mixture_trains_with_its_shares(prepared, photos, tmp_path):
   assert len(held["image"]) == 2
   batches = [next(task.data) for _ in range(4)]
   assert {batch["image"].shape for batch in batches} == {(2, 32, 32, 3)}
-  # Photos of the folder are all visible.
+  # Photos of a folder are visible everywhere.
   visible = np.concatenate([batch["visible"] for batch in batches])
   assert sum(mask.min() == 255 for mask in visible) == 2
 

@@ -1,4 +1,4 @@
-"""Inputs of `affjax prepare`: folders, hostile archives, data sets of TFDS."""
+"""Tests of the inputs of `affjax prepare`: folders, archives, TFDS data sets."""
 
 import io
 import os
@@ -14,7 +14,7 @@ from affjax.data._preparation import archives, inputs, opening
 from affjax.data._preparation.archives import TarInput, ZipInput
 from affjax.data._preparation.datasets import TfdsInput
 from affjax.data._preparation.inputs import FolderInput, InputError
-from affjax.data._preparation.options import Options
+from affjax.data._preparation.options import PrepareOptions
 
 
 def _photo(shade=90, kind="PNG", mode="RGB", size=(40, 40)):
@@ -24,7 +24,7 @@ def _photo(shade=90, kind="PNG", mode="RGB", size=(40, 40)):
 
 
 def _tar(path, members, mode="w"):
-  """A tar of names and contents; a `TarInfo` in place of a content is taken as is."""
+  """Writes a tar of names and contents; a `TarInfo` may replace a content."""
   with tarfile.open(path, mode) as archive:
     for name, content in members:
       info = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
@@ -139,9 +139,9 @@ def test_damaged_archives_are_named(tmp_path):
   text = tmp_path / "text.zip"
   text.write_text("not an archive")
   with pytest.raises(InputError, match="must be a folder, a zip or tar archive"):
-    opening.open_input(str(text), Options())
+    opening.open_input(str(text), PrepareOptions())
   with pytest.raises(InputError, match="no such folder"):
-    opening.open_input(str(tmp_path / "none"), Options())
+    opening.open_input(str(tmp_path / "none"), PrepareOptions())
 
 
 def test_changed_zip_member_is_no_photo(tmp_path):
@@ -163,7 +163,7 @@ def test_huge_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
 
 
 def _write_tfds(folder, suffix):
-  """A data set of three photos as TFDS would have installed it."""
+  """Writes a data set of three photos as TFDS installs it."""
   import tensorflow_datasets as tfds
   from array_record.python import array_record_module
   from etils import epath
@@ -211,7 +211,7 @@ def _write_tfds(folder, suffix):
 @pytest.mark.parametrize("suffix", ["tfrecord", "array_record"])
 def test_installed_data_set_is_read_without_tensorflow(tmp_path, suffix):
   place, _ = _write_tfds(tmp_path, suffix)
-  source = opening.open_input(str(place), Options())
+  source = opening.open_input(str(place), PrepareOptions())
   assert isinstance(source, TfdsInput)
   entries = source.listing().entries
   assert [e.name for e in entries] == [f"train/{k:07d}" for k in range(3)]
@@ -233,7 +233,7 @@ def test_installed_data_set_is_found_by_its_name(tmp_path):
   _write_tfds(tmp_path, "tfrecord")
   tfds.core.add_data_dir(str(tmp_path))
   try:
-    source = opening.open_input("tfds:little_faces", Options())
+    source = opening.open_input("tfds:little_faces", PrepareOptions())
     assert len(source.listing().entries) == 3
   finally:
     file_utils.clear_registered_data_dirs()
@@ -242,16 +242,16 @@ def test_installed_data_set_is_found_by_its_name(tmp_path):
 @pytest.mark.parametrize("name", ["celeb_a_hq/512", "no_such_faces"])
 def test_data_set_that_is_not_installed_is_one_line(name):
   with pytest.raises(InputError, match=r"cannot be read|installed") as caught:
-    opening.open_input(f"tfds:{name}", Options()).listing()
+    opening.open_input(f"tfds:{name}", PrepareOptions()).listing()
   assert "\n" not in str(caught.value)
 
 
 def test_celeba_hq_as_tfds_wants_it(tmp_path):
-  """`data512x512.tar`: PNGs of a folder in a tar, in any order."""
+  """`data512x512.tar` holds a folder of PNGs in any order."""
   names = [f"data512x512/{k:05d}.png" for k in (2, 0, 1)]
   members = [(name, _photo(k, size=(512, 512))) for k, name in enumerate(names)]
   path = _tar(tmp_path / "data512x512.tar", members)
-  source = opening.open_input(str(path), Options())
+  source = opening.open_input(str(path), PrepareOptions())
   entries = source.listing().entries
   assert [e.name for e in entries] == sorted(names)
   shades = [int(source.read(e)[0, 0, 0]) for e in entries]

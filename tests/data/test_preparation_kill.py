@@ -1,4 +1,4 @@
-"""Killed at any moment and run again, a preparation gives the same data set."""
+"""A preparation that is killed at any moment and run again gives the same data set."""
 
 import os
 import pathlib
@@ -36,7 +36,7 @@ def _files(out):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-  """What comes of it uninterrupted."""
+  """Returns the data set of an uninterrupted preparation."""
   out = tmp_path_factory.mktemp("whole")
   process = _start(out, lag=0, workers=1)
   assert process.communicate(timeout=240)[0].endswith("finished\n")
@@ -66,7 +66,7 @@ def test_uninterrupted_data_set_is_whole(whole, tmp_path):
 
 def test_killed_again_and_again_it_gives_the_same_bytes(whole, tmp_path):
   rng, kills = random.Random(3), 0
-  # Killed after so many units, or while it assembles; later, if it is done by then.
+  # Kills after a number of units, or during assembly, unless it has finished by then.
   for after in (2, 13, preparation_fake.UNITS):
     process = _start(tmp_path)
     done = 0
@@ -86,7 +86,7 @@ def test_killed_again_and_again_it_gives_the_same_bytes(whole, tmp_path):
 
 
 def test_full_disk_is_named_and_the_next_run_finishes(whole, tmp_path):
-  """Files that may not grow beyond 12 kB: parts still fit, a shard does not."""
+  """Files may not grow beyond 12 kB: part files fit, a shard does not."""
   process = _start(tmp_path, lag=0, most_bytes=[12_000])
   errors = process.communicate(timeout=240)[1]
   assert process.returncode == 1

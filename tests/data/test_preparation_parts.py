@@ -1,4 +1,4 @@
-"""Splits, quality, 16-bit PNGs, part files, processes."""
+"""Tests of splits, quality, 16-bit PNGs, part files and the process pool."""
 
 import os
 import pathlib
@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from affjax.data._preparation import outcomes, pool, quality, workspace
-from affjax.data._preparation.options import Options
-from affjax.data._preparation.outcomes import Kept, Outcome, Skipped
+from affjax.data._preparation.options import PrepareOptions
+from affjax.data._preparation.outcomes import Kept, Skipped, UnitOutcome
 from affjax.data._preparation.splits import Splits
 from affjax.data._preparation.workspace import WorkspaceError
 from affjax.data._providers import png16
@@ -26,7 +26,7 @@ def _outcome(count=3, start=0):
     Kept(f"{k}.png#face 1", f"{k}.png", "train", 0.5, 2.0, f"d{k}", bytes([k]) * 100)
     for k in range(start, start + count)
   ]
-  return Outcome(count + 1, kept, [Skipped("z.png", "no face", "none found")])
+  return UnitOutcome(count + 1, kept, [Skipped("z.png", "no face", "none found")])
 
 
 def test_splits_have_their_shares_and_never_change():
@@ -65,7 +65,7 @@ def test_shares_must_sum_to_one(shares):
 )
 def test_options_without_sense_are_refused(field, value):
   with pytest.raises(ValueError, match=str(field).split("_")[0]):
-    Options(**{field: value})
+    PrepareOptions(**{field: value})
 
 
 def test_quality_falls_with_each_of_its_parts():
@@ -84,7 +84,7 @@ def test_landmarks_beyond_the_photo_cost_quality():
   points[17:34, 0] = 100.4
   assert quality.within(points, (50, 101)) == 1
   assert quality.within(points, (101, 50)) == pytest.approx(2 / 3)
-  points[:17] = -50  # the jaw may lie beyond
+  points[:17] = -50  # the jaw may lie outside
   assert quality.within(points, (50, 101)) == 1
 
 
@@ -99,7 +99,7 @@ def test_blur_costs_sharpness():
 
 
 def png16_bytes(pixels, filters=(0,)):
-  """A 16-bit RGB PNG whose rows take turns with the filters."""
+  """Returns a 16-bit RGB PNG whose rows take turns with the filters."""
   rows = pixels.astype(">u2").view(np.uint8).reshape(len(pixels), -1).astype(int)
   raw, above = b"", np.zeros(rows.shape[1], int)
   for k, row in enumerate(rows):
@@ -169,7 +169,7 @@ def test_repeated_photos_are_kept_once():
   first = outcomes.without_repeats(_outcome(2), seen)
   assert len(first.kept) == 2
   again = Kept("b.png#face 1", "b.png", "test", 0.5, 2.0, "d1", b"x")
-  second = outcomes.without_repeats(Outcome(1, [again], []), seen)
+  second = outcomes.without_repeats(UnitOutcome(1, [again], []), seen)
   assert not second.kept
   assert second.skipped[0].kind == "repeated photo"
   assert "'1.png'" in second.skipped[0].reason
@@ -207,16 +207,16 @@ def test_damaged_part_counts_as_not_done(tmp_path):
 
 
 def test_full_disk_leaves_no_part(tmp_path):
-  """A file that may not grow to its size is what a full disk looks like."""
+  """A limit on the size of files simulates a full disk."""
   program = """
 import pathlib, resource, sys
 from affjax.data._preparation import workspace
 with workspace.opened(pathlib.Path(sys.argv[1]), {}) as work:
   resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-  from affjax.data._preparation.outcomes import Kept, Outcome
+  from affjax.data._preparation.outcomes import Kept, UnitOutcome
   kept = Kept("a#face 1", "a", "train", 1.0, 1.0, "d", bytes(5000))
   try:
-    work.store(0, Outcome(1, [kept], []))
+    work.store(0, UnitOutcome(1, [kept], []))
   except OSError as error:
     print("named:", error)
   print([p.name for p in (work.path / "units").iterdir()])

@@ -1,19 +1,19 @@
-"""What gives photos their geometry, each behind the same interface."""
+"""Tests of the providers of geometry, which share one interface."""
 
-import dataclasses
-
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from affjax.data._providers.deep3d import Deep3DProvider
-from affjax.data._providers.embedded import EmbeddedProvider, quality_of_error
+from affjax.data._providers.fit import FitProvider
 from affjax.data._providers.interface import Geometry, Refusal, require_head
+from affjax.data._providers.pose import quality_of_error
 from affjax.data._providers.precomputed import PrecomputedProvider
-from affjax.data._providers.synthetic import SyntheticProvider
-from affjax.faces import Crop, Face
-from affjax.geometry import camera as cameras
+from affjax.data._providers.synthetic import RecentRecords, SyntheticProvider
+from affjax.faces import Crop, Face, Fit
 from affjax.geometry import uv
+from affjax.geometry.camera import head_to_world, world_to_px
 from affjax.heads import landmarks, open_head
 from affjax.types import Camera
 
@@ -21,13 +21,19 @@ SIZE = 128
 POSE = np.array([0.1, -0.2, 0.05, 0.02, -0.03, 0.1], np.float32)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Fit:
-  """A test double of `faces.fit.Fit`."""
-
-  pose: np.ndarray
-  vertices: np.ndarray
-  inner_error: float
+def _fit(pose, vertices, inner_error):
+  """Returns a fit with a given error."""
+  return Fit(
+    pose=pose,
+    identity=np.zeros(1, np.float32),
+    expression=np.zeros(1, np.float32),
+    fov_deg=Camera().fov_deg,
+    vertices=vertices,
+    landmarks=np.zeros((68, 2), np.float32),
+    inner_error=inner_error,
+    contour_error=0.0,
+    converged=True,
+  )
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +43,10 @@ def head():
 
 @pytest.fixture(scope="module")
 def seen(head):
-  """Arguments of a provider: one aligned photo of the mean head in a known pose."""
-  points = landmarks.landmarks68(head.template.vertices, head.template)
-  world = cameras.head_to_world(points, POSE)
-  px = np.asarray(cameras.world_to_px(world, Camera(), SIZE, SIZE))
+  """Returns arguments of a provider: a photo of the mean head in a known pose."""
+  points = landmarks.landmarks68(jnp.asarray(head.template.vertices), head.template)
+  world = head_to_world(points, jnp.asarray(POSE))
+  px = np.asarray(world_to_px(world, Camera(), SIZE, SIZE))
   face = Face(np.zeros(4), 1.0, np.zeros((468, 3)), px)
   image = np.zeros((1, SIZE, SIZE, 3), np.uint8)
   return image, [face], [Crop(np.eye(2, 3), SIZE)], ["d/a.jpg#face 1"]
@@ -53,10 +59,10 @@ def _named(seen, name):
 def test_embedded_gives_the_fits_and_refuses_bad_ones(head, seen):
   mean = head.template.vertices
   answers = [
-    _Fit(POSE, mean, 1.0),
-    _Fit(POSE, mean, 20.0),
-    _Fit(POSE * np.nan, mean, 1.0),
-    _Fit(POSE, mean * 9, 1.0),
+    _fit(POSE, mean, 1.0),
+    _fit(POSE, mean, 20.0),
+    _fit(POSE * np.nan, mean, 1.0),
+    _fit(POSE, mean * 9, 1.0),
   ]
   asked = []
 
@@ -64,7 +70,7 @@ def test_embedded_gives_the_fits_and_refuses_bad_ones(head, seen):
     asked.append(arguments)
     return answers
 
-  provider = EmbeddedProvider(head, Camera(), fit)
+  provider = FitProvider(head, Camera(), fit)
   good, bad, broken, giant = provider(*seen)
   assert asked[0] == (head, seen[1], seen[2], Camera())
   assert isinstance(good, Geometry)
@@ -73,7 +79,7 @@ def test_embedded_gives_the_fits_and_refuses_bad_ones(head, seen):
   assert [type(a) for a in (bad, broken, giant)] == [Refusal] * 3
   assert "20.0 % is above 8 %" in bad.reason
   assert "NaN" in broken.reason
-  assert "decimetres" in giant.reason
+  assert "decimeters" in giant.reason
 
 
 def test_quality_falls_with_the_error():
@@ -83,8 +89,9 @@ def test_quality_falls_with_the_error():
 
 
 def test_synthetic_gives_what_the_photo_was_painted_from(head):
-  class Source:
-    model = head
+  class Source(RecentRecords):
+    def __init__(self):
+      self.model = head
 
     def __getitem__(self, index):
       return {
@@ -94,18 +101,22 @@ def test_synthetic_gives_what_the_photo_was_painted_from(head):
         "diffuse": np.ones((8, 8, 3), np.uint8),
       }
 
-  (geometry,) = SyntheticProvider(Source())(None, [], [], ["0000002#face 1"])
+  (geometry,) = SyntheticProvider(Source())(
+    np.zeros((1, 8, 8, 3), np.uint8), [], [], ["0000002#face 1"]
+  )
   np.testing.assert_array_equal(geometry.vertices, head.template.vertices + 2)
   assert geometry.quality == 1
   assert geometry.visible.shape == (8, 8, 1)
 
 
 def _files(folder, head, name, kind):
-  """The mean head as one of the files that another program may have written."""
+  """Writes the mean head as a file of another program."""
   place = folder / "d" / f"{name}.suffix"
   place.parent.mkdir(exist_ok=True)
   vertices = head.template.vertices
-  position = np.asarray(uv.map_from_vertices(vertices, uv.uv_table(head.template, 256)))
+  position = np.asarray(
+    uv.map_from_vertices(jnp.asarray(vertices), uv.uv_table(head.template, 256))
+  )
   if kind == "vertices":
     np.savez(place.with_suffix(".npz"), vertices=vertices, pose=2 * POSE)
   elif kind == "position":
@@ -170,7 +181,7 @@ def test_unfit_files_are_refused_by_name(tmp_path, head, seen, kind):
   expected = {
     "nan": "finite",
     "count": "shape",
-    "units": "decimetres",
+    "units": "decimeters",
     "picture": "16-bit",
   }
   assert expected.get(kind, "cannot be read") in answer.reason
@@ -179,13 +190,13 @@ def test_unfit_files_are_refused_by_name(tmp_path, head, seen, kind):
 def test_climbing_names_find_no_file(tmp_path, head, seen):
   provider = PrecomputedProvider(tmp_path, head.template, Camera())
   (answer,) = provider(*_named(seen, "../a.jpg#face 1"))
-  assert "no place" in answer.reason
+  assert "leads out" in answer.reason
   with pytest.raises(ValueError, match="geometry must be a folder"):
     PrecomputedProvider(tmp_path / "none", head.template, Camera())
 
 
 def test_deep3d_places_what_the_network_says(head, seen):
-  """The embedded head stands in for the BFM, a constant for the network."""
+  """The embedded head stands for the BFM, and a constant for the network."""
   calls = []
 
   def regressor(images):

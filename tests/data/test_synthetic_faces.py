@@ -1,14 +1,14 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from affjax.data import SyntheticFaces
 from affjax.data._synthetic import sampling
-from affjax.geometry import camera as cameras
 from affjax.geometry import uv
-from affjax.models import shade
-from affjax.render import render_head
+from affjax.geometry.camera import head_to_world, world_to_px
+from affjax.render import render_head, shade
 from affjax.types import Camera
 
 SIZE = 64
@@ -91,7 +91,7 @@ def test_a_perfect_prediction_renders_to_the_image(exact, head):
   @jax.jit
   def predicted(diffuse, light, color, vertices, pose):
     shaded = shade(diffuse[None], light[None], color[None])
-    world = cameras.head_to_world(vertices[None], pose[None])
+    world = head_to_world(jnp.asarray(vertices)[None], jnp.asarray(pose)[None])
     return render_head(world, shaded, head.template, Camera(), (SIZE, SIZE))
 
   for sample in exact:
@@ -99,7 +99,7 @@ def test_a_perfect_prediction_renders_to_the_image(exact, head):
     render, alpha = predicted(*(sample[name] for name in maps))
     np.testing.assert_allclose(render[0], sample["head"], atol=2e-5)
     np.testing.assert_allclose(alpha[0], sample["alpha"], atol=2e-5)
-    # What is seen of it in the photo is the render and a highlight, which only adds.
+    # Its visible pixels are the render plus a highlight, which only adds light.
     free = sample["visible"][..., 0] > 0.999
     above = (sample["clean"] - sample["head"])[free]
     assert above.min() > -2e-3
@@ -128,15 +128,15 @@ def test_landmarks_fall_where_the_depth_says(exact, head):
   template = head.template
   for sample in exact:
     corners = sample["vertices"][template.faces[template.landmark_faces]]
-    marks = (corners * template.landmark_weights[..., None]).sum(1)
-    nose = cameras.head_to_world(marks[30:31], sample["pose"])
-    x, y = np.asarray(cameras.world_to_px(nose, Camera(), SIZE, SIZE))[0]
+    points = (corners * template.landmark_weights[..., None]).sum(1)
+    nose = head_to_world(jnp.asarray(points[30:31]), jnp.asarray(sample["pose"]))
+    x, y = np.asarray(world_to_px(nose, Camera(), SIZE, SIZE))[0]
     if 0 <= x < SIZE and 0 <= y < SIZE:
       found = sample["depth"][round(float(y)), round(float(x)), 0]
       assert found == pytest.approx(10 - float(nose[0, 2]), abs=0.25)
 
 
-def test_faces_differ_in_colour(head, exact):
+def test_faces_differ_in_color(head, exact):
   skin = uv.resize_mask(head.template.masks["face"], SIZE) > 0.9
   means = np.stack([sample["diffuse"][skin].mean(0) for sample in exact])
   assert np.ptp(means.mean(1)) > 0.15

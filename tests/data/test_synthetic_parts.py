@@ -12,7 +12,7 @@ from affjax.data._synthetic import (
   occlusion,
   palette,
 )
-from affjax.data._synthetic.parameters import Lens, Light
+from affjax.data._synthetic.parameters import Light, PhotoLens
 from affjax.data._synthetic.solids import (
   Point,
   capsule,
@@ -138,25 +138,25 @@ def test_the_light_map_is_smooth_positive_and_keeps_a_constant(head):
 def test_visibility_knows_open_and_hidden_places(head):
   table = occlusion.visibility(head.template)
   open_share = occlusion.openness(table)
-  marks = layout.anatomy(head.template).landmark_corners[:, 0]
-  nose, inner_eye = open_share[marks[30]], open_share[marks[39]]
+  points = layout.anatomy(head.template).landmark_corners[:, 0]
+  nose, inner_eye = open_share[points[30]], open_share[points[39]]
   assert nose > 0.85
   assert inner_eye < nose
   ahead = occlusion.towards(table, jnp.array([[0.0, 0, 1], [0, 0, -1]]))
-  assert ahead[marks[30], 0] > 0.9
-  assert ahead[marks[30], 1] < 0.3
+  assert ahead[points[30], 0] > 0.9
+  assert ahead[points[30], 1] < 0.3
 
 
 def test_fields_lie_on_their_features(head):
-  marks = layout.mean_landmarks(head.template)
-  found = fields.feature_fields(marks, marks)
+  points = head.template.landmark_positions(head.template.vertices)
+  found = fields.feature_fields(points, points)
   assert all(np.isfinite(value).all() for value in found.values())
   assert found["nose"][30] > 0.8
   assert found["cheek"][30] < 0.3
   assert found["chin"][8] > 0.5
   assert np.abs(found["brow_across"][17:27]).max() < 0.09
   assert found["moustache"][33] >= 0
-  mirrored = fields.feature_fields(marks * [-1, 1, 1], marks)
+  mirrored = fields.feature_fields(points * [-1, 1, 1], points)
   for name, value in found.items():
     np.testing.assert_allclose(mirrored[name], value, atol=1e-5)
 
@@ -164,7 +164,7 @@ def test_fields_lie_on_their_features(head):
 def test_an_ideal_lens_changes_nothing():
   image = np.random.default_rng(0).random((16, 16, 3)).astype(np.float32)
   zero, one = np.float32(0), np.float32(1)
-  ideal = Lens(
+  ideal = PhotoLens(
     zero, np.zeros(2, np.float32), one, one, one, np.ones(3, np.float32), zero,
     np.uint32(1),
   )  # fmt: skip

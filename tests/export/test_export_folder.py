@@ -1,71 +1,19 @@
-"""Folders appear whole or not at all."""
+"""Output folders are checked before any work, and names are safe."""
 
 import pathlib
 
 import pytest
 
-from affjax.export import (
-  OutputError,
-  prepared_folder,
-  unique_names,
-  write_beside,
-  written_beside,
-)
+from affjax.export import OutputError, prepared_folder, unique_names
 
 
 def _content(path):
   return {p.name: p.read_text() for p in path.iterdir()}
 
 
-def test_a_finished_folder_appears(tmp_path):
-  place = tmp_path / "face"
-  with written_beside(place, overwrite=False) as partial:
-    (partial / "a").write_text("1")
-    assert not place.exists()
-  assert _content(place) == {"a": "1"}
-  assert list(tmp_path.iterdir()) == [place]
-
-
-def test_a_failure_leaves_nothing(tmp_path):
-  place = tmp_path / "face"
-
-  def fail():
-    with written_beside(place, overwrite=False) as partial:
-      (partial / "a").write_text("1")
-      raise KeyboardInterrupt
-
-  with pytest.raises(KeyboardInterrupt):
-    fail()
-  assert list(tmp_path.iterdir()) == []
-
-
-def test_a_failure_keeps_the_old_result(tmp_path):
-  place = tmp_path / "face"
-  place.mkdir()
-  (place / "a").write_text("old")
-
-  def fail():
-    with written_beside(place, overwrite=True) as partial:
-      (partial / "a").write_text("new")
-      raise RuntimeError
-
-  with pytest.raises(RuntimeError):
-    fail()
-  assert _content(place) == {"a": "old"}
-  with written_beside(place, overwrite=True) as partial:
-    (partial / "b").write_text("new")
-  assert _content(place) == {"b": "new"}
-  assert list(tmp_path.iterdir()) == [place]
-
-
 def test_existing_folders_are_refused(tmp_path):
   place = tmp_path / "face"
   place.mkdir()
-  with (
-    pytest.raises(OutputError, match="--overwrite"),
-    written_beside(place, overwrite=False),
-  ):
-    pass
   with prepared_folder(place, overwrite=False):
     pass
   (place / "mine").write_text("x")
@@ -104,15 +52,6 @@ def test_a_folder_made_for_nothing_goes_again(tmp_path):
   with prepared_folder(tmp_path / "a" / "b", overwrite=False):
     (tmp_path / "a" / "b" / "x").write_text("kept")
   assert (tmp_path / "a" / "b" / "x").read_text() == "kept"
-
-
-def test_files_are_replaced_whole(tmp_path):
-  place = tmp_path / "index.html"
-  write_beside(place, b"one")
-  write_beside(place, b"two")
-  assert _content(tmp_path) == {"index.html": "two"}
-  with pytest.raises(OSError):
-    write_beside(tmp_path / "no" / "file", b"")
 
 
 def test_names_are_safe_and_unique():

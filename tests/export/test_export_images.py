@@ -67,5 +67,5 @@ def test_sheet_fits_pictures_of_any_size():
   sheet = export.sheet(rows, size=16, gap=2, paper=0.0)
   assert sheet.shape == (2 * 18 + 2, 2 * 18 + 2, 3)
   assert sheet[2 + 8, 2 + 8].tolist() == [255, 255, 255]
-  with pytest.raises(ValueError, match="at least one picture"):
+  with pytest.raises(ValueError, match="at least one image"):
     export.sheet([[]], size=16)

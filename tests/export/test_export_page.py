@@ -131,7 +131,7 @@ def test_heads_beyond_the_limit_are_named(ball_mesh, texture, monkeypatch):
   faces = [_face(ball_mesh, texture, title=f"Face {k}") for k in range(3)]
   text = _html(faces)
   assert text.count('class="stage"') == 2
-  assert text.count("Too many heads for one page") == 1
+  assert text.count("This page has too many heads") == 1
   assert "Face 2" in text
 
 

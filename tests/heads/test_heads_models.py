@@ -19,6 +19,7 @@ from affjax.heads import (
   _ict,
   _surrey,
   landmarks,
+  open_head,
   with_landmarks,
   with_uvs,
 )
@@ -335,6 +336,21 @@ class TestIct:
     area = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]) / 2
     assert (area > 0).mean() > 0.99
     assert np.abs(area).sum() < 1
+
+  @pytest.mark.slow
+  def test_open_head_adds_masks_and_a_diffuse_map(self, folder):
+    model = open_head(folder)
+    template = model.template
+    assert open_head(folder) is model
+    assert template.diffuse is not None
+    points = template.uvs[template.faces_uv[template.landmark_faces]].mean(1)
+    row, column = np.floor((1 - points[:, 1]) * 256), np.floor(points[:, 0] * 256)
+    at = lambda name, which: template.masks[name][
+      row[which].astype(int), column[which].astype(int)
+    ]
+    assert at("face", slice(17, 68)).mean() > 0.9
+    assert at("skin", slice(27, 36)).min() > 0.9
+    assert at("lips", slice(48, 60)).mean() > 0.4
 
   def test_parts_side_by_side(self, folder):
     parts = ("face", "head_neck", "eyeball_left", "eyeball_right")

@@ -20,8 +20,8 @@ from affjax.models import (
   _alignment,
   _params,
   _reconstructor,
-  shade,
 )
+from affjax.render import shade
 from affjax.types import Camera, Prediction, Template
 
 SIZE = 32

@@ -1,13 +1,13 @@
-"""Photos of zip and tar archives, read member by member; nothing is ever unpacked."""
+"""Photos of zip and tar archives, read member by member and never unpacked to disk."""
 
 import dataclasses
 import functools
+import io
 import pathlib
 import re
 import tarfile
 import zipfile
 import zlib
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -21,14 +21,14 @@ from affjax.data._preparation.inputs import (
 )
 from affjax.faces import decode_photo
 
-# Photos hardly shrink when they are packed. What grows a thousandfold is a bomb.
+# Photos hardly shrink when they are packed: a member that grows much is a bomb.
 _MOST_GROWTH = 200
 _HARMLESS = 1 << 20
-# A compressed tar is read from its beginning: it may not unpack to more than that.
+# A compressed tar is read from its beginning; it may not unpack to more than this.
 _MOST_UNPACKED = 64 << 30
 _MOST_MEMBERS = 5_000_000
 
-_Broken = (
+_BROKEN = (
   tarfile.TarError,
   zipfile.BadZipFile,
   zlib.error,
@@ -41,7 +41,7 @@ _Broken = (
 
 
 class _Members:
-  """Sorts members into photos, refused ones and others."""
+  """Sorts the members of an archive into photos, refused ones and others."""
 
   def __init__(self, path: pathlib.Path):
     self._path = path
@@ -49,15 +49,23 @@ class _Members:
     self.refused: dict[str, str] = {}
     self.ignored = 0
 
-  def add(self, name: str, where, size: int, *, kind: str, stamp: str) -> None:
-    """Takes a member.
+  def add(
+    self,
+    name: str,
+    where: str | tuple[int, int],
+    size: int,
+    *,
+    kind: str,
+    stamp: str,
+  ) -> None:
+    """Adds a member.
 
     Args:
-      name: as the archive says.
-      where: how to find it.
-      size: unpacked, bytes.
-      kind: "file", or why it is none; "" for a folder.
-      stamp: changes with its content.
+      name: Name in the archive.
+      where: Place in the archive: name, or offset and size.
+      size: Unpacked size, bytes.
+      kind: "file", the reason why the member is no regular file, or "" for a folder.
+      stamp: Text that changes with the content.
     """
     if len(self.entries) + len(self.refused) + self.ignored >= _MOST_MEMBERS:
       raise InputError(f"archive {str(self._path)!r} has too many members")
@@ -74,7 +82,7 @@ class _Members:
       self.entries[_name(name)] = Entry(_name(name), where, stamp)
 
   def listing(self) -> Listing:
-    """All of them, sorted."""
+    """Returns all members, sorted by name."""
     entries = [self.entries[name] for name in sorted(self.entries)]
     return Listing(entries, self.refused, self.ignored)
 
@@ -86,7 +94,7 @@ class ZipInput:
   path: pathlib.Path
 
   def listing(self) -> Listing:
-    """All photos, from the archive's directory."""
+    """Returns all photos, from the archive's directory."""
     members = _Members(self.path)
     try:
       for info in _open_zip(self.path).infolist():
@@ -99,16 +107,16 @@ class ZipInput:
         )
     except InputError:
       raise
-    except _Broken as error:
+    except _BROKEN as error:
       raise _damaged(self.path, error) from error
     return members.listing()
 
   def read(self, entry: Entry) -> UInt8[np.ndarray, "h w 3"]:
-    """The pixels of one; what unpacks to more than its entry says is refused."""
+    """Returns the pixels of a photo; reads at most `MOST_BYTES` of a member."""
     try:
       with _open_zip(self.path).open(entry.where) as member:
         content = member.read(MOST_BYTES + 1)
-    except _Broken as error:
+    except _BROKEN as error:
       raise ValueError(f"damaged member: {_line(error)}") from error
     return decode_photo(_bounded(content), entry.name)
 
@@ -120,7 +128,7 @@ class TarInput:
   path: pathlib.Path
 
   def listing(self) -> Listing:
-    """All photos; reads the archive's headers, a compressed one whole."""
+    """Returns all photos; a compressed archive is read as a whole."""
     members = _Members(self.path)
     packed = max(self.path.stat().st_size, 1)
     most = min(_MOST_UNPACKED, _MOST_GROWTH * packed + (1 << 30))
@@ -139,21 +147,21 @@ class TarInput:
             kind=_tar_kind(info),
             stamp=f"{info.size} {info.mtime} {info.offset_data}",
           )
-          archive.members = []  # pyright: ignore - of many, the list fills memory
+          archive.members = []  # pyright: ignore - the list of many would fill the memory
     except InputError:
       raise
-    except _Broken as error:
+    except _BROKEN as error:
       raise _damaged(self.path, error) from error
     return members.listing()
 
   def read(self, entry: Entry) -> UInt8[np.ndarray, "h w 3"]:
-    """The pixels of one."""
+    """Returns the pixels of a photo."""
     offset, size = entry.where
     try:
       stream = _open_tar(self.path)
       stream.seek(offset)
       content = stream.read(size)
-    except _Broken as error:
+    except _BROKEN as error:
       raise ValueError(f"damaged member: {_line(error)}") from error
     if len(content) < size:
       raise ValueError(f"damaged member: {len(content)} of {size} bytes are there")
@@ -161,7 +169,7 @@ class TarInput:
 
 
 def _refusal(name: str, size: int, kind: str) -> str:
-  """Why a member is not tried; empty if it is."""
+  """Returns the reason why a member is refused, or an empty string."""
   if kind != "file":
     return kind
   parts = re.split(r"[/\\]", name)
@@ -199,7 +207,7 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
 
 
 def _name(name: str) -> str:
-  """A member's name without `./`."""
+  """Returns a member's name without `./`."""
   return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
@@ -215,11 +223,11 @@ def _open_zip(path: pathlib.Path) -> zipfile.ZipFile:
 
 
 @functools.lru_cache(maxsize=2)
-def _open_tar(path: pathlib.Path) -> BinaryIO:
-  """The unpacked stream of a tar; one that is compressed seeks by reading."""
-  archive = tarfile.open(path, "r:*")  # noqa: SIM115 - lives as long as the process
-  assert archive.fileobj is not None
-  return archive.fileobj  # type: ignore[return-value]
+def _open_tar(path: pathlib.Path) -> io.BufferedIOBase:
+  """Returns the unpacked stream of a tar; a compressed one seeks by reading."""
+  archive = tarfile.open(path, "r:*")  # noqa: SIM115 - open until the process ends
+  assert isinstance(archive.fileobj, io.BufferedIOBase)
+  return archive.fileobj
 
 
 def _damaged(path: pathlib.Path, error: Exception) -> InputError:

@@ -1,32 +1,33 @@
-"""What there is to prepare: photos of a folder, an archive, a data set, or painted."""
+"""Inputs of a preparation: the interface, folders, and synthetic photos."""
 
 import dataclasses
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
 
+from affjax.data._providers.synthetic import RecentRecords
 from affjax.faces import read_photo
 
-# What a file must be called to count as a photo.
+# Suffixes of the files that count as photos.
 SUFFIXES = frozenset(
   (
     *(".avif", ".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpeg", ".jpg", ".mpo"),
     *(".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
   )
 )
-# Names of diffuse maps, as `affjax.data.auxiliary.find_pictures` takes them.
+# Names of diffuse maps, as `affjax.data._pictures.find_pictures` takes them.
 _MAP, _PHOTOS, _MAPS = "_diffuse", "photos/", "diffuse/"
-# A photo's file is read whole into memory.
+# A photo's file is read into memory as a whole.
 MOST_BYTES = 256 << 20
 
 
 class InputError(ValueError):
-  """An input cannot be used at all; the message is one line and names it."""
+  """An input cannot be used; the message is one line and names it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +35,10 @@ class Entry:
   """A photo of an input.
 
   Attributes:
-    name: within the input, with `/`; unique.
-    where: what the input needs to find it again.
-    stamp: changes when the photo does.
-    diffuse: the UV diffuse map that somebody painted for it.
+    name: unique name within the input, with `/` as separator.
+    where: value by which the input finds the photo again; its type is the input's own.
+    stamp: text that changes when the photo changes.
+    diffuse: entry of the UV diffuse map that was painted for the photo, if any.
   """
 
   name: str
@@ -48,12 +49,12 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-  """What an input holds.
+  """The content of an input.
 
   Attributes:
-    entries: the photos, sorted by name.
-    refused: names of what is not even tried, and why.
-    ignored: how many other files there are, not called like photos.
+    entries: photos, sorted by name.
+    refused: reasons why members are not read, by their names.
+    ignored: number of files without a photo's suffix.
   """
 
   entries: Sequence[Entry]
@@ -61,33 +62,39 @@ class Listing:
   ignored: int
 
   def digest(self) -> str:
-    """Changes when a photo comes, goes or changes."""
+    """Returns a digest that changes when a photo comes, goes or changes."""
     pairs = [(e, e.diffuse) for e in self.entries]
     known = [e for pair in pairs for e in pair if e is not None]
     lines = "\n".join(f"{e.name}\t{e.stamp}" for e in known)
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
 
+@runtime_checkable
 class Input(Protocol):
-  """Photos; every worker process opens its own."""
+  """A set of photos; every worker process opens its own."""
 
   def listing(self) -> Listing:
-    """All photos, without decoding any."""
+    """Returns all photos without decoding any."""
     ...
 
   def read(self, entry: Entry) -> UInt8[np.ndarray, "h w 3"]:
-    """The pixels of one, upright RGB; raises `ValueError` or `OSError`."""
+    """Returns the pixels of a photo, upright RGB.
+
+    Raises:
+      ValueError: The photo is damaged or of an unknown format.
+      OSError: The file cannot be read.
+    """
     ...
 
 
 @dataclasses.dataclass(frozen=True)
 class FolderInput:
-  """The photos of a folder and of those in it. Links to folders are not followed."""
+  """The photos of a folder and its subfolders; links to folders are not followed."""
 
   path: pathlib.Path
 
   def listing(self) -> Listing:
-    """All photos, without decoding any."""
+    """Returns all photos without decoding any."""
     entries, refused, ignored = [], {}, 0
     failed: list[OSError] = []
     for folder, folders, files in os.walk(self.path, onerror=failed.append):
@@ -104,17 +111,17 @@ class FolderInput:
     return Listing(sorted(entries, key=lambda e: e.name), refused, ignored)
 
   def read(self, entry: Entry) -> UInt8[np.ndarray, "h w 3"]:
-    """The pixels of one."""
+    """Returns the pixels of a photo."""
     return read_photo(self.path / entry.name)
 
   def _name(self, folder: str, name: str) -> str:
     return pathlib.Path(folder, name).relative_to(self.path).as_posix()
 
-  def _add(self, name: str, entries: list[Entry], refused: dict[str, str]):
+  def _add(self, name: str, entries: list[Entry], refused: dict[str, str]) -> None:
     try:
       about = (self.path / name).stat()
     except OSError as error:
-      refused[name] = f"cannot be looked at: {error.strerror}"
+      refused[name] = f"cannot be read: {error.strerror}"
       return
     if not (self.path / name).is_file():
       refused[name] = "not a regular file"
@@ -126,31 +133,31 @@ class FolderInput:
 
 @dataclasses.dataclass(frozen=True)
 class PaintedInput:
-  """The first photos of a source of records, named by their numbers.
+  """The first photos of a source of synthetic faces, named by their numbers.
 
   Attributes:
-    source: has `[i] -> {"image": ...}`.
-    count: how many photos.
+    source: source of the records.
+    count: number of photos.
   """
 
-  source: Any
+  source: RecentRecords
   count: int
 
   def listing(self) -> Listing:
-    """Numbers."""
+    """Returns the photos, named by their numbers."""
     names = (f"{k:07d}" for k in range(self.count))
     return Listing([Entry(name, int(name), "") for name in names], {}, 0)
 
   def read(self, entry: Entry) -> UInt8[np.ndarray, "h w 3"]:
-    """The pixels of one."""
+    """Returns the pixels of a photo."""
     return self.source[entry.where]["image"]
 
 
 def with_maps(entries: Sequence[Entry]) -> list[Entry]:
-  """Photos with their diffuse maps, where some of the pictures are such maps.
+  """Returns photos with their diffuse maps, where some of the pictures are such maps.
 
   The map of `a/b.jpg` is `a/b_diffuse.png`, that of `photos/b.jpg` is `diffuse/b.png`,
-  both with any suffix. A picture called like a map without a photo is a photo.
+  both with any suffix. A picture that is named like a map but has no photo is a photo.
   """
   by_stem = {_stem(entry.name): entry for entry in entries}
   maps = {}
@@ -172,8 +179,3 @@ def with_maps(entries: Sequence[Entry]) -> list[Entry]:
 
 def _stem(name: str) -> str:
   return pathlib.PurePosixPath(name).with_suffix("").as_posix()
-
-
-def named_like_photos(names: Iterable[str]) -> int:
-  """How many names are those of photos."""
-  return sum(pathlib.PurePosixPath(n).suffix.lower() in SUFFIXES for n in names)

@@ -1,6 +1,5 @@
-"""From what a user calls an input to the input."""
+"""Opens the input that a user named."""
 
-import functools
 import pathlib
 import re
 import tarfile
@@ -8,31 +7,29 @@ import zipfile
 
 from affjax.data import _shards
 from affjax.data._preparation.archives import TarInput, ZipInput
-from affjax.data._preparation.datasets import TfdsInput
+from affjax.data._preparation.datasets import TfdsInput, installed_folder
 from affjax.data._preparation.inputs import (
   FolderInput,
   Input,
   InputError,
   PaintedInput,
 )
-from affjax.data._preparation.options import Options
-from affjax.data._providers.synthetic import RecentRecords
-from affjax.data._synthetic.source import SyntheticFaces
-from affjax.heads import open_head
+from affjax.data._preparation.options import PrepareOptions
+from affjax.data._providers.synthetic import painted_faces
 
 _SYNTHETIC = re.compile(r"synthetic:(\d+)")
 
 
-def open_input(source: str, options: Options) -> Input:
-  """The photos that a user named.
+def open_input(source: str, options: PrepareOptions) -> Input:
+  """Returns the photos that a user named.
 
   Args:
-    source: a folder, a zip or tar archive, the folder of an installed TFDS data set,
+    source: A folder, a zip or tar archive, the folder of an installed TFDS data set,
       `tfds:NAME` for one where TFDS keeps them, or `synthetic:COUNT`.
-    options: its provider and size decide what is painted.
+    options: Options; provider, template, size and seed determine synthetic photos.
 
   Raises:
-    InputError: there is no such input.
+    InputError: There is no such input.
   """
   painted = _SYNTHETIC.fullmatch(source)
   if bool(painted) != (options.provider == "synthetic"):
@@ -41,10 +38,11 @@ def open_input(source: str, options: Options) -> Input:
       f"{source!r} and {options.provider!r}"
     )
   if painted:
-    return PaintedInput(painted_source(options.size, options.seed), int(painted[1]))
+    faces = painted_faces(options.template, options.size, options.seed)
+    return PaintedInput(faces, int(painted[1]))
   path = pathlib.Path(source)
   if source.startswith("tfds:"):
-    return TfdsInput(_installed(source.removeprefix("tfds:")))
+    return TfdsInput(installed_folder(source.removeprefix("tfds:")))
   if (path / _shards.INFO).is_file():
     return TfdsInput(path)
   if path.is_dir():
@@ -62,21 +60,3 @@ def open_input(source: str, options: Options) -> Input:
     f"input {source!r} must be a folder, a zip or tar archive, or a TFDS data set; it "
     "is none, or damaged"
   )
-
-
-def _installed(name: str) -> pathlib.Path:
-  """Where TFDS keeps an installed data set."""
-  import tensorflow_datasets as tfds
-
-  try:
-    return pathlib.Path(tfds.builder(name).data_dir)
-  except Exception as error:
-    line = " ".join(str(error).split())[:300]
-    raise InputError(f"TFDS has no data set {name!r} installed: {line}") from error
-
-
-@functools.lru_cache(maxsize=4)
-def painted_source(size: int, seed: int) -> RecentRecords:
-  """All photos of `synthetic:COUNT`; one object for input and provider."""
-  faces = SyntheticFaces(open_head("embedded"), 1 << 40, size, seed=seed)
-  return RecentRecords(faces)

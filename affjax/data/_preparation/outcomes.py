@@ -1,4 +1,4 @@
-"""What came of a unit of photos, and the file that keeps it."""
+"""The outcome of a unit of photos, and the part file that keeps it."""
 
 import collections
 import dataclasses
@@ -11,16 +11,16 @@ _MAGIC = b"affjax part 1\n"
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-  """A record.
+  """A record that is kept.
 
   Attributes:
-    source: photo's name and `#face k`.
-    photo: the photo's name.
-    split: of the data set.
-    quality: in [0, 1].
-    error: landmark error, % of the interocular distance; -1 = not known.
-    digest: of the photo's pixels.
-    content: the record as `record.encode` gives it.
+    source: name of the photo and `#face k`.
+    photo: name of the photo.
+    split: name of the split.
+    quality: quality in [0, 1].
+    error: landmark error, % of the interocular distance; -1 if unknown.
+    digest: digest of the photo's pixels.
+    content: the record as `_record.encode` returns it.
   """
 
   source: str
@@ -34,11 +34,11 @@ class Kept:
 
 @dataclasses.dataclass(frozen=True)
 class Skipped:
-  """What gave no record.
+  """A photo or face that gave no record.
 
   Attributes:
-    source: photo's name, and `#face k` if it is one face of several.
-    kind: the reason in few words, the same for all of a kind.
+    source: name of the photo, and `#face k` if it is a face of it.
+    kind: the reason in a few words, the same for all of a kind.
     reason: the reason in full.
   """
 
@@ -48,16 +48,22 @@ class Skipped:
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
-  """All of a unit: how many photos it had, what is kept, what is not."""
+class UnitOutcome:
+  """The outcome of a unit of photos.
+
+  Attributes:
+    photos: number of photos in the unit.
+    kept: records.
+    skipped: photos and faces that gave no record.
+  """
 
   photos: int
   kept: Sequence[Kept]
   skipped: Sequence[Skipped]
 
 
-def pack(outcome: Outcome) -> bytes:
-  """The content of a part file; it ends in a digest of all before it."""
+def pack(outcome: UnitOutcome) -> bytes:
+  """Returns the content of a part file; it ends in a digest of all that precedes it."""
   about = {
     "photos": outcome.photos,
     "kept": [_without_content(k) for k in outcome.kept],
@@ -70,11 +76,11 @@ def pack(outcome: Outcome) -> bytes:
   return body + hashlib.sha256(body).digest()
 
 
-def unpack(data: bytes) -> Outcome:
-  """The inverse of `pack`.
+def unpack(data: bytes) -> UnitOutcome:
+  """Returns the outcome that a part file holds; the inverse of `pack`.
 
   Raises:
-    ValueError: the bytes are cut short, changed or something else.
+    ValueError: The bytes are cut short, changed or no part file.
   """
   body, digest = data[:-32], data[-32:]
   if not body.startswith(_MAGIC) or hashlib.sha256(body).digest() != digest:
@@ -86,15 +92,15 @@ def unpack(data: bytes) -> Outcome:
   for fields, size in zip(about["kept"], about["sizes"], strict=True):
     kept.append(Kept(**fields, content=body[end : end + size]))
     end += size
-  return Outcome(about["photos"], kept, [Skipped(**s) for s in about["skipped"]])
+  return UnitOutcome(about["photos"], kept, [Skipped(**s) for s in about["skipped"]])
 
 
-def without_repeats(outcome: Outcome, seen: dict[str, str]) -> Outcome:
-  """An outcome without the photos that came before under another name.
+def without_repeats(outcome: UnitOutcome, seen: dict[str, str]) -> UnitOutcome:
+  """Returns an outcome without photos that came before under another name.
 
   Args:
-    outcome: of a unit.
-    seen: the name under which each photo came first; grows.
+    outcome: Outcome of a unit.
+    seen: Name under which each photo came first, by digest; updated.
   """
   kept, repeats = [], {}
   for record in outcome.kept:
@@ -105,31 +111,33 @@ def without_repeats(outcome: Outcome, seen: dict[str, str]) -> Outcome:
       reason = f"the same pixels as {first!r}"
       repeats[record.photo] = Skipped(record.photo, "repeated photo", reason)
   skipped = [*outcome.skipped, *repeats.values()]
-  return Outcome(outcome.photos, kept, skipped)
+  return UnitOutcome(outcome.photos, kept, skipped)
 
 
 @dataclasses.dataclass
 class Tally:
-  """Counts over units, for a progress bar and the summary."""
+  """Counts over units, for the progress bar."""
 
   photos: int = 0
   kept: int = 0
-  skipped: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+  skipped: collections.Counter[str] = dataclasses.field(
+    default_factory=collections.Counter
+  )
 
-  def add(self, outcome: Outcome) -> None:
-    """Counts a unit."""
+  def add(self, outcome: UnitOutcome) -> None:
+    """Adds the counts of a unit."""
     self.photos += outcome.photos
     self.kept += len(outcome.kept)
     self.skipped.update(s.kind for s in outcome.skipped)
 
   def merge(self, other: "Tally") -> None:
-    """Adds other counts."""
+    """Adds the counts of another tally."""
     self.photos += other.photos
     self.kept += other.kept
     self.skipped.update(other.skipped)
 
 
-def _without_content(kept: Kept) -> dict:
+def _without_content(kept: Kept) -> dict[str, str | float]:
   fields = dataclasses.asdict(kept)
   del fields["content"]
   return fields

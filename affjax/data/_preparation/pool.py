@@ -1,4 +1,4 @@
-"""Units of work over processes, each of one thread, that end with their parent."""
+"""A pool of single-threaded processes that end with their parent."""
 
 import concurrent.futures
 import multiprocessing
@@ -8,10 +8,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-T = TypeVar("T")
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
-# What keeps a worker to one core. The number of workers changes no result: each sums
-# in the same order as if it were alone.
+# These variables keep a worker to one core, so that it sums in the same order whatever
+# the number of workers: that number changes no result.
 _ONE_THREAD = {
   "NPROC": "1",
   "OMP_NUM_THREADS": "1",
@@ -24,22 +25,23 @@ _worker: Callable[[Any], Any] | None = None
 
 
 class WorkerDied(ValueError):
-  """A worker process is gone: out of memory, or killed."""
+  """A worker process ended early: out of memory, or killed."""
 
 
 def run(
-  make: Callable[[], Callable[[T], Any]], tasks: Iterable[T], *, workers: int
-) -> Iterator[Any]:
-  """Results of tasks, as they are done, in any order.
+  make: Callable[[], Callable[[Task], Result]], tasks: Iterable[Task], *, workers: int
+) -> Iterator[Result]:
+  """Yields the results of tasks in the order in which they are done.
 
   Args:
-    make: makes the function that does a task; called once in each worker process.
-    tasks: few are taken ahead.
-    workers: how many processes.
+    make: Picklable function that makes the function that does a task; called once in
+      each worker process.
+    tasks: Tasks; only a few are taken ahead.
+    workers: Number of processes.
 
   Raises:
-    WorkerDied: a process died.
-    Exception: whatever a task raised; no further ones are begun.
+    WorkerDied: A process died.
+    Exception: A task raised it; no further tasks are started.
   """
   if workers < 1:
     raise ValueError(f"workers must be at least 1, got {workers}")
@@ -54,8 +56,8 @@ def run(
     yield from _results(pool, iter(tasks), 2 * workers)
   except concurrent.futures.BrokenExecutor as error:
     raise WorkerDied(
-      "a worker process died, perhaps for want of memory; what is done stays, run the "
-      "command again, with fewer --workers if it happens again"
+      "a worker process died, perhaps because memory ran out; finished work is kept: "
+      "run the command again, with fewer --workers if this repeats"
     ) from error
   finally:
     pool.shutdown(wait=True, cancel_futures=True)
@@ -67,10 +69,10 @@ def run(
 
 
 def _results(
-  pool: concurrent.futures.Executor, tasks: Iterator[T], ahead: int
+  pool: concurrent.futures.Executor, tasks: Iterator[Any], ahead: int
 ) -> Iterator[Any]:
-  """Keeps `ahead` tasks under way."""
-  under_way: set[concurrent.futures.Future] = set()
+  """Yields results and keeps `ahead` tasks running or queued."""
+  under_way: set[concurrent.futures.Future[Any]] = set()
   while True:
     while len(under_way) < ahead:
       try:
@@ -87,15 +89,15 @@ def _results(
 
 
 def _begin(make: Callable[[], Callable[[Any], Any]]) -> None:
-  """Runs in a new worker."""
+  """Initializes a new worker process."""
   global _worker
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
   threading.Thread(target=_end_with_parent, daemon=True).start()
   _worker = make()
 
 
 def _end_with_parent() -> None:
-  """A parent that was killed cannot say so; its pipe's end can."""
+  """Ends this process when its parent ends, even if the parent was killed."""
   parent = multiprocessing.parent_process()
   if parent is not None:
     parent.join()

@@ -1,4 +1,4 @@
-"""A page of the samples that deserve a look: the photo, and the head laid over it."""
+"""A page of the samples of lowest quality: each photo, and its head drawn over it."""
 
 import base64
 import dataclasses
@@ -11,17 +11,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float
 from PIL import Image, ImageDraw
 
-from affjax.geometry import camera as cameras
+from affjax.geometry.camera import head_to_world, world_to_px
 from affjax.heads import landmarks
 from affjax.render import head_buffers
 from affjax.types import Camera, Template
 
 _SIDE = 224
-# Light from the upper left, before the head.
+# Direction of the light: from the upper left, in front of the head.
 _LIGHT = np.array([-0.35, 0.45, 0.82], np.float32)
-_COLOUR = np.array([90, 170, 255], np.float32)
+_COLOR = np.array([90, 170, 255], np.float32)
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;
 color:#1a1d21;background:#fafafa}h1{font-size:1.35rem;margin:0}p{margin:.3rem 0 1rem}
@@ -36,8 +37,15 @@ figure{background:#202327;border-color:#33373d}}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Sample:
-  """A record to show: its source, quality, landmark error (< 0: not known), fields."""
+class ShownRecord:
+  """A record on the page.
+
+  Attributes:
+    source: name of the photo and `#face k`.
+    quality: quality in [0, 1].
+    error: landmark error, % of the interocular distance; negative if unknown.
+    fields: the record as `_record.decode` returns it.
+  """
 
   source: str
   quality: float
@@ -46,27 +54,28 @@ class Sample:
 
 
 def page(
-  samples: Sequence[Sample],
+  samples: Sequence[ShownRecord],
   template: Template,
   camera: Camera,
   *,
-  title: str,
   counts: Mapping[str, Any],
 ) -> str:
-  """The page, self-contained; it loads nothing.
+  """Returns the page as self-contained HTML.
 
   Args:
-    samples: in the order to show, worst first.
-    template: of their vertices.
-    camera: of their photos.
-    title: what was skipped, in one line.
-    counts: the summary; its counts head the page.
+    samples: Records in the order in which they are shown.
+    template: Template of their vertices.
+    camera: Camera of their photos.
+    counts: Summary of the preparation; its counts head the page.
   """
   rows = [("photos", counts["photos"]), ("samples kept", counts["kept"])]
   rows += [(f"skipped: {kind}", count) for kind, count in counts["skipped"].items()]
   rows += [
     ("median quality", _number(counts["median_quality"])),
-    ("median landmark error, % of the eyes' distance", _number(counts["median_error"])),
+    (
+      "median landmark error, % of the interocular distance",
+      _number(counts["median_error"]),
+    ),
   ]
   table = "".join(
     f"<tr><td>{html.escape(name)}</td><td><b>{html.escape(str(value))}</b></td></tr>"
@@ -81,13 +90,13 @@ def page(
     "img-src data:; style-src 'unsafe-inline'\">"
     f"<title>Worst samples</title><style>{_STYLE}</style>"
     f"<h1>The {len(samples)} samples of lowest quality</h1>"
-    "<p>Left the aligned photo with the detected landmarks, right the head that was "
-    f"fitted to it, and its landmarks.</p><table>{table}</table>"
+    "<p>Left: the aligned photo with the detected landmarks. Right: the head that "
+    f"belongs to it, with its landmarks.</p><table>{table}</table>"
     f'<div class="all">{figures}</div></html>'
   )
 
 
-def _figure(sample: Sample, template: Template, camera: Camera) -> str:
+def _figure(sample: ShownRecord, template: Template, camera: Camera) -> str:
   error = "" if sample.error < 0 else f" · landmark error <b>{sample.error:.2f} %</b>"
   before, after = overlay(sample.fields, template, camera)
   return (
@@ -101,12 +110,12 @@ def _figure(sample: Sample, template: Template, camera: Camera) -> str:
 def overlay(
   fields: Mapping[str, Any], template: Template, camera: Camera
 ) -> tuple[Image.Image, Image.Image]:
-  """A record's photo with its landmarks, and with its head.
+  """Returns a record's photo with its landmarks, and with its head drawn over it.
 
   Args:
-    fields: of `record.decode`.
-    template: of the vertices.
-    camera: of the photo.
+    fields: The record as `_record.decode` returns it.
+    template: Template of the vertices.
+    camera: Camera of the photo.
   """
   photo = Image.fromarray(fields["image"])
   factor = _SIDE / photo.width
@@ -122,7 +131,7 @@ def overlay(
     camera=camera,
   )
   alpha = 0.65 * np.asarray(mask[0], np.float32)
-  painted = np.asarray(shade[0]) * _COLOUR.reshape(1, 1, 3)
+  painted = np.asarray(shade[0]) * _COLOR.reshape(1, 1, 3)
   mixed = np.asarray(small, np.float32) * (1 - alpha) + painted * alpha
   after = Image.fromarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8))
   _dots(after, np.asarray(points[0]), "#ff5050")
@@ -130,20 +139,26 @@ def overlay(
 
 
 @functools.partial(jax.jit, static_argnames=("template", "camera"))
-def _rendered(vertices, pose, *, template: Template, camera: Camera):
-  """Shading, mask and landmarks of a posed head."""
-  world = cameras.head_to_world(vertices, pose)
+def _rendered(
+  vertices: Float[Array, "n v 3"],
+  pose: Float[Array, "n 6"],
+  *,
+  template: Template,
+  camera: Camera,
+) -> tuple[Float[Array, "n h w 1"], Bool[Array, "n h w 1"], Float[Array, "n 68 2"]]:
+  """Returns shading, mask and landmarks (px) of posed heads."""
+  world = head_to_world(vertices, pose)
   buffers = head_buffers(world, template, camera, (_SIDE, _SIDE))
   light = jnp.sum(buffers.normal * _LIGHT.reshape(1, 1, 1, 3), -1, keepdims=True)
   points = jax.vmap(lambda one: landmarks.landmarks68(one, template))(world)
-  px = cameras.world_to_px(points, camera, _SIDE, _SIDE)
+  px = world_to_px(jnp.asarray(points), camera, _SIDE, _SIDE)
   return 0.25 + 0.85 * jnp.maximum(light, 0), buffers.mask, px
 
 
-def _dots(picture: Image.Image, points: np.ndarray, colour: str) -> None:
+def _dots(picture: Image.Image, points: np.ndarray, color: str) -> None:
   draw = ImageDraw.Draw(picture)
   for x, y in points:
-    draw.ellipse((x - 1.2, y - 1.2, x + 1.2, y + 1.2), fill=colour)
+    draw.ellipse((x - 1.2, y - 1.2, x + 1.2, y + 1.2), fill=color)
 
 
 def _url(picture: Image.Image) -> str:
@@ -153,4 +168,4 @@ def _url(picture: Image.Image) -> str:
 
 
 def _number(value: float | None) -> str:
-  return "not known" if value is None else f"{value:.2f}"
+  return "unknown" if value is None else f"{value:.2f}"

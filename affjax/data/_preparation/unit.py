@@ -1,17 +1,18 @@
-"""A unit of photos: read, find faces, align, ask the provider, encode."""
+"""Prepares a unit of photos: reads, finds faces, aligns, adds geometry, encodes."""
 
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from affjax.data import _record
 from affjax.data._preparation import quality
 from affjax.data._preparation.inputs import Entry, Input
-from affjax.data._preparation.outcomes import Kept, Outcome, Skipped
+from affjax.data._preparation.outcomes import Kept, Skipped, UnitOutcome
 from affjax.data._preparation.splits import Splits
 from affjax.data._providers.interface import Geometry, Provider, Refusal
 from affjax.faces import (
@@ -23,30 +24,30 @@ from affjax.faces import (
   visible_skin,
   warp,
 )
-from affjax.geometry import camera as cameras
+from affjax.geometry.camera import head_to_world, world_to_px
 from affjax.heads import landmarks
 from affjax.types import Camera
 
-# Its number, and its photos.
+# The number of a unit, and its photos.
 Unit = tuple[int, Sequence[Entry]]
-# Photos that are in memory at once, in pixels of all of them.
+# The most pixels, of all photos together, that are in memory at once.
 _MOST_PIXELS = 50_000_000
 _WIDEST_MAP = 4096
-# A face on its side or its head must be this sure: most of what seems one is none.
+# The least score of a face on its side or upside down: most such finds are wrong.
 _TURNED_SCORE = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-  """What decides a record besides photo and provider.
+  """The rules that determine a record besides photo and provider.
 
   Attributes:
     size: width and height of the aligned photos, px.
-    licence: written into every record.
-    smallest: width of the smallest face that counts, px of the photo.
-    least_quality: records below are dropped.
-    largest_only: whether of a photo only the largest face counts.
-    splits: which photos are held out.
+    licence: license that is written into every record.
+    smallest: width of the smallest face that is kept, px of the photo.
+    least_quality: lowest quality of a record that is kept.
+    largest_only: whether only the largest face of a photo is kept.
+    splits: rule that assigns photos to splits.
   """
 
   size: int
@@ -59,7 +60,7 @@ class Rules:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Photo:
-  """A photo as it was read, and its diffuse map if it came with one."""
+  """A photo as it was read, with its diffuse map if it has one."""
 
   name: str
   pixels: np.ndarray
@@ -67,10 +68,11 @@ class _Photo:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Sample:
-  """A face on its way: aligned, without geometry yet.
+class _AlignedFace:
+  """A face that is aligned and has no geometry yet.
 
-  `inside` is bool: what of `image` lies in the photo; `shape` is the photo's size.
+  `inside` is True where `image` shows the photo; `shape` is the photo's height and
+  width.
   """
 
   name: str
@@ -88,18 +90,18 @@ class Preparer:
   """Turns units of photos into records; the same photos give the same bytes.
 
   Args:
-    photos: where they come from.
-    provider: gives the geometry.
-    rules: what else decides.
-    camera: of the aligned photos.
+    photos: Input that holds the photos.
+    provider: Provider of the geometry.
+    rules: Rules that determine the records.
+    camera: Camera of the aligned photos.
   """
 
   def __init__(self, photos: Input, provider: Provider, rules: Rules, camera: Camera):
     self._input, self._provider = photos, provider
     self._rules, self._camera = rules, camera
 
-  def __call__(self, entries: Sequence[Entry]) -> Outcome:
-    """What comes of some photos."""
+  def __call__(self, entries: Sequence[Entry]) -> UnitOutcome:
+    """Returns the records of a unit of photos, and the reasons for the others."""
     kept: list[Kept] = []
     skipped: list[Skipped] = []
     for group in self._groups(entries, skipped):
@@ -111,12 +113,12 @@ class Preparer:
           kept.append(made)
         else:
           skipped.append(made)
-    return Outcome(len(entries), kept, skipped)
+    return UnitOutcome(len(entries), kept, skipped)
 
   def _groups(
     self, entries: Sequence[Entry], skipped: list[Skipped]
   ) -> Iterator[list[_Photo]]:
-    """Photos, as many at once as memory allows."""
+    """Yields groups of photos that fit into memory together."""
     group, pixels = [], 0
     for entry in entries:
       try:
@@ -138,7 +140,7 @@ class Preparer:
       yield group
 
   def _map(self, entry: Entry) -> UInt8[np.ndarray, "m m 3"]:
-    """A diffuse map."""
+    """Returns the pixels of a diffuse map."""
     pixels = self._input.read(entry)
     height, width = pixels.shape[:2]
     if height != width or width > _WIDEST_MAP:
@@ -148,8 +150,8 @@ class Preparer:
       )
     return pixels
 
-  def _samples(self, group: list[_Photo], skipped: list[Skipped]) -> list[_Sample]:
-    """The faces of some photos, aligned."""
+  def _samples(self, group: list[_Photo], skipped: list[Skipped]) -> list[_AlignedFace]:
+    """Returns the faces of some photos, aligned."""
     if self._provider.aligned:
       return [self._whole(photo) for photo in group]
     found = find_in_all([photo.pixels for photo in group])
@@ -165,7 +167,7 @@ class Preparer:
       self._rules.size,
     )
     return [
-      _Sample(
+      _AlignedFace(
         name=source,
         photo=photo.name,
         digest=digest,
@@ -174,7 +176,7 @@ class Preparer:
         crop=cut,
         inside=_inside(photo.pixels, cut),
         shape=photo.pixels.shape[:2],
-        # A map is of the photo's largest face.
+        # A diffuse map belongs to the photo's largest face.
         diffuse=photo.diffuse if source.endswith("#face 1") else None,
       )
       for (photo, digest, source, face), cut in zip(wanted, cuts, strict=True)
@@ -183,10 +185,10 @@ class Preparer:
   def _wanted(
     self, name: str, faces: Sequence[Face], skipped: list[Skipped]
   ) -> Iterator[tuple[str, Face]]:
-    """The faces of a photo that count, the largest first, with their names."""
+    """Yields the names and faces of a photo that are kept, the largest first."""
     sure = [face for face in faces if _upright(face) or face.score >= _TURNED_SCORE]
     if not sure:
-      skipped.append(Skipped(name, "no face", "no face found, whichever way up"))
+      skipped.append(Skipped(name, "no face", "no face found in any orientation"))
     for k, face in enumerate(sure[:1] if self._rules.largest_only else sure, 1):
       source, width = f"{name}#face {k}", float(np.ptp(face.landmarks[:, 0]))
       if width < self._rules.smallest:
@@ -195,12 +197,12 @@ class Preparer:
       else:
         yield source, face
 
-  def _whole(self, photo: _Photo) -> _Sample:
-    """A photo that is aligned already, of the provider's own."""
+  def _whole(self, photo: _Photo) -> _AlignedFace:
+    """Returns a photo of the provider's own, which is aligned already."""
     nothing = np.zeros((468, 3))
     face = Face(np.zeros(4), 1.0, nothing, nothing[:68, :2])
     same = np.eye(2, 3)
-    return _Sample(
+    return _AlignedFace(
       name=f"{photo.name}#face 1",
       photo=photo.name,
       digest=_digest(photo.pixels),
@@ -212,8 +214,8 @@ class Preparer:
       diffuse=photo.diffuse,
     )
 
-  def _geometry(self, samples: Sequence[_Sample]) -> list[Geometry | Refusal]:
-    """The provider's answers; if one photo upsets it, the others still get theirs."""
+  def _geometry(self, samples: Sequence[_AlignedFace]) -> list[Geometry | Refusal]:
+    """Returns the provider's answers; an error of one photo refuses that one alone."""
     if not samples:
       return []
     ask = lambda some: self._provider(
@@ -230,7 +232,7 @@ class Preparer:
       return [answer for s in samples for answer in self._geometry([s])]
 
   def _record(
-    self, sample: _Sample, geometry: Geometry | Refusal, mask: np.ndarray
+    self, sample: _AlignedFace, geometry: Geometry | Refusal, mask: np.ndarray
   ) -> Kept | Skipped:
     if isinstance(geometry, Refusal):
       return Skipped(sample.name, "no geometry", geometry.reason)
@@ -259,20 +261,25 @@ class Preparer:
       content=content,
     )
 
-  def _landmarks(self, sample: _Sample, geometry: Geometry) -> np.ndarray:
-    """The 68 landmarks in the aligned photo, px."""
+  def _landmarks(self, sample: _AlignedFace, geometry: Geometry) -> np.ndarray:
+    """Returns the 68 landmarks in the aligned photo, px."""
     if not self._provider.aligned or geometry.pose is None:
       return warp.transform(sample.crop.matrix, sample.face.landmarks68)
     shape = jnp.asarray(geometry.vertices)
     points = landmarks.landmarks68(shape, self._provider.template)
-    world = cameras.head_to_world(points, jnp.asarray(geometry.pose))
+    world = head_to_world(jnp.asarray(points), jnp.asarray(geometry.pose))
     size = sample.crop.size
-    return np.asarray(cameras.world_to_px(world, self._camera, size, size))
+    return np.asarray(world_to_px(world, self._camera, size, size))
 
   def _fields(
-    self, sample: _Sample, geometry: Geometry, mask, px, score: float
-  ) -> dict:
-    """The record as `record.encode` takes it."""
+    self,
+    sample: _AlignedFace,
+    geometry: Geometry,
+    mask: np.ndarray,
+    px: np.ndarray,
+    score: float,
+  ) -> dict[str, Any]:
+    """Returns the record as `_record.encode` takes it."""
     pose = geometry.pose
     diffuse = sample.diffuse if geometry.diffuse is None else geometry.diffuse
     return {
@@ -292,9 +299,9 @@ class Preparer:
 
 
 def _visible(
-  samples: Sequence[_Sample], geometries: Sequence[Geometry | Refusal]
+  samples: Sequence[_AlignedFace], geometries: Sequence[Geometry | Refusal]
 ) -> list[UInt8[np.ndarray, "s s 1"]]:
-  """Where each photo shows the head itself: the provider's word, or what is seen."""
+  """Returns masks of the head's own surface: the provider's, or estimated ones."""
   known = [None if isinstance(g, Refusal) else g.visible for g in geometries]
   if samples and any(mask is None for mask in known):
     seen = visible_skin(np.stack([s.image for s in samples]))
@@ -304,8 +311,8 @@ def _visible(
   return [mask for mask in known if mask is not None]
 
 
-def _inside(photo: np.ndarray, crop: Crop) -> np.ndarray:
-  """Bool `[S, S, 1]`: where a crop shows the photo and not its repeated edge."""
+def _inside(photo: np.ndarray, crop: Crop) -> Bool[np.ndarray, "s s 1"]:
+  """Returns where a crop shows the photo and not its repeated edge."""
   height, width = photo.shape[:2]
   way = warp.invert(crop.matrix)
   steps = np.arange(crop.size)
@@ -317,19 +324,19 @@ def _inside(photo: np.ndarray, crop: Crop) -> np.ndarray:
 
 
 def _digest(photo: np.ndarray) -> str:
-  """The same for the same pixels, and for no others."""
+  """Returns a digest of a photo's pixels."""
   content = hashlib.sha256(np.ascontiguousarray(photo).data)
   content.update(str(photo.shape).encode())
   return content.hexdigest()
 
 
 def _upright(face: Face) -> bool:
-  """Whether a face lies less than 45 degrees to the side."""
+  """Returns whether a face is rolled by less than 45 degrees."""
   left, right = landmarks.OUTER_EYE_CORNERS
   across, down = face.landmarks68[right] - face.landmarks68[left]
   return bool(across > abs(down))
 
 
 def _line(error: Exception) -> str:
-  """An error in one line of bounded length."""
+  """Returns an error's message in one line of bounded length."""
   return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,59 +1,58 @@
-"""The folder of a preparation under way: what survives a kill.
+"""The folder of an unfinished preparation, which survives a kill.
 
-A unit of photos is either done, then its part file is there under its final name and
-whole, or it is not, then it is made again. There is no other journal to disagree with.
+A unit of photos is done when its part file exists, whole, under its final name. A unit
+without one is prepared again. There is no other journal.
 """
 
 import contextlib
 import fcntl
 import json
-import os
 import pathlib
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from affjax.data._preparation import outcomes
-from affjax.data._preparation.outcomes import Outcome
+from affjax.data._preparation.outcomes import UnitOutcome
+from affjax.files import write_file
 
 _PLAN, _LOCK, _UNITS = "plan.json", "lock", "units"
 
 
 class WorkspaceError(ValueError):
-  """The folder cannot be used; the message is one line for the user."""
+  """The workspace cannot be used; the message is one line for the user."""
 
 
 class Workspace:
-  """Part files of a preparation; `opened` makes it.
+  """The part files of a preparation; `opened` makes one.
 
   Attributes:
-    path: the folder.
+    path: folder of the workspace.
   """
 
   def __init__(self, path: pathlib.Path):
     self.path = path
 
-  def found(self, unit: int) -> Outcome | None:
-    """What came of a unit; None if it is not done, or its part file is damaged."""
+  def found(self, unit: int) -> UnitOutcome | None:
+    """Returns the outcome of a unit, or None if its part file is missing or damaged."""
     try:
       return outcomes.unpack(self._part(unit).read_bytes())
     except (FileNotFoundError, ValueError):
       return None
 
-  def store(self, unit: int, outcome: Outcome) -> None:
-    """Keeps what came of a unit, whole or not at all.
+  def store(self, unit: int, outcome: UnitOutcome) -> None:
+    """Writes the part file of a unit, whole or not at all.
 
     Raises:
-      OSError: it cannot be written: the disk is full, for one.
+      OSError: It cannot be written, for example because the disk is full.
     """
-    write_whole(self._part(unit), outcomes.pack(outcome))
+    write_file(self._part(unit), outcomes.pack(outcome), durable=True)
 
-  def load(self, unit: int) -> Outcome:
-    """What came of a unit.
+  def load(self, unit: int) -> UnitOutcome:
+    """Returns the outcome of a unit.
 
     Raises:
-      WorkspaceError: there is no part file, or it is damaged.
+      WorkspaceError: The part file is missing or damaged.
     """
     outcome = self.found(unit)
     if outcome is None:
@@ -73,15 +72,15 @@ class Workspace:
 def opened(
   path: pathlib.Path, plan: Mapping[str, Any], *, restart: bool = False
 ) -> Iterator[Workspace]:
-  """The workspace at a place, new or as an earlier run left it.
+  """Yields the workspace in a folder, new or as an earlier run left it.
 
   Args:
-    path: the folder; made if missing.
-    plan: everything that decides the records, as plain values.
-    restart: throw away what a run with another plan has left there.
+    path: Folder; made if missing.
+    plan: Everything that determines the records, as JSON values.
+    restart: Whether the part files of another plan are discarded.
 
   Raises:
-    WorkspaceError: another process works there, or the folder belongs to another plan.
+    WorkspaceError: Another process uses the folder, or it belongs to another plan.
   """
   path.mkdir(parents=True, exist_ok=True)
   with (path / _LOCK).open("a") as lock:
@@ -89,7 +88,7 @@ def opened(
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
       raise WorkspaceError(
-        f"another process is preparing in {str(path)!r}; wait for it or end it"
+        f"another process is preparing in {str(path)!r}; wait for it or stop it"
       ) from None
     _claim(path, json.loads(json.dumps(plan)), restart)
     for left in (path / _UNITS).glob(".*"):
@@ -97,34 +96,8 @@ def opened(
     yield Workspace(path)
 
 
-def write_whole(path: pathlib.Path, content: bytes) -> None:
-  """Writes a file that is on the disk, whole, once it has its name."""
-  handle, name = tempfile.mkstemp(prefix=".", dir=path.parent)
-  try:
-    with os.fdopen(handle, "wb") as out:
-      out.write(content)
-      out.flush()
-      os.fsync(out.fileno())
-    os.chmod(name, 0o644)
-    os.replace(name, path)
-    sync_folder(path.parent)
-  except BaseException:
-    with contextlib.suppress(OSError):
-      os.unlink(name)
-    raise
-
-
-def sync_folder(path: pathlib.Path) -> None:
-  """Makes new names in a folder last through a power cut."""
-  handle = os.open(path, os.O_RDONLY)
-  try:
-    os.fsync(handle)
-  finally:
-    os.close(handle)
-
-
 def _claim(path: pathlib.Path, plan: dict[str, Any], restart: bool) -> None:
-  """Writes the plan, or compares it with the one that is there."""
+  """Writes the plan, or compares it with the one that an earlier run wrote."""
   place = path / _PLAN
   if place.exists():
     found = _read_plan(place)
@@ -135,13 +108,13 @@ def _claim(path: pathlib.Path, plan: dict[str, Any], restart: bool) -> None:
         k for k in plan.keys() | found.keys() if plan.get(k) != found.get(k)
       )
       raise WorkspaceError(
-        f"{str(path)!r} holds an unfinished preparation of another kind: "
-        f"{', '.join(changed)} changed; add --restart to begin anew"
+        f"{str(path)!r} holds an unfinished preparation with other options: "
+        f"{', '.join(changed)} changed; add --restart to discard it"
       )
     shutil.rmtree(path / _UNITS, ignore_errors=True)
     place.unlink()
   (path / _UNITS).mkdir(exist_ok=True)
-  write_whole(place, json.dumps(plan, indent=1).encode())
+  write_file(place, json.dumps(plan, indent=1), durable=True)
 
 
 def _read_plan(place: pathlib.Path) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Pseudo ground truth of a photo's geometry, from whoever can give it."""
+"""Providers of the pseudo ground truth of a photo's geometry."""

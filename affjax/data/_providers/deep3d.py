@@ -1,4 +1,4 @@
-"""Geometry by Deep3DFaceRecon's regressor, for those who own its weights and a BFM."""
+"""Geometry from Deep3DFaceRecon's network, for owners of its weights and a BFM."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -7,34 +7,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from affjax.data._providers.embedded import quality_of_error
 from affjax.data._providers.interface import Geometry, Refusal, require_head
-from affjax.faces import Crop, Face, mean_landmarks, solve_pose, warp
-from affjax.geometry import camera as cameras
-from affjax.heads import MorphableModel, landmarks
-from affjax.types import Camera, Template
+from affjax.data._providers.pose import pose_from_landmarks, quality_of_error
+from affjax.faces import Crop, Face, mean_landmarks, warp
+from affjax.heads import MorphableModel
+from affjax.types import ArrayLike, Camera, Template
 
-# Faces that are given to the network at once; fewer are filled up.
+# Number of faces in a batch of the network; smaller batches are padded.
 _CHUNK = 8
 
 
 class Deep3DProvider:
-  """Identity and expression of BFM 2009 from a network, placed by the landmarks.
+  """A provider of BFM 2009 heads by a network, posed by the landmarks.
 
-  The network looks at the aligned photo once more as it is used to; what it says about
-  shape holds in any crop. The pose comes from the landmarks, as the network's own pose
-  belongs to its own crop.
+  The network sees the aligned photo in its own crop. Identity and expression hold in
+  any crop; the pose does not, and is solved from the landmarks instead.
 
   Args:
-    model: `heads.bfm.load_2009`'s.
-    camera: of the aligned photos.
-    regressor: takes photos in [0, 1] `[N, 224, 224, 3]`, gives identity `[N, 80]` and
-      expression `[N, 64]`.
-    alignment: takes a face's 68 landmarks, px, and the mean head's, dm; gives the
+    model: BFM 2009, from `open_head`.
+    camera: Camera of the aligned photos.
+    regressor: Function from photos in [0, 1] `[N, 224, 224, 3]` to identity `[N, 80]`
+      and expression `[N, 64]`.
+    alignment: Function from a face's 68 landmarks, px, and the mean head's, dm, to the
       matrix to px of the network's crop.
-    retarget: from vertices of the BFM to those of `template`; None keeps the BFM.
-    template: what `retarget` gives; the BFM's own if there is none.
-    files: what tells the network's and the model's files from others, for `settings`.
+    retarget: Function from vertices of the BFM to those of `template`; None keeps the
+      BFM.
+    template: Template of the result of `retarget`.
+    files: Values that identify the files of network and model, for `settings`.
   """
 
   aligned = False
@@ -44,9 +43,9 @@ class Deep3DProvider:
     model: MorphableModel,
     camera: Camera,
     *,
-    regressor: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    regressor: Callable[[np.ndarray], tuple[ArrayLike, ArrayLike]],
     alignment: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    retarget: Callable[[np.ndarray], np.ndarray] | None = None,
+    retarget: Callable[[np.ndarray], ArrayLike] | None = None,
     template: Template | None = None,
     files: Mapping[str, str] | None = None,
   ):
@@ -66,7 +65,7 @@ class Deep3DProvider:
     crops: Sequence[Crop],
     names: Sequence[str],
   ) -> list[Geometry | Refusal]:
-    """What the network says; heads that are none are refused."""
+    """Returns the network's heads; refuses what cannot be a head."""
     answers: list[Geometry | Refusal] = []
     for k in range(0, len(images), _CHUNK):
       part = slice(k, k + _CHUNK)
@@ -74,7 +73,7 @@ class Deep3DProvider:
     return answers
 
   def settings(self) -> Mapping[str, Any]:
-    """What decides the geometry."""
+    """Returns what determines the geometry."""
     return {
       "provider": "deep3d",
       "template": self.template.name,
@@ -82,7 +81,9 @@ class Deep3DProvider:
       **self._files,
     }
 
-  def _chunk(self, images, faces, crops) -> list[Geometry | Refusal]:
+  def _chunk(
+    self, images: np.ndarray, faces: Sequence[Face], crops: Sequence[Crop]
+  ) -> list[Geometry | Refusal]:
     points = [
       warp.transform(c.matrix, f.landmarks68) for f, c in zip(faces, crops, strict=True)
     ]
@@ -96,36 +97,12 @@ class Deep3DProvider:
       shapes = np.asarray(self._retarget(shapes))
     return [self._placed(shapes[k], px, crops[k].size) for k, px in enumerate(points)]
 
-  def _placed(self, vertices, px, size: int) -> Geometry | Refusal:
+  def _placed(
+    self, vertices: np.ndarray, px: np.ndarray, size: int
+  ) -> Geometry | Refusal:
     try:
       vertices = require_head(vertices, self.template)
     except ValueError as problem:
-      return Refusal(f"the network's head is none: {problem}")
-    pose, error = placed(vertices, self.template, px, self._camera, size)
+      return Refusal(f"the network's result is no head: {problem}")
+    pose, error = pose_from_landmarks(vertices, self.template, px, self._camera, size)
     return Geometry(vertices, pose, quality_of_error(error), error)
-
-
-def placed(
-  vertices: np.ndarray, template: Template, px: np.ndarray, camera: Camera, size: int
-) -> tuple[np.ndarray, float]:
-  """The pose in which a head's landmarks meet those of a photo, and how well they do.
-
-  Args:
-    vertices: head space, dm.
-    template: whose vertices they are.
-    px: the 68 landmarks in the aligned photo.
-    camera: of the photo.
-    size: width and height of the photo.
-
-  Returns:
-    The pose `[6]`, and the mean distance of landmarks 17 to 67 in % of the distance of
-    the outer eye corners.
-  """
-  points = landmarks.landmarks68(jnp.asarray(vertices), template)
-  pose = solve_pose(np.asarray(points), px, camera, size).astype(np.float32)
-  world = cameras.head_to_world(points, jnp.asarray(pose))
-  found = np.asarray(cameras.world_to_px(world, camera, size, size))
-  left, right = landmarks.OUTER_EYE_CORNERS
-  eyes = np.linalg.norm(px[left] - px[right])
-  off = np.linalg.norm(found - px, axis=-1)[17:].mean()
-  return pose, float(100 * off / max(eyes, 1e-6))

@@ -1,8 +1,8 @@
-"""What gives a photo its geometry, and what it answers."""
+"""The interface of providers of geometry, and their answers."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -10,22 +10,23 @@ from jaxtyping import Float, UInt8
 from affjax.faces import Crop, Face
 from affjax.types import Template
 
-# Beyond this, dm, a vertex is no part of a head; records could not hold it either.
-FARTHEST = 3.2
+# The largest coordinate of a head's vertices, dm; records cannot hold larger ones.
+FARTHEST_DM = 3.2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Geometry:
-  """The head in a photo.
+  """The geometry of the head in an aligned photo.
 
   Attributes:
-    vertices: of the provider's template, head space, dm, expression in, pose not.
-    pose: in the aligned photo, before the standard camera; None where not known.
-    quality: how far to trust it, in [0, 1].
-    error: mean distance of the landmarks, % of the interocular distance; NaN where the
-      provider does not know.
-    visible: uint8 mask of the head's own surface; None = to be found in the photo.
-    diffuse: uint8 UV map; None where not known.
+    vertices: vertices of the provider's template, head space, dm, with expression,
+      without pose.
+    pose: pose in front of the standard camera; None if unknown.
+    quality: estimate of the geometry's accuracy in [0, 1].
+    error: mean distance of the landmarks, % of the interocular distance; NaN if
+      unknown.
+    visible: mask of the head's own surface; None if it is to be estimated.
+    diffuse: UV diffuse map; None if unknown.
   """
 
   vertices: Float[np.ndarray, "v 3"]
@@ -38,18 +39,19 @@ class Geometry:
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-  """A photo that the provider has no geometry for, and why, in one line."""
+  """The one-line reason why a provider has no geometry for a photo."""
 
   reason: str
 
 
+@runtime_checkable
 class Provider(Protocol):
-  """Maps aligned photos to geometry; one of `affjax.data.providers`.
+  """A provider of geometry for aligned photos.
 
   Attributes:
-    template: whose vertices it gives.
-    aligned: its photos are aligned already and it knows all of them: no faces are
-      looked for.
+    template: template of the vertices.
+    aligned: whether the photos are the provider's own and aligned already, so that no
+      faces are detected.
   """
 
   template: Template
@@ -62,27 +64,27 @@ class Provider(Protocol):
     crops: Sequence[Crop],
     names: Sequence[str],
   ) -> list[Geometry | Refusal]:
-    """Geometry for each photo.
+    """Returns the geometry of each photo.
 
     Args:
-      images: aligned photos.
-      faces: what was found in the photos before they were aligned.
-      crops: how the aligned photos were cut out.
-      names: of the photos, as the input names them, with `#face k`.
+      images: Aligned photos.
+      faces: Faces, as they were found in the photos before alignment.
+      crops: Crops by which the photos were aligned.
+      names: Names of the photos in the input, with `#face k`.
     """
     ...
 
   def settings(self) -> Mapping[str, Any]:
-    """What decides the geometry, as plain values."""
+    """Returns what determines the geometry, as JSON values."""
     ...
 
 
 def require_head(vertices: np.ndarray, template: Template) -> np.ndarray:
-  """Vertices as float32, if they can be a head in head space.
+  """Returns vertices as float32 after checking that they can be a head.
 
   Raises:
-    ValueError: another number of vertices, values that are not finite, a head that is
-      centimetres away from where heads are, or one of another size.
+    ValueError: The number of vertices differs from the template's, a value is not
+      finite, or the head has another place or size than heads have in head space.
   """
   expected = template.vertices.shape
   if vertices.shape != expected or vertices.dtype.kind not in "fiu":
@@ -94,10 +96,10 @@ def require_head(vertices: np.ndarray, template: Template) -> np.ndarray:
   if not np.isfinite(vertices).all():
     raise ValueError("vertices must be finite, got NaN or infinity")
   span = np.ptp(vertices, axis=0) / np.ptp(template.vertices, axis=0)
-  if np.abs(vertices).max() > FARTHEST or span.min() < 0.5 or span.max() > 2:
+  if np.abs(vertices).max() > FARTHEST_DM or span.min() < 0.5 or span.max() > 2:
     raise ValueError(
-      "vertices must be a head in head space (decimetres, +y up, +z towards the "
-      f"camera, origin in its middle); got bounds {np.round(vertices.min(0), 2)} to "
+      "vertices must be a head in head space (decimeters, +y up, +z towards the "
+      f"camera, origin in its center); got bounds {np.round(vertices.min(0), 2)} to "
       f"{np.round(vertices.max(0), 2)}, the mean head has "
       f"{np.round(template.vertices.min(0), 2)} to "
       f"{np.round(template.vertices.max(0), 2)}"

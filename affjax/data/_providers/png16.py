@@ -1,4 +1,9 @@
-"""Reads 16-bit RGB PNGs, which Pillow would cut to 8 bits."""
+"""A reader of 16-bit RGB PNGs.
+
+Pillow reduces them to 8 bits, OpenCV and imagecodecs are large, and pypng decompresses
+each chunk without a limit on its unpacked size. This reader never unpacks more than the
+header announces.
+"""
 
 import pathlib
 import struct
@@ -13,18 +18,18 @@ _PIXEL = 6
 
 
 def read(path: pathlib.Path) -> UInt16[np.ndarray, "h w 3"]:
-  """The pixels of a 16-bit RGB PNG, not interlaced.
+  """Returns the pixels of a 16-bit RGB PNG that is not interlaced.
 
   Raises:
-    ValueError: it is another kind of file, too large, or damaged.
+    ValueError: The file is of another kind, too large, or damaged.
   """
   data = path.read_bytes() if path.stat().st_size <= 256 << 20 else b""
   chunks = dict(_chunks(data))
   header = chunks.get(b"IHDR", b"")
   if len(header) != 13:
     raise ValueError(f"{path.name!r} is no PNG, or too large")
-  width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
-  if (depth, colour, interlaced) != (16, 2, 0):
+  width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", header)
+  if (depth, color, interlaced) != (16, 2, 0):
     raise ValueError(f"{path.name!r} must be a 16-bit RGB PNG, not interlaced")
   if not 0 < max(width, height) <= _MOST_SIDE:
     raise ValueError(f"{path.name!r} must be at most {_MOST_SIDE} px wide and high")
@@ -41,7 +46,7 @@ def read(path: pathlib.Path) -> UInt16[np.ndarray, "h w 3"]:
 
 
 def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
-  """Kinds and contents, those of one kind joined."""
+  """Returns kinds and contents of chunks; contents of one kind are joined."""
   joined: dict[bytes, list[bytes]] = {}
   place = len(_SIGNATURE) if data.startswith(_SIGNATURE) else len(data)
   while place + 8 <= len(data):
@@ -52,7 +57,7 @@ def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _unfiltered(rows: np.ndarray, name: str) -> np.ndarray:
-  """Undoes the filter of each row (PNG 1.2, section 6)."""
+  """Inverts the filter of each row (PNG 1.2, section 6)."""
   out = np.zeros((len(rows), rows.shape[1] - 1), np.uint8)
   above = np.zeros(rows.shape[1] - 1, np.uint8)
   for k, (kind, row) in enumerate(zip(rows[:, 0], rows[:, 1:], strict=True)):
@@ -71,7 +76,7 @@ def _unfiltered(rows: np.ndarray, name: str) -> np.ndarray:
 
 
 def _by_pixels(row: np.ndarray, above: np.ndarray, *, mean: bool) -> np.ndarray:
-  """The two filters in which each pixel needs the one before it."""
+  """Inverts the two filters in which each pixel depends on the previous one."""
   pixels = row.reshape(-1, _PIXEL).astype(np.int32)
   up = above.reshape(-1, _PIXEL).astype(np.int32)
   left, corner = np.zeros(_PIXEL, np.int32), np.zeros(_PIXEL, np.int32)
@@ -83,7 +88,7 @@ def _by_pixels(row: np.ndarray, above: np.ndarray, *, mean: bool) -> np.ndarray:
 
 
 def _paeth(left: np.ndarray, up: np.ndarray, corner: np.ndarray) -> np.ndarray:
-  """Of three neighbours the one nearest to `left + up - corner`."""
+  """Returns the neighbor that is nearest to `left + up - corner`."""
   middle = left + up - corner
   a, b, c = np.abs(middle - left), np.abs(middle - up), np.abs(middle - corner)
   return np.where((a <= b) & (a <= c), left, np.where(b <= c, up, corner))

@@ -1,4 +1,4 @@
-"""Geometry that another program computed: position maps or meshes, a file a face."""
+"""Geometry that another program computed: a position map or mesh file per face."""
 
 import hashlib
 import pathlib
@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from affjax.data._providers import png16
-from affjax.data._providers.deep3d import placed
-from affjax.data._providers.embedded import quality_of_error
 from affjax.data._providers.interface import Geometry, Refusal, require_head
+from affjax.data._providers.pose import pose_from_landmarks, quality_of_error
 from affjax.faces import Crop, Face, warp
 from affjax.geometry import uv
 from affjax.heads import read_obj
@@ -19,27 +18,27 @@ from affjax.types import Camera, Template
 
 SUFFIXES = (".npz", ".npy", ".png", ".obj")
 _MOST_BYTES = 256 << 20
-# PNGs hold dm in steps of 0.01 mm around the middle of their range.
+# PNGs hold positions in steps of 0.01 mm around the middle of their range.
 _STEP_DM, _MIDDLE = 1e-4, 32768
 
 
 class PrecomputedProvider:
-  """Reads `NAME.npz`, `.npy`, `.png` or `.obj` for photo `NAME.jpg`.
+  """A provider that reads `NAME.npz`, `.npy`, `.png` or `.obj` for photo `NAME.jpg`.
 
-  In the template's vertex order or UV layout, in head space, dm. A photo's second face
-  is `NAME.face2.npz`, and so on, the largest first.
+  The files use the template's vertex order or UV layout, in head space, dm. The file of
+  a photo's second largest face is `NAME.face2.npz`, and so on.
 
   - `.npz`: `vertices` `[V, 3]` or `position` `[S, S, 3]`, and `pose` `[6]` if known.
   - `.npy`: a position map `[S, S, 3]` or vertices `[V, 3]`.
   - `.png`: a position map in 16 bits: `dm = (value - 32768) / 10,000`.
   - `.obj`: a mesh with the template's vertices in its order.
 
-  Where no pose is given it comes from the landmarks.
+  A pose that is not given is solved from the landmarks.
 
   Args:
-    folder: of the files; folders in it as among the photos.
-    template: whose vertices they are.
-    camera: of the aligned photos.
+    folder: Folder of the files, with the same subfolders as the photos.
+    template: Template of the vertices.
+    camera: Camera of the aligned photos.
   """
 
   aligned = False
@@ -56,7 +55,7 @@ class PrecomputedProvider:
     crops: Sequence[Crop],
     names: Sequence[str],
   ) -> list[Geometry | Refusal]:
-    """What the files say; missing or unfit ones are refused."""
+    """Returns the geometry in the files; refuses photos without a usable file."""
     answers: list[Geometry | Refusal] = []
     for face, crop, name in zip(faces, crops, names, strict=True):
       try:
@@ -66,7 +65,7 @@ class PrecomputedProvider:
     return answers
 
   def settings(self) -> Mapping[str, Any]:
-    """What decides the geometry."""
+    """Returns what determines the geometry."""
     files = sorted(
       (p.relative_to(self._folder).as_posix(), p.stat().st_size, p.stat().st_mtime_ns)
       for p in self._folder.rglob("*")
@@ -86,7 +85,9 @@ class PrecomputedProvider:
       vertices = self._from_map(values["position"])
     vertices = require_head(np.asarray(vertices), self.template)
     px = warp.transform(crop.matrix, face.landmarks68)
-    pose, error = placed(vertices, self.template, px, self._camera, crop.size)
+    pose, error = pose_from_landmarks(
+      vertices, self.template, px, self._camera, crop.size
+    )
     given = values.get("pose")
     if given is not None:
       if given.shape != (6,) or not np.isfinite(given).all():
@@ -105,11 +106,11 @@ class PrecomputedProvider:
 
 
 def _file_of(folder: pathlib.Path, name: str) -> pathlib.Path:
-  """The file that belongs to a face."""
+  """Returns the file of a face."""
   photo, _, number = name.rpartition("#face ")
   stem = pathlib.PurePosixPath(photo).with_suffix("")
   if stem.is_absolute() or ".." in stem.parts:
-    raise ValueError(f"photo {photo!r} has no place in the folder of geometry")
+    raise ValueError(f"photo {photo!r} leads out of the folder of geometry")
   stem = stem if number == "1" else stem.with_name(f"{stem.name}.face{number}")
   for suffix in SUFFIXES:
     place = folder / f"{stem}{suffix}"
@@ -121,7 +122,7 @@ def _file_of(folder: pathlib.Path, name: str) -> pathlib.Path:
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """The arrays of a file; nothing in it is run."""
+  """Returns the arrays of a file; runs no code in it."""
   suffix = path.suffix.lower()
   if suffix == ".obj":
     return {"vertices": read_obj(path).vertices}
@@ -138,7 +139,7 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
         for name in ("vertices", "position", "pose")
         if name in loaded.files
       }
-  except Exception as error:  # NumPy raises nearly anything on broken files.
+  except Exception as error:  # NumPy raises errors of many types on damaged files.
     raise ValueError(f"{path.name!r} cannot be read: {error}") from error
   if "vertices" not in known and "position" not in known:
     raise ValueError(f"{path.name!r} holds neither vertices nor position")

@@ -1,1 +1,1 @@
-"""Procedural photographs of random heads, with the exact maps behind them."""
+"""Procedural photos of random heads, with their exact maps."""

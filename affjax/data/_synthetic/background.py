@@ -1,22 +1,22 @@
-"""What is behind the head: gradients, blurred shapes, stripes, noise at many scales."""
+"""Backgrounds of gradients, blurred shapes, stripes and noise at many scales."""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from affjax.data._synthetic import noise, palette
 from affjax.data._synthetic.parameters import Backdrop
 
 
 def image_grid(size: int) -> tuple[Float[Array, "h w"], Float[Array, "h w"]]:
-  """x to the right and y down, both in [-1, 1] from edge to edge, at pixel centres."""
+  """Returns x (right) and y (down) of pixel centers, in [-1, 1] from edge to edge."""
   line = (jnp.arange(size) + 0.5) * (2 / size) - 1
   y, x = jnp.meshgrid(line, line, indexing="ij")
   return x, y
 
 
 def background(backdrop: Backdrop, size: int) -> Float[Array, "h w 3"]:
-  """An encoded picture in [0, 1]."""
+  """Returns an sRGB-encoded picture in [0, 1]."""
   x, y = image_grid(size)
   u, v = ((x + 1) / 2)[..., None], ((y + 1) / 2)[..., None]
   c = backdrop.colors[:, None, None]
@@ -46,12 +46,19 @@ def background(backdrop: Backdrop, size: int) -> Float[Array, "h w 3"]:
   return jnp.clip(palette.to_srgb(color), 0, 1)
 
 
-def _turn(x, y, angle):
+def _turn(
+  x: Float[Array, "h w"], y: Float[Array, "h w"], angle: Float[Array, ""]
+) -> tuple[Float[Array, "h w"], Float[Array, "h w"]]:
   c, s = jnp.cos(angle), jnp.sin(angle)
   return c * x + s * y, c * y - s * x
 
 
-def _stripes(color, x, y, backdrop: Backdrop):
+def _stripes(
+  color: Float[Array, "h w 3"],
+  x: Float[Array, "h w"],
+  y: Float[Array, "h w"],
+  backdrop: Backdrop,
+) -> Float[Array, "h w 3"]:
   opacity, frequency, angle = backdrop.stripes
   along, _ = _turn(x, y, angle)
   soft = jnp.clip(
@@ -63,8 +70,15 @@ def _stripes(color, x, y, backdrop: Backdrop):
   return color + (other - color) * (opacity * soft)[..., None]
 
 
-def _shape(color, x, y, warp, backdrop: Backdrop, k):
-  """One soft rectangle or ellipse."""
+def _shape(
+  color: Float[Array, "h w 3"],
+  x: Float[Array, "h w"],
+  y: Float[Array, "h w"],
+  warp: Float[Array, "h w"],
+  backdrop: Backdrop,
+  k: Int[Array, ""],
+) -> Float[Array, "h w 3"]:
+  """Paints the k-th soft rectangle or ellipse."""
   cx, cy, wide, high, angle, roundness = backdrop.shapes[k]
   a, b = _turn(x - cx, y - cy, angle)
   p, q = jnp.abs(a) / wide, jnp.abs(b) / high

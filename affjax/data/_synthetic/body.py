@@ -1,4 +1,4 @@
-"""What carries the head: neck, shoulders, clothes, a hat."""
+"""Neck, shoulders, clothes and hat."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -12,7 +12,7 @@ _FAR = 9.0
 
 
 def torso_distance(point: Point, outfit: Outfit) -> Float[Array, "*b"]:
-  """Clothed shoulders and collar, body's frame: origin at the neck's base."""
+  """Returns the distance to shoulders and collar; the origin is the neck's base."""
   p = Point(jnp.abs(point.x), point.y, point.z)
   slope = solids.capsule(p, (0.0, -0.42, -0.12), (1.75, -0.85, -0.15), 0.42)
   chest = solids.ellipsoid(solids.moved(p, 0.0, -1.6, 0.05), (1.75, 1.15, 0.85))
@@ -25,13 +25,15 @@ def torso_distance(point: Point, outfit: Outfit) -> Float[Array, "*b"]:
   return solids.smooth_union(cloth, ring, 0.12)
 
 
-def neck_distance(point: Point, top, radius: Float[Array, ""]) -> Float[Array, "*b"]:
-  """Bare neck from `top` down to the base, in the body's frame."""
+def neck_distance(
+  point: Point, top: Float[Array, "3"], radius: Float[Array, ""]
+) -> Float[Array, "*b"]:
+  """Returns the distance to the neck from `top` to its base, in the body's frame."""
   return solids.capsule(point, top, (0.0, -0.6, -0.05), radius)
 
 
 def hat_distance(point: Point, outfit: Outfit, skull: Skull) -> Float[Array, "*b"]:
-  """A cap or woollen hat, head space."""
+  """Returns the distance to a cap or woolen hat, head space."""
   present, over, brim = outfit.hat
   q = solids.moved(point, *skull.center)
   rim = skull.brow - skull.center[1] + over
@@ -44,7 +46,7 @@ def hat_distance(point: Point, outfit: Outfit, skull: Skull) -> Float[Array, "*b
 
 
 def cloth_color(point: Point, outfit: Outfit, finest: float) -> Float[Array, "*b 3"]:
-  """Linear reflectance of the clothes, body frame."""
+  """Returns the linear reflectance of the clothes, in the body's frame."""
   amount, frequency, angle = outfit.pattern
   across = jnp.cos(angle) * point.x + jnp.sin(angle) * point.y
   fade = jnp.clip(finest / jnp.maximum(frequency, 1e-3) - 0.5, 0, 1)
@@ -59,7 +61,7 @@ def cloth_color(point: Point, outfit: Outfit, finest: float) -> Float[Array, "*b
 
 
 def bare_color(point: Point, skin: Skin) -> Float[Array, "*b 3"]:
-  """Linear reflectance of neck skin."""
+  """Returns the linear reflectance of the neck's skin."""
   broad = noise.fractal(point.stacked(), skin.seed + 71, frequency=2.0, octaves=3)
   return palette.skin(
     jnp.clip(skin.melanin + 0.03 * broad, 0, 1.2),

@@ -1,5 +1,6 @@
-"""Hair that stands off the skull: caps, long hair, bangs, with strands."""
+"""Hair that stands off the skull: short hair, long hair, bangs, and their strands."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -14,18 +15,18 @@ _FAR = 9.0
 
 
 class Skull(NamedTuple):
-  """Measures of one person's head that hair, glasses and clothes fit to; dm.
+  """Measures of a person's head, dm, to which hair, glasses and clothes fit.
 
   Attributes:
-    center: of the box around the scalp.
-    radii: half its size.
+    center: center of the box around the scalp.
+    radii: half the size of that box.
     brow: y of the brows.
-    eyes: centres of the openings of the eyes, `[2, 3]`.
+    eyes: centers of the openings of the eyes.
     cheek: half the width of the face at the cheekbones.
     chin: tip of the chin.
-    mouth: its centre.
-    nose: its tip.
-    ear: about the place of the ear on +x.
+    mouth: center of the mouth.
+    nose: tip of the nose.
+    ear: approximate place of the ear on +x.
   """
 
   center: Float[Array, "3"]
@@ -40,10 +41,10 @@ class Skull(NamedTuple):
 
 
 def measure(landmarks: Float[Array, "68 3"], scalp: Float[Array, "n 3"]) -> Skull:
-  """Measures a head-space head by its landmarks and the vertices of its scalp."""
+  """Returns the measures of a head from its landmarks and the vertices of its scalp."""
   low, high = jnp.min(scalp, 0), jnp.max(scalp, 0)
   center, radii = 0.5 * (low + high), 0.5 * (high - low)
-  # The scalp's box ends at the nape; the skull is about as high as it is wide.
+  # The scalp reaches down to the nape, but the skull is about as high as it is wide.
   top = high[1]
   radii = jnp.stack([radii[0], jnp.minimum(radii[1], 0.95), radii[2]])
   center = jnp.stack([center[0], top - radii[1], center[2]])
@@ -62,13 +63,13 @@ def measure(landmarks: Float[Array, "68 3"], scalp: Float[Array, "n 3"]) -> Skul
 
 
 def distance(point: Point, hair: Hair, skull: Skull) -> Float[Array, "*b"]:
-  """Signed distance to the hair's body, head space; far away where there is none."""
+  """Returns the signed distance to the hair, head space; large without hair."""
   q = solids.moved(point, *skull.center)
   thick = hair.thickness
   radii = (skull.radii[0] + 0.9 * thick, skull.radii[1] + thick, skull.radii[2] + thick)
   body = solids.smooth_union(solids.ellipsoid(q, radii), _curtain(q, hair, radii), 0.25)
   long = hair.length > 0.6
-  # Short hair thins out downwards, into the hair painted on the scalp.
+  # Short hair thins out downwards, into the hair that is painted on the scalp.
   thin = smoothstep(0.75, 0.0, q.y + hair.length) * jnp.where(long, 0.0, 1.25)
   body = body + thin * thick
   end = -(q.y + hair.length + jnp.where(long, 0.0, 0.25))
@@ -77,8 +78,10 @@ def distance(point: Point, hair: Hair, skull: Skull) -> Float[Array, "*b"]:
   return body + _FAR * (1 - hair.amount)
 
 
-def _curtain(q: Point, hair: Hair, radii):
-  """Long hair: an elliptic column behind and beside the head, wider below."""
+def _curtain(
+  q: Point, hair: Hair, radii: Sequence[Float[Array, ""]]
+) -> Float[Array, "*b"]:
+  """Returns the distance to long hair: an elliptic column that widens downwards."""
   flare = 1 + 0.08 * jnp.clip(-q.y, 0, 2)
   wide, deep = radii[0] * 0.98 * flare, radii[2] * 0.72 * flare
   planar = solids.length(q.x / wide, (q.z + 0.22 * radii[2]) / deep)
@@ -87,14 +90,15 @@ def _curtain(q: Point, hair: Hair, radii):
   return column + _FAR * (hair.length < 0.6)
 
 
-def _opening(q: Point, hair: Hair, skull: Skull):
-  """Negative inside the space before the face that hair leaves free."""
+def _opening(q: Point, hair: Hair, skull: Skull) -> Float[Array, "*b"]:
+  """Returns the distance to the space in front of the face that hair leaves free."""
   wide, high, slant = hair.opening
   half = skull.cheek + 0.02 + wide
   brow = skull.brow - skull.center[1]
   line = 0.62 * (skull.radii[1] - brow) + 0.35
   swept = smoothstep(0.02, 0.3, jnp.abs(q.x - hair.parting))
-  # A hairline is ragged: three waves, no noise, for this runs at every step of a ray.
+  # Waves make the hairline ragged; noise would be slow, since every step of a ray
+  # evaluates this.
   wave = 0.5 * jnp.sin(13 * q.x + hair.wave[1]) + 0.3 * jnp.sin(31 * q.x + 5 * wide)
   fringe = (0.02 + 0.1 * hair.bangs) * wave
   half = half + 0.018 * jnp.sin(9 * q.y + 2 * hair.wave[1])
@@ -109,7 +113,7 @@ def _opening(q: Point, hair: Hair, skull: Skull):
 def strands(
   point: Point, hair: Hair, skull: Skull, finest: float
 ) -> Float[Array, "*b"]:
-  """Strand noise in about [-1, 1] at points on the hair, head space."""
+  """Returns strand noise in about [-1, 1] at points on the hair, head space."""
   q = solids.moved(point, *skull.center)
   bend = hair.wave[0] * jnp.sin(hair.wave[1] * q.y + 9 * hair.wave[0] * q.x)
   radius = solids.length(q.x, q.z)
@@ -130,13 +134,13 @@ def color(
   light: Float[Array, "*b"],
   hair: Hair,
 ) -> Float[Array, "*b 3"]:
-  """Linear colour of lit hair.
+  """Returns the linear color of lit hair.
 
   Args:
-    tilt: y of the normal, world space.
-    strand: of `strands`.
-    light: linear irradiance there.
-    hair: its parameters.
+    tilt: y of the normals, world space.
+    strand: Strand noise, as `strands` returns it.
+    light: Linear irradiance.
+    hair: Parameters of the hair.
   """
   sheen = jnp.exp(-(((tilt - 0.45 + 0.2 * strand) / 0.22) ** 2))
   glow = 0.25 * sheen * light * jnp.clip(0.6 + strand, 0, 1.5)

@@ -1,5 +1,6 @@
-"""Everything around the head, laid behind and before it by depth."""
+"""Layers around the head, composed behind and in front of it by depth."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -24,8 +25,8 @@ from affjax.render import HeadBuffers, texture
 from affjax.types import Camera, Template
 
 
-class Stage(NamedTuple):
-  """What every layer needs: the scene, the person's measures, the view."""
+class View(NamedTuple):
+  """The inputs of every layer: scene, measures and rotation of the head, camera."""
 
   scene: Scene
   skull: Skull
@@ -36,8 +37,8 @@ class Stage(NamedTuple):
   size: int
 
 
-class Surface(NamedTuple):
-  """What the pixels show of the head; depth is large where they show none."""
+class HeadSurface(NamedTuple):
+  """The head's surface in each pixel; depth is large where there is none."""
 
   depth: Float[Array, "h w"]
   normal: Float[Array, "h w 3"]
@@ -45,62 +46,74 @@ class Surface(NamedTuple):
   group: Int[Array, "h w"]
 
 
-def surface_of(buffers: HeadBuffers) -> Surface:
-  """The first picture of a batch of one."""
+def surface_of(buffers: HeadBuffers) -> HeadSurface:
+  """Returns the surface of a batch of one."""
   depth = jnp.where(buffers.mask[0], buffers.depth[0], 1e3)[..., 0]
-  return Surface(depth, buffers.normal[0], buffers.uv[0], buffers.group[0])
+  return HeadSurface(depth, buffers.normal[0], buffers.uv[0], buffers.group[0])
 
 
 class Layer(NamedTuple):
-  """A picture with opacity and depth along the camera's axis."""
+  """A picture with opacity, and depth along the camera's axis."""
 
-  color: Float[Array, "h w 3"]  # encoded
+  color: Float[Array, "h w 3"]  # sRGB-encoded
   alpha: Float[Array, "h w"]
   depth: Float[Array, "h w"]
-  bare: Float[Array, "h w"] | float = 0.0  # share of it that is bare skin
+  bare: Float[Array, "h w"] | float = 0.0  # share of the layer that is bare skin
 
 
 def compose(
-  stage: Stage,
-  surface: Surface,
+  view: View,
+  surface: HeadSurface,
   world: Float[Array, "v 3"],
   backdrop: Float[Array, "h w 3"],
   head: Float[Array, "h w 3"],
   alpha: Float[Array, "h w 1"],
   hidden: Float[Array, "h w"],
 ) -> tuple[Float[Array, "h w 3"], Float[Array, "h w"], Float[Array, "h w"]]:
-  """The whole picture, the opacity of what lies before the head, and the bare skin.
+  """Composes the picture.
 
-  `hidden` is the share of the head's surface under short hair. Bare skin is what shows
-  of the rest and of the neck.
+  Args:
+    view: Scene, measures and camera.
+    surface: Surface of the head.
+    world: Vertices of the head, world space.
+    backdrop: Background.
+    head: Picture of the head, premultiplied.
+    alpha: Opacity of the head.
+    hidden: Share of the head's surface under short hair.
+
+  Returns:
+    The picture, the opacity of what is in front of the head, and the share of visible
+    bare skin of head and neck.
   """
-  person, things = jax.lax.optimization_barrier((_person(stage, world), _things(stage)))
+  person, things = jax.lax.optimization_barrier((_person(view, world), _things(view)))
   image = _over(backdrop, person.color, person.alpha)
   image = image * (1 - alpha) + head
   bare = person.bare * person.alpha * (1 - alpha[..., 0]) + alpha[..., 0] * (1 - hidden)
   covered = jnp.zeros_like(person.alpha)
-  for layer in (person, _cloth_mask(stage, surface), *_glasses(stage), things):
+  for layer in (person, _cloth_mask(view, surface), *_glasses(view), things):
     ahead = layer.alpha * smoothstep(-0.03, 0.0, surface.depth - layer.depth)
     image = _over(image, layer.color, ahead)
     bare = bare + (layer.bare - bare) * ahead
     covered = 1 - (1 - covered) * (1 - ahead)
-  for color, opacity in _flat_layers(stage):
+  for color, opacity in _flat_layers(view):
     image = _over(image, color, opacity)
     bare = bare * (1 - opacity)
     covered = 1 - (1 - covered) * (1 - opacity)
   return image, covered, bare
 
 
-def gloss(stage: Stage, surface: Surface, template: Template) -> Float[Array, "h w 3"]:
-  """Highlights (Blinn 1977) on skin, lips and, sharp, on eyes; encoded, additive."""
-  lamp = stage.scene.light
-  ray = solids.camera_rays(stage.camera, stage.size)[1].stacked()
+def gloss(
+  view: View, surface: HeadSurface, template: Template
+) -> Float[Array, "h w 3"]:
+  """Returns additive highlights (Blinn 1977) on skin and lips, sharp ones on eyes."""
+  lamp = view.scene.light
+  ray = solids.camera_rays(view.camera, view.size)[1].stacked()
   eye = (
     surface.group == template.group_names.index("eyes")
     if "eyes" in template.group_names
     else jnp.zeros(surface.group.shape, bool)
   )
-  lips = texture(stage.layout.masks["lips"][None, ..., None], surface.uv[None])[
+  lips = texture(view.layout.masks["lips"][None, ..., None], surface.uv[None])[
     0, ..., 0
   ]
   power = jnp.where(eye, 150.0, 14 + 30 * lips)
@@ -117,24 +130,31 @@ def gloss(stage: Stage, surface: Surface, template: Template) -> Float[Array, "h
   return (strength * total)[..., None] * lamp.color[None, None]
 
 
-def _over(image, color, alpha):
+def _over(
+  image: Float[Array, "h w 3"], color: Float[Array, "h w 3"], alpha: Float[Array, "h w"]
+) -> Float[Array, "h w 3"]:
   return image + (color - image) * alpha[..., None]
 
 
-def _lit(stage: Stage, color, normal, openness=1.0):
-  """Encodes a linear colour under the scene's light."""
-  value = light.irradiance(normal, stage.scene.light, openness=openness)
-  return palette.to_srgb(color * value[..., None]) * stage.scene.light.color[None, None]
+def _lit(
+  view: View,
+  color: Float[Array, "h w 3"],
+  normal: Float[Array, "h w 3"],
+  openness: float = 1.0,
+) -> Float[Array, "h w 3"]:
+  """Returns the encoded color of surfaces under the scene's light."""
+  value = light.irradiance(normal, view.scene.light, openness=openness)
+  return palette.to_srgb(color * value[..., None]) * view.scene.light.color[None, None]
 
 
-def _person(stage: Stage, world) -> Layer:
-  """Neck, clothes, hair and hat."""
-  scene, skull = stage.scene, stage.skull
-  base, frame, neck = _shoulders(stage, world)
-  in_head = lambda p: solids.transform(p, stage.matrix, scene.translation)
+def _person(view: View, world: Float[Array, "v 3"]) -> Layer:
+  """Returns neck, clothes, hair and hat."""
+  scene, skull = view.scene, view.skull
+  base, frame, neck = _shoulders(view, world)
+  in_head = lambda p: solids.transform(p, view.matrix, scene.translation)
   in_body = lambda p: solids.transform(p, frame, base)
 
-  def parts(point: Point):
+  def parts(point: Point) -> tuple[Array, Array, Array, Array]:
     head, trunk = in_head(point), in_body(point)
     locks = hair.distance(head, scene.hair, skull)
     rim = skull.brow + scene.outfit.hat[1]
@@ -146,15 +166,15 @@ def _person(stage: Stage, world) -> Layer:
       body.neck_distance(trunk, *neck),
     )
 
-  def solid(point: Point):
+  def solid(point: Point) -> Array:
     a, b, c, d = parts(point)
     return jnp.minimum(jnp.minimum(a, b), jnp.minimum(c, d))
 
-  origin, ray = solids.camera_rays(stage.camera, stage.size)
+  origin, ray = solids.camera_rays(view.camera, view.size)
   hit = solids.march(solid, origin, ray, near=7.4, far=13.5, steps=26)
   kind = jnp.argmin(jnp.stack(parts(hit.point)), 0)
   normal = solids.gradient(solid, hit.point)
-  finest = stage.size / 6
+  finest = view.size / 6
   strand = hair.strands(in_head(hit.point), scene.hair, skull, finest)
   value = light.irradiance(normal.stacked(), scene.light, openness=0.8)
   trunk = in_body(hit.point)
@@ -167,7 +187,7 @@ def _person(stage: Stage, world) -> Layer:
     (3, body.bare_color(trunk, scene.skin) * under_chin[..., None]),
   ):
     linear = jnp.where((kind == k)[..., None], base_color * value[..., None], linear)
-  pixel = 2.2 / stage.size
+  pixel = 2.2 / view.size
   fringe = jnp.where(kind == 0, 0.01 + 0.06 * scene.hair.frizz, 0.0)
   outside = hit.gap - 0.005 - fringe * jnp.clip(strand, -0.3, 1)
   alpha = jnp.clip(1 - outside / (pixel + fringe), 0, 1)
@@ -175,12 +195,16 @@ def _person(stage: Stage, world) -> Layer:
   return Layer(color, alpha, -hit.distance * ray.z, (kind == 3).astype(jnp.float32))
 
 
-def _shoulders(stage: Stage, world):
-  """Origin and axes of the body's frame, and (top, radius) of the neck in it."""
-  ring = world[stage.anatomy.neck]
+def _shoulders(
+  view: View, world: Float[Array, "v 3"]
+) -> tuple[
+  Float[Array, "3"], Float[Array, "3 3"], tuple[Float[Array, "3"], Float[Array, ""]]
+]:
+  """Returns origin and axes of the body's frame, and (top, radius) of the neck."""
+  ring = world[view.anatomy.neck]
   middle = jnp.mean(ring, 0)
   base = middle - jnp.array([0.0, 0.25, 0.0])
-  turn = stage.scene.outfit.twist * jnp.deg2rad(stage.scene.angles_deg[0])
+  turn = view.scene.outfit.twist * jnp.deg2rad(view.scene.angles_deg[0])
   c, s = jnp.cos(turn), jnp.sin(turn)
   zero, one = jnp.zeros_like(c), jnp.ones_like(c)
   frame = jnp.stack([c, zero, s, zero, one, zero, -s, zero, c]).reshape(3, 3)
@@ -188,72 +212,74 @@ def _shoulders(stage: Stage, world):
   return base, frame, (top, 0.47 * (jnp.max(ring[:, 0]) - jnp.min(ring[:, 0])))
 
 
-def _things(stage: Stage) -> Layer:
-  """Hand and microphone; costs nothing in pictures without."""
-  thing = stage.scene.occluders
-  shape = (stage.size, stage.size)
+def _things(view: View) -> Layer:
+  """Returns hand and microphone; takes no time in pictures without them."""
+  thing = view.scene.occluders
+  shape = (view.size, view.size)
 
   def absent() -> Layer:
     return Layer(jnp.zeros((*shape, 3)), jnp.zeros(shape), jnp.full(shape, 1e3))
 
   return jax.lax.cond(
-    thing.hand[0] + thing.stick[0] > 0, lambda: _solid_things(stage), absent
+    thing.hand[0] + thing.stick[0] > 0, lambda: _solid_things(view), absent
   )
 
 
-def _solid_things(stage: Stage) -> Layer:
-  thing = stage.scene.occluders
+def _solid_things(view: View) -> Layer:
+  thing = view.scene.occluders
 
-  def solid(point: Point):
+  def solid(point: Point) -> Array:
     return jnp.minimum(
       occluders.hand_distance(point, thing), occluders.stick_distance(point, thing)
     )
 
-  origin, ray = solids.camera_rays(stage.camera, stage.size)
+  origin, ray = solids.camera_rays(view.camera, view.size)
   hit = solids.march(solid, origin, ray, near=7.6, far=10.0, steps=16)
   hand = occluders.hand_distance(hit.point, thing)
   is_hand = (hand < occluders.stick_distance(hit.point, thing)).astype(jnp.float32)
   base = occluders.solid_color(hit.point, is_hand, thing)
   normal = solids.gradient(solid, hit.point).stacked()
-  color = _lit(stage, base, normal, openness=0.8)
-  alpha = jnp.clip(1 - (hit.gap - 0.005) / (2.2 / stage.size), 0, 1)
+  color = _lit(view, base, normal, openness=0.8)
+  alpha = jnp.clip(1 - (hit.gap - 0.005) / (2.2 / view.size), 0, 1)
   return Layer(color, alpha, -hit.distance * ray.z)
 
 
-def _cloth_mask(stage: Stage, surface: Surface) -> Layer:
-  thing = stage.scene.occluders
-  point = texture(stage.layout.point[None], surface.uv[None])[0]
-  alpha, pleat = occluders.mask_alpha(point, thing, stage.anatomy.landmarks)
+def _cloth_mask(view: View, surface: HeadSurface) -> Layer:
+  thing = view.scene.occluders
+  point = texture(view.layout.point[None], surface.uv[None])[0]
+  alpha, pleat = occluders.mask_alpha(point, thing, view.anatomy.landmarks)
   seen = surface.depth < 100
   base = thing.mask_color[None, None] * pleat[..., None]
-  color = _lit(stage, base, surface.normal, openness=0.9)
+  color = _lit(view, base, surface.normal, openness=0.9)
   return Layer(color, alpha * seen, surface.depth - 0.01)
 
 
-def _glasses(stage: Stage) -> tuple[Layer, ...]:
-  """The front, and the two arms."""
-  scene, pixel = stage.scene, 2.2 / stage.size
-  origin, ray = solids.camera_rays(stage.camera, stage.size)
-  start = solids.transform(origin, stage.matrix, scene.translation)
-  turned = solids.transform(ray, stage.matrix, (0.0, 0.0, 0.0))
-  alpha, rim, t = occluders.glasses(start, turned, scene.occluders, stage.skull, pixel)
+def _glasses(view: View) -> tuple[Layer, ...]:
+  """Returns the two arms and the front of the glasses."""
+  scene, pixel = view.scene, 2.2 / view.size
+  origin, ray = solids.camera_rays(view.camera, view.size)
+  start = solids.transform(origin, view.matrix, scene.translation)
+  turned = solids.transform(ray, view.matrix, (0.0, 0.0, 0.0))
+  alpha, rim, t = occluders.glasses(start, turned, scene.occluders, view.skull, pixel)
   shape = (*rim.shape, 3)
   dark = jnp.broadcast_to(scene.occluders.glasses_color[None, None], shape)
   base = 0.02 + (dark - 0.02) * rim[..., None]
-  normal = jnp.broadcast_to(stage.matrix[:, 2][None, None], shape)
-  front = Layer(_lit(stage, base, normal), alpha, -t * ray.z)
-  arms = occluders.temples(start, turned, scene.occluders, stage.skull, pixel)
-  side = _lit(stage, dark, normal)
+  normal = jnp.broadcast_to(view.matrix[:, 2][None, None], shape)
+  front = Layer(_lit(view, base, normal), alpha, -t * ray.z)
+  arms = occluders.temples(start, turned, scene.occluders, view.skull, pixel)
+  side = _lit(view, dark, normal)
   return (*(Layer(side, opacity, -t * ray.z) for opacity, t in arms), front)
 
 
-def _flat_layers(stage: Stage):
-  """Loose strands and a blob, in picture coordinates."""
-  x, y = background.image_grid(stage.size)
-  scene = stage.scene
+def _flat_layers(
+  view: View,
+) -> Iterator[tuple[Float[Array, "h w 3"], Float[Array, "h w"]]]:
+  """Yields color and opacity of loose strands of hair and of a blob."""
+  x, y = background.image_grid(view.size)
+  scene = view.scene
   up = jnp.broadcast_to(jnp.array([0.0, 0.5, 0.87]), (*x.shape, 3))
   for base, alpha in (
     (scene.hair.color, occluders.loose_strands(x, y, scene.occluders)),
     (scene.occluders.patch_color, occluders.patch_alpha(x, y, scene.occluders)),
   ):
-    yield _lit(stage, base[None, None] * jnp.ones_like(up), up), alpha
+    yield _lit(view, base[None, None] * jnp.ones_like(up), up), alpha

@@ -1,10 +1,9 @@
-"""What the painters need to know of a template, computed once.
+"""Tables that the painters read off a template, computed once.
 
-Two tables: `Layout` of the map texels at one size, `Anatomy` of the vertices. Both are
-pytrees of arrays that are passed to the jitted scene as arguments.
+`Layout` describes the texels of a map, `Anatomy` the vertices. Both are pytrees of
+arrays that are arguments of the compiled scene.
 """
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -13,48 +12,48 @@ from scipy import ndimage
 from affjax.data._synthetic import fields, occlusion
 from affjax.data._synthetic.parameters import Numbers
 from affjax.geometry import mesh, uv
-from affjax.types import Template
+from affjax.types import Template, per_template
 
 _MASKS = ("skin", "face", "brows", "eyes", "lips", "ears", "scalp", "neck")
 
 
 class Layout(NamedTuple):
-  """The texels of an S x S map; arrays `[S, S]` unless said otherwise."""
+  """The texels of an S x S map; arrays are `[S, S]` unless noted."""
 
-  corners: Numbers  # [S, S, 3] int32 vertices, and
-  weights: Numbers  # [S, S, 3] their weights, as in `uv.UVTable`
-  point: Numbers  # [S, S, 3] of the mean shape, dm
+  corners: Numbers  # [S, S, 3] int32 vertices, as in `uv.UVTable`
+  weights: Numbers  # [S, S, 3] weights of those vertices
+  point: Numbers  # [S, S, 3] point of the mean shape, dm
   support: Numbers  # 1 where there is surface
   skin: Numbers  # 1 on the skin group
   eye: Numbers  # 1 on eyeballs
   teeth: Numbers  # 1 on teeth
   tongue: Numbers  # 1 on the tongue
-  gaze: Numbers  # [S, S, 3] direction from the eyeball's centre
-  open: Numbers  # share of directions from which the mean surface is seen
+  gaze: Numbers  # [S, S, 3] direction from the center of the eyeball
+  open: Numbers  # share of directions from which the mean shape is seen
   hairline: Numbers  # signed distance into the scalp, dm
-  masks: dict[str, Numbers]  # the template's, resized
-  fields: dict[str, Numbers]  # of `fields.feature_fields`
+  masks: dict[str, Numbers]  # masks of the template, resized
+  fields: dict[str, Numbers]  # result of `fields.feature_fields`
 
 
 class Anatomy(NamedTuple):
-  """Vertices by role, and how they see the light."""
+  """The roles of vertices, and their visibility."""
 
   faces: Numbers  # [T, 3] int32
-  opposite: Numbers  # [T, 3] int32, of `mesh.opposite_vertices`
-  neighbors: Numbers  # [T, 3] int32, of `mesh.neighbors`
-  landmarks: Numbers  # [68, 3] of the mean shape
+  opposite: Numbers  # [T, 3] int32, result of `mesh.opposite_vertices`
+  neighbors: Numbers  # [T, 3] int32, result of `mesh.neighbors`
+  landmarks: Numbers  # [68, 3] landmarks of the mean shape
   landmark_corners: Numbers  # [68, 3] int32
   landmark_weights: Numbers  # [68, 3]
-  visibility: Numbers  # [V, 16] spherical harmonics of `occlusion.visibility`
+  visibility: Numbers  # [V, 16] result of `occlusion.visibility`
   scalp: Numbers  # int32 indices of the vertices of the skull under the hair
   neck: Numbers  # int32 indices of the lowest ring
   eyes: tuple[Numbers, ...]  # int32 indices of each eyeball
-  center: Numbers  # [3] of the skull, mean shape
+  center: Numbers  # [3] center of the skull, mean shape
 
 
-@functools.lru_cache(maxsize=8)
+@per_template
 def layout(template: Template, size: int) -> Layout:
-  """The layout of a template at a map size."""
+  """Returns the layout of a template at a map size."""
   table = uv.uv_table(template, size)
   point = _unwrap(template.vertices, table)
   masks = {
@@ -70,7 +69,6 @@ def layout(template: Template, size: int) -> Layout:
   )
   roles = anatomy(template)
   teeth, tongue = _mouth_parts(template, table, group("teeth"))
-  marks = mean_landmarks(template)
   return Layout(
     corners=table.corners,
     weights=table.weights,
@@ -84,13 +82,13 @@ def layout(template: Template, size: int) -> Layout:
     open=_unwrap(occlusion.openness(roles.visibility)[:, None], table)[..., 0],
     hairline=_hairline(template, size),
     masks=masks,
-    fields=fields.feature_fields(point, marks),
+    fields=fields.feature_fields(point, template.landmark_positions(template.vertices)),
   )
 
 
-@functools.lru_cache(maxsize=8)
+@per_template
 def anatomy(template: Template) -> Anatomy:
-  """The roles of a template's vertices."""
+  """Returns the roles of a template's vertices."""
   vertices = template.vertices.astype(np.float64)
   scalp = np.flatnonzero(_vertex_mask(template, "scalp") > 0.5)
   if not scalp.size:
@@ -99,13 +97,14 @@ def anatomy(template: Template) -> Anatomy:
   low = vertices[skin, 1].min()
   neck = skin[vertices[skin, 1] < low + 0.12]
   eyes = _eyeballs(template)
+  adjacency = mesh.adjacency(template)
   box = vertices[scalp]
   center = 0.5 * (box.min(0) + box.max(0))
   return Anatomy(
     faces=template.faces.astype(np.int32),
-    opposite=mesh.opposite_vertices(template.faces),
-    neighbors=mesh.neighbors(template.faces),
-    landmarks=mean_landmarks(template).astype(np.float32),
+    opposite=adjacency.opposite,
+    neighbors=adjacency.neighbors,
+    landmarks=template.landmark_positions(template.vertices),
     landmark_corners=template.faces[template.landmark_faces].astype(np.int32),
     landmark_weights=template.landmark_weights.astype(np.float32),
     visibility=occlusion.visibility(template),
@@ -116,19 +115,13 @@ def anatomy(template: Template) -> Anatomy:
   )
 
 
-def mean_landmarks(template: Template) -> np.ndarray:
-  """The 68 landmarks of the mean shape, `[68, 3]` dm."""
-  corners = template.vertices[template.faces[template.landmark_faces]]
-  return np.sum(corners * template.landmark_weights[..., None], 1)
-
-
 def _unwrap(values: np.ndarray, table: uv.UVTable) -> np.ndarray:
-  """`uv.map_from_vertices` in NumPy."""
+  """As `uv.map_from_vertices`, in NumPy."""
   return np.sum(values[table.corners] * table.weights[..., None], -2).astype(np.float32)
 
 
 def _vertex_mask(template: Template, name: str) -> np.ndarray:
-  """A UV mask read at the vertices, `[V]`; the largest value of a seam's sides."""
+  """Returns a UV mask at the vertices, `[V]`; at seams, the larger value."""
   if name not in template.masks:
     return np.zeros(len(template.vertices))
   mask = template.masks[name]
@@ -145,7 +138,7 @@ def _vertex_mask(template: Template, name: str) -> np.ndarray:
 
 
 def _eyeballs(template: Template) -> tuple[np.ndarray, ...]:
-  """Vertices of the eyeball on -x and of the one on +x; empty without eyes."""
+  """Returns the vertices of the eyeballs on -x and +x; empty without eyes."""
   if "eyes" not in template.group_names:
     return ()
   group = template.face_groups == template.group_names.index("eyes")
@@ -155,7 +148,7 @@ def _eyeballs(template: Template) -> tuple[np.ndarray, ...]:
 
 
 def _gaze(template: Template, roles: Anatomy, point: np.ndarray) -> np.ndarray:
-  """Unit direction of each texel from the centre of its eyeball."""
+  """Returns the unit direction of each texel from the center of its eyeball."""
   out = np.zeros_like(point)
   for side, index in enumerate(roles.eyes):
     if not index.size:
@@ -167,11 +160,13 @@ def _gaze(template: Template, roles: Anatomy, point: np.ndarray) -> np.ndarray:
   return out.astype(np.float32)
 
 
-def _mouth_parts(template, table, teeth) -> tuple[np.ndarray, np.ndarray]:
+def _mouth_parts(
+  template: Template, table: uv.UVTable, teeth: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
   """Splits the group "teeth" into teeth and tongue.
 
-  The tongue is the connected part whose middle line is farthest from being empty: rows
-  of teeth are arches, open at the back.
+  The tongue is a connected part that is long on the middle line, where rows of teeth,
+  which are arches, are short.
   """
   if not teeth.any():
     return teeth, np.zeros_like(teeth)
@@ -188,7 +183,7 @@ def _mouth_parts(template, table, teeth) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _components(faces: np.ndarray, count: int) -> np.ndarray:
-  """Connected component of each vertex, -1 where no face touches it."""
+  """Returns the connected component of each vertex, -1 if no face touches it."""
   part = np.full(count, -1)
   part[np.unique(faces)] = np.unique(faces)
   while True:
@@ -201,7 +196,7 @@ def _components(faces: np.ndarray, count: int) -> np.ndarray:
 
 
 def _hairline(template: Template, size: int) -> np.ndarray:
-  """Signed distance into the scalp mask, dm, at a map of `size`."""
+  """Returns the signed distance into the scalp mask, dm, at a map size."""
   if "scalp" not in template.masks:
     return np.full((size, size), -1.0, np.float32)
   inside = template.masks["scalp"] > 0.5

@@ -1,4 +1,4 @@
-"""The camera: exposure curve, colour, blur, sensor noise, block compression."""
+"""The effects of a camera: exposure curve, color, blur, sensor noise, compression."""
 
 import math
 
@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from affjax.data._synthetic.parameters import Lens
+from affjax.data._synthetic.parameters import PhotoLens
 
 _WIDEST = 0.018
 
 
-def develop(image: Float[Array, "h w 3"], lens: Lens) -> Float[Array, "h w 3"]:
-  """Turns a clean encoded picture into a photograph, in [0, 1]."""
+def develop(image: Float[Array, "h w 3"], lens: PhotoLens) -> Float[Array, "h w 3"]:
+  """Turns a clean sRGB-encoded picture into a photo in [0, 1]."""
   image = _tone(image, lens)
   image = _blur(image, lens)
   read, shot = lens.noise
@@ -23,16 +23,17 @@ def develop(image: Float[Array, "h w 3"], lens: Lens) -> Float[Array, "h w 3"]:
   return jnp.clip(_blocks(jnp.clip(image, 0, 1), lens.blocks), 0, 1)
 
 
-def _tone(image, lens: Lens):
+def _tone(image: Float[Array, "h w 3"], lens: PhotoLens) -> Float[Array, "h w 3"]:
+  """Applies white balance, exposure curve, saturation and contrast."""
   image = jnp.clip(image * lens.balance[None, None], 0, 1)
   image = (image + 1e-5) ** lens.gamma
-  grey = jnp.mean(image, -1, keepdims=True)
-  image = grey + (image - grey) * lens.saturation
+  gray = jnp.mean(image, -1, keepdims=True)
+  image = gray + (image - gray) * lens.saturation
   return 0.5 + (image - 0.5) * lens.contrast
 
 
-def _blur(image, lens: Lens):
-  """A Gaussian whose width is a share of the picture's."""
+def _blur(image: Float[Array, "h w 3"], lens: PhotoLens) -> Float[Array, "h w 3"]:
+  """Applies a Gaussian whose width is a share of the picture's width."""
   size = image.shape[0]
   radius = max(1, math.ceil(2 * _WIDEST * size))
   sigma = jnp.clip(lens.blur, 1e-4, _WIDEST) * size
@@ -56,8 +57,10 @@ def _cosine_basis() -> np.ndarray:
   return basis.astype(np.float32)
 
 
-def _blocks(image, strength):
-  """Quantises the cosine coefficients of 8 x 8 blocks, fine ones more coarsely."""
+def _blocks(
+  image: Float[Array, "h w 3"], strength: Float[Array, ""]
+) -> Float[Array, "h w 3"]:
+  """Quantizes the cosine coefficients of 8 x 8 blocks, fine ones more coarsely."""
   height, width = image.shape[0] // 8, image.shape[1] // 8
   basis = jnp.asarray(_cosine_basis())
   tiles = image[: height * 8, : width * 8].reshape(height, 8, width, 8, 3)

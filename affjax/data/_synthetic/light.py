@@ -1,11 +1,11 @@
-"""Light on a surface: a sky, a ground and wrapped directional lights, in linear units.
+"""Illumination by a sky, a ground and wrapped directional lights, in linear units.
 
 The light map is single-channel and sRGB-encoded like the diffuse map it multiplies; the
-colour of the light is one global factor.
+color of the light is one global factor.
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from affjax.data._synthetic import occlusion, palette
 from affjax.data._synthetic.parameters import Light
@@ -18,13 +18,13 @@ def irradiance(
   openness: Float[Array, "*b"] | float = 1.0,
   shadow: Float[Array, "*b 4"] | float = 1.0,
 ) -> Float[Array, "*b"]:
-  """Linear irradiance on surfaces.
+  """Returns the linear irradiance on surfaces.
 
   Args:
-    normal: unit normals, world space.
-    light: the lights.
-    openness: share of the sky that is seen.
-    shadow: share of each directional light that arrives.
+    normal: Unit normals, world space.
+    light: Lights.
+    openness: Share of the sky that the surface sees.
+    shadow: Share of each directional light that arrives.
   """
   cosine = normal @ light.direction.T
   wrap = light.wrap.reshape((1,) * (normal.ndim - 1) + (4,))
@@ -40,13 +40,13 @@ def vertex_light(
   visibility: Float[Array, "v 16"],
   light: Light,
 ) -> Float[Array, " v"]:
-  """Linear irradiance at the vertices of a posed head, with soft self-shadow.
+  """Returns the linear irradiance at the vertices of a head, with soft self-shadow.
 
   Args:
-    normal: world-space unit normals.
-    matrix: rotation of the head; takes the lights back into head space.
-    visibility: of `occlusion.visibility`.
-    light: the lights, world space.
+    normal: Unit normals, world space.
+    matrix: Rotation of the head, by which the lights are brought to head space.
+    visibility: Coefficients, as `occlusion.visibility` returns them.
+    light: Lights, world space.
   """
   seen = occlusion.towards(visibility, light.direction @ matrix)
   mean = jnp.clip(visibility[:, 0] * (0.282095 / 0.5), 0, 1)
@@ -56,23 +56,23 @@ def vertex_light(
 
 def light_map(
   vertex_value: Float[Array, " v"],
-  corners,
-  weights,
+  corners: Int[Array, "s s 3"],
+  weights: Float[Array, "s s 3"],
   support: Float[Array, "s s"],
 ) -> Float[Array, "l l 1"]:
-  """Encoded light at an eighth of the map size, filled smoothly outside the charts.
+  """Returns encoded light at an eighth of the map size, filled outside the charts.
 
   Args:
-    vertex_value: linear irradiance.
-    corners: as in `uv.UVTable`; the map size must be a multiple of 8.
-    weights: likewise.
+    vertex_value: Linear irradiance at the vertices.
+    corners: Vertices of each texel, as in `uv.UVTable`; S is a multiple of 8.
+    weights: Weights of those vertices.
     support: 1 where the map has surface.
   """
   full = jnp.sum(vertex_value[corners] * weights, -1) * support
   size = full.shape[0] // 8
   cells = lambda array: array.reshape(size, 8, size, 8).mean((1, 3))
   value, count = cells(full), cells(support)
-  # Cells without surface take the mean of their neighbours, near ones first.
+  # Cells without surface take the mean of their neighbors, near ones first.
   total, weight = value, count
   for _ in range(4):
     value, count = _spread(value), _spread(count)
@@ -84,7 +84,7 @@ def light_map(
 
 
 def _spread(value: Float[Array, "l l"]) -> Float[Array, "l l"]:
-  """A 3 x 3 binomial filter, edges repeated."""
+  """Applies a 3 x 3 binomial filter; edges are repeated."""
   for _ in range(2):
     padded = jnp.pad(value, [(1, 1), (0, 0)], "edge")
     value = 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]

@@ -1,4 +1,6 @@
-"""Things before the face: hands, microphones, glasses, masks, loose strands, blobs."""
+"""Occluders of the face: hands, microphones, glasses, masks, strands of hair, blobs."""
+
+from collections.abc import Iterator
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -13,7 +15,7 @@ _FAR = 9.0
 
 
 def hand_distance(point: Point, occluders: Occluders) -> Float[Array, "*b"]:
-  """Four fingers, a thumb and a palm, world space."""
+  """Returns the distance to a hand, world space."""
   present, x, y, angle, size = occluders.hand
   q = _local(point, x, y, angle, size)
   fingers = jnp.full(q.x.shape, _FAR)
@@ -30,7 +32,7 @@ def hand_distance(point: Point, occluders: Occluders) -> Float[Array, "*b"]:
 
 
 def stick_distance(point: Point, occluders: Occluders) -> Float[Array, "*b"]:
-  """A microphone: ball and handle, world space."""
+  """Returns the distance to a microphone (ball and handle), world space."""
   present, x, y, angle, size = occluders.stick
   q = _local(point, x, y, angle, size)
   ball = solids.length(*q) - 0.24
@@ -38,8 +40,14 @@ def stick_distance(point: Point, occluders: Occluders) -> Float[Array, "*b"]:
   return jnp.minimum(ball, handle) * size + _FAR * (1 - present)
 
 
-def _local(point: Point, x, y, angle, size) -> Point:
-  """Turned, moved and scaled so that the thing's axis is y, just before the face."""
+def _local(
+  point: Point,
+  x: Float[Array, ""],
+  y: Float[Array, ""],
+  angle: Float[Array, ""],
+  size: Float[Array, ""],
+) -> Point:
+  """Returns points in the frame of an object in front of the face, with axis y."""
   c, s = jnp.cos(angle), jnp.sin(angle)
   a, b = point.x - x, point.y - y
   return Point((c * a + s * b) / size, (c * b - s * a) / size, (point.z - 1.35) / size)
@@ -48,7 +56,7 @@ def _local(point: Point, x, y, angle, size) -> Point:
 def solid_color(
   point: Point, is_hand: Float[Array, "*b"], occluders: Occluders
 ) -> Float[Array, "*b 3"]:
-  """Linear reflectance of hand or microphone at world points."""
+  """Returns the linear reflectance of hand or microphone at world points."""
   place = point.stacked()
   wave = noise.fractal(place, 77, frequency=3.0, octaves=3)
   skin = palette.skin(
@@ -61,19 +69,23 @@ def solid_color(
   return stick + (skin - stick) * is_hand[..., None]
 
 
-def mask_alpha(point: Float[Array, "*b 3"], occluders: Occluders, marks):
-  """Opacity and shade of a cloth mask and its loops, on mean-shape points.
+def mask_alpha(
+  point: Float[Array, "*b 3"],
+  occluders: Occluders,
+  landmarks: Float[Array, "68 3"],
+) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
+  """Returns opacity and shade of a cloth mask and its loops.
 
   Args:
-    point: mean-shape position that each pixel shows.
-    occluders: parameters.
-    marks: the 68 landmarks of the mean shape.
+    point: Point of the mean shape that each pixel shows.
+    occluders: Parameters.
+    landmarks: The 68 landmarks of the mean shape.
   """
   present, raised = occluders.mask
   x, y, z = jnp.abs(point[..., 0]), point[..., 1], point[..., 2]
-  bridge, cheek = marks[28], jnp.abs(marks[2])
+  bridge, cheek = landmarks[28], jnp.abs(landmarks[2])
   top = bridge[1] - 0.12 + raised - 0.35 * smoothstep(0.1, 0.75, x)
-  bottom = marks[8, 1] - 0.12 + 0.35 * smoothstep(0.2, 0.75, x)
+  bottom = landmarks[8, 1] - 0.12 + 0.35 * smoothstep(0.2, 0.75, x)
   side = smoothstep(cheek[0] + 0.02, cheek[0] - 0.03, x) * (z > -0.15)
   cloth = (
     smoothstep(bottom - 0.03, bottom, y) * smoothstep(top + 0.02, top - 0.02, y) * side
@@ -88,12 +100,11 @@ def mask_alpha(point: Float[Array, "*b 3"], occluders: Occluders, marks):
 
 def glasses(
   origin: Point, ray: Point, occluders: Occluders, skull: Skull, pixel: float
-):
-  """Rims and lenses in the plane before the eyes, head space.
+) -> tuple[Float[Array, "h w"], Float[Array, "h w"], Float[Array, "h w"]]:
+  """Intersects rays with rims and lenses in the plane before the eyes, head space.
 
   Returns:
-    `(alpha [h, w], rim [h, w], distance [h, w])`: opacity, share of it that is rim, and
-    distance along the ray.
+    Opacity, the share of it that is rim, and the distance along the ray.
   """
   present, wide, high, thick, tint = occluders.glasses
   plane = jnp.mean(skull.eyes[:, 2]) + 0.2
@@ -116,11 +127,10 @@ def glasses(
 
 def temples(
   origin: Point, ray: Point, occluders: Occluders, skull: Skull, pixel: float
-):
-  """The arms of the glasses, from hinge to ear, head space.
+) -> Iterator[tuple[Float[Array, "h w"], Float[Array, "h w"]]]:
+  """Yields opacity and distance of the two arms of the glasses, head space.
 
-  Returns:
-    `(alpha, distance)` of the one on -x and of the one on +x.
+  The arm on -x comes first; arms reach from hinge to ear.
   """
   present, wide, high, thick, _ = occluders.glasses
   reach = 0.5 * (skull.eyes[1, 0] - skull.eyes[0, 0]) + wide
@@ -133,8 +143,10 @@ def temples(
     yield jnp.clip(0.5 + (1.2 * thick - gap) / pixel, 0, 1) * present, t
 
 
-def loose_strands(x: Float[Array, "h w"], y: Float[Array, "h w"], occluders: Occluders):
-  """Opacity of a few strands of hair over the picture; x right, y down, in [-1, 1]."""
+def loose_strands(
+  x: Float[Array, "h w"], y: Float[Array, "h w"], occluders: Occluders
+) -> Float[Array, "h w"]:
+  """Returns the opacity of a few strands of hair; x right, y down, in [-1, 1]."""
   present, start, slant, width = occluders.strands
   total = jnp.zeros_like(x)
   for k in range(5):
@@ -146,8 +158,10 @@ def loose_strands(x: Float[Array, "h w"], y: Float[Array, "h w"], occluders: Occ
   return 0.9 * total * present
 
 
-def patch_alpha(x: Float[Array, "h w"], y: Float[Array, "h w"], occluders: Occluders):
-  """Opacity of a soft blob; x right, y down, in [-1, 1]."""
+def patch_alpha(
+  x: Float[Array, "h w"], y: Float[Array, "h w"], occluders: Occluders
+) -> Float[Array, "h w"]:
+  """Returns the opacity of a soft blob; x right, y down, in [-1, 1]."""
   present, cx, cy, wide, high, angle = occluders.patch
   c, s = jnp.cos(angle), jnp.sin(angle)
   a = (c * (x - cx) + s * (y - cy)) / wide

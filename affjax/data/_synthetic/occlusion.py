@@ -1,9 +1,9 @@
-"""How much of the sky each vertex of the mean head sees, and in which directions.
+"""Visibility of the sky from each vertex of the mean head, by direction.
 
-For directions spread over the sphere an orthographic depth buffer says which vertices
-are seen; the answers are kept as spherical harmonics up to order 3 (precomputed
-visibility, in the manner of Sloan et al. 2002). Evaluated at a light's direction they
-give a soft self-shadow, their mean gives ambient occlusion: both smooth.
+An orthographic depth buffer finds the vertices that are seen from each of many
+directions; the result is stored as spherical harmonics up to order 3 (precomputed
+visibility, after Sloan et al. 2002). Their value at a light's direction is a soft
+self-shadow, and their mean is the ambient occlusion.
 """
 
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ _BIAS = 0.06
 
 
 def visibility(template: Template) -> np.ndarray:
-  """Spherical-harmonic coefficients `[V, 16]` of each vertex's visibility, float32."""
+  """Returns spherical-harmonic coefficients of the visibility, float32 `[V, 16]`."""
   direction = _fibonacci_sphere(_DIRECTIONS)
   samples = _surface_samples(template)
   seen = np.stack([_seen_from(template.vertices, samples, d) for d in direction], -1)
@@ -26,7 +26,7 @@ def visibility(template: Template) -> np.ndarray:
   facing = np.clip(normal @ direction.T * 4 + 0.6, 0, 1)
   basis = np.asarray(harmonics(jnp.asarray(direction, jnp.float32)))
   seen = seen * facing
-  # Eyes and teeth are moist and lit through skin: never as dark as their cavities.
+  # Eyes and teeth are moist and lit through skin, never as dark as their cavities.
   for name, least in (("eyes", 0.25), ("teeth", 0.35)):
     if name in template.group_names:
       group = template.face_groups == template.group_names.index(name)
@@ -37,7 +37,7 @@ def visibility(template: Template) -> np.ndarray:
 
 
 def harmonics(direction: Float[Array, "*b 3"]) -> Float[Array, "*b 16"]:
-  """Real orthonormal spherical harmonics of order 0 to 3 at unit directions."""
+  """Returns real orthonormal spherical harmonics of order 0 to 3 at directions."""
   x, y, z = direction[..., 0], direction[..., 1], direction[..., 2]
   one = jnp.ones_like(x)
   return jnp.stack(
@@ -66,14 +66,14 @@ def harmonics(direction: Float[Array, "*b 3"]) -> Float[Array, "*b 16"]:
 def towards(
   coefficients: Float[Array, "v 16"], direction: Float[Array, "k 3"]
 ) -> Float[Array, "v k"]:
-  """Soft visibility in [0, 1] of each vertex from each direction."""
+  """Returns the soft visibility in [0, 1] of each vertex from each direction."""
   value = coefficients @ jnp.swapaxes(harmonics(direction), 0, 1)
-  # The series of a step overshoots; the middle of its range is the informative part.
+  # The series of a step function overshoots; only the middle of its range counts.
   return jnp.clip((value - 0.1) / 0.7, 0, 1)
 
 
 def openness(coefficients: np.ndarray) -> np.ndarray:
-  """Share of the half sphere that each vertex sees, in [0, 1]."""
+  """Returns the share of the half sphere that each vertex sees, in [0, 1]."""
   mean = coefficients[:, 0] * 0.282095
   return np.clip(mean / np.quantile(mean, 0.95), 0, 1)
 
@@ -86,15 +86,17 @@ def _fibonacci_sphere(count: int) -> np.ndarray:
 
 
 def _surface_samples(template: Template) -> np.ndarray:
-  """Points close enough on the surface that no cell of the depth buffer stays empty."""
+  """Returns points so dense on the surface that no cell of the buffer stays empty."""
   corners = template.vertices[template.faces]
   n = 3
   weights = [(i, j, n - i - j) for i in range(n + 1) for j in range(n + 1 - i)]
   return np.einsum("wk,tkc->wtc", np.array(weights) / n, corners).reshape(-1, 3)
 
 
-def _seen_from(vertices, samples, direction) -> np.ndarray:
-  """Whether each vertex is the foremost along a direction, bool `[V]`."""
+def _seen_from(
+  vertices: np.ndarray, samples: np.ndarray, direction: np.ndarray
+) -> np.ndarray:
+  """Returns whether each vertex is the foremost along a direction, bool `[V]`."""
   up = np.array([0.0, 1, 0]) if abs(direction[1]) < 0.9 else np.array([1.0, 0, 0])
   right = np.cross(up, direction)
   right /= np.linalg.norm(right)
@@ -122,7 +124,7 @@ def _vertex_normals(template: Template) -> np.ndarray:
 
 
 def _smooth(values: np.ndarray, faces: np.ndarray, rounds: int = 3) -> np.ndarray:
-  """Averages each vertex with its neighbours."""
+  """Averages the values of each vertex with those of its neighbors."""
   start = faces.reshape(-1)
   end = faces[:, [1, 2, 0]].reshape(-1)
   for _ in range(rounds):

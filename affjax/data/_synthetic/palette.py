@@ -1,7 +1,7 @@
-"""Colours of skin, hair, eyes and cloth.
+"""Colors of skin, hair, eyes and cloth.
 
-Skin is two layers: light passes the epidermis twice, where melanin absorbs it, and is
-scattered back by the dermis, where haemoglobin absorbs (the model of Tsumura et al.
+Skin has two layers: light passes the epidermis twice, where melanin absorbs it, and is
+scattered back by the dermis, where hemoglobin absorbs (the model of Tsumura et al.
 2003 and Claridge et al. 2002, reduced to three wavelengths). The coefficients were
 chosen so that the ends and the middle of the range match measured human skin.
 """
@@ -26,7 +26,7 @@ _HAIR = np.array(
     [0.330, 0.210, 0.100],  # blond
     [0.520, 0.390, 0.230],  # pale blond
     [0.210, 0.060, 0.018],  # red
-    [0.300, 0.300, 0.300],  # grey
+    [0.300, 0.300, 0.300],  # gray
     [0.620, 0.620, 0.600],  # white
   ]
 )
@@ -37,7 +37,7 @@ _IRIS = np.array(
     [0.180, 0.110, 0.040],  # hazel
     [0.110, 0.130, 0.060],  # green
     [0.090, 0.160, 0.260],  # blue
-    [0.190, 0.230, 0.260],  # grey
+    [0.190, 0.230, 0.260],  # gray
   ]
 )
 
@@ -45,12 +45,12 @@ _IRIS = np.array(
 def skin(
   melanin: Float[Array, "*b"], blood: Float[Array, "*b"], oxygen: Float[Array, ""]
 ) -> Float[Array, "*b 3"]:
-  """Linear reflectance of skin.
+  """Returns the linear reflectance of skin.
 
   Args:
-    melanin: 0 (palest) to 1 (darkest); twice that is a mole.
-    blood: haemoglobin density: 0.3 on a forehead, 1 in lips.
-    oxygen: -1 tints the blood bluish, 1 orange.
+    melanin: Amount of melanin, 0 (palest) to 1 (darkest), more in moles.
+    blood: Density of hemoglobin: 0.3 on a forehead, 1 in lips.
+    oxygen: Tint of the blood, -1 (bluish) to 1 (orange).
   """
   # Equal steps of the argument look like equal steps of lightness.
   depth = _DARKEST * melanin**1.6 * 0.9 + 0.1 * melanin
@@ -62,16 +62,18 @@ def skin(
 
 
 def to_srgb(linear: Float[Array, "*b"]) -> Float[Array, "*b"]:
-  """Encodes by a pure power of 1 / 2.2.
+  """Encodes linear values by a power of 1 / 2.2.
 
-  The renderer multiplies *encoded* diffuse and light; a pure power is the encoding
-  under which that equals multiplying them linearly.
+  The renderer multiplies encoded diffuse and light values. Under a pure power, that
+  equals the product of linear values.
   """
   return jnp.maximum(linear, 1e-6) ** (1 / 2.2)
 
 
-def hair_colors(rng: np.random.Generator, melanin: float):
-  """Linear colours of hair and of beard for a person."""
+def hair_colors(
+  rng: np.random.Generator, melanin: float
+) -> tuple[np.ndarray, np.ndarray]:
+  """Draws the linear colors of a person's hair and beard."""
   dark = melanin > 0.5
   chances = (
     [0.6, 0.22, 0.06, 0.01, 0.01, 0.0, 0.01, 0.06, 0.03]
@@ -87,25 +89,25 @@ def hair_colors(rng: np.random.Generator, melanin: float):
 
 
 def iris_color(rng: np.random.Generator, melanin: float) -> np.ndarray:
-  """Linear colour of the iris, brown more often in darker skin."""
+  """Draws the linear color of an iris, more often brown for darker skin."""
   light = rng.random() < (0.62 if melanin < 0.35 else 0.08)
   kind = rng.integers(2, 6) if light else rng.integers(0, 2)
   return _IRIS[kind] * np.exp(rng.normal(0, 0.2)) * np.exp(rng.normal(0, 0.12, 3))
 
 
 def cloth(rng: np.random.Generator) -> np.ndarray:
-  """A linear colour, muted more often than loud."""
-  grey = np.exp(rng.uniform(np.log(0.01), np.log(0.8)))
+  """Draws a linear color of cloth, more often muted than bright."""
+  gray = np.exp(rng.uniform(np.log(0.01), np.log(0.8)))
   hue = rng.uniform(0, 1, 3) ** rng.choice([0.5, 1.5, 3.0])
-  colour = grey * (1 - (loud := rng.beta(1, 1.5))) + loud * hue * rng.uniform(0.1, 0.9)
-  return np.clip(colour, 0.005, 0.85)
+  color = gray * (1 - (vivid := rng.beta(1, 1.5))) + vivid * hue * rng.uniform(0.1, 0.9)
+  return np.clip(color, 0.005, 0.85)
 
 
 _SCENERY = np.array(
   [
     [0.75, 0.74, 0.72],  # white wall
     [0.45, 0.42, 0.38],  # plaster
-    [0.18, 0.18, 0.18],  # grey
+    [0.18, 0.18, 0.18],  # gray
     [0.03, 0.03, 0.035],  # night, black cloth
     [0.30, 0.20, 0.12],  # wood
     [0.10, 0.05, 0.03],  # dark wood
@@ -120,7 +122,7 @@ _SCENERY = np.array(
 
 
 def scenery(rng: np.random.Generator) -> np.ndarray:
-  """A linear colour as walls, plants, skies have; now and then any colour."""
+  """Draws a linear color of walls, plants or skies, and sometimes any color."""
   if rng.random() < 0.15:
     return cloth(rng)
   base = _SCENERY[rng.integers(len(_SCENERY))]
@@ -128,6 +130,8 @@ def scenery(rng: np.random.Generator) -> np.ndarray:
   return np.clip(base, 0.004, 0.9)
 
 
-def _row(values, like: Float[Array, "*b"]) -> Float[Array, "*b 3"]:
-  """Three numbers with as many leading axes of 1 as `like` has."""
+def _row(
+  values: tuple[float, ...] | Float[Array, "3"], like: Float[Array, "*b"]
+) -> Float[Array, "..."]:
+  """Returns three numbers with as many leading axes of 1 as `like` has."""
   return jnp.asarray(values, jnp.float32).reshape((1,) * like.ndim + (3,))

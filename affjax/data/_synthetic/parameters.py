@@ -1,23 +1,24 @@
-"""Everything that is random about a synthetic photo, as plain numbers.
+"""The random parameters of a synthetic photo.
 
-Drawn by `affjax.data.synthetic.sampling`, consumed by the modules that draw. Colours
-are linear RGB unless said otherwise, lengths in dm.
+`sampling` draws them, and the other modules paint from them. Colors are linear RGB
+unless noted, lengths are in dm.
 """
 
 from typing import Any, NamedTuple, TypeAlias
 
-# NumPy arrays as drawn, traced arrays inside the compiled scene.
+# NumPy arrays when drawn, JAX arrays inside the compiled scene. A union of the two
+# would need a cast at every use.
 Numbers: TypeAlias = Any
 
 
 class Skin(NamedTuple):
-  """What the diffuse map is made of. Amounts are in [0, 1] unless said otherwise."""
+  """Parameters of the diffuse map; amounts are in [0, 1] unless noted."""
 
-  seed: Numbers  # of all noise on the skin
+  seed: Numbers  # seed of all noise on the skin
   melanin: Numbers  # 0 = palest, 1 = darkest human skin
-  blood: Numbers  # haemoglobin density, about 0.2–0.6
+  blood: Numbers  # hemoglobin density, about 0.2–0.6
   oxygen: Numbers  # tint of the blood, -1 = bluish, 1 = orange
-  mottle: Numbers  # large-scale variation of both
+  mottle: Numbers  # large-scale variation of melanin and blood
   freckles: Numbers
   moles: Numbers
   pores: Numbers
@@ -45,26 +46,26 @@ class Skin(NamedTuple):
 
 
 class Light(NamedTuple):
-  """Smooth illumination: a sky, its reflection from below, four directions."""
+  """Smooth illumination: a sky, its reflection from below, four directional lights."""
 
   direction: Numbers  # [4, 3] unit vectors towards the lights, world space
   intensity: Numbers  # [4] linear irradiance
   wrap: Numbers  # [4] 0 = a point, 0.5 = a large soft lamp
   sky: Numbers  # linear irradiance from above
-  ground: Numbers  # and from below
+  ground: Numbers  # linear irradiance from below
   shadow: Numbers  # strength of self-shadow
-  color: Numbers  # [3] global colour, sRGB-encoded, largest component 1
-  gloss: Numbers  # strength of the unmodelled highlight on skin
+  color: Numbers  # [3] global color, sRGB-encoded, largest component 1
+  gloss: Numbers  # strength of the highlight, which the renderer does not model
 
 
 class Hair(NamedTuple):
-  """Hair that stands off the head; lengths in dm."""
+  """Hair that stands off the head."""
 
   amount: Numbers  # 0 = none
   thickness: Numbers
-  length: Numbers  # from the centre of the skull down
-  opening: Numbers  # half width and height of the face opening, its top's slant [3]
-  bangs: Numbers  # how far hair falls into the forehead
+  length: Numbers  # from the center of the skull down
+  opening: Numbers  # half width, height and slant of the face opening [3]
+  bangs: Numbers  # reach of the hair into the forehead
   parting: Numbers  # x of the parting
   wave: Numbers  # amplitude and frequency of waves [2]
   frizz: Numbers
@@ -85,7 +86,7 @@ class Outfit(NamedTuple):
 
 
 class Occluders(NamedTuple):
-  """Things before the face; each starts with its presence 0 or 1."""
+  """Occluders of the face; each starts with its presence, 0 or 1."""
 
   glasses: Numbers  # presence, half width, half height, thickness, tint [5]
   glasses_color: Numbers  # [3]
@@ -101,19 +102,19 @@ class Occluders(NamedTuple):
 
 
 class Backdrop(NamedTuple):
-  """What is behind the head, in image coordinates [-1, 1], y down."""
+  """The background, in image coordinates in [-1, 1], y down."""
 
-  colors: Numbers  # [4, 3] linear corners of a gradient
+  colors: Numbers  # [4, 3] linear colors of the corners of a gradient
   shapes: Numbers  # [12, 6] x, y, half width, half height, angle, roundness
-  shape_colors: Numbers  # [12, 4] linear colour and opacity
+  shape_colors: Numbers  # [12, 4] linear color and opacity
   stripes: Numbers  # opacity, frequency, angle [3]
   noise: Numbers  # amount and frequency [2]
   blur: Numbers  # softness of all edges
   seed: Numbers
 
 
-class Lens(NamedTuple):
-  """The camera, applied to the encoded picture."""
+class PhotoLens(NamedTuple):
+  """The effects of the camera on the encoded picture."""
 
   blur: Numbers  # standard deviation as a share of the picture's width
   noise: Numbers  # read noise and shot noise [2]
@@ -121,12 +122,12 @@ class Lens(NamedTuple):
   contrast: Numbers
   saturation: Numbers
   balance: Numbers  # [3] gains
-  blocks: Numbers  # strength of JPEG-like quantisation
+  blocks: Numbers  # strength of JPEG-like quantization
   seed: Numbers
 
 
 class Scene(NamedTuple):
-  """One photo's worth of randomness; every leaf is a NumPy array."""
+  """All random parameters of one photo; every leaf is a NumPy array."""
 
   identity: Numbers  # [K] in standard deviations
   expression: Numbers  # [E] in [0, 1]
@@ -138,4 +139,4 @@ class Scene(NamedTuple):
   outfit: Outfit
   occluders: Occluders
   backdrop: Backdrop
-  lens: Lens
+  lens: PhotoLens

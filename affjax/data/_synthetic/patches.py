@@ -13,10 +13,10 @@ class PhotoPatches:
   """Random square cuts of the photos of a folder.
 
   Args:
-    folder: read without its subfolders.
+    folder: Folder of photos; subfolders are not read.
 
   Raises:
-    ValueError: it is no folder, or holds no images.
+    ValueError: There is no such folder, or no image in it.
   """
 
   def __init__(self, folder: str | pathlib.Path):
@@ -30,14 +30,14 @@ class PhotoPatches:
       raise ValueError(f"backgrounds folder {str(folder)!r} holds no images")
 
   def names(self) -> list[str]:
-    """File names, in the order in which they are drawn."""
+    """Returns the file names, sorted."""
     return [path.name for path in self._paths]
 
   def patch(self, rng: np.random.Generator, size: int) -> np.ndarray:
-    """A cut as float32 `[size, size, 3]` in [0, 1].
+    """Returns a random cut, float32 `[size, size, 3]` in [0, 1].
 
     Raises:
-      ValueError: the drawn file cannot be read as an image.
+      ValueError: The file cannot be read as an image.
     """
     path = self._paths[rng.integers(len(self._paths))]
     place = rng.random(3)

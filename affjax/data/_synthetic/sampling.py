@@ -1,8 +1,8 @@
 """Draws the parameters of a scene.
 
-A sample is a function of `(seed, split, index)` alone: NumPy's counter-based Philox
-generator is keyed with them, so any sample is drawn without those before it, and two
-splits share no stream.
+A sample is a function of `(seed, split, index)` alone, which are the key of NumPy's
+counter-based Philox generator: a sample does not depend on those before it, and two
+splits share no random stream.
 """
 
 import zlib
@@ -14,10 +14,10 @@ from affjax.data._synthetic import palette
 from affjax.data._synthetic.parameters import (
   Backdrop,
   Hair,
-  Lens,
   Light,
   Occluders,
   Outfit,
+  PhotoLens,
   Scene,
   Skin,
 )
@@ -27,7 +27,7 @@ _SHAPES = 12
 
 
 def generator(seed: int, split: str, index: int) -> np.random.Generator:
-  """The stream of one sample."""
+  """Returns the random generator of one sample."""
   stream = (zlib.crc32(split.encode()) << 32) | index
   key = np.array([seed % 2**64, stream], np.uint64)
   return np.random.Generator(np.random.Philox(key=key))
@@ -39,9 +39,9 @@ def scene(
   """Draws a scene; every leaf is a float32 or uint32 array.
 
   Args:
-    rng: consumed in a fixed order; see `generator`.
-    model: draws identity and expression.
-    occluders: chance of something before the face; loose hair comes on top.
+    rng: Random generator, read in a fixed order.
+    model: Head model, whose identity and expression are drawn.
+    occluders: Chance of an occluder; loose strands of hair have their own.
   """
   melanin = float(rng.uniform(0, 1) ** 1.25)
   hair_color, beard_color = palette.hair_colors(rng, melanin)
@@ -63,8 +63,8 @@ def scene(
   return _as_arrays(drawn)
 
 
-def _pose(rng) -> tuple[np.ndarray, np.ndarray]:
-  """Angles and translation. Most people look roughly at the camera."""
+def _pose(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+  """Draws angles and translation; most people look roughly at the camera."""
   yaw = rng.normal(0, 16) if rng.random() < 0.55 else rng.uniform(-60, 60)
   angles = np.clip(
     [yaw, rng.normal(0, 9), rng.normal(0, 7)], (-60, -25, -20), (60, 25, 20)
@@ -73,8 +73,14 @@ def _pose(rng) -> tuple[np.ndarray, np.ndarray]:
   return angles, np.clip(moved, (-0.15, -0.15, -0.8), (0.15, 0.15, 0.8))
 
 
-def _skin(rng, melanin, hair_color, beard_color, bald) -> Skin:
-  adult = rng.random() < 0.5  # may grow a beard; the others may wear make-up
+def _skin(
+  rng: np.random.Generator,
+  melanin: float,
+  hair_color: np.ndarray,
+  beard_color: np.ndarray,
+  bald: bool,
+) -> Skin:
+  adult = rng.random() < 0.5  # these may grow a beard, the others may wear make-up
   age = rng.beta(1.3, 1.8)
   freckled = rng.random() < (0.3 if melanin < 0.4 else 0.06)
   painted = (not adult) and rng.random() < 0.6
@@ -126,8 +132,8 @@ def _skin(rng, melanin, hair_color, beard_color, bald) -> Skin:
   )
 
 
-def _beard(rng, grown: bool) -> np.ndarray:
-  """Densities of moustache, chin, jaw and throat."""
+def _beard(rng: np.random.Generator, grown: bool) -> np.ndarray:
+  """Draws the densities of moustache, chin, jaw and throat."""
   beard = np.zeros(4)
   style = rng.random() if grown else 1.0
   if style < 0.18:  # full
@@ -141,8 +147,8 @@ def _beard(rng, grown: bool) -> np.ndarray:
   return beard
 
 
-def _light(rng, melanin) -> Light:
-  """A key light with fill, rim and top; sometimes flat, sometimes from one side."""
+def _light(rng: np.random.Generator, melanin: float) -> Light:
+  """Draws a key light with fill, rim and top lights."""
   azimuth = rng.uniform(-1.9, 1.9) if rng.random() < 0.45 else rng.normal(0, 0.6)
   height = np.clip(rng.normal(0.5, 0.4), -0.5, 1.4)
   spread = rng.uniform(-np.pi, np.pi, 3)
@@ -161,11 +167,11 @@ def _light(rng, melanin) -> Light:
   intensity = key * np.array(
     [1, fill, *(rng.uniform(0, 0.5, 2) * (rng.random(2) < 0.5))]
   )
-  # People are photographed so that their faces are bright enough.
+  # Photographers make faces bright enough.
   exposure = rng.uniform(0.95, 1.6) if rng.random() < 0.85 else rng.uniform(0.35, 2.0)
   exposure = exposure * (0.85 + 0.75 * melanin)
   sky = (1.05 - key * (0.65 + 0.3 * fill)) * rng.uniform(0.45, 0.95)
-  # The brightest spot of a face is rarely burnt out.
+  # The brightest spot of a face is rarely overexposed.
   brightest = key * (1 + 0.3 * fill) + max(sky, 0.08)
   exposure = min(exposure, (1.15 + 1.2 * melanin) / brightest)
   warm = rng.normal(0, 1)
@@ -184,7 +190,7 @@ def _light(rng, melanin) -> Light:
   )
 
 
-def _hair(rng, color, bald) -> Hair:
+def _hair(rng: np.random.Generator, color: np.ndarray, bald: bool) -> Hair:
   present = (not bald) and rng.random() < 0.72
   long = rng.random() < 0.5
   return Hair(
@@ -203,7 +209,7 @@ def _hair(rng, color, bald) -> Hair:
   )
 
 
-def _outfit(rng) -> Outfit:
+def _outfit(rng: np.random.Generator) -> Outfit:
   return Outfit(
     color=np.stack([palette.cloth(rng), palette.cloth(rng)]),
     pattern=np.array(
@@ -217,8 +223,8 @@ def _outfit(rng) -> Outfit:
   )
 
 
-def _occluders(rng, chance, melanin) -> Occluders:
-  """At most two of the opaque kinds; glasses are the commonest of all."""
+def _occluders(rng: np.random.Generator, chance: float, melanin: float) -> Occluders:
+  """Draws at most two occluders; glasses are the most common."""
   covered = rng.random() < chance
   kind = rng.choice(5, p=[0.32, 0.14, 0.2, 0.16, 0.18])
   also = rng.random() < 0.15
@@ -263,7 +269,7 @@ def _occluders(rng, chance, melanin) -> Occluders:
   )
 
 
-def _backdrop(rng) -> Backdrop:
+def _backdrop(rng: np.random.Generator) -> Backdrop:
   base = palette.scenery(rng)
   spread = rng.choice([0.1, 0.4, 0.9])
   near = np.exp(rng.normal(0, spread, (4, 1)) + rng.normal(0, 0.25 * spread, (4, 3)))
@@ -299,8 +305,8 @@ def _backdrop(rng) -> Backdrop:
   )
 
 
-def _lens(rng) -> Lens:
-  return Lens(
+def _lens(rng: np.random.Generator) -> PhotoLens:
+  return PhotoLens(
     blur=max(rng.normal(0.002, 0.0035), 0.0),
     noise=np.array([rng.beta(1, 4) * 0.03, rng.beta(1, 4) * 0.035]),
     gamma=np.exp(rng.normal(0.05, 0.1)),
@@ -314,12 +320,12 @@ def _lens(rng) -> Lens:
   )
 
 
-def _seed(rng) -> np.ndarray:
+def _seed(rng: np.random.Generator) -> np.uint32:
   return rng.integers(0, 2**31, dtype=np.uint32)
 
 
 def _as_arrays(tree: Any) -> Any:
-  """Leaves as float32, seeds as uint32; NamedTuples stay what they are."""
+  """Converts leaves to float32, except seeds, which stay uint32."""
   if isinstance(tree, tuple):
     return type(tree)(*(_as_arrays(leaf) for leaf in tree))
   array = np.asarray(tree)

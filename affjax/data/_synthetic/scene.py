@@ -1,15 +1,15 @@
-"""One photograph and its exact maps from one set of parameters.
+"""Paints one photo and its exact maps from one set of parameters.
 
-The head is the renderer's own model, `texture(diffuse x light x light colour)`, so that
-networks that predict the exact maps reproduce its pixels before the camera's noise;
-only a small highlight is added that the model cannot express.
+The head follows the renderer's own model, `texture(diffuse x light x light color)`:
+networks that predict the exact maps reproduce its pixels before the camera's noise.
+Only a small highlight is added that the model cannot express.
 """
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from affjax.data._synthetic import (
@@ -23,8 +23,8 @@ from affjax.data._synthetic import (
 )
 from affjax.data._synthetic.layout import Anatomy, Layout
 from affjax.data._synthetic.parameters import Scene
-from affjax.geometry import camera as cameras
 from affjax.geometry import mesh, rotation
+from affjax.geometry.camera import head_to_world, world_to_clip
 from affjax.render import HeadBuffers, antialias, head_buffers, texture
 from affjax.types import Camera, Template
 
@@ -38,34 +38,34 @@ def photograph(
   layout: Layout,
   anatomy: Anatomy,
   photo: Float[Array, "h w 3"],
-  photo_share: Float[Array, ""],
+  photo_share: Float[Array, ""] | np.float32,
   *,
   template: Template,
   camera: Camera,
   size: int,
-) -> dict[str, Any]:
+) -> dict[str, Array]:
   """Paints a scene.
 
   Args:
-    scene: parameters.
-    bases: mean shape, identity and expression basis of the morphable model, dm.
-    layout: of the template at the map size.
-    anatomy: of the template.
-    photo: an encoded picture to use as background,
-    photo_share: if this is 1 rather than 0.
-    template: the head's mesh.
-    camera: the camera.
-    size: width and height of the picture, pixels.
+    scene: Parameters.
+    bases: Mean shape, identity and expression basis of the morphable model, dm.
+    layout: Layout of the template at the map size.
+    anatomy: Anatomy of the template.
+    photo: sRGB-encoded picture for the background.
+    photo_share: 1 to use `photo` as background, 0 to paint one.
+    template: Template of the head.
+    camera: Camera.
+    size: Width and height of the picture, px.
 
   Returns:
-    float32 arrays: `vertices` (head space), `image`, `clean` (before the camera's
-    noise), `head` (premultiplied, without highlight), `alpha`, `visible` (of the head,
-    short hair included), `bare` (the same without the scalp's hair, and the neck),
+    Float32 arrays by name: `vertices` (head space), `image`, `clean` (before the
+    camera's noise), `head` (premultiplied, without highlight), `alpha`, `visible` (mask
+    of the head with its short hair), `bare` (mask of bare skin of head and neck),
     `depth` (dm along the axis, 0 where empty), `normal` (camera space), `mask`,
     `diffuse`, `light`, `light_color`, `pose`.
   """
   vertices, pose, matrix, world = _geometry(scene, bases)
-  # Barriers keep the stages apart: XLA would fuse them and repeat work.
+  # Barriers keep XLA from fusing the stages, which would repeat work.
   diffuse = _apart(skin.diffuse_map(scene.skin, layout))
   skull = _skull(vertices, anatomy)
   light_map = _light_map(scene, vertices, world, matrix, layout, anatomy, skull)
@@ -73,11 +73,11 @@ def photograph(
   buffers = _apart(head_buffers(world[None], template, camera, (size, size)))
   head, alpha = _apart(_paint_head(shaded, world, buffers, anatomy, camera))
 
-  stage = layers.Stage(scene, skull, matrix, layout, anatomy, camera, size)
+  view = layers.View(scene, skull, matrix, layout, anatomy, camera, size)
   backdrop = _apart(background.background(scene.backdrop, size))
   backdrop = backdrop + (photo - backdrop) * photo_share
   parts = (world, backdrop, head, alpha)
-  clean, covered, bare = _compose(stage, buffers, *parts, template)
+  clean, covered, bare = _compose(view, buffers, *parts, template)
   return {
     "vertices": vertices,
     "image": lens.develop(_apart(clean), scene.lens),
@@ -99,29 +99,43 @@ def shade(
   light_map: Float[Array, "l l 1"],
   color: Float[Array, "3"],
 ) -> Float[Array, "s s 3"]:
-  """The renderer's model: diffuse x light brought to its size x colour."""
+  """Returns diffuse x light x color, as the renderer does; light is resized."""
   up = jax.image.resize(light_map, (*diffuse.shape[:2], 1), "linear")
   return jnp.clip(diffuse * up * color[None, None], 0, 1)
 
 
-def _compose(stage: layers.Stage, buffers, world, backdrop, head, alpha, template):
-  """What `layers.compose` gives for a head with highlights and short hair."""
+def _compose(
+  view: layers.View,
+  buffers: HeadBuffers,
+  world: Float[Array, "v 3"],
+  backdrop: Float[Array, "h w 3"],
+  head: Float[Array, "h w 3"],
+  alpha: Float[Array, "h w 1"],
+  template: Template,
+) -> tuple[Float[Array, "h w 3"], Float[Array, "h w"], Float[Array, "h w"]]:
+  """Composes the picture of a head with highlights and short hair."""
   surface = layers.surface_of(buffers)
-  glossy = head + alpha * layers.gloss(stage, surface, template)
-  hidden = _short_hair(stage.scene, stage.layout, buffers)
-  return layers.compose(stage, surface, world, backdrop, glossy, alpha, hidden)
+  glossy = head + alpha * layers.gloss(view, surface, template)
+  hidden = _short_hair(view.scene, view.layout, buffers)
+  return layers.compose(view, surface, world, backdrop, glossy, alpha, hidden)
 
 
-def _short_hair(scene: Scene, layout: Layout, buffers: HeadBuffers):
-  """1 where the hair on the scalp hides the skin, `[H, W]`."""
+def _short_hair(
+  scene: Scene, layout: Layout, buffers: HeadBuffers
+) -> Float[Array, "h w"]:
+  """Returns 1 where the hair on the scalp hides the skin."""
   density = skin.scalp_density(scene.skin, layout)[None, ..., None]
   return skin.smoothstep(0.2, 0.6, texture(density, buffers.uv)[0, ..., 0])
 
 
-def _geometry(scene: Scene, bases):
-  """Vertices in head space, pose, rotation matrix, vertices in world space.
+def _geometry(
+  scene: Scene, bases: tuple[Array, Array, Array]
+) -> tuple[
+  Float[Array, "v 3"], Float[Array, " 6"], Float[Array, "3 3"], Float[Array, "v 3"]
+]:
+  """Returns vertices (head space), pose, rotation matrix and vertices (world space).
 
-  As `heads.morphable.vertices`, but the bases are arguments instead of constants.
+  As `MorphableModel.vertices`, but the bases are arguments instead of constants.
   """
   mean, identity, expression = bases
   vertices = mean + jnp.tensordot(scene.identity, identity, 1)
@@ -129,37 +143,53 @@ def _geometry(scene: Scene, bases):
   yaw, pitch, roll = scene.angles_deg
   turn = rotation.euler_deg_to_axis_angle(yaw, pitch, roll)
   pose = jnp.concatenate([turn, scene.translation])
-  world = cameras.head_to_world(vertices[None], pose[None])[0]
+  world = head_to_world(vertices[None], pose[None])[0]
   return vertices, pose, rotation.axis_angle_to_matrix(turn), world
 
 
-def _skull(vertices, anatomy: Anatomy) -> hair.Skull:
-  marks = jnp.sum(
+def _skull(vertices: Float[Array, "v 3"], anatomy: Anatomy) -> hair.Skull:
+  points = jnp.sum(
     vertices[anatomy.landmark_corners] * anatomy.landmark_weights[..., None], 1
   )
-  return hair.measure(marks, vertices[anatomy.scalp])
+  return hair.measure(points, vertices[anatomy.scalp])
 
 
-def _light_map(scene: Scene, vertices, world, matrix, layout, anatomy, skull):
+def _light_map(
+  scene: Scene,
+  vertices: Float[Array, "v 3"],
+  world: Float[Array, "v 3"],
+  matrix: Float[Array, "3 3"],
+  layout: Layout,
+  anatomy: Anatomy,
+  skull: hair.Skull,
+) -> Float[Array, "l l 1"]:
   normal = mesh.vertex_normals(world, anatomy.faces)
   value = light.vertex_light(normal, matrix, anatomy.visibility, scene.light)
-  # Hair darkens the skin that it hangs over.
+  # Hair darkens the skin below it.
   near = _near_hair(vertices, scene, skull)
   value = value * (1 - 0.4 * scene.light.shadow * near)
   return light.light_map(value, layout.corners, layout.weights, layout.support)
 
 
-def _near_hair(vertices, scene: Scene, skull) -> Float[Array, " v"]:
-  """1 under the hair, falling to 0 within two centimetres."""
+def _near_hair(
+  vertices: Float[Array, "v 3"], scene: Scene, skull: hair.Skull
+) -> Float[Array, " v"]:
+  """Returns 1 under the hair, falling to 0 within two centimeters of it."""
   gap = hair.distance(solids.Point(*vertices.T), scene.hair, skull)
   return jnp.exp(-jnp.maximum(gap, 0) / 0.12)
 
 
-def _paint_head(shaded, world, buffers: HeadBuffers, anatomy: Anatomy, camera: Camera):
-  """As `affjax.render.head.render_head` does, from buffers that exist already."""
+def _paint_head(
+  shaded: Float[Array, "s s 3"],
+  world: Float[Array, "v 3"],
+  buffers: HeadBuffers,
+  anatomy: Anatomy,
+  camera: Camera,
+) -> tuple[Float[Array, "h w 3"], Float[Array, "h w 1"]]:
+  """Paints the head as `affjax.render` does, from buffers that exist already."""
   mask = buffers.mask.astype(jnp.float32)
   picture = jnp.concatenate([texture(shaded[None], buffers.uv) * mask, mask], -1)
-  clip = cameras.world_to_clip(world[None], camera)
+  clip = world_to_clip(world[None], camera)
   picture = antialias(
     picture,
     buffers.rast,

@@ -1,7 +1,7 @@
 """The diffuse map of a head: skin, brows, beard, lips, make-up, scalp, eyes, teeth.
 
-All of it is a function of the mean shape's points in dm, so the same person has the
-same skin at every map size; what a coarse map cannot hold fades out of the noise.
+The map is a function of the mean shape's points in dm, so that a person has the same
+skin at every map size; detail that is too fine for a coarse map fades out.
 """
 
 import jax.numpy as jnp
@@ -13,10 +13,10 @@ from affjax.data._synthetic.parameters import Skin
 
 
 def diffuse_map(skin: Skin, layout: Layout) -> Float[Array, "s s 3"]:
-  """The albedo, sRGB-encoded (pure power 1 / 2.2), in [0, 1].
+  """Returns the diffuse map, encoded by a power of 1 / 2.2, in [0, 1].
 
-  Outside the charts it holds the colour of plain skin, so that no lookup at a chart's
-  border turns dark.
+  Outside the charts it holds the color of plain skin, so that lookups at the border of
+  a chart are not dark.
   """
   finest = layout.point.shape[0] / 10
   color = _bare_skin(skin, layout, finest)
@@ -33,20 +33,24 @@ def diffuse_map(skin: Skin, layout: Layout) -> Float[Array, "s s 3"]:
   return jnp.clip(palette.to_srgb(color), 0.0, 1.0)
 
 
-def mix(color, other, amount: Float[Array, "*b"]) -> Float[Array, "*b 3"]:
-  """Linear blend; `other` is one colour `[3]` or an image."""
+def mix(
+  color: Float[Array, "*b 3"], other: Float[Array, "..."], amount: Float[Array, "*b"]
+) -> Float[Array, "*b 3"]:
+  """Blends linearly; `other` is a color that broadcasts, or an image."""
   other = jnp.broadcast_to(other, color.shape)
   return color + (other - color) * amount[..., None]
 
 
-def smoothstep(low, high, value: Float[Array, "*b"]) -> Float[Array, "*b"]:
-  """0 at `low`, 1 at `high`, smooth between; `low > high` falls instead."""
+def smoothstep(
+  low: float | Array, high: float | Array, value: Float[Array, "*b"]
+) -> Float[Array, "*b"]:
+  """Returns a smooth step from 0 at `low` to 1 at `high`; `low > high` falls."""
   t = jnp.clip((value - low) / (high - low), 0, 1)
   return t * t * (3 - 2 * t)
 
 
-def rgb(*values) -> Float[Array, "1 1 3"]:
-  """A colour, or three factors of axes, for arithmetic with maps."""
+def rgb(*values: float | Array) -> Float[Array, "1 1 3"]:
+  """Returns a color, or three factors of axes, for arithmetic with maps."""
   return jnp.stack([jnp.float32(value) for value in values])[None, None]
 
 
@@ -104,11 +108,15 @@ def _bare_skin(skin: Skin, layout: Layout, finest: float) -> Float[Array, "s s 3
   return color * shade[..., None]
 
 
-def _near(distance, center: float, width: float) -> Float[Array, "s s"]:
+def _near(
+  distance: Float[Array, "s s"], center: float, width: float
+) -> Float[Array, "s s"]:
   return jnp.exp(-(((distance - center) / width) ** 2))
 
 
-def _lips(color, skin: Skin, layout: Layout, finest: float):
+def _lips(
+  color: Float[Array, "s s 3"], skin: Skin, layout: Layout, finest: float
+) -> Float[Array, "s s 3"]:
   lips = smoothstep(0.15, 0.75, layout.masks["lips"])
   stretch = layout.point * rgb(1.0, 0.25, 0.25)
   creases = noise.fractal(
@@ -127,7 +135,9 @@ def _lips(color, skin: Skin, layout: Layout, finest: float):
   return color * (1 - 0.45 * seam * lips)[..., None]
 
 
-def _make_up(color, skin: Skin, layout: Layout):
+def _make_up(
+  color: Float[Array, "s s 3"], skin: Skin, layout: Layout
+) -> Float[Array, "s s 3"]:
   field = layout.fields
   upper = smoothstep(0.0, 0.03, field["lid_upper"]) * smoothstep(
     0.2, 0.06, field["lid_upper"]
@@ -135,8 +145,10 @@ def _make_up(color, skin: Skin, layout: Layout):
   return mix(color, skin.lid_color, 0.6 * skin.lid_paint * upper * field["eye_span"])
 
 
-def _lines(color, skin: Skin, layout: Layout):
-  """Lid edges, crease, folds and wrinkles: places that are darker in any light."""
+def _lines(
+  color: Float[Array, "s s 3"], skin: Skin, layout: Layout
+) -> Float[Array, "s s 3"]:
+  """Darkens lid edges, crease, folds and wrinkles."""
   field, point = layout.fields, layout.point
   wobble = noise.fractal(point, skin.seed + 21, frequency=2, octaves=2)
   span = field["eye_span"]
@@ -158,12 +170,14 @@ def _lines(color, skin: Skin, layout: Layout):
   return mix(color, brown, lash)
 
 
-def _bump_outer(field) -> Float[Array, "s s"]:
+def _bump_outer(field: dict[str, Array]) -> Float[Array, "s s"]:
   return field["temple"] * _near(field["lid_upper"], 0.0, 0.12)
 
 
-def _hair_on_skin(color, skin: Skin, layout: Layout, finest: float):
-  """Brows, beard and the short hair of the scalp."""
+def _hair_on_skin(
+  color: Float[Array, "s s 3"], skin: Skin, layout: Layout, finest: float
+) -> Float[Array, "s s 3"]:
+  """Adds brows, beard and the short hair of the scalp."""
   point = layout.point
   brow = _brow_density(skin, layout, finest)
   color = mix(color, _brow_color(skin), brow)
@@ -180,7 +194,7 @@ def _hair_on_skin(color, skin: Skin, layout: Layout, finest: float):
 
 
 def scalp_density(skin: Skin, layout: Layout) -> Float[Array, "s s"]:
-  """How much of the scalp its short hair hides, in [0, 1]; without strands."""
+  """Returns the share of the scalp that short hair hides, in [0, 1]."""
   finest = layout.point.shape[0] / 10
   ragged = noise.fractal(
     layout.point, skin.seed + 31, frequency=6, octaves=3, finest=finest
@@ -190,12 +204,12 @@ def scalp_density(skin: Skin, layout: Layout) -> Float[Array, "s s"]:
 
 
 def _brow_color(skin: Skin) -> Float[Array, "3"]:
-  """Brows of fair people are darker than their hair."""
+  """Returns the color of the brows, darker than fair hair."""
   hair = skin.hair_color * 0.8
   return hair * jnp.minimum(1.0, 0.16 / jnp.max(hair))
 
 
-def _brow_density(skin: Skin, layout: Layout, finest: float):
+def _brow_density(skin: Skin, layout: Layout, finest: float) -> Float[Array, "s s"]:
   field = layout.fields
   density, width, arch, lift, join = skin.brow
   along = field["brow_along"]
@@ -215,7 +229,7 @@ def _brow_density(skin: Skin, layout: Layout, finest: float):
   )
 
 
-def _beard_density(skin: Skin, layout: Layout, finest: float):
+def _beard_density(skin: Skin, layout: Layout, finest: float) -> Float[Array, "s s"]:
   field, point = layout.fields, layout.point
   moustache, chin, jaw, throat = skin.beard
   zone = jnp.maximum(moustache * field["moustache"], chin * field["chin"])
@@ -230,7 +244,7 @@ def _beard_density(skin: Skin, layout: Layout, finest: float):
 
 
 def _eyes(skin: Skin, layout: Layout, finest: float) -> Float[Array, "s s 3"]:
-  """Sclera with veins, limbus, iris with fibres, pupil; by angle from the gaze."""
+  """Paints sclera, veins, iris and pupil by the angle from the gaze."""
   gaze = layout.gaze
   angle = jnp.arccos(jnp.clip(gaze[..., 2], -1, 1))
   around = jnp.arctan2(gaze[..., 1], gaze[..., 0])
@@ -241,18 +255,18 @@ def _eyes(skin: Skin, layout: Layout, finest: float) -> Float[Array, "s s 3"]:
   )
   blood = jnp.clip(0.25 * smoothstep(0.6, 1.2, angle) + 0.3 * vein * red, 0, 0.7)
   color = mix(jnp.broadcast_to(white, gaze.shape), rgb(0.55, 0.2, 0.17), blood)
-  # Lids shade the upper part of the ball.
+  # Lids shade the upper part of the eyeball.
   shade = (
     1 - 0.5 * smoothstep(0.05, 0.5, gaze[..., 1]) - 0.2 * smoothstep(0.7, 1.1, angle)
   )
   radius, pupil = skin.iris
-  fibre = noise.value_noise(
+  fiber = noise.value_noise(
     jnp.stack([jnp.cos(around) * 9, jnp.sin(around) * 9, angle * 5], -1), skin.seed + 62
   )
   ring = angle / radius
   iris = (
     skin.iris_color[None, None]
-    * (1 + 0.6 * fibre + 0.5 * smoothstep(0.8, 0.4, ring))[..., None]
+    * (1 + 0.6 * fiber + 0.5 * smoothstep(0.8, 0.4, ring))[..., None]
   )
   iris = iris * (1 - 0.75 * smoothstep(0.8, 1.0, ring))[..., None]
   soft = jnp.maximum(0.04, 0.8 / (finest * 1.2))
@@ -268,7 +282,7 @@ def _eyes(skin: Skin, layout: Layout, finest: float) -> Float[Array, "s s 3"]:
 
 
 def _teeth(skin: Skin, layout: Layout) -> Float[Array, "s s 3"]:
-  """Enamel with gaps between teeth, darker towards the back."""
+  """Paints enamel with gaps between teeth, darker towards the back."""
   x, z = layout.point[..., 0], layout.point[..., 2]
   gap = jnp.exp(-(((jnp.abs(x / 0.085 - jnp.round(x / 0.085)) - 0.0) / 0.09) ** 2))
   front = layout.fields["front"]

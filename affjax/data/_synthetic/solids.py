@@ -1,28 +1,34 @@
-"""Signed distances of simple solids, and the marching of camera rays towards them.
+"""Signed distances of simple solids, and ray marching towards them.
 
-Things that are not the head (hair, clothes, hands) are solids: cheap to draw at any
-size, exact in depth, and smooth at their edges without supersampling.
+Objects other than the head (hair, clothes, hands) are solids: they are fast to draw at
+any size, exact in depth, and have smooth edges without supersampling.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from affjax.geometry.camera import focal_ndc
 from affjax.types import Camera
+
+# A number, or an array of one number.
+Number = float | Array
+# Three numbers, one for each axis.
+Triple = Sequence[Number] | Array
 
 
 class Point(NamedTuple):
-  """Many points, their coordinates apart: long inner axes make the march fast."""
+  """Points with separate coordinates: long inner axes make the march fast."""
 
-  x: Any  # float arrays of one shape
-  y: Any
-  z: Any
+  x: Array  # floats of one shape
+  y: Array
+  z: Array
 
   def stacked(self) -> Float[Array, "*b 3"]:
-    """The usual form, coordinates on the last axis."""
+    """Returns the points with coordinates on the last axis."""
     return jnp.stack(list(self), -1)
 
 
@@ -30,12 +36,12 @@ Distance = Callable[[Point], Float[Array, "*b"]]
 
 
 class Hit(NamedTuple):
-  """Where rays meet a solid.
+  """The nearest approach of rays to a solid.
 
   Attributes:
     gap: distance between ray and solid, dm, at most 0 where they meet.
-    distance: of the hit, or of the nearest approach, along the unit ray, dm.
-    point: that place, world space.
+    distance: distance of the nearest approach along the unit ray, dm.
+    point: place of the nearest approach, world space.
   """
 
   gap: Float[Array, "h w"]
@@ -44,10 +50,10 @@ class Hit(NamedTuple):
 
 
 def camera_rays(camera: Camera, size: int) -> tuple[Point, Point]:
-  """Origin and unit directions `[size, size]` of the pixels' rays, world space."""
+  """Returns origin and unit directions `[size, size]` of the pixels' rays."""
   line = (jnp.arange(size) + 0.5) * (2 / size) - 1
   x, y = jnp.meshgrid(line, -line)
-  slope = jnp.tan(jnp.deg2rad(jnp.float32(camera.fov_deg)) / 2)
+  slope = jnp.float32(1 / focal_ndc(camera))
   norm = length(x * slope, y * slope, jnp.ones_like(x))
   origin = Point(*jnp.array([0, 0, camera.distance], jnp.float32))
   return origin, Point(x * slope / norm, y * slope / norm, -1 / norm)
@@ -62,21 +68,23 @@ def march(
   far: float,
   steps: int,
 ) -> Hit:
-  """Sphere tracing (Hart 1996) that remembers the nearest approach.
+  """Finds the nearest approach of rays to a solid by sphere tracing (Hart 1996).
 
   Args:
-    solid: signed distance, world space, never larger than the true one.
-    origin: of all rays.
-    ray: unit directions.
-    near: distance at which the march begins.
-    far: distance at which it gives up.
-    steps: how many evaluations.
+    solid: Signed distance, world space, never larger than the true one.
+    origin: Origin of all rays.
+    ray: Unit directions.
+    near: Distance at which the march begins, dm.
+    far: Distance at which the march ends, dm.
+    steps: Number of evaluations.
   """
 
-  def at(t):
+  def at(t: Float[Array, "h w"]) -> Point:
     return Point(*(o + r * t for o, r in zip(origin, ray, strict=True)))
 
-  def advance(_, state):
+  def advance(
+    _: Int[Array, ""], state: tuple[Array, Array, Array]
+  ) -> tuple[Array, Array, Array]:
     t, best, where = state
     d = solid(at(t))
     closer = d < best
@@ -91,9 +99,9 @@ def march(
 
 
 def gradient(solid: Distance, point: Point) -> Point:
-  """Unit outward normal by differences over a tetrahedron."""
+  """Returns the unit outward normal by differences over a tetrahedron."""
   corners = jnp.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], jnp.float32)
-  # Mapped, not written out: the solid's code is compiled once.
+  # Mapping compiles the solid's code only once.
   around = jax.vmap(
     lambda sign: solid(
       Point(*(v + 0.006 * s for v, s in zip(point, sign, strict=True)))
@@ -105,26 +113,26 @@ def gradient(solid: Distance, point: Point) -> Point:
 
 
 def length(*parts: Float[Array, "*b"]) -> Float[Array, "*b"]:
-  """Euclidean norm of coordinates, with a finite derivative at 0."""
+  """Returns the Euclidean norm of coordinates, with a finite derivative at 0."""
   return jnp.sqrt(sum((v * v for v in parts), jnp.float32(1e-12)))
 
 
-def transform(point: Point, matrix: Float[Array, "3 3"], origin) -> Point:
-  """`(p - origin) @ matrix`: coordinates in the frame whose axes are the columns."""
+def transform(point: Point, matrix: Float[Array, "3 3"], origin: Triple) -> Point:
+  """Returns `(p - origin) @ matrix`: the frame's axes are the columns."""
   p = [v - o for v, o in zip(point, origin, strict=True)]
   return Point(*(sum(p[i] * matrix[i, j] for i in range(3)) for j in range(3)))
 
 
-def ellipsoid(point: Point, radii) -> Float[Array, "*b"]:
-  """A bound of the distance to an axis-aligned ellipsoid at the origin."""
+def ellipsoid(point: Point, radii: Triple) -> Float[Array, "*b"]:
+  """Returns a bound of the distance to an axis-aligned ellipsoid at the origin."""
   scaled = [v / r for v, r in zip(point, radii, strict=True)]
   a = length(*scaled)
   b = length(*(v / r for v, r in zip(scaled, radii, strict=True)))
   return a * (a - 1) / jnp.maximum(b, 1e-6)
 
 
-def capsule(point: Point, a, b, radius) -> Float[Array, "*b"]:
-  """Distance to a segment from `a` to `b`, less `radius`."""
+def capsule(point: Point, a: Triple, b: Triple, radius: Number) -> Float[Array, "*b"]:
+  """Returns the distance to a segment from `a` to `b`, less `radius`."""
   axis = [q - p for p, q in zip(a, b, strict=True)]
   offset = [v - p for v, p in zip(point, a, strict=True)]
   along = sum(v * d for v, d in zip(offset, axis, strict=True))
@@ -132,8 +140,10 @@ def capsule(point: Point, a, b, radius) -> Float[Array, "*b"]:
   return length(*(v - d * t for v, d in zip(offset, axis, strict=True))) - radius
 
 
-def ray_to_segment(origin: Point, ray: Point, a, b):
-  """Least distance between unit rays and a segment, and where along the rays it is."""
+def ray_to_segment(
+  origin: Point, ray: Point, a: Triple, b: Triple
+) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
+  """Returns the least distance of unit rays to a segment, and its place on the rays."""
   axis = [q - p for p, q in zip(a, b, strict=True)]
   offset = [o - p for o, p in zip(origin, a, strict=True)]
   dot = lambda u, v: sum(p * q for p, q in zip(u, v, strict=True))
@@ -146,23 +156,29 @@ def ray_to_segment(origin: Point, ray: Point, a, b):
   return gap, t
 
 
-def torus(point: Point, wide, deep, radius) -> Float[Array, "*b"]:
-  """About the distance to an elliptic ring around the y axis."""
+def torus(
+  point: Point, wide: Number, deep: Number, radius: Number
+) -> Float[Array, "*b"]:
+  """Returns the approximate distance to an elliptic ring around the y axis."""
   across = (length(point.x / wide, point.z / deep) - 1) * jnp.minimum(wide, deep)
   return length(across, point.y) - radius
 
 
-def moved(point: Point, x, y, z) -> Point:
-  """The point seen from `(x, y, z)`."""
+def moved(point: Point, x: Number, y: Number, z: Number) -> Point:
+  """Returns points relative to `(x, y, z)`."""
   return Point(point.x - x, point.y - y, point.z - z)
 
 
-def smooth_union(a: Float[Array, "*b"], b: Float[Array, "*b"], width):
-  """The nearer of two distances, blended where they differ by less than `width`."""
+def smooth_union(
+  a: Float[Array, "*b"], b: Float[Array, "*b"], width: Number
+) -> Float[Array, "*b"]:
+  """Returns the smaller distance, blended where they differ by less than `width`."""
   h = jnp.clip(1 - jnp.abs(a - b) / width, 0, 1)
   return jnp.minimum(a, b) - h * h * width * 0.25
 
 
-def smooth_cut(a: Float[Array, "*b"], b: Float[Array, "*b"], width):
-  """The intersection of two solids, its edge rounded."""
+def smooth_cut(
+  a: Float[Array, "*b"], b: Float[Array, "*b"], width: Number
+) -> Float[Array, "*b"]:
+  """Returns the distance to the intersection of two solids, its edge rounded."""
   return -smooth_union(-a, -b, width)

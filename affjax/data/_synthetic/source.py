@@ -1,25 +1,25 @@
-"""The random-access source of synthetic photographs."""
+"""The random-access source of synthetic photos."""
 
 import operator
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from affjax.data._record_source import Record, RecordFacts
 from affjax.data._synthetic import layout, patches, sampling, scene
 from affjax.geometry import uv
 from affjax.heads import MorphableModel
 from affjax.types import Camera
 
-VERSION = 2  # raise it when the same index gives another picture
+VERSION = 2  # raised when the same index gives another picture
 
 _SPLITS = ("train", "test")
 
 
 class SyntheticFaces:
-  """Procedural photos of random heads: `source[i]` is the same record for ever.
+  """Procedural photos of random heads; an index always gives the same record.
 
   A record holds `image` uint8 `[H, W, 3]`, `visible` uint8 `[H, W, 1]`, `vertices`
   float32 `[V, 3]` (head space, dm), `pose` float32 `[6]`, `diffuse` uint8 `[S, S, 3]`,
@@ -27,18 +27,20 @@ class SyntheticFaces:
   `has_diffuse`.
 
   Args:
-    model: the morphable head.
-    count: how many samples there are.
-    size: width and height of the photos, pixels.
+    model: Morphable head.
+    count: Number of samples.
+    size: Width and height of the photos, px.
     map_size: S, a multiple of 8; `size` if not given.
-    seed: of everything; samples of different seeds have nothing in common.
-    split: "train" or "test": the same seed gives other samples in each.
-    occluders: chance of something before the face.
-    backgrounds: a folder of photos to cut backgrounds from, for half of the samples.
-    camera: the camera.
+    seed: Seed of everything; samples of different seeds have nothing in common.
+    split: "train" or "test"; the same seed gives other samples in each.
+    occluders: Chance of an occluder in front of the face.
+    backgrounds: Folder of photos from which the backgrounds of half of the samples are
+      cut.
+    camera: Camera; `Camera()` if not given.
 
   Raises:
-    ValueError: a number out of its range, an unknown split, a folder without images.
+    ValueError: A number is out of range, the split is unknown, or the folder of
+      backgrounds holds no images.
   """
 
   def __init__(
@@ -66,10 +68,16 @@ class SyntheticFaces:
     self._layout = jax.device_put(layout.layout(model.template, map_size))
     self._anatomy = jax.device_put(layout.anatomy(model.template))
 
+  @property
+  def facts(self) -> RecordFacts:
+    """Properties that all records share."""
+    template = self.model.template
+    return RecordFacts(template.name, len(template.vertices), self.size, self.map_size)
+
   def __len__(self) -> int:
     return self.count
 
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+  def __getitem__(self, index: int) -> Record:
     painted = self._paint(index)[1]
     to_bytes = lambda value: np.rint(np.asarray(value) * 255).astype(np.uint8)
     return {
@@ -84,8 +92,8 @@ class SyntheticFaces:
       "has_diffuse": np.ones((), np.float32),
     }
 
-  def exact(self, index: int) -> dict[str, np.ndarray]:
-    """Everything about a sample in float: see `scene.photograph`, and the geometry.
+  def exact(self, index: int) -> Record:
+    """Returns everything about a sample in float, as `scene.photograph` does.
 
     Adds `position` (the position map, dm), `identity` and `expression`.
     """
@@ -97,15 +105,15 @@ class SyntheticFaces:
     return out
 
   def parameters(self, index: int) -> sampling.Scene:
-    """The numbers that a sample is painted from."""
+    """Returns the parameters that a sample is painted from."""
     return sampling.scene(
       sampling.generator(self.seed, self.split, _in_range(index, self.count)),
       self.model,
       occluders=self.occluders,
     )
 
-  def settings(self) -> Mapping[str, Any]:
-    """What decides the records, as plain values: a cache's fingerprint."""
+  def settings(self) -> dict[str, Any]:
+    """Returns what determines the records, as JSON values."""
     return {
       "source": "SyntheticFaces",
       "version": VERSION,
@@ -121,23 +129,23 @@ class SyntheticFaces:
       "camera": [self.camera.fov_deg, self.camera.distance],
     }
 
-  def _paint(self, index: int):
+  def _paint(self, index: int) -> tuple[sampling.Scene, dict[str, jax.Array]]:
     index = _in_range(index, self.count)
     drawn = self.parameters(index)
-    photo, share = np.zeros((self.size, self.size, 3), np.float32), np.float32(0)
+    photo, share = np.zeros((self.size, self.size, 3), np.float32), 0.0
     if self._patches is not None:
       rng = sampling.generator(self.seed, f"{self.split}/backgrounds", index)
       if rng.random() < 0.5:
-        photo, share = self._patches.patch(rng, self.size), np.float32(1)
+        photo, share = self._patches.patch(rng, self.size), 1.0
     return drawn, self.paint(drawn, photo, share)
 
   def paint(
     self,
     drawn: sampling.Scene,
     photo: np.ndarray | None = None,
-    photo_share: np.float32 = np.float32(0),  # noqa: B008
-  ) -> dict[str, Any]:
-    """What `scene.photograph` gives for a scene, say a changed one of `parameters`."""
+    photo_share: float = 0.0,
+  ) -> dict[str, jax.Array]:
+    """Returns what `scene.photograph` paints, e.g. for changed `parameters`."""
     if photo is None:
       photo = np.zeros((self.size, self.size, 3), np.float32)
     return scene.photograph(
@@ -146,14 +154,14 @@ class SyntheticFaces:
       self._layout,
       self._anatomy,
       photo,
-      photo_share,
+      np.float32(photo_share),
       template=self.model.template,
       camera=self.camera,
       size=self.size,
     )
 
 
-def _check(count: int, size: int, map_size: int, split: str, occluders: float):
+def _check(count: int, size: int, map_size: int, split: str, occluders: float) -> None:
   if count < 0:
     raise ValueError(f"count must not be negative, got {count}")
   if size < 8:

@@ -1,22 +1,28 @@
-"""Each provider of geometry, from photos to a data set."""
+"""Tests of each provider of geometry, from photos to a data set."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from affjax import prepare
 from affjax.assets import store
-from affjax.data import PreparedSource, SyntheticFaces
-from affjax.data._preparation.options import Options
+from affjax.data import (
+  PreparedSource,
+  PrepareOptions,
+  PrepareRun,
+  SyntheticFaces,
+  prepare,
+)
 from affjax.geometry import uv
 from affjax.heads import _bfm, open_head
+from tests.heads.test_open_head import write_obj
 
-ALL_TRAIN = (1.0, 0.0, 0.0)
+ALL_TRAIN = "1,0,0"
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-  """The astronaut, and her mirror image in a folder."""
+  """Writes the astronaut, her mirror image and a rotated copy."""
   folder = tmp_path_factory.mktemp("photos")
   (folder / "b").mkdir()
   (folder / "a.jpg").write_bytes(store.read_asset("astronaut.jpg"))
@@ -27,9 +33,9 @@ def photos(tmp_path_factory):
 
 
 def _prepared(photos, out, **given):
-  """The records by source, and the summary."""
-  options = Options(size=64, splits=ALL_TRAIN, **given)
-  report = prepare.prepare(str(photos), out, options, workers=1)
+  """Returns the folder of the data set, and its summary."""
+  options = PrepareOptions(size=64, splits=ALL_TRAIN, **given)
+  report = prepare(str(photos), out, options, PrepareRun(workers=1))
   return report.folder, report.summary
 
 
@@ -39,14 +45,15 @@ def _records(folder, template):
 
 
 def test_precomputed_meshes_and_position_maps_become_records(photos, tmp_path):
-  """As another program would leave them: one mesh, one map, one photo without."""
+  """One photo has a mesh, one a position map, and one no file."""
   template = open_head("embedded").template
   results = tmp_path / "results"
   (results / "b").mkdir(parents=True)
   shape = template.vertices * np.array([1.05, 1, 1], np.float32)
   np.savez(results / "a.npz", vertices=shape)
   table = uv.uv_table(template, 256)
-  np.save(results / "b" / "c.npy", np.asarray(uv.map_from_vertices(shape, table)))
+  position = uv.map_from_vertices(jnp.asarray(shape), table)
+  np.save(results / "b" / "c.npy", np.asarray(position))
   given = {"provider": "precomputed", "geometry": results}
   folder, summary = _prepared(photos, tmp_path / "out", **given)
   assert summary["skipped"] == {"no geometry": 1}
@@ -54,10 +61,24 @@ def test_precomputed_meshes_and_position_maps_become_records(photos, tmp_path):
   mesh, position = _records(folder, template)
   np.testing.assert_allclose(mesh["vertices"], shape, atol=6e-5)
   assert np.median(np.abs(position["vertices"] - shape)) < 3e-3
-  # What lies in the folder decides the records: other results are other data.
+  # The files determine the records: changed files make another data set.
   np.savez(results / "a.npz", vertices=shape * 1.01)
   with pytest.raises(ValueError, match="made with other photos or options"):
     _prepared(photos, tmp_path / "out", **given)
+
+
+def test_template_may_be_any_obj_with_uvs(photos, tmp_path):
+  path, _ = write_obj(tmp_path / "person.obj", open_head("embedded").template.vertices)
+  given = {"template": str(path), "limit": 1}
+  folder, summary = _prepared(photos, tmp_path / "out", **given)
+  assert (summary["kept"], summary["plan"]["template"]) == (1, "person")
+  template = open_head(path).template
+  (record,) = _records(folder, template)
+  assert record["vertices"].shape == template.vertices.shape
+  assert np.abs(record["vertices"] - template.vertices).max() < 0.5
+  count = len(template.vertices)
+  with pytest.raises(ValueError, match=rf"'person' of {count} .* 'embedded' of 5449"):
+    _records(folder, open_head("embedded").template)
 
 
 @pytest.mark.slow  # the painter is compiled in two processes
@@ -79,7 +100,7 @@ def test_synthetic_photos_keep_their_exact_geometry(tmp_path):
 @pytest.fixture(scope="module")
 def deep3d_files(tmp_path_factory):
   pytest.importorskip("torch", reason="PyTorch writes the weights: pip install torch")
-  from tests import fake_deep3d
+  from tests.data import fake_deep3d
 
   folder = tmp_path_factory.mktemp("deep3d")
   return {
@@ -93,9 +114,9 @@ def deep3d_files(tmp_path_factory):
 def test_deep3d_keeps_the_bfm_which_no_other_reader_takes(
   photos, tmp_path, deep3d_files
 ):
-  from tests import fake_deep3d
+  from tests.data import fake_deep3d
 
-  own = {**deep3d_files, "template": "own"}
+  own = {**deep3d_files, "template": str(deep3d_files["model"])}
   folder, summary = _prepared(photos, tmp_path / "own", **own)
   assert summary["kept"] == 3
   ours, model = open_head("embedded").template, _bfm.load_2009(deep3d_files["model"])
@@ -110,7 +131,7 @@ def test_deep3d_keeps_the_bfm_which_no_other_reader_takes(
 
 @pytest.mark.slow  # as above
 def test_deep3d_is_carried_to_our_template(photos, tmp_path, deep3d_files):
-  from tests import fake_deep3d
+  from tests.data import fake_deep3d
 
   ours = open_head("embedded").template
   folder, summary = _prepared(photos, tmp_path, **deep3d_files)

@@ -1,4 +1,4 @@
-"""`affjax prepare` as a user runs it, and training on what it made."""
+"""Tests of `affjax prepare` as a user runs it, and of training on its result."""
 
 import json
 import pathlib
@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
-from typer import testing
 
-from affjax import cli
 from affjax.assets import store
 from tests import tiny_config
+from tests.command_line import run
 
-_ROOT = pathlib.Path(__file__).parents[1]
+_ROOT = pathlib.Path(__file__).parents[2]
 
 
 def _run(*arguments):
@@ -31,7 +30,7 @@ def _run(*arguments):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-  """The astronaut in every state, and what is no photo of a face."""
+  """Writes variants of the astronaut, and files that are no photos of faces."""
   folder = tmp_path_factory.mktemp("photos")
   (folder / "inner").mkdir()
   path = folder / "astronaut.jpg"
@@ -57,9 +56,9 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prepared(photos, tmp_path_factory):
-  """The data set of those photos, and what was printed."""
+  """Returns the folder of the data set, and the finished process."""
   out = tmp_path_factory.mktemp("out")
-  command = ("affjax.cli", "prepare", photos, "-o", out, "--size", 64)
+  command = ("affjax.commands", "prepare", photos, "-o", out, "--size", 64)
   options = ("--workers", 1, "--licence", "public domain", "--splits", "0.5,0.0,0.5")
   done = _run(*command, *options)
   assert done.returncode == 0, done.stderr
@@ -89,7 +88,7 @@ def test_good_photos_are_kept_and_bad_ones_named(prepared):
 
 
 def test_diffuse_map_beside_a_photo_goes_with_it(prepared):
-  """The map is no photo; one that is not square is named."""
+  """A map is no photo of its own; one that is not square is named."""
   folder = prepared[0] / "faces" / "1.0.0"
   summary = json.loads((folder / "summary.json").read_bytes())
   skipped = {s["source"]: (s["kind"], s["reason"]) for s in summary["skipped_names"]}
@@ -113,7 +112,7 @@ def _sources(folder, split):
 
 
 def test_turned_photo_gives_the_same_face(prepared, photos):
-  """Its crop leads back to the photo as it lies, and the aligned faces are alike."""
+  """Its crop leads back to the rotated photo, and the aligned faces are alike."""
   folder = prepared[0] / "faces" / "1.0.0"
   summary = json.loads((folder / "summary.json").read_bytes())
   found = {}
@@ -139,10 +138,10 @@ def test_second_call_finds_all_done(prepared, photos):
   files = {p: p.stat().st_mtime_ns for p in (out / "faces" / "1.0.0").iterdir()}
   command = ["prepare", photos, "-o", out, "--size", 64, "--licence", "public domain"]
   again = [*command, "--splits", "0.5,0.0,0.5"]
-  done = testing.CliRunner().invoke(cli.app, list(map(str, again)))
+  done = run(*again)
   assert done.exit_code == 0, done.stderr
   assert files == {p: p.stat().st_mtime_ns for p in (out / "faces" / "1.0.0").iterdir()}
-  other = testing.CliRunner().invoke(cli.app, list(map(str, command)))
+  other = run(*command)
   assert other.exit_code == 2
   assert "--overwrite" in other.stderr
 
@@ -169,9 +168,7 @@ def test_what_cannot_be_is_one_line(tmp_path, monkeypatch, arguments, message):
   }.get(message, [])
   if message.startswith("needs"):
     Image.new("RGB", (40, 40)).save("a.png")
-  done = testing.CliRunner().invoke(
-    cli.app, ["prepare", *arguments, "-o", str(tmp_path / "out"), *extra]
-  )
+  done = run("prepare", *arguments, "-o", tmp_path / "out", *extra)
   assert done.exit_code == 2
   assert len(done.stderr.strip().splitlines()) == 1
   assert message in done.stderr
@@ -193,5 +190,5 @@ def test_training_runs_on_what_was_prepared(prepared, tmp_path):
   summary = json.loads((tmp_path / "stage1" / "summary.json").read_text())
   assert summary["finished"]
   assert summary["data"] == "prepared"
-  # Of fitted heads, in decimetres: the mean head is not far off.
+  # The error of the mean head against fitted heads, decimeters.
   assert 0 < summary["eval_after"]["position_l1"] < 0.2

@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from affjax import build, reconstruct, types
+from affjax import photos, types
 from affjax.export import FILES, OutputError, _images, _projection, head_files
 from affjax.faces import Face
 from affjax.geometry import uv
 from affjax.heads import open_head
+from affjax.photos import _by_networks, _output
 
 SIZE = 64
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MeanHead:
-  """Networks that answer every photo with the template, in grey."""
+  """Networks that predict the template, in gray, for every photo."""
 
   template: types.Template
   camera: types.Camera = types.Camera()  # noqa: RUF009
@@ -60,8 +61,7 @@ def template():
 
 
 def make_run(template, *, broken=False):
-  return build.Run(
-    config=None,
+  return namespaces.SimpleNamespace(
     reconstructor=MeanHead(template, broken=broken),
     params=jnp.zeros(()),
     step=7,
@@ -91,7 +91,7 @@ def faces(monkeypatch, template):
     count = int(photo[0, 0, 0])
     return [fake_face(template, center=(110 + 70 * k, 130)) for k in range(count)]
 
-  monkeypatch.setattr(reconstruct, "find_faces", find_faces)
+  monkeypatch.setattr(_by_networks, "find_faces", find_faces)
 
 
 def write_photo(path, *, count=1):
@@ -102,11 +102,15 @@ def write_photo(path, *, count=1):
   return path
 
 
-def go(paths, out, template, **options):
+def go(paths, out, template, *, run=None, progress=lambda path, faces: None, **options):
   out.mkdir(exist_ok=True)
-  inputs = reconstruct.gather(paths)
-  options = {"run": make_run(template), **options}
-  return reconstruct.reconstruct(inputs, out, **options)
+  return photos.reconstruct_photos(
+    photos.gather(paths),
+    out,
+    run or make_run(template),
+    photos.ReconstructOptions(**options),
+    progress=progress,
+  )
 
 
 def names(place: pathlib.Path):
@@ -114,16 +118,16 @@ def names(place: pathlib.Path):
 
 
 def test_good_photos_are_done_and_bad_ones_listed(tmp_path, template, faces):
-  photos = tmp_path / "photos"
-  write_photo(photos / "a.png", count=2)
-  write_photo(photos / "nobody.png", count=0)
-  (photos / "broken.jpg").write_bytes(b"\xff\xd8 no")
-  (photos / "empty.png").write_bytes(b"")
-  (photos / "notes.txt").write_text("x")
+  folder = tmp_path / "photos"
+  write_photo(folder / "a.png", count=2)
+  write_photo(folder / "nobody.png", count=0)
+  (folder / "broken.jpg").write_bytes(b"\xff\xd8 no")
+  (folder / "empty.png").write_bytes(b"")
+  (folder / "notes.txt").write_text("x")
   write_photo(tmp_path / "b" / "a.png")
   seen = []
   report = go(
-    [photos, tmp_path / "b" / "a.png", tmp_path / "missing.png"],
+    [folder, tmp_path / "b" / "a.png", tmp_path / "missing.png"],
     tmp_path / "out",
     template,
     progress=lambda path, count: seen.append((path.name, count)),
@@ -143,11 +147,11 @@ def test_good_photos_are_done_and_bad_ones_listed(tmp_path, template, faces):
   assert 'href="a-2/face1/head.glb"' in text
 
 
-@pytest.mark.parametrize("pose", reconstruct.POSES)
+@pytest.mark.parametrize("pose", ["landmarks", "network"])
 def test_the_head_lies_on_the_face(tmp_path, template, faces, monkeypatch, pose):
   yaw = 0.0 if pose == "network" else 0.3
   face = fake_face(template, yaw=yaw)
-  monkeypatch.setattr(reconstruct, "find_faces", lambda photo: [face])
+  monkeypatch.setattr(_by_networks, "find_faces", lambda photo: [face])
   go([write_photo(tmp_path / "a.png")], tmp_path / "out", template, pose=pose)
   place = tmp_path / "out" / "a" / "face1"
   facts = json.loads((place / "pose.json").read_text())
@@ -200,16 +204,33 @@ def test_a_failure_half_way_leaves_nothing(tmp_path, template, faces, monkeypatc
       raise MemoryError("no room")
     return whole(head, photo, **options)
 
-  monkeypatch.setattr(reconstruct, "head_files", fail_second)
+  monkeypatch.setattr(_output, "head_files", fail_second)
   path, out = write_photo(tmp_path / "a.png", count=2), tmp_path / "out"
   report = go([path], out, template)
-  assert report.problems[str(path)] == "unexpected MemoryError: no room"
+  assert report.problems[str(path)] == (
+    "bug: MemoryError: no room (set AFFJAX_DEBUG=1 for the traceback)"
+  )
   assert names(out) == []
   assert list(out.iterdir()) == []
 
 
+def test_a_bug_shows_its_traceback_on_request(
+  tmp_path, template, faces, monkeypatch, capsys
+):
+  def fail(head, photo, **options):
+    raise TypeError("our own")
+
+  monkeypatch.setattr(_output, "head_files", fail)
+  monkeypatch.setenv("AFFJAX_DEBUG", "1")
+  path = write_photo(tmp_path / "a.png")
+  report = go([path], tmp_path / "out", template)
+  assert report.problems[str(path)].startswith("bug: TypeError: our own")
+  assert "Traceback (most recent call last)" in capsys.readouterr().err
+  assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_interruption_leaves_only_whole_photos(tmp_path, template, faces, monkeypatch):
-  photos = [write_photo(tmp_path / "a.png"), write_photo(tmp_path / "b.png")]
+  paths = [write_photo(tmp_path / "a.png"), write_photo(tmp_path / "b.png")]
   whole = head_files
 
   def interrupt(head, photo, **options):
@@ -217,22 +238,23 @@ def test_interruption_leaves_only_whole_photos(tmp_path, template, faces, monkey
       raise KeyboardInterrupt
     return whole(head, photo, **options)
 
-  monkeypatch.setattr(reconstruct, "head_files", interrupt)
+  monkeypatch.setattr(_output, "head_files", interrupt)
   with pytest.raises(KeyboardInterrupt):
-    go(photos, tmp_path / "out", template)
+    go(paths, tmp_path / "out", template)
   assert [p.name for p in (tmp_path / "out").iterdir()] == ["a"]
 
 
 def test_networks_that_give_nan_are_a_problem(tmp_path, template, faces):
   path = write_photo(tmp_path / "a.png")
   report = go([path], tmp_path / "out", template, run=make_run(template, broken=True))
-  assert report.problems[str(path)] == "the networks gave NaN or infinity in position"
+  reason = "the networks returned NaN or infinity in position"
+  assert report.problems[str(path)] == reason
 
 
 def test_many_faces_pass_in_chunks(template):
-  predict = reconstruct._predictor(make_run(template))
-  photos = np.zeros((11, SIZE, SIZE, 3), np.float32)
-  maps = predict(photos)
+  predict = photos.NetworkReconstructor(make_run(template)).predict
+  images = np.zeros((11, SIZE, SIZE, 3), np.float32)
+  maps = predict(images)
   assert maps["position"].shape == (11, SIZE, SIZE, 3)
   assert maps["pose"].shape == (11, 6)
 
@@ -243,7 +265,7 @@ def test_gathering(tmp_path):
   write_photo(tmp_path / "in" / "deeper" / "c.png")
   (tmp_path / "in" / "x.txt").write_text("")
   (tmp_path / "void").mkdir()
-  inputs = reconstruct.gather(
+  inputs = photos.gather(
     [
       tmp_path / "in",
       tmp_path / "in" / "a.jpeg",
@@ -255,17 +277,6 @@ def test_gathering(tmp_path):
   assert [p.name for p in inputs.photos] == ["a.jpeg", "b.PNG", "x.txt", "gone.png"]
   assert inputs.ignored == 2
   assert dict(inputs.problems) == {str(tmp_path / "void"): "no photos in this folder"}
-
-
-def test_weights_must_be_there(tmp_path, monkeypatch):
-  monkeypatch.chdir(tmp_path)
-  with pytest.raises(reconstruct.WeightsError, match=r"run `make demo`.*--weights"):
-    reconstruct.load_run(None)
-  with pytest.raises(reconstruct.WeightsError, match="no such training workdir"):
-    reconstruct.load_run(tmp_path / "nowhere")
-  (tmp_path / "void").mkdir()
-  with pytest.raises(ValueError, match="void"):
-    reconstruct.load_run(tmp_path / "void")
 
 
 def test_unknown_pose_is_refused(tmp_path, template):

@@ -1,4 +1,4 @@
-"""`affjax prepare` on what archives really bring: kept, counted, named, refused."""
+"""Tests of `affjax prepare` on hostile and unusual archives."""
 
 import io
 import json
@@ -15,20 +15,19 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
-from typer import testing
 
-from affjax import cli
 from affjax.assets import store
+from tests.command_line import run
 
-_ROOT = pathlib.Path(__file__).parents[1]
+_ROOT = pathlib.Path(__file__).parents[2]
 SIZE = ("--size", "64", "--workers", "1", "--splits", "1,0,0")
 
 
 def _run(*arguments, most_bytes=None):
-  """The command in a process of its own, whose files may grow so far."""
+  """Runs the command in its own process, with a limit on the size of files."""
   limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
   return subprocess.run(
-    [sys.executable, "-m", "affjax.cli", "prepare", *map(str, arguments), *SIZE],
+    [sys.executable, "-m", "affjax.commands", "prepare", *map(str, arguments), *SIZE],
     cwd=_ROOT,
     capture_output=True,
     text=True,
@@ -48,7 +47,7 @@ def _bytes(picture, kind="PNG", **options):
 
 
 def _huge():
-  """The head of a PNG of 40,000 x 40,000 pixels: a bomb, were it unpacked."""
+  """Returns the beginning of a PNG of 40,000 x 40,000 pixels, a bomb."""
   header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
   chunk = lambda kind, data: (
     struct.pack(">I", len(data))
@@ -61,7 +60,7 @@ def _huge():
 
 
 def _several():
-  """Three faces of different sizes, each turned a little its own way."""
+  """Returns a photo of three faces of different sizes and orientations."""
   face = _astronaut().crop((130, 0, 330, 210))
   sheet = Image.new("RGB", (700, 300), (90, 120, 90))
   sheet.paste(face.resize((240, 252)), (0, 20))
@@ -115,7 +114,7 @@ def archive(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prepared(archive, tmp_path_factory):
-  """The data set of it, and what was printed."""
+  """Returns the folder of the data set, and the finished process."""
   out = tmp_path_factory.mktemp("prepared")
   done = _run(archive, "-o", out)
   assert done.returncode == 0, done.stderr
@@ -157,7 +156,7 @@ def test_truncated_archive_is_one_line_and_nothing_is_written(archive, tmp_path)
   cut = tmp_path / "cut.tar"
   cut.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
   out = tmp_path / "out"
-  done = testing.CliRunner().invoke(cli.app, ["prepare", str(cut), "-o", str(out)])
+  done = run("prepare", cut, "-o", out)
   assert done.exit_code == 2
   assert len(done.stderr.strip().splitlines()) == 1
   assert "cut.tar' is damaged" in done.stderr
@@ -166,7 +165,7 @@ def test_truncated_archive_is_one_line_and_nothing_is_written(archive, tmp_path)
 
 @pytest.mark.slow  # the command runs three times
 def test_full_disk_is_one_line_and_the_next_run_finishes(archive, prepared, tmp_path):
-  """First no part file fits, then those do and a shard does not."""
+  """The first limit allows no part file, the second one those but no shard."""
   out = tmp_path / "out"
   command = (archive, "-o", out)
   shard = next(prepared[0].rglob("*.array_record-*")).stat().st_size

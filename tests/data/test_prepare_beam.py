@@ -1,4 +1,4 @@
-"""`affjax prepare --runner`: units and shards by Apache Beam, on its direct runner."""
+"""Tests of `affjax prepare --runner` on Apache Beam's direct runner."""
 
 import json
 import sys
@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
-from typer import testing
 
-from affjax import cli, prepare
 from affjax.assets import store
-from affjax.data import _builder, _record, _shards
-from affjax.data._preparation.options import Options
+from affjax.data import PrepareOptions, PrepareRun, _builder, _record, _shards, prepare
 from affjax.data._preparation.workspace import Workspace
+from tests.command_line import run
 
 
 def _apache_beam():
@@ -22,12 +20,13 @@ def _apache_beam():
   )
 
 
-OPTIONS = Options(size=64, splits=(0.5, 0.0, 0.5))
+BEAM = PrepareRun(runner="DirectRunner")
+OPTIONS = PrepareOptions(size=64, splits="0.5,0.0,0.5")
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-  """The astronaut several times, and nobody; in both splits."""
+  """Writes photos for both splits: the astronaut, and one without a face."""
   folder = tmp_path_factory.mktemp("photos")
   (folder / "a.jpg").write_bytes(store.read_asset("astronaut.jpg"))
   with Image.open(folder / "a.jpg") as photo:
@@ -38,7 +37,7 @@ def photos(tmp_path_factory):
 
 
 def _records(folder):
-  """The examples by split and source, as TFDS reads them."""
+  """Returns the examples by split and source, as TFDS reads them."""
   builder = tfds.builder_from_directory(folder)
   found = {}
   for split in builder.info.splits:
@@ -49,12 +48,10 @@ def _records(folder):
 
 
 def test_direct_runner_gives_the_same_records(photos, tmp_path):
-  """But for the last bits of a float: its workers have more threads than ours."""
+  """The last bits of floats may differ: Beam's workers have more threads than ours."""
   _apache_beam()
-  by_beam = prepare.prepare(
-    str(photos), tmp_path / "beam", OPTIONS, runner="DirectRunner"
-  )
-  by_processes = prepare.prepare(str(photos), tmp_path / "own", OPTIONS, workers=1)
+  by_beam = prepare(str(photos), tmp_path / "beam", OPTIONS, BEAM)
+  by_processes = prepare(str(photos), tmp_path / "own", OPTIONS, PrepareRun(workers=1))
   same = ("kept", "splits", "skipped", "skipped_names", "photos", "plan")
   for name in same:
     assert by_beam.summary[name] == by_processes.summary[name]
@@ -70,15 +67,15 @@ def test_direct_runner_gives_the_same_records(photos, tmp_path):
     assert example["licence"] == expected[source]["licence"]
     assert example["image"].shape == (64, 64, 3)
   assert len(by_beam.summary["splits"]) == 2
-  about, lengths = _shards.read_about(by_beam.folder)
-  assert about == _shards.read_about(by_processes.folder)[0]
+  about, lengths = _shards.read_info(by_beam.folder)
+  assert about == _shards.read_info(by_processes.folder)[0]
   assert sum(map(sum, lengths.values())) == 5
   assert (by_beam.folder / "worst.html").exists()
   assert [p.name for p in by_beam.folder.parent.iterdir()] == [_shards.VERSION]
 
 
 def test_pipeline_that_fails_goes_on_where_it_was(photos, tmp_path, monkeypatch):
-  """The units are done, the shards cannot be written; then they can."""
+  """The first run finishes its units but cannot write shards; the second run can."""
   _apache_beam()
 
   def full(*arguments, **options):
@@ -87,12 +84,12 @@ def test_pipeline_that_fails_goes_on_where_it_was(photos, tmp_path, monkeypatch)
   with monkeypatch.context() as patch:
     patch.setattr(_builder, "_examples", full)
     with pytest.raises(ValueError, match="cannot write the data set"):
-      prepare.prepare(str(photos), tmp_path, OPTIONS, runner="DirectRunner")
+      prepare(str(photos), tmp_path, OPTIONS, BEAM)
   assert not _shards.data_folder(tmp_path, "faces").exists()
   left = Workspace(tmp_path / "faces" / ".preparing")
   contents = [kept.content for unit in (0, 1) for kept in left.load(unit).kept]
-  again = prepare.prepare(str(photos), tmp_path, OPTIONS, runner="DirectRunner")
-  assert again.photos == 0  # none had to be prepared again
+  again = prepare(str(photos), tmp_path, OPTIONS, BEAM)
+  assert again.photos == 0  # no photo was prepared again
   known = {_record.decode(c, fields=("source",))["source"] for c in contents}
   assert known == {source for _, source in _records(again.folder)}
   assert json.loads((again.folder / "summary.json").read_bytes())["kept"] == 5
@@ -102,7 +99,7 @@ def test_unknown_runner_is_one_line(photos, tmp_path):
   _apache_beam()
   out = str(tmp_path / "out")
   command = ["prepare", str(photos), "-o", out, "--size", "64", "--runner", "Magic"]
-  done = testing.CliRunner().invoke(cli.app, command)
+  done = run(*command)
   assert done.exit_code == 2
   assert len(done.stderr.strip().splitlines()) == 1
   assert "knows no runner 'Magic'" in done.stderr
@@ -113,7 +110,7 @@ def test_without_beam_the_runner_says_how_to_get_it(photos, tmp_path, monkeypatc
   monkeypatch.setitem(sys.modules, "apache_beam", None)
   out = str(tmp_path / "out")
   command = ["prepare", str(photos), "-o", out, "--runner", "DirectRunner"]
-  done = testing.CliRunner().invoke(cli.app, command)
+  done = run(*command)
   assert done.exit_code == 2
   assert len(done.stderr.strip().splitlines()) == 1
   assert "pip install 'affjax[beam]'" in done.stderr

@@ -1,4 +1,4 @@
-"""Files that owners of Deep3D have: here a BFM of our own head, and random weights."""
+"""Stand-ins for the files of Deep3D: a BFM of the embedded head, random weights."""
 
 import functools
 
@@ -9,17 +9,17 @@ from scipy import interpolate, spatial
 from affjax.heads import open_head
 from tests.reference import deep3d_torch
 
-# What the network always says: the first identity mode, so many standard deviations.
+# The network's constant answer for the first identity mode, in standard deviations.
 IDENTITY = 2.0
 _ACROSS, _DOWN, _COUNT = 189, 189, 35709
 
 
 @functools.cache
 def face():
-  """The front of the embedded head as a grid of 35,709 vertices.
+  """Returns the front of the embedded head as a grid of 35,709 vertices.
 
   Returns:
-    Vertices (dm, about their mean), triangles, and the vertices of the 68 landmarks.
+    Vertices (dm, relative to their mean), triangles, and landmark vertices.
   """
   template = open_head("embedded").template
   skin = template.faces[template.face_groups == template.group_names.index("skin")]
@@ -38,19 +38,19 @@ def face():
   vertices = vertices[:_COUNT]
   corners = template.vertices[template.faces[template.landmark_faces]]
   places = (corners * template.landmark_weights[..., None]).sum(1)
-  marks = spatial.KDTree(vertices).query(places)[1]
-  return vertices - vertices.mean(0), faces, marks
+  landmarks = spatial.KDTree(vertices).query(places)[1]
+  return vertices - vertices.mean(0), faces, landmarks
 
 
 def wider():
-  """What the first identity mode adds, dm: a face that is 2 % wider."""
+  """Returns the first identity mode, dm: a face that is 2 % wider."""
   vertices, _, _ = face()
   return vertices * [0.02, 0, 0]
 
 
 def write_model(path):
-  """`BFM_model_front.mat`."""
-  vertices, faces, marks = face()
+  """Writes a `BFM_model_front.mat`."""
+  vertices, faces, landmarks = face()
   identity = np.zeros((vertices.size, 80), np.float32)
   identity[:, 0] = wider().reshape(-1)
   content = {
@@ -58,14 +58,14 @@ def write_model(path):
     "idBase": identity,
     "exBase": np.zeros((vertices.size, 64), np.float32),
     "tri": (faces + 1).astype(np.float64),
-    "keypoints": (marks + 1).reshape(1, -1),
+    "keypoints": (landmarks + 1).reshape(1, -1),
   }
   scipy.io.savemat(path, content, do_compression=True)
   return path
 
 
 def write_weights(path):
-  """`epoch_20.pth`: random, but for a bias that says `IDENTITY`."""
+  """Writes an `epoch_20.pth` of random weights and a bias of `IDENTITY`."""
   import torch
 
   network = deep3d_torch.randomized(deep3d_torch.Network())

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import pathlib
 import re
 import subprocess
@@ -11,20 +10,15 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from typer import testing
 
 import affjax
-from affjax import build, cli, reconstruct
+from affjax import build, commands, photos
 from affjax.assets import store
+from affjax.commands import _weights
 from affjax.export import FILES
 from affjax.train import checkpoint
 from tests import tiny_config
-
-_ROOT = pathlib.Path(__file__).parents[1]
-
-
-def run(*arguments: str | pathlib.Path, **options) -> testing.Result:
-  return testing.CliRunner().invoke(cli.app, [str(a) for a in arguments], **options)
+from tests.command_line import run, run_process
 
 
 @pytest.fixture
@@ -38,23 +32,25 @@ def photo(tmp_path):
 def chain(monkeypatch):
   """The chain replaced: records its call, gives the report that the test sets."""
   calls = []
-  report = reconstruct.Report(
+  report = photos.Report(
     page=pathlib.Path("out/index.html"), heads=2, photos=1, problems={}
   )
 
-  def fake(inputs, out, **options):
-    calls.append((inputs, out, options))
+  def fake(inputs, out, networks, options, *, progress):
+    calls.append((inputs, out, networks, options))
     for path in inputs.photos:
-      options["progress"](path, 1)
+      progress(path, 1)
     return fake.report
 
   fake.report, fake.calls = report, calls
-  monkeypatch.setattr(reconstruct, "load_run", lambda workdir: f"run of {workdir}")
-  monkeypatch.setattr(reconstruct, "reconstruct", fake)
+  monkeypatch.setattr(_weights, "load_run", lambda workdir: f"run of {workdir}")
+  monkeypatch.setattr(photos, "reconstruct_photos", fake, raising=False)
   return fake
 
 
 def test_version_and_help():
+  assert run().stdout == run("-h").stdout == run("--help").stdout
+  assert max(map(len, run("--help").stdout.splitlines())) <= 80
   assert run("--version").stdout == f"affjax {affjax.__version__}\n"
   text = run("--help").stdout
   assert "reconstruct" in text
@@ -67,16 +63,13 @@ def test_options_arrive(photo, chain, tmp_path):
     *("--pose", "network", "--keep-eyes-and-mouth", "--overwrite"),
   )
   assert result.exit_code == 0
-  ((inputs, out, options),) = chain.calls
+  ((inputs, out, networks, options),) = chain.calls
   assert inputs.photos == (photo,)
   assert out == tmp_path / "out"
-  del options["progress"]
-  assert options == {
-    "run": "run of runs/a",
-    "pose": "network",
-    "keep_original": True,
-    "overwrite": True,
-  }
+  assert networks == "run of runs/a"
+  assert options == photos.ReconstructOptions(
+    pose="network", keep_eyes_and_mouth=True, overwrite=True
+  )
   assert result.stdout == "2 heads from 1 photo: out/index.html\n"
   assert result.stderr == f"{photo}: 1 face\n"
   # Nothing was written, so the folder made for it went again.
@@ -84,7 +77,7 @@ def test_options_arrive(photo, chain, tmp_path):
 
 
 def test_problems_give_exit_code_1(photo, chain, tmp_path):
-  chain.report = reconstruct.Report(
+  chain.report = photos.Report(
     page=pathlib.Path("out/index.html"),
     heads=1,
     photos=1,
@@ -118,15 +111,21 @@ def test_missing_arguments_and_wrong_values(photo, chain, tmp_path):
   assert run("reconstruct", "-o", tmp_path / "out").exit_code == 2
   result = run("reconstruct", photo, "-o", tmp_path / "out", "--pose", "guess")
   assert result.exit_code == 2
-  assert "--pose must be one of landmarks, network, got 'guess'" in result.stderr
+  assert "'guess' for argument '--pose'" in result.stderr
+  assert "('landmarks', 'network')" in result.stderr
+  assert len(result.stderr.splitlines()) == 1
   assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
   ("error", "code", "message"),
   [
-    (KeyboardInterrupt(), 130, "error: interrupted; finished photos stay\n"),
-    (RuntimeError("a\nb"), 2, "error: unexpected RuntimeError: a b\n"),
+    (KeyboardInterrupt(), 130, "error: interrupted; finished photos are kept\n"),
+    (
+      RuntimeError("a\nb"),
+      1,
+      "error: bug: RuntimeError: a b (set AFFJAX_DEBUG=1 for the traceback)\n",
+    ),
     (ValueError("weights of\nanother"), 2, "error: weights of another\n"),
   ],
 )
@@ -134,16 +133,116 @@ def test_no_traceback_ever(photo, chain, tmp_path, monkeypatch, error, code, mes
   def fail(*_, **__):
     raise error
 
-  monkeypatch.setattr(reconstruct, "reconstruct", fail)
+  monkeypatch.setattr(photos, "reconstruct_photos", fail, raising=False)
   result = run("reconstruct", photo, "-o", tmp_path / "out")
   assert result.exit_code == code
   assert result.stderr == message
 
 
+def test_weights_must_be_there(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(ValueError, match=r"run `make demo`.*--weights"):
+    _weights.load_run(_weights.DEFAULT_RUN)
+  with pytest.raises(ValueError, match="no such training workdir"):
+    _weights.load_run(tmp_path / "nowhere")
+  (tmp_path / "void").mkdir()
+  with pytest.raises(ValueError, match="void"):
+    _weights.load_run(tmp_path / "void")
+
+
+def test_debug_shows_the_traceback(photo, chain, tmp_path, monkeypatch):
+  def fail(*_, **__):
+    raise ValueError("weights of another")
+
+  monkeypatch.setattr(photos, "reconstruct_photos", fail, raising=False)
+  monkeypatch.setenv("AFFJAX_DEBUG", "1")
+  result = run("reconstruct", photo, "-o", tmp_path / "out")
+  assert result.exit_code == 2
+  assert result.stderr.startswith("Traceback (most recent call last)")
+  assert result.stderr.endswith("error: weights of another\n")
+
+
+@pytest.mark.parametrize("command", commands.COMMANDS)
+def test_help_of_each_command(command):
+  """A summary, what is written, the exit status, an example, and every option."""
+  result = run(command, "--help")
+  assert result.exit_code == 0
+  assert result.stdout.startswith(f"usage: affjax {command} ")
+  for part in ("\nWrites ", "\nExit status: ", f"\nExample: affjax {command}"):
+    assert part in result.stdout
+  assert max(map(len, result.stdout.splitlines())) <= 80
+  summary = result.stdout.split("\n\n")[1].partition("\n")[0]
+  assert summary in run("--help").stdout
+
+
+@pytest.mark.parametrize(
+  "arguments",
+  [
+    *(("--help",), ("--version",), ("fit", "--help"), ("prepare", "--help")),
+    *(("prepare",), ("train", "--help"), ("train", "stage1")),
+    *(("reconstruct", "a.jpg", "-o", "x", "--no-such-option"), ("juggle",)),
+  ],
+  ids=" ".join,
+)
+def test_help_and_mistakes_answer_without_jax(arguments):
+  program = (
+    "import sys, time; began = time.monotonic()\n"
+    "from affjax.commands import main\n"
+    f"status = main({list(arguments)!r})\n"
+    "assert 'jax' not in sys.modules, 'jax'\n"
+    "print(time.monotonic() - began, file=sys.stderr); sys.exit(status)\n"
+  )
+  done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+  *lines, seconds = done.stderr.splitlines()
+  right = arguments[-1] in ("--help", "--version")
+  assert done.returncode == (0 if right else 2), done.stderr
+  assert len(lines) == (0 if right else 1)
+  assert all(line.startswith("error: ") for line in lines)
+  assert float(seconds) < 5, "far beyond the 0.4 s that it takes on an idle machine"
+
+
+def test_fitting_imports_no_training_code():
+  program = (
+    "import sys\n"
+    "from affjax.commands import _fit\n"
+    "from affjax import photos\n"
+    "photos.fit_photos, photos.FitReconstructor, photos.write_heads\n"
+    "print(*sys.modules)\n"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", program], capture_output=True, text=True, check=True
+  )
+  loaded = set(done.stdout.split())
+  assert "affjax.photos._by_fit" in loaded
+  training = {
+    "grain",
+    "optax",
+    "orbax",
+    "tensorflow_datasets",
+    "flax",
+    "ml_collections",
+  }
+  ours = {f"affjax.{name}" for name in ("data", "losses", "train", "build", "models")}
+  assert not loaded & (training | ours)
+
+
+def test_train_is_the_training_program(monkeypatch, tmp_path):
+  from affjax import main
+
+  calls = []
+  monkeypatch.setattr(main, "main", lambda arguments: calls.append(arguments) or 1)
+  result = run(
+    *("train", "stage1", "--config.steps=3", "--workdir", tmp_path, "--config.seed=1")
+  )
+  assert result.exit_code == 1
+  flags = ["--config=stage1", f"--workdir={tmp_path}"]
+  assert calls == [["affjax train", *flags, "--config.steps=3", "--config.seed=1"]]
+
+
 def test_doctor():
   result = run("doctor")
   assert result.exit_code == 0, result.output
-  assert re.search(r"ok +asset head\.npz +whole", result.stdout)
+  assert re.search(r"ok +asset head\.npz +intact", result.stdout)
   assert "cpu" in result.stdout
   for name in ("affine_conv", "rasterizer"):
     assert re.search(rf"ok +{name} on cpu +(cpp: compiled|xla: \w)", result.stdout)
@@ -151,15 +250,8 @@ def test_doctor():
 
 def test_as_a_process_without_weights(photo, tmp_path):
   """The installed command's module, as a user's shell starts it."""
-  answer = subprocess.run(
-    [sys.executable, "-m", "affjax.cli", "reconstruct", str(photo), "-o", "out"],
-    cwd=tmp_path,
-    env={**os.environ, "PYTHONPATH": str(_ROOT)},
-    capture_output=True,
-    text=True,
-    timeout=300,
-  )
-  assert answer.returncode == 2
+  answer = run_process("reconstruct", photo, "-o", "out", cwd=tmp_path)
+  assert answer.exit_code == 2
   assert answer.stdout == ""
   assert answer.stderr.startswith("error: no weights: run `make demo`")
   assert len(answer.stderr.splitlines()) == 1
@@ -209,17 +301,10 @@ def test_a_folder_of_good_and_bad_photos(workdir, tmp_path):
   exif[0x0112] = 6
   astronaut.transpose(Image.Transpose.ROTATE_90).save(place / "é 顔.jpg", exif=exif)
   out = tmp_path / "out"
-  answer = subprocess.run(
-    [
-      *(sys.executable, "-m", "affjax.cli", "reconstruct", str(place)),
-      *(str(place / "missing.png"), "-o", str(out), "--weights", str(workdir)),
-    ],
-    env={**os.environ, "PYTHONPATH": str(_ROOT)},
-    capture_output=True,
-    text=True,
-    timeout=600,
+  answer = run_process(
+    *("reconstruct", place, place / "missing.png", "-o", out, "--weights", workdir)
   )
-  assert answer.returncode == 1, answer.stderr
+  assert answer.exit_code == 1, answer.stderr
   assert "Traceback" not in answer.stderr
   lines = answer.stderr.splitlines()
   for name, word in expected.items():

@@ -8,19 +8,15 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
-from typer import testing
 
 import affjax
-from affjax import cli, fitting, reconstruct
-from affjax.export import FILES
+from affjax import photos
+from affjax.export import FILES, head_mesh, obj_text
 from affjax.geometry import uv
-from affjax.heads import open_head
+from affjax.heads import open_head, plain_diffuse
+from tests.command_line import run, run_process
 
 MAP = 64
-
-
-def run(*arguments) -> testing.Result:
-  return testing.CliRunner().invoke(cli.app, [str(a) for a in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -33,21 +29,21 @@ def astronaut():
 @pytest.fixture(scope="module")
 def done(astronaut, tmp_path_factory):
   """One run over a folder of everything: the output folder and what was said."""
-  photos = tmp_path_factory.mktemp("photos")
+  folder = tmp_path_factory.mktemp("photos")
   small = astronaut.resize((384, 384), Image.Resampling.LANCZOS)
-  small.save(photos / "color.png")
-  small.convert("L").save(photos / "grey.png")
-  small.convert("CMYK").save(photos / "print.jpg", quality=95)
+  small.save(folder / "color.png")
+  small.convert("L").save(folder / "gray.png")
+  small.convert("CMYK").save(folder / "print.jpg", quality=95)
   both = Image.new("RGB", (768, 384))
   both.paste(small, (0, 0))
   both.paste(small.transpose(Image.Transpose.FLIP_LEFT_RIGHT), (384, 0))
-  both.save(photos / "two.png")
-  Image.new("RGB", (7, 5)).save(photos / "tiny.png")
+  both.save(folder / "two.png")
+  Image.new("RGB", (7, 5)).save(folder / "tiny.png")
   noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
-  Image.fromarray(noise).save(photos / "nobody.png")
-  (photos / "cut.jpg").write_bytes((photos / "print.jpg").read_bytes()[:3000])
+  Image.fromarray(noise).save(folder / "nobody.png")
+  (folder / "cut.jpg").write_bytes((folder / "print.jpg").read_bytes()[:3000])
   out = tmp_path_factory.mktemp("fit") / "out"
-  result = run("fit", photos, "-o", out, "--map-size", MAP)
+  result = run("fit", folder, "-o", out, "--map-size", MAP)
   return out, result
 
 
@@ -60,7 +56,7 @@ def test_every_face_is_written_and_the_rest_is_named(done):
   assert "Traceback" not in result.output
   written = sorted(str(p.parent.relative_to(out)) for p in out.glob("*/*/pose.json"))
   assert written == [
-    *("color/face1", "grey/face1", "print/face1", "two/face1", "two/face2")
+    *("color/face1", "gray/face1", "print/face1", "two/face1", "two/face2")
   ]
   for folder in written:
     assert {p.name for p in (out / folder).iterdir()} == set(FILES)
@@ -81,7 +77,7 @@ def test_the_fit_is_good_and_says_so(done):
 
 
 def test_the_head_on_the_photo_looks_like_the_photo(done, astronaut):
-  """Inside the face, the painted head is nearer to the photo than one plain colour."""
+  """Inside the face, the painted head is nearer to the photo than one plain color."""
   folder = done[0] / "color" / "face1"
   crop = np.asarray(Image.open(folder / "crop.png").convert("RGB"), float)
   render = np.asarray(Image.open(folder / "render.png"), float)
@@ -122,12 +118,32 @@ def test_results_are_kept_without_overwrite(done):
   assert (done[0] / "index.html").read_bytes() == before
 
 
+@pytest.mark.slow
+def test_any_obj_with_uvs_is_a_template(tmp_path, astronaut):
+  """The embedded head, widened and renamed, as a process that reads it from a file."""
+  template = open_head("embedded").template
+  wide = head_mesh(template.vertices * np.float32([1.06, 1, 1]), template)
+  (tmp_path / "wide.obj").write_text(obj_text(wide, mtl_name="none.mtl"))
+  astronaut.resize((384, 384), Image.Resampling.LANCZOS).save(tmp_path / "a.png")
+  out = tmp_path / "out"
+  result = run_process(
+    *("fit", tmp_path / "a.png", "-o", out, "--map-size", MAP),
+    *("--template", tmp_path / "wide.obj"),
+  )
+  assert result.exit_code == 0, result.stderr
+  notes = facts(out, "a/face1")["made"]
+  assert notes["model"] == "wide"
+  assert notes["inner_error_percent"] < 3
+  mesh = trimesh.load(out / "a/face1/head.obj", process=False, force="mesh")
+  assert len(mesh.faces) == len(template.faces)
+
+
 @pytest.mark.parametrize(
   ("options", "words"),
   [
-    (("--model", "no/such/file"), "no such file or folder"),
-    (("--model", "{file}"), "must be a folder or end in .mat, .h5"),
-    (("--model", "{folder}"), "ICT"),
+    (("--template", "no/such/file"), "no such file or folder"),
+    (("--template", "{file}"), "must be a folder or end in .mat, .h5"),
+    (("--template", "{folder}"), "ICT"),
     (("--map-size", "100"), "multiple of 8"),
     (("--map-size", "8"), "map_size"),
   ],
@@ -145,31 +161,18 @@ def test_bad_options_are_one_line(options, words, tmp_path, astronaut):
   assert not list(tmp_path.glob("out/*"))
 
 
-def test_plain_maps_are_plain_and_skin_for_foreign_models():
-  model = open_head("embedded")
-  plain = fitting.plain_map(model, MAP)
-  skin = uv.resize_mask(model.template.masks["skin"], MAP) > 0.99
-  lips = uv.resize_mask(model.template.masks["lips"], MAP) > 0.99
-  assert plain.shape == (MAP, MAP, 3)
-  assert plain[skin].std(0).max() < 0.1
-  redness = plain[..., 0] - plain[..., 1:].mean(-1)
-  assert redness[lips].mean() > redness[skin].mean()
-
-
 def test_without_colors_the_map_is_the_plain_one(astronaut, tmp_path):
   small = astronaut.resize((384, 384), Image.Resampling.LANCZOS)
   small.save(tmp_path / "a.png")
   out = tmp_path / "out"
   out.mkdir()
-  report = fitting.fit_photos(
-    reconstruct.gather([tmp_path / "a.png"]),
+  report = photos.fit_photos(
+    photos.gather([tmp_path / "a.png"]),
     out,
-    model=open_head("embedded"),
-    map_size=MAP,
-    colors=False,
+    photos.FitOptions(map_size=MAP, photometric=False),
   )
   assert (report.heads, report.problems) == (1, {})
   written = np.asarray(Image.open(out / "a/face1/diffuse.png").convert("RGB")) / 255
   np.testing.assert_allclose(
-    written, fitting.plain_map(open_head("embedded"), MAP), atol=1 / 255
+    written, plain_diffuse(open_head("embedded").template, MAP), atol=1 / 255
   )

@@ -1,0 +1,47 @@
+"""`affjax reconstruct`."""
+
+import dataclasses
+import pathlib
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import arg
+
+from affjax.commands import _photos, _weights
+from affjax.photos import Inputs, Progress, ReconstructOptions
+
+if TYPE_CHECKING:
+  from affjax.photos import Report
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reconstruct(_photos.PhotoCommand):
+  """Reconstructs every face of photos by trained networks.
+
+  Writes OUT/<photo>/face<k>/ for each face: a textured mesh (head.glb, head.obj), UV
+  maps (position.npy, diffuse.png, light.png), pose.json and images. OUT/index.html
+  shows all heads in 3D. The template is the one that the networks were trained with.
+
+  Exit status: 0 = every photo gave a head, 1 = some gave none, 2 = nothing was started.
+
+  Example: affjax reconstruct portrait.jpg holidays/ -o heads --weights runs/a
+
+  Attributes:
+    weights: Take the networks of this training workdir; the default is what `make
+      demo` trains.
+    options: Options of the pose and of writing.
+  """
+
+  weights: Annotated[pathlib.Path, arg(metavar="WORKDIR")] = _weights.DEFAULT_RUN
+  options: Annotated[ReconstructOptions, arg(name="")] = ReconstructOptions()  # noqa: RUF009
+
+  def run(self) -> None:
+    """Runs the command."""
+    self.run_with(self.options, self._reconstruct)
+
+  def _reconstruct(self, inputs: Inputs, progress: Progress) -> "Report":
+    from affjax.photos import reconstruct_photos
+
+    networks = _weights.load_run(self.weights)
+    return reconstruct_photos(
+      inputs, self.out, networks, self.options, progress=progress
+    )

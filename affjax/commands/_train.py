@@ -1,0 +1,61 @@
+"""`affjax train`."""
+
+import dataclasses
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+from tyro.conf import Positional, Suppress, arg
+
+from affjax.commands import _console, _parsing
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train(_parsing.Command):
+  """Trains a stage of the networks.
+
+  Writes checkpoints, metrics and pictures into WORKDIR/STAGE. Stages that share a
+  workdir continue from each other; the same command again continues a stage that was
+  stopped. `python -m affjax.main --config=STAGE --workdir=WORKDIR` does the same.
+
+  Any value of the config can be replaced by --config.KEY=VALUE, such as
+  --config.data.batch_size=4; `python -m affjax.main --help` lists the keys.
+
+  Exit status: 0 = the stage is complete, 1 = it failed, 2 = wrong usage, 128 + n = it
+  was stopped by signal n and everything is saved.
+
+  Example: affjax train stage1 --workdir=runs/a --config.data.batch_size=4
+
+  Attributes:
+    stage: Train this stage: the name of a config (stage1, stage2, stage3, demo:stage1),
+      or the path of a config file.
+    workdir: Keep checkpoints, logs and pictures in this folder.
+    overrides: Values of the config that are replaced.
+  """
+
+  stage: Annotated[Positional[str], arg(metavar="STAGE")]
+  workdir: Annotated[pathlib.Path, arg(metavar="WORKDIR")]
+  overrides: Suppress[tuple[str, ...]] = ()
+
+  interrupted: ClassVar[str] = "interrupted before the first step; nothing was lost"
+
+  @classmethod
+  def parse(cls, arguments: Sequence[str], *, name: str) -> _parsing.Command:
+    """Returns the command; each `--config.KEY=VALUE` is left to the config."""
+    overrides = tuple(word for word in arguments if word.startswith("--config."))
+    own = [word for word in arguments if word not in overrides]
+    return dataclasses.replace(super().parse(own, name=name), overrides=overrides)
+
+  def run(self) -> None:
+    """Runs the command."""
+    from affjax import main
+
+    flags = (f"--config={self.stage}", f"--workdir={self.workdir}")
+    status = main.main(["affjax train", *flags, *self.overrides])
+    if status >= 128:
+      # As in `affjax.main`: threads that still wait would keep the process.
+      sys.stdout.flush()
+      os._exit(status)
+    raise _console.Exit(status)

@@ -1,0 +1,156 @@
+"""The files of a head: one row of a table for each.
+
+A new format is a function from a `HeadInPhoto` to the content of a file, and a row of
+`WRITERS`.
+"""
+
+import dataclasses
+import functools
+import io
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from affjax.export import _facts, _glb, _images, _obj, _painting, _projection
+from affjax.export._reconstruction import Reconstruction
+
+# Side of render.png, px: the mesh can be sharper than the crop.
+_RENDER_SIZE = 512
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HeadInPhoto:
+  """A head with its photo, from which every file is made.
+
+  Attributes:
+    head: The head.
+    photo: The whole photo.
+    keep_original: Whether overlay.png leaves the photo its own eyes and mouth interior.
+  """
+
+  head: Reconstruction
+  photo: UInt8[np.ndarray, "h w 3"]
+  keep_original: bool = False
+
+  @functools.cached_property
+  def texture_png(self) -> bytes:
+    """The diffuse map as a PNG file."""
+    return _images.png_bytes(self.head.diffuse)
+
+  @functools.cached_property
+  def facts(self) -> Mapping[str, Any]:
+    """The content of pose.json."""
+    height, width, _ = self.photo.shape
+    return _facts.head_facts(self.head, photo_size=(height, width))
+
+
+@dataclasses.dataclass(frozen=True)
+class Writer:
+  """A file that is written for each head.
+
+  Attributes:
+    format: Name of the format; a format may have several files.
+    file: Name of the file, with its suffix.
+    content: Function that returns the bytes of the file.
+  """
+
+  format: str
+  file: str
+  content: Callable[[HeadInPhoto], bytes]
+
+
+def head_files(
+  head: Reconstruction,
+  photo: UInt8[np.ndarray, "h w 3"],
+  *,
+  keep_original: bool = False,
+) -> dict[str, bytes]:
+  """Returns the content of each file of a head, by name, in the order of `WRITERS`.
+
+  Args:
+    head: The head.
+    photo: The whole photo in which the head was found.
+    keep_original: Whether overlay.png leaves the photo its own eyes and mouth interior.
+  """
+  subject = HeadInPhoto(head, photo, keep_original)
+  return {writer.file: writer.content(subject) for writer in WRITERS}
+
+
+def _glb_file(subject: HeadInPhoto) -> bytes:
+  names = ("pose", "camera", "projection_from_metres")
+  extras = {name: subject.facts[name] for name in names}
+  return _glb.glb_bytes(
+    subject.head.mesh, texture_png=subject.texture_png, extras=extras
+  )
+
+
+def _obj_file(subject: HeadInPhoto) -> bytes:
+  return _obj.obj_text(subject.head.mesh, mtl_name="head.mtl").encode()
+
+
+def _mtl_file(subject: HeadInPhoto) -> bytes:
+  return _obj.mtl_text(subject.head.mesh, texture_name="diffuse.png").encode()
+
+
+def _light_file(subject: HeadInPhoto) -> bytes:
+  picture, _ = _images.light_picture(subject.head.light)
+  return _images.png_bytes(picture)
+
+
+def _position_file(subject: HeadInPhoto) -> bytes:
+  out = io.BytesIO()
+  np.save(out, np.asarray(subject.head.position, np.float32), allow_pickle=False)
+  return out.getvalue()
+
+
+def _pose_file(subject: HeadInPhoto) -> bytes:
+  return (json.dumps(subject.facts, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _crop_file(subject: HeadInPhoto) -> bytes:
+  return _images.png_bytes(subject.head.crop_image)
+
+
+def _render_file(subject: HeadInPhoto) -> bytes:
+  return _images.png_bytes(_render(subject.head))
+
+
+def _render(head: Reconstruction) -> Float[np.ndarray, "s s 4"]:
+  """Returns the head as the camera of the crop sees it, RGBA."""
+  size = len(head.crop_image)
+  matrix = _projection.camera_matrix(head.camera, size) @ _projection.rigid(head.pose)
+  view = _projection.scaled(matrix, _RENDER_SIZE / size, (0, 0))
+  painted = _painting.paint(
+    *(head.mesh.vertices, head.shaded, head.template, head.camera, view),
+    size=_RENDER_SIZE,
+  )
+  return _images.over_black(painted.color, painted.alpha)
+
+
+def _overlay_file(subject: HeadInPhoto) -> bytes:
+  head = subject.head
+  overlay = _painting.paint_photo(
+    *(subject.photo, head.mesh.vertices, head.shaded, head.template, head.camera),
+    head.projection,
+    keep_original=subject.keep_original,
+  )
+  return _images.png_bytes(overlay, compression=3)
+
+
+WRITERS = (
+  Writer("glb", "head.glb", _glb_file),
+  Writer("obj", "head.obj", _obj_file),
+  Writer("obj", "head.mtl", _mtl_file),
+  Writer("diffuse", "diffuse.png", lambda subject: subject.texture_png),
+  Writer("light", "light.png", _light_file),
+  Writer("position", "position.npy", _position_file),
+  Writer("pose", "pose.json", _pose_file),
+  Writer("crop", "crop.png", _crop_file),
+  Writer("render", "render.png", _render_file),
+  Writer("overlay", "overlay.png", _overlay_file),
+)
+
+FILES = tuple(writer.file for writer in WRITERS)

@@ -1,0 +1,74 @@
+"""The mirror image of a head: reflection of x in head space."""
+
+import numpy as np
+from jaxtyping import Int
+from scipy.spatial import KDTree
+
+from affjax.geometry import uv
+from affjax.types import Template, per_template
+
+# Signs of the six numbers of a pose: an axis-angle vector is axial, so that reflecting
+# x turns it the other way about y and z.
+POSE_SIGNS = np.array([1, -1, -1, -1, 1, 1], np.float32)
+# Signs of a head-space point.
+POINT_SIGNS = np.array([-1, 1, 1], np.float32)
+# A UV layout is symmetric if each uv has a twin within this distance.
+_SAME = 2e-3
+
+
+@per_template
+def mirror_vertices(template: Template) -> Int[np.ndarray, " v"]:
+  """Returns the vertex on the other side of each vertex, int32.
+
+  Twins are found in UV space, where nothing lies upon anything else.
+
+  Raises:
+    ValueError: the template's UV layout is not mirror-symmetric about u = 0.5.
+  """
+  apart, twin = _uv_twins(template)
+  vertex = np.zeros(len(template.uvs), np.int64)
+  vertex[template.faces_uv.reshape(-1)] = template.faces.reshape(-1)
+  used = np.unique(template.faces_uv)
+  out = np.arange(len(template.vertices))
+  out[vertex[used]] = vertex[twin[used]]
+  if apart > _SAME or (out[out] != np.arange(len(out))).any():
+    raise ValueError(
+      f"the UV layout of template {template.name!r} is not mirror-symmetric about "
+      f"u = 0.5 (largest deviation {apart:.2g}); train without mirroring"
+    )
+  return out.astype(np.int32)
+
+
+@per_template
+def mirror_texels(template: Template, size: int) -> Int[np.ndarray, "s s"]:
+  """Returns the texel that shows the mirror image of each texel's place, int32.
+
+  Where the layout is mirror-symmetric about u = 0.5 this is a flip of the columns. In
+  other layouts it is the texel whose place on the template is nearest to the reflected
+  one; texels outside the map's support are their own twins.
+
+  Args:
+    template: the head.
+    size: S, the side of the map.
+
+  Returns:
+    Indices into the flattened map: `flat_map[mirror_texels(template, size)]` is the map
+    of the mirrored head.
+  """
+  own = np.arange(size * size, dtype=np.int32).reshape(size, size)
+  if _uv_twins(template)[0] <= _SAME:
+    return own[:, ::-1].copy()
+  table = uv.uv_table(template, size)
+  shown = table.support
+  corners = template.vertices[table.corners[shown]]
+  places = (corners * table.weights[shown][..., None]).sum(-2)
+  _, twin = KDTree(places).query(places * POINT_SIGNS)
+  own[shown] = np.flatnonzero(shown)[twin]
+  return own
+
+
+def _uv_twins(template: Template) -> tuple[float, Int[np.ndarray, " u"]]:
+  """The largest distance of a uv's mirror image from another uv, and those uvs."""
+  mirrored = template.uvs * [-1, 1] + [1, 0]
+  distance, twin = KDTree(template.uvs).query(mirrored)
+  return float(distance[np.unique(template.faces_uv)].max()), twin

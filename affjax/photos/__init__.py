@@ -1,0 +1,55 @@
+"""From photos to heads: `gather` photos, then `fit_photos` or `reconstruct_photos`.
+
+Both write the same files and page through `write_heads`, which takes any
+`PhotoReconstructor`. The options import no JAX; the rest of the package is imported on
+first use.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from affjax.photos._inputs import Inputs, gather
+from affjax.photos._options import (
+  FitOptions,
+  OutputOptions,
+  Progress,
+  ReconstructOptions,
+)
+
+if TYPE_CHECKING:
+  from affjax.photos._by_fit import FitReconstructor, fit_photos
+  from affjax.photos._by_networks import (
+    NetworkReconstructor,
+    TrainedNetworks,
+    reconstruct_photos,
+  )
+  from affjax.photos._output import PhotoReconstructor, Report, write_heads
+
+__all__ = [
+  "FitOptions",
+  "FitReconstructor",
+  "Inputs",
+  "NetworkReconstructor",
+  "OutputOptions",
+  "PhotoReconstructor",
+  "Progress",
+  "ReconstructOptions",
+  "Report",
+  "TrainedNetworks",
+  "fit_photos",
+  "gather",
+  "reconstruct_photos",
+  "write_heads",
+]
+
+_LATER = ("_by_fit", "_by_networks", "_output")
+
+
+def __getattr__(name: str) -> Any:
+  """Imports what needs JAX on first use."""
+  if name in __all__:
+    for module in _LATER:
+      found = vars(importlib.import_module(f"{__name__}.{module}"))
+      if name in found:
+        return found[name]
+  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,189 @@
+"""Reconstruction by trained networks."""
+
+import dataclasses
+import functools
+import pathlib
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8
+
+import affjax
+from affjax.export import Reconstruction
+from affjax.faces import (
+  Crop,
+  Face,
+  PhotoError,
+  apply_crop,
+  face_crops,
+  find_faces,
+  solve_pose,
+  warp,
+)
+from affjax.geometry import uv
+from affjax.heads import landmarks
+from affjax.models import Reconstructor
+from affjax.photos._inputs import Inputs
+from affjax.photos._options import Progress, ReconstructOptions
+from affjax.photos._output import Report, face_facts, write_heads
+
+# Largest number of faces that the networks take at once.
+_CHUNK = 8
+_MAPS = ("position", "diffuse", "light", "light_color", "pose")
+
+
+@runtime_checkable
+class TrainedNetworks(Protocol):
+  """Networks with their weights, as `affjax.build.load_run` returns them.
+
+  Attributes:
+    reconstructor: The four networks with their template and camera.
+    params: Parameters of the networks.
+    stage: Name of the last training stage.
+    step: Number of training steps of that stage.
+  """
+
+  @property
+  def reconstructor(self) -> Reconstructor: ...
+  @property
+  def params(self) -> Any: ...
+  @property
+  def stage(self) -> str: ...
+  @property
+  def step(self) -> int: ...
+
+
+def reconstruct_photos(
+  inputs: Inputs,
+  out: pathlib.Path,
+  networks: TrainedNetworks,
+  options: ReconstructOptions = ReconstructOptions(),  # noqa: B008
+  *,
+  progress: Progress = lambda path, faces: None,
+) -> Report:
+  """Reconstructs every face of the photos and writes the files and the page.
+
+  Args:
+    inputs: Photos, as `gather` returns them.
+    out: An existing folder; see `affjax.export.prepared_folder`.
+    networks: Trained networks.
+    options: Options of the pose and of writing.
+    progress: Function that is called after each photo, with its path and the number of
+      its faces.
+  """
+  reconstructor = NetworkReconstructor(networks, pose=options.pose)
+  return write_heads(inputs, out, reconstructor, options, progress=progress)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NetworkReconstructor:
+  """A `PhotoReconstructor` by trained networks.
+
+  Attributes:
+    networks: The trained networks.
+    pose: "landmarks" or "network"; see `ReconstructOptions`.
+  """
+
+  networks: TrainedNetworks
+  pose: str = ReconstructOptions.pose
+
+  @property
+  def about(self) -> str:
+    """A phrase for the page that names the method."""
+    return f"networks of {self.networks.stage}, step {self.networks.step}"
+
+  def heads_of(
+    self, pixels: UInt8[np.ndarray, "h w 3"], path: pathlib.Path
+  ) -> list[Reconstruction]:
+    """Returns the heads of all faces of a photo, largest first."""
+    faces = find_faces(pixels)
+    if not faces:
+      raise PhotoError("no face found")
+    nets = self.networks.reconstructor
+    crops = face_crops(faces, nets.template, nets.camera, nets.networks.size)
+    images = np.stack([apply_crop(pixels, crop) for crop in crops])
+    maps = self.predict(images)
+    predicted_pose = maps["pose"]
+    if self.pose == "landmarks":
+      # The diffuse and light networks see the shape in the better pose.
+      solved = [
+        self._solved_pose(position, face, crop)
+        for position, face, crop in zip(maps["position"], faces, crops, strict=True)
+      ]
+      maps = self.predict(images, np.stack(solved).astype(np.float32))
+    return [
+      Reconstruction(
+        template=nets.template,
+        camera=nets.camera,
+        crop_image=images[k],
+        crop=np.asarray(crops[k].matrix, np.float64),
+        found=face_facts(faces[k]),
+        notes={
+          "by": f"affjax {affjax.__version__}",
+          "photo": path.name,
+          "networks": f"{self.networks.stage}, step {self.networks.step}",
+          "pose_from": self.pose,
+          "pose_of_network": predicted_pose[k].tolist(),
+        },
+        **{name: values[k] for name, values in maps.items()},
+      )
+      for k in range(len(faces))
+    ]
+
+  def predict(
+    self,
+    images: Float[np.ndarray, "n s s 3"],
+    pose: Float[np.ndarray, "n 6"] | None = None,
+  ) -> dict[str, Float[np.ndarray, "n ..."]]:
+    """Returns the maps and poses that the networks predict, by name.
+
+    Args:
+      images: Crops in [0, 1].
+      pose: Known poses, which replace those of the pose network.
+
+    Raises:
+      ValueError: A network returned NaN or infinity.
+    """
+    parts = []
+    for k in range(0, len(images), _CHUNK):
+      chunk = slice(k, k + _CHUNK)
+      parts.append(
+        self._predict_chunk(images[chunk], None if pose is None else pose[chunk])
+      )
+    maps = {name: np.concatenate([part[name] for part in parts]) for name in _MAPS}
+    for name, values in maps.items():
+      if not np.isfinite(values).all():
+        raise ValueError(f"the networks returned NaN or infinity in {name}")
+    return maps
+
+  def _predict_chunk(
+    self,
+    images: Float[np.ndarray, "n s s 3"],
+    pose: Float[np.ndarray, "n 6"] | None,
+  ) -> dict[str, Float[np.ndarray, "n ..."]]:
+    """Pads to 1, 2, 4 or 8 faces, so that the networks are compiled for few sizes."""
+    count = len(images)
+    padding = (1 << (count - 1).bit_length()) - count
+    padded = lambda x: np.concatenate([x, np.repeat(x[-1:], padding, 0)])
+    prediction = self._compiled(
+      self.networks.params,
+      padded(images),
+      pose=None if pose is None else padded(pose),
+    )
+    return {name: np.asarray(getattr(prediction, name))[:count] for name in _MAPS}
+
+  @functools.cached_property
+  def _compiled(self) -> Any:
+    return jax.jit(functools.partial(self.networks.reconstructor, render=False))
+
+  def _solved_pose(
+    self, position: Float[np.ndarray, "s s 3"], face: Face, crop: Crop
+  ) -> Float[np.ndarray, " 6"]:
+    """Returns the pose in which the predicted shape meets the detected landmarks."""
+    nets = self.networks.reconstructor
+    vertices = uv.vertices_from_map(jnp.asarray(position), nets.table)
+    points = np.asarray(landmarks.landmarks68(vertices, nets.template))
+    px = warp.transform(crop.matrix, face.landmarks68)
+    return solve_pose(points, px, nets.camera, crop.size)

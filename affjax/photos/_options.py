@@ -1,0 +1,70 @@
+"""The options of reconstructing photos; the commands are made from them.
+
+This module imports nothing else, so that a command can print its help at once.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Literal
+
+# Function that is called after each photo, with its path and its number of faces.
+Progress = Callable[[pathlib.Path, int], None]
+
+_MAP_SIZES = (64, 1024)
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputOptions:
+  """Options of writing heads, which every reconstructor shares.
+
+  Attributes:
+    keep_eyes_and_mouth: Keep the photo's own eyes and mouth interior in overlay.png.
+    overwrite: Replace results of the same name. Files and folders that affjax did not
+      write are never replaced.
+  """
+
+  keep_eyes_and_mouth: bool = False
+  overwrite: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class FitOptions(OutputOptions):
+  """Options of fitting a morphable head model to photos.
+
+  Attributes:
+    template: Fit this head model: "embedded", the folder of ICT-FaceKit, a file of BFM,
+      FLAME or Surrey, or an OBJ file with UVs.
+    map_size: Set the width and height of the UV maps, in texels: a
+      multiple of 8 from 64 to 1024.
+    photometric: Read the diffuse and light maps off the photo; with
+      --no-photometric the head gets plain skin.
+  """
+
+  template: str = "embedded"
+  map_size: int = 512
+  photometric: bool = True
+
+  def __post_init__(self) -> None:
+    low, high = _MAP_SIZES
+    if self.map_size % 8 or not low <= self.map_size <= high:
+      raise ValueError(
+        f"map_size must be a multiple of 8 from {low} to {high}, got {self.map_size}"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class ReconstructOptions(OutputOptions):
+  """Options of reconstructing photos by trained networks.
+
+  Attributes:
+    pose: Take the pose from here: "landmarks" places the predicted shape on
+      the landmarks that were found in the photo; "network" takes the pose network's
+      prediction, as in the paper.
+  """
+
+  pose: Literal["landmarks", "network"] = "landmarks"
+
+  def __post_init__(self) -> None:
+    if self.pose not in ("landmarks", "network"):
+      raise ValueError(f"pose must be one of landmarks, network, got {self.pose!r}")

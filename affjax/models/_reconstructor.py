@@ -14,7 +14,7 @@ from affjax.geometry import uv
 from affjax.geometry.camera import head_to_world
 from affjax.models import _affunet, _alignment, _encoder, _light, _params, _pose
 from affjax.render import render_head, shade
-from affjax.types import Camera, Prediction, Template
+from affjax.types import ArrayLike, Camera, Prediction, Template
 
 NETWORKS = ("position", "diffuse", "light", "pose")
 

@@ -200,7 +200,9 @@ def _check(source: Source, parts: Parts) -> None:
       )
 
 
-def _surface_points(vertices: np.ndarray | None, faces: np.ndarray):
+def _surface_points(
+  vertices: np.ndarray | None, faces: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
   """A triangle of each vertex, -1 for vertices without any, and barycentric weights."""
   if vertices is None:
     return np.zeros(0, np.int32), np.zeros((0, 3), np.float32)

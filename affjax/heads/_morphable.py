@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from affjax.types import Template
+from affjax.types import ArrayLike, Template
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,8 +48,8 @@ class MorphableModel:
 
   def vertices(
     self,
-    identity: Float[Array, "*b k"],
-    expression: Float[Array, "*b e"],
+    identity: Float[ArrayLike, "*b k"],
+    expression: Float[ArrayLike, "*b e"],
   ) -> Float[Array, "*b v 3"]:
     """Returns head-space vertices, dm, for coefficients.
 

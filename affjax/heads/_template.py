@@ -151,9 +151,17 @@ def _refined(
 
 
 def _assembled(
-  name: str, head: ObjMesh, where: Placement, points, *, layout: Layout | None,
-  masks: Mapping[str, str | pathlib.Path], mask_rows: str, uv_axes: str, weld: float,
-) -> ObjTemplate:  # fmt: skip
+  name: str,
+  head: ObjMesh,
+  where: Placement,
+  points: np.ndarray | None,
+  *,
+  layout: Layout | None,
+  masks: Mapping[str, str | pathlib.Path],
+  mask_rows: str,
+  uv_axes: str,
+  weld: float,
+) -> ObjTemplate:
   """The template of the chosen groups, given their placement."""
   vertices = where.to_head(head.vertices)
   order = [0, 2, 1] if surface.looks_inward(vertices, head.faces) else [0, 1, 2]
@@ -212,7 +220,7 @@ def _landmarks(
   return head.placement.to_file(full.landmark_positions(full.vertices))
 
 
-def _vertex(head: ObjTemplate, number, vertex) -> int:
+def _vertex(head: ObjTemplate, number: str | int, vertex: int) -> int:
   """The template's vertex for a vertex of the file."""
   if not 0 <= int(vertex) < len(head.vertex) or head.vertex[int(vertex)] < 0:
     raise ValueError(f"landmark {number}: vertex {vertex} is not in the groups taken")
@@ -243,7 +251,9 @@ def _laid_out(head: ObjMesh, layout: Layout | None) -> np.ndarray:
   return np.clip(uvs, 0, 1)
 
 
-def _with_uv_axes(where: Placement, vertices, faces, corner_uv) -> Placement:
+def _with_uv_axes(
+  where: Placement, vertices: np.ndarray, faces: np.ndarray, corner_uv: np.ndarray
+) -> Placement:
   """The placement with the flips of u and v against +x and +y on the face."""
   corner = vertices[faces]
   weight = np.maximum(_normals(corner)[:, 2], 0)
@@ -255,7 +265,9 @@ def _with_uv_axes(where: Placement, vertices, faces, corner_uv) -> Placement:
   return dataclasses.replace(where, flip_u=flip_u, flip_v=flip_v)
 
 
-def _welded(vertices, faces, groups, tolerance) -> tuple[np.ndarray, np.ndarray]:
+def _welded(
+  vertices: np.ndarray, faces: np.ndarray, groups: np.ndarray, tolerance: float
+) -> tuple[np.ndarray, np.ndarray]:
   """The welded vertex of each vertex, -1 for unused ones, and the vertices kept.
 
   Only border vertices of the same group with similar normals are welded: the sides of a
@@ -288,7 +300,13 @@ def _welded(vertices, faces, groups, tolerance) -> tuple[np.ndarray, np.ndarray]
   return vertex, keep
 
 
-def _template(name: str, head: ObjMesh, corner_uv, points, masks) -> Template:
+def _template(
+  name: str,
+  head: ObjMesh,
+  corner_uv: np.ndarray,
+  points: np.ndarray | None,
+  masks: Mapping[str, np.ndarray],
+) -> Template:
   """The template, with one vertex per uv and without degenerate triangles."""
   faces = head.faces
   whole = (faces != np.roll(faces, 1, 1)).all(1)
@@ -328,7 +346,9 @@ def _check_overlap(template: Template, corner_uv: np.ndarray) -> None:
     )
 
 
-def _mask(path: pathlib.Path, rows: str, flip: np.ndarray, box) -> np.ndarray:
+def _mask(
+  path: pathlib.Path, rows: str, flip: np.ndarray, box: Sequence[float]
+) -> np.ndarray:
   """A mask `[M, M]` with row 0 at v = 1."""
   if rows not in ("top", "bottom"):
     raise ValueError(f"mask_rows must be 'top' or 'bottom', got {rows!r}")

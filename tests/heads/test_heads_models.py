@@ -1,4 +1,4 @@
-"""Loaders of other people's head models, on files of their formats and on real ones."""
+"""Loaders of head models, on small files of their formats and on real files."""
 
 import contextlib
 import dataclasses
@@ -31,7 +31,7 @@ ICT_DATA = SHARED / "data" / "ICT-FaceKit" / "ict_facekit_light_headface.npz"
 
 
 def _check_head(model, *, eyes):
-  """What every loader promises."""
+  """Checks the properties that every loader guarantees."""
   template = model.template
   assert template.vertices.dtype == model.identity_basis.dtype == np.float32
   assert template.faces.dtype == template.faces_uv.dtype == np.int32
@@ -274,7 +274,7 @@ class TestSurrey:
 
 
 class TestIct:
-  """On the authors' geometry, written again as the OBJs that it came from."""
+  """The authors' geometry, written as the OBJs of their folder."""
 
   @pytest.fixture(scope="class")
   @classmethod

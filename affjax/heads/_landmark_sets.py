@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -36,7 +37,7 @@ _WEAK, _APART, _UNEVEN = 0.01, 0.05, 0.08
 
 
 def with_landmarks(
-  template: Template, given: str | pathlib.Path | Mapping[str, Sequence | Mapping]
+  template: Template, given: str | pathlib.Path | Mapping[str, Any]
 ) -> Template:
   """Returns the template with the 68 standard landmarks.
 

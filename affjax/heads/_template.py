@@ -1,6 +1,7 @@
 """Templates from OBJ files with UVs."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -62,7 +63,7 @@ def load_template(
   name: str | None = None,
   groups: Mapping[str, str] | None = None,
   layout: Layout | None = None,
-  landmarks: str | pathlib.Path | Mapping[str, Sequence | Mapping] | None = None,
+  landmarks: str | pathlib.Path | Mapping[str, Any] | None = None,
   masks: Mapping[str, str | pathlib.Path] | None = None,
   mask_rows: str = "top",
   units: str | float = "auto",
@@ -81,12 +82,8 @@ def load_template(
       groups are read under their own names.
     layout: for files with several UV tiles or textures, the rectangle `(u0, v0, u1,
       v1)` of the unit square for the tile of each (renamed) group.
-    landmarks: the 68 standard landmarks, as a JSON file or its content:
-      `{"vertices": [68]}` are vertices of the file, counted from 0; `{"points":
-      [68, 3]}` are positions in its space; `{"faces": [68], "weights": [68, 3]}` are
-      its triangles (polygons are cut as fans); `{"some": {"36": 177, …}}` are vertices
-      of 8 or more landmarks, see `with_landmarks`. "auto" finds them by the shape of
-      the head. None leaves the template without landmarks.
+    landmarks: the 68 standard landmarks as in `with_landmarks`, but with the vertices,
+      space and triangles of the file (polygons are cut as fans); None for none.
     masks: gray images over the UV square (over the first tile of a layout).
     mask_rows: "top" if row 0 of the masks lies at v = 1, as in textures, or "bottom".
     units: "m", "dm", "cm", "mm", the number of decimeters in one unit, or "auto".
@@ -103,31 +100,23 @@ def load_template(
     ValueError: an option contradicts the file; UVs leave the square or overlap; the
       landmarks cannot be found.
   """
-  if uv_axes not in ("auto", "keep"):
-    raise ValueError(f"uv_axes must be 'auto' or 'keep', got {uv_axes!r}")
   whole = _obj_file.read_obj(path)
   head = _pick(whole, groups)
-
-  def placed(points: np.ndarray | None) -> Placement:
-    return _placement.place(
-      head.vertices[np.unique(head.faces)],
-      points, units=units, up=up, front=front, mirrored=mirrored,
-      own_unit=landmarks == "auto",
-    )  # fmt: skip
-
-  def built(points: np.ndarray | None) -> ObjTemplate:
-    return _assembled(
-      name or pathlib.Path(path).stem, head, placed(points), points, layout=layout,
-      masks=masks or {}, mask_rows=mask_rows, uv_axes=uv_axes, weld=weld,
-    )  # fmt: skip
-
-  if landmarks == "auto":
-    hand = np.diag([-1.0 if mirrored else 1.0, 1.0, 1.0])
-    rough = _recognition.rough_landmarks(head.vertices @ hand, head.faces)
-    return _refined(built(rough @ hand), placed)
+  placed = functools.partial(
+    _placement.place, head.vertices[np.unique(head.faces)], units=units, up=up,
+    front=front, mirrored=mirrored, own_unit=landmarks == "auto",
+  )  # fmt: skip
+  built = functools.partial(
+    _assembled, name or pathlib.Path(path).stem, head, placed, layout=layout,
+    masks=masks or {}, mask_rows=mask_rows, uv_axes=uv_axes, weld=weld,
+  )  # fmt: skip
   if landmarks is None:
     return built(None)
-  return built(_landmarks(landmarks, whole, built))
+  if landmarks != "auto":
+    return built(_landmarks(landmarks, whole, built))
+  hand = np.diag([-1.0 if mirrored else 1.0, 1.0, 1.0])
+  rough = _recognition.rough_landmarks(head.vertices @ hand, head.faces)
+  return _refined(built(rough @ hand), placed)
 
 
 def _refined(
@@ -153,7 +142,7 @@ def _refined(
 def _assembled(
   name: str,
   head: ObjMesh,
-  where: Placement,
+  placed: Callable[[np.ndarray | None], Placement],
   points: np.ndarray | None,
   *,
   layout: Layout | None,
@@ -162,7 +151,10 @@ def _assembled(
   uv_axes: str,
   weld: float,
 ) -> ObjTemplate:
-  """The template of the chosen groups, given their placement."""
+  """The template of the chosen groups, given their landmarks."""
+  if uv_axes not in ("auto", "keep"):
+    raise ValueError(f"uv_axes must be 'auto' or 'keep', got {uv_axes!r}")
+  where = placed(points)
   vertices = where.to_head(head.vertices)
   order = [0, 2, 1] if surface.looks_inward(vertices, head.faces) else [0, 1, 2]
   faces, corner_uv = head.faces[:, order], _laid_out(head, layout)[:, order]

@@ -64,7 +64,7 @@ class Source:
       f"{self.expected}. Its owner offers it at {self.offer}"
     )
 
-  def check(self, condition: bool, found: str) -> None:
+  def check(self, condition: bool | np.bool_, found: str) -> None:
     """Raises a ModelFileError unless the condition holds."""
     if not condition:
       raise self.error(found)

@@ -36,9 +36,7 @@ _FEWEST = 8
 _WEAK, _APART, _UNEVEN = 0.01, 0.05, 0.08
 
 
-def with_landmarks(
-  template: Template, given: str | pathlib.Path | Mapping[str, Any]
-) -> Template:
+def with_landmarks(template: Template, given: object) -> Template:
   """Returns the template with the 68 standard landmarks.
 
   Args:
@@ -73,7 +71,7 @@ def with_landmarks(
   )
 
 
-def read(given: str | pathlib.Path | Mapping) -> Mapping:
+def read(given: object) -> Mapping[str, Any]:
   """Returns the content of a JSON file of landmarks, or the given content."""
   if isinstance(given, str | pathlib.Path):
     given = json.loads(pathlib.Path(given).read_text("utf-8"))

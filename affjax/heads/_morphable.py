@@ -48,9 +48,9 @@ class MorphableModel:
 
   def vertices(
     self,
-    identity: Float[ArrayLike, "*b k"],
-    expression: Float[ArrayLike, "*b e"],
-  ) -> Float[Array, "*b v 3"]:
+    identity: Float[ArrayLike, "... k"],
+    expression: Float[ArrayLike, "... e"],
+  ) -> Float[Array, "... v 3"]:
     """Returns head-space vertices, dm, for coefficients.
 
     Args:

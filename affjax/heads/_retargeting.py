@@ -26,7 +26,7 @@ _AROUND, _AFFINE_RIDGE = 600, 0.05
 
 
 # The same positions on a source and on a target.
-Pairs = tuple[Float[np.ndarray, "p 3"], Float[np.ndarray, "p 3"]]
+Pairs = tuple[Float[np.ndarray, "_ 3"], Float[np.ndarray, "_ 3"]]
 
 
 class Retargeter:

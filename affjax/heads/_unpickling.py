@@ -125,7 +125,7 @@ def _new_object(machine: Machine, _: Any) -> None:
   machine.stack.append(_Shell(machine.pop(Global).name))
 
 
-def _array(content: Any, dtype: np.dtype, shape: Any, order: Any) -> np.ndarray:
+def _array(content: Any, dtype: np.dtype | None, shape: Any, order: Any) -> np.ndarray:
   """An array from its bytes."""
   if isinstance(content, str):
     # Python 2's strings are bytes; the interpreter reads them as Latin 1.

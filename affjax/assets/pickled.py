@@ -9,7 +9,7 @@ imitates.
 
 import dataclasses
 import pickletools
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 
@@ -68,7 +68,7 @@ class Machine:
       self.do(opcode.name, argument)
     raise ValueError("its pickle has no end")
 
-  def do(self, instruction: str, argument):
+  def do(self, instruction: str, argument: Any) -> None:
     """Executes one instruction."""
     if instruction in _LITERALS:
       self.stack.append(argument)
@@ -102,31 +102,31 @@ class Machine:
     self.stack.pop()
     return items[::-1]
 
-  def put(self, key):
+  def put(self, key: int | str) -> None:
     """Stores the top of the stack in the memo."""
     self.memo[key] = self.top()
 
-  def get(self, key):
+  def get(self, key: int | str) -> None:
     """Pushes a value from the memo."""
     if key not in self.memo:
       raise ValueError("its pickle reads a value that it never stored")
     self.stack.append(self.memo[key])
 
-  def push_tuple(self, length: int):
+  def push_tuple(self, length: int) -> None:
     """Packs the top items of the stack into a tuple."""
     self.stack.append(tuple([self.pop() for _ in range(length)][::-1]))
 
-  def append(self, items: list):
+  def append(self, items: list) -> None:
     """Adds items to the list below them."""
     self.top(list).extend(items)
 
-  def set_items(self, items: list):
+  def set_items(self, items: list) -> None:
     """Adds keys and values, alternating, to the dict below them."""
     if len(items) % 2:
       raise ValueError("its pickle is damaged: a key without a value")
     update(self.top(dict), zip(items[::2], items[1::2], strict=True))
 
-  def push_global(self, name: str):
+  def push_global(self, name: str) -> None:
     """Pushes a name that may be mentioned."""
     if name not in self.names:
       raise ValueError(
@@ -135,7 +135,7 @@ class Machine:
       )
     self.stack.append(Global(name))
 
-  def reduce(self, arguments: tuple):
+  def reduce(self, arguments: tuple) -> None:
     """Imitates a call."""
     name = self.pop(Global).name
     if name not in self.calls:
@@ -143,7 +143,7 @@ class Machine:
     self.stack.append(self.calls[name](arguments))
 
 
-def update(target: dict, pairs):
+def update(target: dict, pairs: Iterable[Sequence[Any]]) -> None:
   """Adds keys, which must be names or numbers, and values to a dict."""
   for key, value in pairs:
     if not isinstance(key, str | int):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from affjax.geometry import rotation
-from affjax.types import Camera
+from affjax.types import ArrayLike, Camera
 
 
 def focal_ndc(camera: Camera) -> float:
@@ -23,7 +23,7 @@ def focal_px(camera: Camera, height: float) -> float:
 
 
 def head_to_world(
-  points: Float[Array, "*b v 3"], pose: Float[Array, "*b 6"]
+  points: Float[ArrayLike, "*b v 3"], pose: Float[ArrayLike, "*b 6"]
 ) -> Float[Array, "*b v 3"]:
   """Applies a pose: `R p + t`."""
   matrix = rotation.axis_angle_to_matrix(pose[..., :3])
@@ -32,7 +32,9 @@ def head_to_world(
   return turned + pose[..., None, 3:]
 
 
-def world_to_cam(points: Float[Array, "*b 3"], camera: Camera) -> Float[Array, "*b 3"]:
+def world_to_cam(
+  points: Float[ArrayLike, "*b 3"], camera: Camera
+) -> Float[Array, "*b 3"]:
   """Maps world to camera space; the camera looks along -z from `(0, 0, distance)`."""
   # By components: no broadcast over ranks, which `rank_promotion="raise"` forbids.
   return jnp.stack(
@@ -41,7 +43,7 @@ def world_to_cam(points: Float[Array, "*b 3"], camera: Camera) -> Float[Array, "
 
 
 def cam_to_clip(
-  points: Float[Array, "*b 3"], camera: Camera, *, aspect: float = 1.0
+  points: Float[ArrayLike, "*b 3"], camera: Camera, *, aspect: float = 1.0
 ) -> Float[Array, "*b 4"]:
   """Maps camera to clip space; `w` is the distance along the optical axis, dm.
 
@@ -60,13 +62,13 @@ def cam_to_clip(
   )
 
 
-def clip_to_ndc(points: Float[Array, "*b 4"]) -> Float[Array, "*b 3"]:
+def clip_to_ndc(points: Float[ArrayLike, "*b 4"]) -> Float[Array, "*b 3"]:
   """Divides by `w`."""
   return points[..., :3] / points[..., 3:]
 
 
 def ndc_to_px(
-  points: Float[Array, "*b 3"], height: int, width: int
+  points: Float[ArrayLike, "*b 3"], height: int, width: int
 ) -> Float[Array, "*b 2"]:
   """Returns pixel coordinates (x, y); the center of the first pixel is (0, 0)."""
   x, y = points[..., 0], points[..., 1]
@@ -74,14 +76,14 @@ def ndc_to_px(
 
 
 def world_to_clip(
-  points: Float[Array, "*b 3"], camera: Camera, *, aspect: float = 1.0
+  points: Float[ArrayLike, "*b 3"], camera: Camera, *, aspect: float = 1.0
 ) -> Float[Array, "*b 4"]:
   """Maps world to clip space: `world_to_cam`, then `cam_to_clip`."""
   return cam_to_clip(world_to_cam(points, camera), camera, aspect=aspect)
 
 
 def world_to_px(
-  points: Float[Array, "*b 3"], camera: Camera, height: int, width: int
+  points: Float[ArrayLike, "*b 3"], camera: Camera, height: int, width: int
 ) -> Float[Array, "*b 2"]:
   """Maps world space to pixel coordinates."""
   clip = world_to_clip(points, camera, aspect=width / height)
@@ -89,7 +91,7 @@ def world_to_px(
 
 
 def ndc_depth_to_distance(
-  depth: Float[Array, "*b"], camera: Camera
+  depth: Float[ArrayLike, "*b"], camera: Camera
 ) -> Float[Array, "*b"]:
   """Returns the distance along the optical axis, dm, of a raster's `z/w`."""
   near, far = camera.near, camera.far

@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from affjax.types import Template, per_template
+from affjax.types import ArrayLike, Template, per_template
 
 
 def face_normals(
-  vertices: Float[Array, "*b v 3"], faces: Int[Array, "t 3"] | np.ndarray
+  vertices: Float[ArrayLike, "*b v 3"], faces: Int[ArrayLike, "t 3"]
 ) -> Float[Array, "*b t 3"]:
   """Returns unnormalized outward normals, as long as twice the triangle's area."""
   a, b, c = (vertices[..., faces[:, k], :] for k in range(3))
@@ -18,7 +18,7 @@ def face_normals(
 
 
 def vertex_normals(
-  vertices: Float[Array, "*b v 3"], faces: Int[Array, "t 3"] | np.ndarray
+  vertices: Float[ArrayLike, "*b v 3"], faces: Int[ArrayLike, "t 3"]
 ) -> Float[Array, "*b v 3"]:
   """Returns area-weighted unit normals; zero at vertices without any area."""
   normal = face_normals(vertices, faces)

@@ -3,8 +3,10 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from affjax.types import ArrayLike
 
-def axis_angle_to_matrix(rotation: Float[Array, "*b 3"]) -> Float[Array, "*b 3 3"]:
+
+def axis_angle_to_matrix(rotation: Float[ArrayLike, "*b 3"]) -> Float[Array, "*b 3 3"]:
   """Returns the rotation matrix of an axis-angle vector (Rodrigues' formula).
 
   Below 1e-4 rad the series of sin(a)/a and (1 - cos a)/a² replace the quotients, which
@@ -32,7 +34,7 @@ def axis_angle_to_matrix(rotation: Float[Array, "*b 3"]) -> Float[Array, "*b 3 3
   )
 
 
-def matrix_to_axis_angle(matrix: Float[Array, "*b 3 3"]) -> Float[Array, "*b 3"]:
+def matrix_to_axis_angle(matrix: Float[ArrayLike, "*b 3 3"]) -> Float[Array, "*b 3"]:
   """Returns the axis-angle vector, with angle in [0, pi], of a rotation matrix.
 
   Computed by way of the unit quaternion, starting from its largest component, which is
@@ -70,9 +72,9 @@ def matrix_to_axis_angle(matrix: Float[Array, "*b 3 3"]) -> Float[Array, "*b 3"]
 
 
 def euler_deg_to_axis_angle(
-  yaw_deg: Float[Array, "*b"],
-  pitch_deg: Float[Array, "*b"],
-  roll_deg: Float[Array, "*b"],
+  yaw_deg: Float[ArrayLike, "*b"],
+  pitch_deg: Float[ArrayLike, "*b"],
+  roll_deg: Float[ArrayLike, "*b"],
 ) -> Float[Array, "*b 3"]:
   """Returns the axis-angle vector of `R_roll R_yaw R_pitch`: pitch is applied first.
 

@@ -12,11 +12,13 @@ from jaxtyping import Array, Float
 from scipy import ndimage
 
 from affjax.geometry import uv_reading
-from affjax.types import Template, per_template
+from affjax.types import ArrayLike, Template, per_template
 
 # Texels this far outside the charts still belong to the map: a bilinear read at a
 # chart's border touches them.
 _GUTTER = 2.0
+# Number of texels of triangles' boxes that are tested at once.
+_BOXES = 500_000
 READINGS = ("smooth", "exact")
 
 
@@ -130,7 +132,7 @@ def uv_to_texel(uvs: np.ndarray, size: int) -> np.ndarray:
 
 
 def map_from_vertices(
-  values: Float[Array, "*b v c"], table: UVTable
+  values: Float[ArrayLike, "*b v c"], table: UVTable
 ) -> Float[Array, "*b s s c"]:
   """Writes per-vertex values into a UV map; zero outside the table's support."""
   corner = values[..., table.corners, :]
@@ -138,7 +140,7 @@ def map_from_vertices(
 
 
 def vertices_from_map(
-  uv_map: Float[Array, "*b s s 3"], table: UVTable
+  uv_map: Float[ArrayLike, "*b s s 3"], table: UVTable
 ) -> Float[Array, "*b v 3"]:
   """Reads vertices from a position map, averaging over the sides of a seam.
 
@@ -167,7 +169,9 @@ def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
   )
 
 
-def _filled(template: Template, points: np.ndarray, size: int):
+def _filled(
+  template: Template, points: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
   """Corners, weights, triangle, inside and support of each texel.
 
   `points` are the uvs in texels.
@@ -192,14 +196,22 @@ def _texel_triangles(corners: np.ndarray, size: int) -> np.ndarray:
   owner = np.full((size, size), -1, np.int32)
   low = np.maximum(np.ceil(corners.min(1) - 1e-6).astype(int), 0)
   high = np.minimum(np.floor(corners.max(1) + 1e-6).astype(int), size - 1)
-  for t in np.flatnonzero((low <= high).all(1)):
-    x, y = np.meshgrid(
-      np.arange(low[t, 0], high[t, 0] + 1), np.arange(low[t, 1], high[t, 1] + 1)
-    )
-    point = np.stack([x, y], -1).astype(np.float64)
-    weight = _barycentric(np.broadcast_to(corners[t], (*x.shape, 3, 2)), point)
-    hit = (weight >= -1e-6).all(-1)
-    owner[y[hit], x[hit]] = t
+  side = np.maximum(high - low + 1, 0)
+  count = side.prod(1)
+  end = np.cumsum(count)
+  # Texels of the triangles' boxes, for many triangles at once.
+  start = 0
+  while start < len(corners):
+    done = end[start - 1] if start else 0
+    stop = max(start + 1, int(np.searchsorted(end, done + _BOXES, "right")))
+    triangle = np.repeat(np.arange(start, stop), count[start:stop])
+    number = done + np.arange(len(triangle)) - (end - count)[triangle]
+    row, column = np.divmod(number, np.maximum(side[triangle, 0], 1))
+    point = low[triangle] + np.stack([column, row], -1)
+    hit = (_barycentric(corners[triangle], point) >= -1e-6).all(-1)
+    # Where triangles overlap, the last one counts.
+    owner[point[hit, 1], point[hit, 0]] = triangle[hit]
+    start = stop
   return owner
 
 
@@ -207,7 +219,7 @@ def _barycentric(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
   """Barycentric weights `[..., 3]` of points `[..., 2]` in triangles `[..., 3, 2]`."""
   a, b, c = (corners[..., k, :].astype(np.float64) for k in range(3))
 
-  def area(p, q, r):
+  def area(p: np.ndarray, q: np.ndarray, r: np.ndarray) -> np.ndarray:
     return (q[..., 0] - p[..., 0]) * (r[..., 1] - p[..., 1]) - (
       q[..., 1] - p[..., 1]
     ) * (r[..., 0] - p[..., 0])

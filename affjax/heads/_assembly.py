@@ -64,7 +64,7 @@ class Source:
       f"{self.expected}. Its owner offers it at {self.offer}"
     )
 
-  def check(self, condition: bool, found: str) -> None:
+  def check(self, condition: bool | np.bool_, found: str) -> None:
     """Raises a ModelFileError unless the condition holds."""
     if not condition:
       raise self.error(found)
@@ -200,7 +200,9 @@ def _check(source: Source, parts: Parts) -> None:
       )
 
 
-def _surface_points(vertices: np.ndarray | None, faces: np.ndarray):
+def _surface_points(
+  vertices: np.ndarray | None, faces: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
   """A triangle of each vertex, -1 for vertices without any, and barycentric weights."""
   if vertices is None:
     return np.zeros(0, np.int32), np.zeros((0, 3), np.float32)

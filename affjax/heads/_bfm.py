@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from typing import Any
 
 import numpy as np
 import scipy.io
@@ -116,7 +117,7 @@ def load_2017(path: str | pathlib.Path) -> MorphableModel:
     )
 
 
-def _numbers(source: Source, name: str, values) -> np.ndarray:
+def _numbers(source: Source, name: str, values: Any) -> np.ndarray:
   source.check(
     isinstance(values, np.ndarray) and values.dtype.kind in "fiu",
     f"{name} is not an array of numbers",
@@ -130,7 +131,7 @@ def _modes(basis: np.ndarray) -> np.ndarray:
   return basis.T.reshape(basis.shape[1], -1, 3)
 
 
-def _pca(source: Source, file, group: str) -> tuple[np.ndarray, np.ndarray]:
+def _pca(source: Source, file: Any, group: str) -> tuple[np.ndarray, np.ndarray]:
   """Mean `[V, 3]` and modes `[K, V, 3]`, mm, of a part of the model."""
   model = file[f"{group}/model"]
   mean, basis, variance = (
@@ -148,7 +149,7 @@ def _pca(source: Source, file, group: str) -> tuple[np.ndarray, np.ndarray]:
   return mean.reshape(-1, 3), _modes(basis * np.sqrt(variance))
 
 
-def _eye_corners(source: Source, data) -> np.ndarray:
+def _eye_corners(source: Source, data: Any) -> np.ndarray:
   """Outer eye corners `[2, 3]`, right and left, mm, from the named landmarks."""
   source.check(data.size == 1 and data.dtype.itemsize < _MAX_JSON, "too much JSON")
   text = np.asarray(data).reshape(-1)[0]
@@ -161,7 +162,7 @@ def _eye_corners(source: Source, data) -> np.ndarray:
   return corners
 
 
-def _h5py():
+def _h5py() -> Any:
   try:
     import h5py
   except ImportError as error:

@@ -1,10 +1,11 @@
 """Carries UV maps from the embedded head to the UV square of another template."""
 
 import dataclasses
+import functools
+from collections.abc import Iterator, Mapping
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 from scipy import ndimage
 
 from affjax.geometry import mesh, surface, uv
@@ -18,30 +19,61 @@ _SIZE = 256
 _LEAN, _REACH = 0.15, 0.3
 
 
-def with_maps(
-  model: MorphableModel, vertices: Float[np.ndarray, "v 3"] | None = None
-) -> MorphableModel:
+class CarriedMasks(Mapping[str, np.ndarray]):
+  """The masks of a template; those that it lacks are carried over on first use."""
+
+  def __init__(self, template: Template, *, registered: bool):
+    """Remembers what to carry over, without computing it.
+
+    Args:
+      template: a head with the 68 landmarks and perhaps some masks.
+      registered: whether its vertices lie on the embedded head. Otherwise the embedded
+        head is registered to them, which takes some seconds.
+    """
+    self._own = dict(template.masks)
+    self._template = dataclasses.replace(template, masks={})
+    self._registered = registered
+    self._names = list(dict.fromkeys([*self._own, *_embedded.load().template.masks]))
+
+  @property
+  def diffuse(self) -> np.ndarray:
+    """The plain diffuse map of the embedded head on the template, see `Template`."""
+    return self._maps[1]
+
+  @functools.cached_property
+  def _maps(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    source, target = _embedded.load().template, self._template
+    if not self._registered:
+      moved = _retargeting.laid_on(target, source).vertices.astype(np.float32)
+      source = dataclasses.replace(source, vertices=moved)
+    return _carried(source, target)
+
+  def __getitem__(self, name: str) -> np.ndarray:
+    return self._own[name] if name in self._own else self._maps[0][name]
+
+  def __contains__(self, name: object) -> bool:
+    return name in self._names
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._names)
+
+  def __len__(self) -> int:
+    return len(self._names)
+
+
+def with_maps(model: MorphableModel, *, registered: bool = False) -> MorphableModel:
   """Returns the model with the embedded head's masks and plain diffuse map.
 
   Masks that the model's template has are kept. Its main group, which has most of the
   landmarks, becomes the first group and is called "skin", unless another one is.
 
   Args:
-    model: any head with the 68 landmarks.
-    vertices: its template's vertices in the shape of the embedded head, dm; found by a
-      registration of some seconds if None.
+    model: a head with the 68 landmarks.
+    registered: whether its mean head is that of the embedded model.
   """
-  source, template = _embedded.load().template, _with_skin(model.template)
-  if vertices is None:
-    vertices = _retargeting.laid_on(source, template).vertices
-  laid = dataclasses.replace(template, vertices=vertices.astype(np.float32))
-  masks, diffuse = _carried(source, laid)
-  return dataclasses.replace(
-    model,
-    template=dataclasses.replace(
-      template, masks={**masks, **template.masks}, diffuse=diffuse
-    ),
-  )
+  template = _with_skin(model.template)
+  masks = CarriedMasks(template, registered=registered)
+  return dataclasses.replace(model, template=dataclasses.replace(template, masks=masks))
 
 
 def _with_skin(template: Template) -> Template:
@@ -61,7 +93,7 @@ def _with_skin(template: Template) -> Template:
 def _carried(
   source: Template, target: Template
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-  """The source's masks and diffuse map in the UV square of a target that lies on it."""
+  """The source's masks and diffuse map in the UV square of a target on its surface."""
   table = uv.uv_table(target, _SIZE)
   normals = np.asarray(mesh.vertex_normals(jnp.asarray(target.vertices), target.faces))
   corners, weights = table.corners[table.support], table.weights[table.support]

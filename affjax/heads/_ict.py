@@ -156,7 +156,9 @@ def _positions(source: Source, path: pathlib.Path) -> np.ndarray:
   return values
 
 
-def _surface(source: Source, path: pathlib.Path):
+def _surface(
+  source: Source, path: pathlib.Path
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
   """Triangles, their UV indices, UV coordinates, the last vertex of each polygon."""
   uvs = np.loadtxt(_lines(source, path, "vt"), usecols=(1, 2), ndmin=2)
   triangles, last = [], []
@@ -182,7 +184,9 @@ def _renumbered(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   return used, new.reshape(faces.shape)
 
 
-def _one_square(uvs, faces_uv, groups, count: int) -> np.ndarray:
+def _one_square(
+  uvs: np.ndarray, faces_uv: np.ndarray, groups: np.ndarray, count: int
+) -> np.ndarray:
   """UV coordinates with each part in its own cell of the unit square."""
   columns = math.ceil(math.sqrt(count))
   packed = uvs.copy()

@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -35,9 +36,7 @@ _FEWEST = 8
 _WEAK, _APART, _UNEVEN = 0.01, 0.05, 0.08
 
 
-def with_landmarks(
-  template: Template, given: str | pathlib.Path | Mapping[str, Sequence | Mapping]
-) -> Template:
+def with_landmarks(template: Template, given: object) -> Template:
   """Returns the template with the 68 standard landmarks.
 
   Args:
@@ -72,7 +71,7 @@ def with_landmarks(
   )
 
 
-def read(given: str | pathlib.Path | Mapping) -> Mapping:
+def read(given: object) -> Mapping[str, Any]:
   """Returns the content of a JSON file of landmarks, or the given content."""
   if isinstance(given, str | pathlib.Path):
     given = json.loads(pathlib.Path(given).read_text("utf-8"))

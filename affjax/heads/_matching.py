@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from scipy import sparse
 
 from affjax.geometry import surface
+from affjax.types import Template, per_template
 
 # Least cosine between the normals of a vertex and of its match.
 _FACING = 0.5
@@ -88,6 +89,13 @@ class Surface:
     link = sparse.coo_matrix((np.ones(len(a), bool), (a, b)), shape=(count, count))
     one = (link + link.T + sparse.identity(count, "bool")).tocsr().astype(bool)
     return functools.reduce(lambda x, _: (x @ one).astype(bool), range(_RINGS), one)
+
+  def at(self, vertices: np.ndarray, seen: np.ndarray | None = None) -> "Surface":
+    """Returns the same triangles with other vertices."""
+    moved = Surface(vertices, self.faces, seen)
+    for name in ("used", "border", "edges"):  # these depend on the triangles only
+      moved.__dict__[name] = getattr(self, name)
+    return moved
 
   def places(self, match: "Match") -> Float[np.ndarray, "m 3"]:
     corner = self.vertices[self.faces[match.triangle]]
@@ -183,6 +191,12 @@ def _astray(
   return count(torn) > _ASTRAY * np.maximum(count(every), 1)
 
 
+@per_template
+def seen_on(template: Template) -> Bool[np.ndarray, " v"]:
+  """Returns which of a template's vertices are visible, see `seen`."""
+  return seen(template.vertices, template.faces)
+
+
 def seen(vertices: np.ndarray, faces: np.ndarray) -> Bool[np.ndarray, " v"]:
   """Returns which vertices are visible from outside: no inner mouth, no eye sockets.
 
@@ -191,7 +205,7 @@ def seen(vertices: np.ndarray, faces: np.ndarray) -> Bool[np.ndarray, " v"]:
   """
   here = Surface(np.asarray(vertices, np.float64), faces)
   points = _sampled(here, 0.7 * _TEXEL)
-  times = np.zeros(len(vertices), int)
+  times = np.zeros(len(here.vertices), int)
   for look in _directions(_LOOKS):
     turn = np.linalg.svd(look[None])[2]  # the last two rows: across
     facing = here.normals @ look > _GRAZING

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from affjax.types import Template
+from affjax.types import ArrayLike, Template
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,9 +48,9 @@ class MorphableModel:
 
   def vertices(
     self,
-    identity: Float[Array, "*b k"],
-    expression: Float[Array, "*b e"],
-  ) -> Float[Array, "*b v 3"]:
+    identity: Float[ArrayLike, "... k"],
+    expression: Float[ArrayLike, "... e"],
+  ) -> Float[Array, "... v 3"]:
     """Returns head-space vertices, dm, for coefficients.
 
     Args:

@@ -73,7 +73,7 @@ def open_obj(path: pathlib.Path) -> tuple[ObjTemplate, MorphableModel]:
   except ValueError as error:
     text = str(error)
     raise ValueError(text if str(path) in text else f"{path}: {text}") from error
-  return loaded, _carrying.with_maps(model, model.template.vertices)
+  return loaded, _carrying.with_maps(model, registered=True)
 
 
 @functools.lru_cache(maxsize=_KEPT)

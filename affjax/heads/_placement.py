@@ -123,7 +123,9 @@ def _fitting(size: float, expected: tuple[float, float]) -> list[str]:
   return [name for name, dm in UNITS.items() if low <= size * dm <= high]
 
 
-def _scale(units: str | float, size: float, expected, what: str) -> float:
+def _scale(
+  units: str | float, size: float, expected: tuple[float, float], what: str
+) -> float:
   """Decimeters in a unit; `size` is that of `what` in the file's unit."""
   low, high = expected
   if units == "auto":

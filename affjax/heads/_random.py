@@ -124,7 +124,10 @@ def _expression(rng: np.random.Generator) -> dict[str, float]:
 
 
 def _add_action(
-  rng, total: dict[str, float], action: dict[str, float], strength
+  rng: np.random.Generator,
+  total: dict[str, float],
+  action: dict[str, float],
+  strength: float,
 ) -> None:
   for name, weight in action.items():
     value = weight * strength * rng.uniform(0.7, 1.2)
@@ -135,7 +138,7 @@ def _add_action(
       total[unit] = max(total.get(unit, 0.0), value * uneven)
 
 
-def _add_gaze(rng, total: dict[str, float]) -> None:
+def _add_gaze(rng: np.random.Generator, total: dict[str, float]) -> None:
   across, up = 0.25 * rng.standard_normal(2)
   left, right = ("In", "Out") if across < 0 else ("Out", "In")
   total[f"eyeLook{left}Left"] = total[f"eyeLook{right}Right"] = abs(across)

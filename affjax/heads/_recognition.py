@@ -109,7 +109,9 @@ def find_face(
   return Found(turn, shift, distance, _correlation(points, normals, turn, shift))
 
 
-def _correlation(points, normals, turn, shift) -> float:
+def _correlation(
+  points: np.ndarray, normals: np.ndarray, turn: np.ndarray, shift: np.ndarray
+) -> float:
   """Correlation in [-1, 1] of the relief in the window with a face's."""
   face = _face_view(int(_HEIGHTS[-1]) // 2)
   left, _, bottom, top = _WINDOW
@@ -170,7 +172,9 @@ def _rotations() -> list[Float[np.ndarray, "3 3"]]:
   return [matrix for matrix in signed if np.linalg.det(matrix) > 0]
 
 
-def _sampled(vertices: np.ndarray, faces: np.ndarray, count: int):
+def _sampled(
+  vertices: np.ndarray, faces: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
   """Random points on a surface, `[P, 3]`, and their unit normals."""
   rng = np.random.default_rng(0)
   a, b, c = (vertices[faces[:, k]].astype(np.float64) for k in range(3))
@@ -183,7 +187,13 @@ def _sampled(vertices: np.ndarray, faces: np.ndarray, count: int):
   return places, cross[chosen] / np.maximum(area[chosen, None], 1e-30)
 
 
-def _seen(points, normals, low, pixel: float, shape: tuple[int, int]) -> _View:
+def _seen(
+  points: np.ndarray,
+  normals: np.ndarray,
+  low: np.ndarray,
+  pixel: float,
+  shape: tuple[int, int],
+) -> _View:
   """The view of a surface; row 0 is at the bottom, at `low`."""
   column, row = np.floor((points[:, :2] - low) / pixel).astype(int).T
   inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
@@ -197,7 +207,7 @@ def _seen(points, normals, low, pixel: float, shape: tuple[int, int]) -> _View:
 
 
 @functools.cache
-def _face_samples():
+def _face_samples() -> tuple[np.ndarray, np.ndarray]:
   """Points and normals on the front of the embedded head."""
   head = _embedded.load().template
   skin = head.face_groups == head.group_names.index("skin")
@@ -216,7 +226,7 @@ def _face_view(height: int) -> _View:
 
 
 @functools.cache
-def _face_spectra(height: int):
+def _face_spectra(height: int) -> tuple[list[np.ndarray], np.ndarray, int, float]:
   """Spectra of the window's normals (x, y) and mask, its area, its energy."""
   view = _face_view(height)
   size = (2 * _VIEW, 2 * _VIEW)
@@ -225,7 +235,9 @@ def _face_spectra(height: int):
   return spectra, mask, int(view.filled.sum()), float((view.normal[..., :2] ** 2).sum())
 
 
-def _best_place(points: np.ndarray, normals: np.ndarray):
+def _best_place(
+  points: np.ndarray, normals: np.ndarray
+) -> tuple[float, float, np.ndarray] | None:
   """Score, scale and shift of the part of a view most like a face, or None."""
   low, high = points.min(0), points.max(0)
   pixel = float((high - low)[:2].max()) / (_VIEW - 1)
@@ -260,12 +272,20 @@ def _best_place(points: np.ndarray, normals: np.ndarray):
   return best
 
 
-def _signed(offset) -> int:
+def _signed(offset: np.integer) -> int:
   """The offset that an index of a circular correlation stands for."""
   return int(offset) if offset < _VIEW else int(offset) - 2 * _VIEW
 
 
-def _closest(points, normals, turn, shift, rounds: int, *, both: bool):
+def _closest(
+  points: np.ndarray,
+  normals: np.ndarray,
+  turn: np.ndarray,
+  shift: np.ndarray,
+  rounds: int,
+  *,
+  both: bool,
+) -> tuple[np.ndarray, np.ndarray, float]:
   """Refines a similarity by closest points; returns it and the median distance, dm.
 
   Points of the face are matched with the mesh. If `both`, points of the mesh are also
@@ -299,7 +319,9 @@ def _closest(points, normals, turn, shift, rounds: int, *, both: bool):
   return turn, shift, distance
 
 
-def _step_to_planes(points, goals, normals):
+def _step_to_planes(
+  points: np.ndarray, goals: np.ndarray, normals: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
   """The small similarity that moves points to the tangent planes of their goals."""
   middle = points.mean(0)
   arm = points - middle

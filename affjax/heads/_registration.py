@@ -6,6 +6,7 @@ Matches that tear or fold the mesh are dropped; there it keeps its shape and fol
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -38,6 +39,8 @@ _AROUND, _BLUR, _INNER = 48, 0.05, 0.1
 # Weight of stretching against bending; without it, parts that the source lacks (inner
 # mouth, neck) would swing out.
 _TENSION = 0.02
+# Pulls: the matrix that reads positions from vertices, their weights, and their goals.
+Side = tuple[sparse.csr_matrix, np.ndarray, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -121,7 +124,14 @@ def laplacian(faces: Int[np.ndarray, "t 3"], count: int) -> sparse.csc_matrix:
 class _Pulls:
   """The normal equations of a smooth displacement under pulls."""
 
-  def __init__(self, target: Template, start: np.ndarray, faces, pairs, anchor: float):
+  def __init__(
+    self,
+    target: Template,
+    start: np.ndarray,
+    faces: np.ndarray,
+    pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
+    anchor: float,
+  ):
     goals, points, slack = pairs
     triangle, weights = surface.nearest_points(points, target.vertices, faces)
     reads = _reading(faces[triangle], weights, len(start))
@@ -132,8 +142,8 @@ class _Pulls:
     self.anchor = reads.T @ trust @ reads + 1e-4 * sparse.identity(len(start))
     self.right = reads.T @ (trust @ (goals - reads @ start))
 
-  def solved(self, stiffness: float, sides) -> np.ndarray:
-    """Returns vertices; `sides` are `(reading matrix, trust, goals)`."""
+  def solved(self, stiffness: float, sides: Sequence[Side]) -> np.ndarray:
+    """Returns the vertices under the pulls of the sides."""
     system, right = self.anchor + stiffness * self.bend, self.right
     for reads, trust, places in sides:
       pull = reads.T @ sparse.diags(trust)
@@ -152,7 +162,7 @@ def factorized(matrix: sparse.spmatrix) -> linalg.SuperLU:
   )
 
 
-def _reading(corners: np.ndarray, weights: np.ndarray, count: int):
+def _reading(corners: np.ndarray, weights: np.ndarray, count: int) -> sparse.csr_matrix:
   """The matrix that reads positions in triangles from vertices."""
   rows = np.repeat(np.arange(len(corners)), 3)
   return sparse.csr_matrix(
@@ -183,14 +193,14 @@ def register(
   goals, points, slack = pairs
   start = radial_warp(points, goals, slack, target.vertices.astype(np.float64))
   pulls = _Pulls(target, start, faces, pairs, anchor)
-  seen = _matching.seen(source.vertices, source.faces)
+  seen = _matching.seen_on(source)
   there = _matching.Surface(source.vertices.astype(np.float64), surface_faces, seen)
-  hidden = ~_matching.seen(target.vertices, target.faces)
-  moved, free = start, hidden.copy()
+  hidden = ~_matching.seen_on(target)
+  moved, free, mesh = start, hidden.copy(), _matching.Surface(start, faces)
   for stiffness, reach, lean in _ROUNDS:
-    sides = [_forth(moved, faces, there, free, reach, lean)]
+    sides = [_forth(mesh, moved, there, free, reach, lean)]
     if stiffness >= _BOTH_WAYS:
-      sides.append(_back(moved, faces, there, free, reach, lean))
+      sides.append(_back(mesh, moved, there, free, reach, lean))
     moved = pulls.solved(stiffness, sides)
   stiffness, reach, lean = _ROUNDS[-1]
   for _ in range(_MENDING):
@@ -198,15 +208,22 @@ def register(
     if not bad.any():
       break
     free |= _matching.grown(faces, faces[bad], len(start), 2)
-    moved = pulls.solved(stiffness, [_forth(moved, faces, there, free, reach, lean)])
-  side = _forth(moved, faces, there, free, reach, lean)
+    moved = pulls.solved(stiffness, [_forth(mesh, moved, there, free, reach, lean)])
+  side = _forth(mesh, moved, there, free, reach, lean)
   moved = pulls.solved(stiffness, [side, _within(start, moved, hidden)])
   return Laid(moved, free, seen)
 
 
-def _forth(moved, faces, there, free, reach: float, lean: float):
+def _forth(
+  mesh: _matching.Surface,
+  moved: np.ndarray,
+  there: _matching.Surface,
+  free: np.ndarray,
+  reach: float,
+  lean: float,
+) -> Side:
   """Pulls of the target's vertices to the source, by the area of their triangles."""
-  here = _matching.Surface(moved, faces, ~free)
+  here = mesh.at(moved, ~free)
   match = _matching.matches(here, there, reach, lean)
   match = match.only(match.near)
   used = here.used[match.index]
@@ -218,7 +235,7 @@ def _forth(moved, faces, there, free, reach: float, lean: float):
   return one, share * match.trust, there.places(match)
 
 
-def _within(start, moved, hidden):
+def _within(start: np.ndarray, moved: np.ndarray, hidden: np.ndarray) -> Side:
   """Pulls of hidden vertices along with the visible surface around them."""
   inner, outer = np.flatnonzero(hidden), np.flatnonzero(~hidden)
   if not len(inner) or not len(outer):
@@ -234,16 +251,22 @@ def _within(start, moved, hidden):
   return one, np.full(len(inner), _INNER), places
 
 
-def _back(moved, faces, there, free, reach: float, lean: float):
+def _back(
+  mesh: _matching.Surface,
+  moved: np.ndarray,
+  there: _matching.Surface,
+  free: np.ndarray,
+  reach: float,
+  lean: float,
+) -> Side:
   """Pulls of positions on the target, away from its borders, to source vertices."""
-  here = _matching.Surface(moved, faces)
-  ends = _matching.grown(faces, np.flatnonzero(here.border), len(moved), _ENDS)
-  here = _matching.Surface(moved, faces, ~(free | ends))
+  ends = _matching.grown(mesh.faces, np.flatnonzero(mesh.border), len(moved), _ENDS)
+  here = mesh.at(moved, ~(free | ends))
   match = _matching.matches(there, here, reach, lean)
   offset = there.vertices[there.used] - here.places(match)
   apart = np.linalg.norm(offset, axis=-1)
   along = np.abs((offset * here.face_normals[match.triangle]).sum(-1))
   match = match.only(match.near & (along >= _ASIDE * np.maximum(apart - _CLOSE, 0)))
   share = min(1.0, len(here.used) / len(there.used))
-  reads = _reading(faces[match.triangle], match.weights, len(moved))
+  reads = _reading(mesh.faces[match.triangle], match.weights, len(moved))
   return reads, share * match.trust, there.vertices[there.used[match.index]]

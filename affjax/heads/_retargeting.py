@@ -14,7 +14,7 @@ from scipy.spatial import KDTree
 from affjax.geometry import surface
 from affjax.heads import _matching, _registration
 from affjax.heads._morphable import MorphableModel
-from affjax.types import Template
+from affjax.types import ArrayLike, Template
 
 # Largest distance of a carried vertex from the source, dm, and of a right angle.
 _REACH, _LEAN = 0.05, 0.03
@@ -26,7 +26,7 @@ _AROUND, _AFFINE_RIDGE = 600, 0.05
 
 
 # The same positions on a source and on a target.
-Pairs = tuple[Float[np.ndarray, "p 3"], Float[np.ndarray, "p 3"]]
+Pairs = tuple[Float[np.ndarray, "_ 3"], Float[np.ndarray, "_ 3"]]
 
 
 class Retargeter:
@@ -88,7 +88,7 @@ class Retargeter:
       np.concatenate([np.flatnonzero(self.carried), self._free]), kind="stable"
     )
 
-  def __call__(self, vertices: Float[Array, "*b vs 3"]) -> Float[Array, "*b vt 3"]:
+  def __call__(self, vertices: Float[ArrayLike, "*b vs 3"]) -> Float[Array, "*b vt 3"]:
     """Returns the target's vertices for heads over the source; works under `jit`.
 
     Raises:
@@ -107,7 +107,7 @@ class Retargeter:
     mean = jnp.asarray(self.source.vertices).reshape(*lead, *expected)
     return self.move(vertices - mean) + self.mean.reshape(*lead, *self.mean.shape)
 
-  def move(self, moves: Float[Array, "*b vs 3"]) -> Float[Array, "*b vt 3"]:
+  def move(self, moves: Float[ArrayLike, "*b vs 3"]) -> Float[Array, "*b vt 3"]:
     """Returns displacements of the target's vertices for those of the source's."""
     weights = self._weights.astype(np.float32)
     corner = moves[..., self._corners, :]
@@ -194,7 +194,9 @@ def _check(template: Template, role: str) -> None:
     )
 
 
-def _pairs(source: Template, target: Template, pairs: Pairs | None):
+def _pairs(
+  source: Template, target: Template, pairs: Pairs | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Positions on the source, on the target, and their slack."""
   if pairs is None:
     for role, template in (("source", source), ("target", target)):
@@ -219,7 +221,9 @@ def _pairs(source: Template, target: Template, pairs: Pairs | None):
   return given[0], given[1], np.full(len(given[0]), _registration.slack68().min())
 
 
-def _counterparts(source: Template, target: Template, groups: dict[str, str] | None):
+def _counterparts(
+  source: Template, target: Template, groups: dict[str, str] | None
+) -> tuple[tuple[int, int], list[tuple[int, int]]]:
   """The main pair `(target group, source group)`, and the other pairs."""
   if groups is not None:
     for name, other in groups.items():
@@ -255,7 +259,7 @@ def _contacts(
   source: Template,
   target: Template,
   groups: Sequence[tuple[int, int]],
-):
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Corners `[Vt, 3]` on the source, their weights, and whether a vertex has any."""
   moved = laid.vertices
   corners = np.zeros((len(moved), 3), np.int32)
@@ -276,7 +280,9 @@ def _contacts(
   return corners, weights, carried
 
 
-def _followers(moved: np.ndarray, target: Template, carried: np.ndarray):
+def _followers(
+  moved: np.ndarray, target: Template, carried: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Free vertices, the carried vertices that they follow, and float32 weights."""
   count = len(moved)
   edges = np.concatenate([target.faces[:, :2], target.faces[:, 1:]])
@@ -284,21 +290,22 @@ def _followers(moved: np.ndarray, target: Template, carried: np.ndarray):
   _, component = csgraph.connected_components(links, directed=False)
   led = np.isin(component, component[carried])
   bent = np.flatnonzero(led & ~carried)
-  matrix = sparse.lil_matrix((count, int(carried.sum())), dtype=np.float32)
-  if len(bent):
-    matrix[bent] = _bending(target.faces, carried, bent)
+  parts = [_bending(target.faces, carried, bent)] if len(bent) else []
   for number in np.unique(component[~led]):
     part = np.flatnonzero(component == number)
-    near, weights = _whole(moved, part, np.flatnonzero(carried))
-    matrix[np.ix_(part, near)] = weights
+    parts.append((part, *_whole(moved, part, np.flatnonzero(carried))))
   free = np.flatnonzero(~carried)
-  rows = matrix.tocsr()[free]
-  leaders = np.unique(rows.indices)
-  return free, leaders, np.asarray(rows[:, leaders].todense(), np.float32)
+  leaders = np.unique(np.concatenate([near for _, near, _ in parts] or [free[:0]]))
+  weights = np.zeros((count, len(leaders)), np.float32)
+  for part, near, weight in parts:
+    weights[np.ix_(part, np.searchsorted(leaders, near))] = weight
+  return free, leaders, weights[free]
 
 
-def _bending(faces: Int[np.ndarray, "t 3"], carried: np.ndarray, bent: np.ndarray):
-  """Weights `[F, C]` of the carried vertices of the mesh for its free ones."""
+def _bending(
+  faces: Int[np.ndarray, "t 3"], carried: np.ndarray, bent: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Free vertices `[F]`, carried vertices `[L]` that they follow, weights `[F, L]`."""
   plain = _registration.laplacian(faces, len(carried))
   energy = (plain.T @ plain + _TENSION * (plain + plain.T) / 2).tocsc()
   # Translations are preserved: each row of the weights sums to one.
@@ -307,12 +314,12 @@ def _bending(faces: Int[np.ndarray, "t 3"], carried: np.ndarray, bent: np.ndarra
   inner = _registration.factorized(energy[bent][:, bent])
   solved = inner.solve(-across[:, touched].toarray())
   solved /= solved.sum(1, keepdims=True)
-  weights = sparse.lil_matrix(across.shape, dtype=np.float32)
-  weights[:, touched] = solved
-  return weights
+  return bent, touched, solved
 
 
-def _whole(moved: np.ndarray, part: np.ndarray, carried: np.ndarray):
+def _whole(
+  moved: np.ndarray, part: np.ndarray, carried: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
   """Carried vertices around a separate part, and their weights for its vertices.
 
   The part follows by the affine map that fits the surface around it in least squares.

@@ -81,7 +81,9 @@ def _source(path: str | pathlib.Path, expected: str) -> Source:
   return Source(pathlib.Path(path), "Surrey (eos)", expected, _OFFER)
 
 
-def _blendshapes(path, vertices: int) -> tuple[tuple[str, ...], np.ndarray]:
+def _blendshapes(
+  path: str | pathlib.Path, vertices: int
+) -> tuple[tuple[str, ...], np.ndarray]:
   """Names and displacements, mm, of a file of blendshapes."""
   source = _source(path, f"blendshapes of {vertices} vertices, as eos saves them")
   with source.reading():
@@ -145,7 +147,7 @@ class _Archive:
     scaled = (basis * np.sqrt(variance.reshape(1, -1))).T
     return mean.reshape(-1, 3), scaled.reshape(variance.size, mean.size // 3, 3), faces
 
-  def expressions(self):
+  def expressions(self) -> tuple[tuple[str, ...], np.ndarray | None]:
     """Returns names and displacements of the optional expressions."""
     if self.number("<?"):
       return (), None

@@ -1,6 +1,7 @@
 """Templates from OBJ files with UVs."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -62,7 +63,7 @@ def load_template(
   name: str | None = None,
   groups: Mapping[str, str] | None = None,
   layout: Layout | None = None,
-  landmarks: str | pathlib.Path | Mapping[str, Sequence | Mapping] | None = None,
+  landmarks: str | pathlib.Path | Mapping[str, Any] | None = None,
   masks: Mapping[str, str | pathlib.Path] | None = None,
   mask_rows: str = "top",
   units: str | float = "auto",
@@ -81,12 +82,8 @@ def load_template(
       groups are read under their own names.
     layout: for files with several UV tiles or textures, the rectangle `(u0, v0, u1,
       v1)` of the unit square for the tile of each (renamed) group.
-    landmarks: the 68 standard landmarks, as a JSON file or its content:
-      `{"vertices": [68]}` are vertices of the file, counted from 0; `{"points":
-      [68, 3]}` are positions in its space; `{"faces": [68], "weights": [68, 3]}` are
-      its triangles (polygons are cut as fans); `{"some": {"36": 177, …}}` are vertices
-      of 8 or more landmarks, see `with_landmarks`. "auto" finds them by the shape of
-      the head. None leaves the template without landmarks.
+    landmarks: the 68 standard landmarks as in `with_landmarks`, but with the vertices,
+      space and triangles of the file (polygons are cut as fans); None for none.
     masks: gray images over the UV square (over the first tile of a layout).
     mask_rows: "top" if row 0 of the masks lies at v = 1, as in textures, or "bottom".
     units: "m", "dm", "cm", "mm", the number of decimeters in one unit, or "auto".
@@ -103,31 +100,23 @@ def load_template(
     ValueError: an option contradicts the file; UVs leave the square or overlap; the
       landmarks cannot be found.
   """
-  if uv_axes not in ("auto", "keep"):
-    raise ValueError(f"uv_axes must be 'auto' or 'keep', got {uv_axes!r}")
   whole = _obj_file.read_obj(path)
   head = _pick(whole, groups)
-
-  def placed(points: np.ndarray | None) -> Placement:
-    return _placement.place(
-      head.vertices[np.unique(head.faces)],
-      points, units=units, up=up, front=front, mirrored=mirrored,
-      own_unit=landmarks == "auto",
-    )  # fmt: skip
-
-  def built(points: np.ndarray | None) -> ObjTemplate:
-    return _assembled(
-      name or pathlib.Path(path).stem, head, placed(points), points, layout=layout,
-      masks=masks or {}, mask_rows=mask_rows, uv_axes=uv_axes, weld=weld,
-    )  # fmt: skip
-
-  if landmarks == "auto":
-    hand = np.diag([-1.0 if mirrored else 1.0, 1.0, 1.0])
-    rough = _recognition.rough_landmarks(head.vertices @ hand, head.faces)
-    return _refined(built(rough @ hand), placed)
+  placed = functools.partial(
+    _placement.place, head.vertices[np.unique(head.faces)], units=units, up=up,
+    front=front, mirrored=mirrored, own_unit=landmarks == "auto",
+  )  # fmt: skip
+  built = functools.partial(
+    _assembled, name or pathlib.Path(path).stem, head, placed, layout=layout,
+    masks=masks or {}, mask_rows=mask_rows, uv_axes=uv_axes, weld=weld,
+  )  # fmt: skip
   if landmarks is None:
     return built(None)
-  return built(_landmarks(landmarks, whole, built))
+  if landmarks != "auto":
+    return built(_landmarks(landmarks, whole, built))
+  hand = np.diag([-1.0 if mirrored else 1.0, 1.0, 1.0])
+  rough = _recognition.rough_landmarks(head.vertices @ hand, head.faces)
+  return _refined(built(rough @ hand), placed)
 
 
 def _refined(
@@ -151,10 +140,21 @@ def _refined(
 
 
 def _assembled(
-  name: str, head: ObjMesh, where: Placement, points, *, layout: Layout | None,
-  masks: Mapping[str, str | pathlib.Path], mask_rows: str, uv_axes: str, weld: float,
-) -> ObjTemplate:  # fmt: skip
-  """The template of the chosen groups, given their placement."""
+  name: str,
+  head: ObjMesh,
+  placed: Callable[[np.ndarray | None], Placement],
+  points: np.ndarray | None,
+  *,
+  layout: Layout | None,
+  masks: Mapping[str, str | pathlib.Path],
+  mask_rows: str,
+  uv_axes: str,
+  weld: float,
+) -> ObjTemplate:
+  """The template of the chosen groups, given their landmarks."""
+  if uv_axes not in ("auto", "keep"):
+    raise ValueError(f"uv_axes must be 'auto' or 'keep', got {uv_axes!r}")
+  where = placed(points)
   vertices = where.to_head(head.vertices)
   order = [0, 2, 1] if surface.looks_inward(vertices, head.faces) else [0, 1, 2]
   faces, corner_uv = head.faces[:, order], _laid_out(head, layout)[:, order]
@@ -212,7 +212,7 @@ def _landmarks(
   return head.placement.to_file(full.landmark_positions(full.vertices))
 
 
-def _vertex(head: ObjTemplate, number, vertex) -> int:
+def _vertex(head: ObjTemplate, number: str | int, vertex: int) -> int:
   """The template's vertex for a vertex of the file."""
   if not 0 <= int(vertex) < len(head.vertex) or head.vertex[int(vertex)] < 0:
     raise ValueError(f"landmark {number}: vertex {vertex} is not in the groups taken")
@@ -243,7 +243,9 @@ def _laid_out(head: ObjMesh, layout: Layout | None) -> np.ndarray:
   return np.clip(uvs, 0, 1)
 
 
-def _with_uv_axes(where: Placement, vertices, faces, corner_uv) -> Placement:
+def _with_uv_axes(
+  where: Placement, vertices: np.ndarray, faces: np.ndarray, corner_uv: np.ndarray
+) -> Placement:
   """The placement with the flips of u and v against +x and +y on the face."""
   corner = vertices[faces]
   weight = np.maximum(_normals(corner)[:, 2], 0)
@@ -255,7 +257,9 @@ def _with_uv_axes(where: Placement, vertices, faces, corner_uv) -> Placement:
   return dataclasses.replace(where, flip_u=flip_u, flip_v=flip_v)
 
 
-def _welded(vertices, faces, groups, tolerance) -> tuple[np.ndarray, np.ndarray]:
+def _welded(
+  vertices: np.ndarray, faces: np.ndarray, groups: np.ndarray, tolerance: float
+) -> tuple[np.ndarray, np.ndarray]:
   """The welded vertex of each vertex, -1 for unused ones, and the vertices kept.
 
   Only border vertices of the same group with similar normals are welded: the sides of a
@@ -288,7 +292,13 @@ def _welded(vertices, faces, groups, tolerance) -> tuple[np.ndarray, np.ndarray]
   return vertex, keep
 
 
-def _template(name: str, head: ObjMesh, corner_uv, points, masks) -> Template:
+def _template(
+  name: str,
+  head: ObjMesh,
+  corner_uv: np.ndarray,
+  points: np.ndarray | None,
+  masks: Mapping[str, np.ndarray],
+) -> Template:
   """The template, with one vertex per uv and without degenerate triangles."""
   faces = head.faces
   whole = (faces != np.roll(faces, 1, 1)).all(1)
@@ -328,7 +338,9 @@ def _check_overlap(template: Template, corner_uv: np.ndarray) -> None:
     )
 
 
-def _mask(path: pathlib.Path, rows: str, flip: np.ndarray, box) -> np.ndarray:
+def _mask(
+  path: pathlib.Path, rows: str, flip: np.ndarray, box: Sequence[float]
+) -> np.ndarray:
   """A mask `[M, M]` with row 0 at v = 1."""
   if rows not in ("top", "bottom"):
     raise ValueError(f"mask_rows must be 'top' or 'bottom', got {rows!r}")

@@ -101,7 +101,7 @@ def _is_shape(shape: Any, length: int | None = None) -> bool:
   )
 
 
-def _build(machine: Machine, _):
+def _build(machine: Machine, _: Any) -> None:
   """Gives the object on the stack its state."""
   state = machine.pop()
   target = machine.top(_Shell)
@@ -119,13 +119,13 @@ def _build(machine: Machine, _):
     raise ValueError(f"its pickle gives {target.name!r} a state that is not a dict")
 
 
-def _new_object(machine: Machine, _):
+def _new_object(machine: Machine, _: Any) -> None:
   """Imitates `cls.__new__(cls)`; no class that is read needs the arguments."""
   machine.pop(tuple)
   machine.stack.append(_Shell(machine.pop(Global).name))
 
 
-def _array(content: Any, dtype: np.dtype, shape: Any, order: Any) -> np.ndarray:
+def _array(content: Any, dtype: np.dtype | None, shape: Any, order: Any) -> np.ndarray:
   """An array from its bytes."""
   if isinstance(content, str):
     # Python 2's strings are bytes; the interpreter reads them as Latin 1.

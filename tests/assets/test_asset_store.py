@@ -1,4 +1,4 @@
-"""The embedded files are opened only if they are what was released."""
+"""The embedded files are opened only if their hashes match."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Parts of the head's builder, each on a case small enough to see through."""
+"""Parts of the head's builder, on small cases."""
 
 import io
 import zipfile

@@ -63,7 +63,7 @@ def test_euler_angles_turn_the_face_as_documented(angles, forward):
 
 
 def test_the_camera_puts_known_points_where_they_belong():
-  """Focal length 1015 px for 224 px (Deep3D); up is up; pixel centres are integers."""
+  """Focal length 1015 px for 224 px (Deep3D); up is up; pixel centers are integers."""
   points = jnp.array([[0.0, 0, 0], [0.5, 0, 0], [0, 0.5, 0], [0, 0, 1]])
   px = np.asarray(camera.world_to_px(points, Camera(), 224, 224))
   np.testing.assert_allclose(px[0], 111.5, atol=1e-3)

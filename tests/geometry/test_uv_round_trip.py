@@ -1,4 +1,4 @@
-"""Vertices to UV maps and back, on a small globe with a seam."""
+"""Conversion of vertices to UV maps and back, on a small globe with a seam."""
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +76,7 @@ def test_either_reading_returns_the_template_and_moves_with_it(reading):
 
 
 def test_the_exact_reading_is_exact_and_the_smooth_one_smooth():
-  """The targets of a 512² map over heads with expressions, seams included, in mm."""
+  """A 512² map of heads with expressions meets its error bounds, seams included."""
   model = open_head("embedded")
   generator = np.random.default_rng(0)
   identity = generator.normal(size=(2, len(model.identity_std))).astype(np.float32)
@@ -99,7 +99,7 @@ def test_the_exact_reading_is_exact_and_the_smooth_one_smooth():
 
 
 def test_texels_hold_what_the_convention_says():
-  """Row 0 lies at v = 1, columns grow with u, and centres are half a texel in."""
+  """Row 0 lies at v = 1, columns grow with u, and centers are half a texel in."""
   size = 64
   table = uv.uv_table(GLOBE, size)
   position = np.asarray(uv.map_from_vertices(jnp.asarray(GLOBE.vertices), table))

@@ -1,4 +1,4 @@
-"""Small heads, and the files that the owners of head models would hand out of them."""
+"""Small heads, in the file formats of the owners of head models."""
 
 import functools
 import json
@@ -27,7 +27,7 @@ def ball(count, centre=(0.0, 0.0, 0.0), radius=1.0):
 
 
 def nearest(points, places):
-  """The points next to some places."""
+  """Indices of the points nearest to some positions."""
   return np.array([np.argmin(((points - place) ** 2).sum(-1)) for place in places])
 
 
@@ -35,7 +35,7 @@ RIGHT_AND_LEFT_EYE = np.array([[-0.45, 0.3, 0.84], [0.45, 0.3, 0.84]])
 
 
 def flame():
-  """`(arrays, faces)` as FLAME's file has them, metres: a ball and two eyeballs."""
+  """The arrays of FLAME's file, meters: a ball and two eyeballs."""
   parts = [ball(3931), ball(546, (0.31, 0.3, 0.8), 0.12)]
   parts.append(ball(546, (-0.31, 0.3, 0.8), 0.12))
   starts = (0, 3931, 4477)
@@ -66,7 +66,7 @@ def chumpy_module(monkeypatch):
 
 
 def deep3d():
-  """What `BFM_model_front.mat` holds, with few modes; inward triangles."""
+  """The content of `BFM_model_front.mat`, with few modes and inward triangles."""
   points, faces = ball(35709)
   ids = nearest(points, [*[(0, 0, 1)] * 36, *RIGHT_AND_LEFT_EYE])
   keypoints = np.zeros(68, int)
@@ -86,7 +86,7 @@ def write_deep3d(path, **changes):
 
 
 def bfm2017(count=400):
-  """What `model2017-1_bfm_nomouth.h5` holds, mm, by HDF5 path."""
+  """The content of `model2017-1_bfm_nomouth.h5`, mm, by HDF5 path."""
   points, faces = ball(count, radius=100.0)
   basis = np.linalg.qr(np.random.default_rng(0).normal(size=(3 * count, 2)))[0]
   corners = dict(zip(("right", "left"), RIGHT_AND_LEFT_EYE * 100, strict=True))
@@ -141,19 +141,19 @@ def surrey_ball():
 
 
 def pca_bytes(mean, basis, variance, faces):
-  """A `PcaModel` of eos."""
+  """The bytes of a `PcaModel` of eos."""
   parts = [_matrix(mean), _matrix(basis), _matrix(variance), _rows(faces, "<i4")]
   return b"".join(parts)
 
 
 def blendshape_bytes(count=700):
-  """Two `Blendshape`s of eos, in a list."""
+  """The bytes of a list of two `Blendshape`s of eos."""
   shapes = [_text(name) + _matrix(np.full(3 * count, 3.0)) for name in ("anger", "joy")]
   return struct.pack("<Q", 2) + b"".join(shapes)
 
 
 def surrey_bytes(version=4, expressions=None, uvs=True, faces=None):
-  """A `MorphableModel` of eos."""
+  """The bytes of a `MorphableModel` of eos."""
   points, triangles = surrey_ball()
   faces = triangles if faces is None else faces
   basis = np.linalg.qr(np.random.default_rng(0).normal(size=(2100, 2)))[0]

@@ -1,4 +1,4 @@
-"""The embedded head keeps what the conventions promise of it."""
+"""The embedded head satisfies the conventions."""
 
 import numpy as np
 import pytest

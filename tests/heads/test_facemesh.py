@@ -1,4 +1,4 @@
-"""Where FaceMesh's points lie on a template: the asset, files of others."""
+"""FaceMesh's points on a template: the asset, and files for other templates."""
 
 import dataclasses
 import io
@@ -62,7 +62,7 @@ def test_what_slides_is_marked_and_less_sure():
 
 
 def test_the_points_of_a_photo_lie_where_a_fitted_head_has_them():
-  """The fit knows the 68 only; inside the outline the 468 follow, on a real face."""
+  """After a fit to the 68 landmarks only, the 468 points lie near those of a photo."""
   portrait = Image.open(io.BytesIO(store.read_asset("astronaut.jpg"))).convert("RGB")
   (face,) = find_faces(np.asarray(portrait))
   (cut,) = face_crops([face], HEAD, Camera(), 256)

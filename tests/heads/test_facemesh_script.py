@@ -1,4 +1,4 @@
-"""The parts of the script that computes where FaceMesh's points lie."""
+"""Parts of the script that locates FaceMesh's points on a template."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +20,7 @@ def script():
 
 
 def test_the_surface_under_a_pixel(script):
-  """A random head in a pose: known places, projected, are found on the mean head."""
+  """Projected points of a posed random head are found on the mean head."""
   rng = np.random.default_rng(0)
   vertices = np.asarray(random_vertices(rng, MODEL, 1)[0])
   pose = np.array([0.15, -0.3, 0.1, 0.05, -0.04, 0.2], np.float32)
@@ -41,7 +41,7 @@ def test_the_surface_under_a_pixel(script):
 
 
 def test_places_are_medians_over_both_sides(script):
-  """Noise around known places, some photos without them, one side more than other."""
+  """Known points are recovered from noise, with gaps, unequal on both sides."""
   rng, marks = np.random.default_rng(1), landmarks.landmarks68(HEAD.vertices, HEAD)
   marks = np.asarray(marks)[36:48]
   mirror = landmarks.MIRRORED[36:48] - 36

@@ -1,4 +1,4 @@
-"""Random heads are bounded, repeatable, and expressions make sense."""
+"""Random heads are bounded and repeatable, and expressions are consistent."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""OBJ files of all kinds as templates."""
+"""Templates from OBJ files."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def _write(folder: pathlib.Path, text: str) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def skin(tmp_path_factory):
-  """The embedded head's skin in an OBJ of our own making, and its landmarks' JSON."""
+  """The embedded head's skin as an OBJ, and the JSON of its landmarks."""
   head = open_head("embedded").template
   folder = tmp_path_factory.mktemp("obj")
   text = obj_text(head_mesh(head.vertices, head), mtl_name="none.mtl")
@@ -77,7 +77,7 @@ def test_our_own_export_comes_back(skin):
 
 
 def _turned(skin, folder, *, rotation, scale, offset, flip_u=False, flip_v=False):
-  """The same head as another program would have written it."""
+  """The same head as another program writes it."""
   lines = []
   for line in skin.read_text().splitlines():
     key, *rest = line.split()
@@ -182,7 +182,7 @@ def test_groups_layout_and_masks(skin, tmp_path):
 
 
 def test_seams_are_welded_and_touching_lips_are_not(tmp_path):
-  """Two quads side by side share a seam; two facing each other share a place only."""
+  """Adjacent quads are welded; quads that face each other are not."""
   text = "".join(f"v {x} {y} 0\n" for x, y in [(0, 0), (2, 0), (2, 2), (0, 2)])
   text += "".join(f"v {x} {y} 0\n" for x, y in [(2, 0), (4, 0), (4, 2), (2, 2)])
   text += "".join(f"v {x} {y} 0\n" for x, y in [(0, 0), (2, 0), (2, 2), (0, 2)])

@@ -1,4 +1,4 @@
-"""The reader of pickled arrays: what it reads, and what it refuses to run."""
+"""The reader of pickled arrays reads arrays and refuses everything else."""
 
 import contextlib
 import os

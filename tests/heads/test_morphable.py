@@ -1,4 +1,4 @@
-"""A morphable model is linear, and says so when shapes do not fit."""
+"""A morphable model is linear and refuses wrong shapes."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""One mesh laid on another, and heads carried over; landmarks from a few of them."""
+"""Registration of meshes, retargeting of heads, landmarks from some of them."""
 
 import dataclasses
 import json
@@ -39,7 +39,7 @@ def _shaped(points):
 
 
 def _ball(count, name="ball", shape=lambda points: points):
-  """A ball as a template, every point its own UV."""
+  """A ball as a template, with one UV per point."""
   points, faces = head_files.ball(count)
   uvs = np.stack([points[:, 0] / 4 + 0.25 + (points[:, 2] < 0) / 2, points[:, 1]], -1)
   return Template(
@@ -168,7 +168,7 @@ class TestRetargeter:
 
 
 def _bare(template):
-  """Without UVs."""
+  """The template without UVs."""
   none = np.zeros((0, 3), np.int32)
   return _with(
     template, uvs=np.zeros((0, 2), np.float32), faces=none, faces_uv=none,

@@ -1,4 +1,4 @@
-"""Random heads with expressions of the embedded model over other people's meshes."""
+"""Random heads of the embedded model, retargeted to MeInGame's and ICT's meshes."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +16,7 @@ def _area(template, vertices):
 
 
 def _ear(template, vertices, side):
-  """The 60 outermost vertices on a side above the mouth: an ear's."""
+  """The mean of the 60 outermost vertices on a side above the mouth: an ear."""
   high = np.flatnonzero(vertices[:, 1] > -0.6)
   outer = high[np.argsort(-side * vertices[high, 0])[:60]]
   return vertices[outer].mean(0)

@@ -54,7 +54,7 @@ def _people(count, noise_px, seed=0):
 
 def test_no_start_of_scipys_gives_a_lower_cost():
   poses, px = _people(12, 3.0)
-  found = _pose.solve(POINTS, px, CAMERA, SIZE, WEIGHTS)
+  found = _pose.solve_poses(POINTS, px, CAMERA, SIZE, weights=WEIGHTS)
   for one, own, truth in zip(found, px, poses, strict=True):
     starts = [truth] + [
       np.concatenate([Rotation.from_euler("y", yaw, degrees=True).as_rotvec(), [0] * 3])
@@ -73,7 +73,7 @@ def test_no_start_of_scipys_gives_a_lower_cost():
 def test_exact_landmarks_give_the_exact_pose():
   poses, px = _people(20, 0.0, seed=1)
   px = _project(poses)
-  found = _pose.solve(POINTS, px, CAMERA, SIZE, WEIGHTS)
+  found = _pose.solve_poses(POINTS, px, CAMERA, SIZE, weights=WEIGHTS)
   np.testing.assert_allclose(found, poses, atol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""Morphable models fitted to landmarks, many faces at once."""
+"""Fits of morphable models to landmarks, many faces at once."""
 
 from affjax.faces._fit.landmarks import Fit, fit_faces
 from affjax.faces._fit.model_points import check_fittable

@@ -17,11 +17,15 @@ from affjax.faces._crop import (
   initial_pose,
   mean_landmarks,
 )
-from affjax.faces._detect import detect_faces
 from affjax.faces._find import Face, find_faces, find_in_all
-from affjax.faces._fit import Fit, check_fittable, fit_faces
-from affjax.faces._fit.photometric import read_colors
-from affjax.faces._iris import irises
+from affjax.faces._fit import (
+  FaceColors,
+  Fit,
+  FitSettings,
+  check_fittable,
+  fit_faces,
+  read_colors,
+)
 from affjax.faces._mesh import standard68
 from affjax.faces._photo import PhotoError, decode_photo, read_photo
 from affjax.faces._pose import solve_pose, solve_poses
@@ -30,19 +34,19 @@ from affjax.faces._regions import visible_skin
 __all__ = [
   "Crop",
   "Face",
+  "FaceColors",
   "Fit",
+  "FitSettings",
   "PhotoError",
   "apply_crop",
   "check_fittable",
   "decode_photo",
-  "detect_faces",
   "face_crop",
   "face_crops",
   "find_faces",
   "find_in_all",
   "fit_faces",
   "initial_pose",
-  "irises",
   "mean_landmarks",
   "read_colors",
   "read_photo",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from affjax.assets import store
 from affjax.faces import _detect, _iris, _mesh, _network
@@ -46,7 +46,7 @@ class Face:
 
 
 def find_faces(
-  photo: UInt8[np.ndarray, "h w 3"],
+  photo: np.ndarray,
   *,
   threshold: float = 0.5,
   smallest: float = 1 / 80,
@@ -56,7 +56,7 @@ def find_faces(
 
 
 def find_in_all(
-  photos: Sequence[UInt8[np.ndarray, "h w 3"]],
+  photos: Sequence[np.ndarray],
   *,
   threshold: float = 0.5,
   smallest: float = 1 / 80,
@@ -68,8 +68,8 @@ def find_in_all(
   upright ones all the same, with wrong landmarks.
 
   Args:
-    photos: Photos, 8-bit RGB, of any sizes, upright as `read_photo` returns them. Their
-      number changes neither the results nor what is compiled.
+    photos: Photos, uint8 `[H, W, 3]` of any sizes, upright as `read_photo` returns
+      them. Their number changes neither the results nor what is compiled.
     threshold: Least score of a face.
     smallest: Width of the smallest face, as a share of the photo's longer side. Half
       the width takes four times as long.

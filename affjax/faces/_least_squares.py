@@ -1,5 +1,6 @@
 """Levenberg-Marquardt for many small robust least-squares problems."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -11,8 +12,8 @@ from jaxtyping import Array, Bool, Float
 
 State = TypeVar("State")
 
-# Returns the residuals of a state.
-Residual = Callable[[State], Float[Array, " m"]]
+# Returns the residuals of a state and their derivatives by the components of a step.
+Linearize = Callable[[State], tuple[Float[Array, " m"], Float[Array, "m n"]]]
 # Returns the state that a step leads to; a step of zeros leaves the state as it is.
 Move = Callable[[State, Float[Array, " n"]], State]
 # Returns which unknowns may move, given the state and the gradient of the cost.
@@ -36,7 +37,22 @@ class Loss(NamedTuple):
   curvature: Float[Array, " m"]
 
 
-class Minimum(NamedTuple, Generic[State]):
+@dataclasses.dataclass(frozen=True)
+class Prior(Generic[State]):
+  """A normal prior of the unknowns.
+
+  Attributes:
+    values: Returns the unknowns of a state, to which steps are added.
+    precision: Inverse variance of each unknown, 0 for none.
+  """
+
+  values: Callable[[State], Float[Array, " n"]]
+  precision: Float[Array, " n"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Minimum(Generic[State]):
   """The end of a descent.
 
   Attributes:
@@ -46,8 +62,8 @@ class Minimum(NamedTuple, Generic[State]):
   """
 
   state: State
-  cost: Float[Array, ""]
-  change: Float[Array, ""]
+  cost: Float[Array, "*b"]
+  change: Float[Array, "*b"]
 
 
 def soft_l1(residual: Float[Array, " m"]) -> Loss:
@@ -58,51 +74,46 @@ def soft_l1(residual: Float[Array, " m"]) -> Loss:
   return Loss(cost, 2 * residual / root, 2 / root**3)
 
 
-def jacobian(
-  residual: Residual[State], move: Move[State], state: State, unknowns: int
-) -> Float[Array, "m n"]:
-  """Returns the derivatives of the residuals by the components of a step."""
-  none = jnp.zeros(unknowns, jnp.result_type(*jax.tree.leaves(state)))
-  return jax.jacfwd(lambda step: residual(move(state, step)))(none)
-
-
 def minimize(
-  residual: Residual[State],
+  linearize: Linearize[State],
   loss: Callable[[Float[Array, " m"]], Loss],
   move: Move[State],
   state: State,
-  unknowns: int,
   *,
   steps: int,
   tolerance: float = 0.0,
   damping: float = 1e-2,
+  prior: Prior[State] | None = None,
   free: Free[State] | None = None,
   constrain: Callable[[State], State] = lambda state: state,
 ) -> Minimum[State]:
   """Descends from a state by damped Gauss-Newton steps; `vmap` batches it.
 
   Args:
-    residual: Residuals, differentiable in forward mode.
-    loss: Loss that is minimized.
+    linearize: Residuals and their derivatives.
+    loss: Loss of the residuals, which is minimized.
     move: Update of a state by a step.
     state: Start, a pytree of arrays.
-    unknowns: Number of components of a step.
     steps: Largest number of steps, refused ones included.
     tolerance: Largest component of a step with which the descent ends.
     damping: First damping, a share of the Hessian's diagonal. It shrinks with every
       step that lowers the cost and grows with every other one.
+    prior: Prior whose squares are added to the loss.
     free: Selection of the unknowns that a step may change; all by default.
     constrain: Projection of a moved state onto the states that are allowed.
   """
 
+  def cost_of(state: State):
+    cost = loss(linearize(state)[0]).cost
+    return cost if prior is None else cost + _square(prior, state)
+
   def body(carry):
     count, _, damping, now = carry
-    slopes = jacobian(residual, move, now.state, unknowns)
-    here = loss(residual(now.state))
-    may = None if free is None else free(now.state, here.slope @ slopes)
-    step = _step(slopes, here, damping, may)
+    gradient, hessian = _equations(linearize, loss, prior, now.state)
+    may = jnp.ones_like(gradient, bool) if free is None else free(now.state, gradient)
+    step = _step(gradient, hessian, may, damping)
     trial = constrain(move(now.state, step))
-    cost = loss(residual(trial)).cost
+    cost = cost_of(trial)
     better = cost < now.cost
     change = jnp.where(better, (now.cost - cost) / jnp.maximum(now.cost, 1e-6), 0)
     pick = lambda new, old: jnp.where(better, new, old)
@@ -114,26 +125,44 @@ def minimize(
     # A step that is not a number goes on, with more damping.
     return (carry[0] < steps) & ~(carry[1] <= tolerance)
 
-  cost = loss(residual(state)).cost
+  cost = cost_of(state)
   one = jnp.ones_like(cost)
   carry = (0, one * jnp.inf, one * damping, Minimum(state, cost, one))
   return jax.lax.while_loop(going, body, carry)[-1]
 
 
+def _square(prior: Prior[State], state: State) -> Float[Array, ""]:
+  return (prior.precision * prior.values(state) ** 2).sum()
+
+
+def _equations(
+  linearize: Linearize[State],
+  loss: Callable[[Float[Array, " m"]], Loss],
+  prior: Prior[State] | None,
+  state: State,
+) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
+  """Returns the gradient and the Hessian, in Gauss and Newton's form, of the cost."""
+  rows, slopes = linearize(state)
+  here = loss(rows)
+  gradient = here.slope @ slopes
+  hessian = (slopes * here.curvature[:, None]).T @ slopes
+  if prior is not None:
+    gradient += 2 * prior.precision * prior.values(state)
+    hessian += jnp.diag(2 * prior.precision)
+  return gradient, hessian
+
+
 def _step(
-  slopes: Float[Array, "m n"],
-  loss: Loss,
+  gradient: Float[Array, " n"],
+  hessian: Float[Array, "n n"],
+  may: Bool[Array, " n"],
   damping: Float[Array, ""],
-  may: Bool[Array, " n"] | None,
 ) -> Float[Array, " n"]:
   """Returns the damped Gauss-Newton step of the unknowns that may move."""
-  gradient = loss.slope @ slopes
-  hessian = (slopes * loss.curvature[:, None]).T @ slopes
-  if may is not None:
-    gradient = jnp.where(may, gradient, 0)
-    hessian = jnp.where(may[:, None] & may[None, :], hessian, 0)
+  gradient = jnp.where(may, gradient, 0)
+  hessian = jnp.where(may[:, None] & may[None, :], hessian, 0)
   diagonal = jnp.diagonal(hessian)
-  # What no residual depends on stays where it is.
+  # What nothing depends on stays where it is.
   lift = damping * diagonal + 1e-9 * diagonal.max() + 1e-30
   factor = linalg.cho_factor(hessian + jnp.diag(lift))
   return -linalg.cho_solve(factor, gradient)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.spatial.transform import Rotation
 
 from affjax.faces import _least_squares as least_squares
 from affjax.geometry import camera as cameras
@@ -34,10 +35,6 @@ class Rigid(NamedTuple):
   turn: Float[Array, "*b 3 3"]
   shift: Float[Array, "*b 3"]
 
-  def vector(self) -> Float[Array, "*b 6"]:
-    """Returns the pose as axis-angle rotation and translation."""
-    return jnp.concatenate([rotation.matrix_to_axis_angle(self.turn), self.shift], -1)
-
 
 class Poses(NamedTuple):
   """Poses of heads.
@@ -52,8 +49,8 @@ class Poses(NamedTuple):
 
 
 def solve_pose(
-  points: Float[np.ndarray, "k 3"],
-  points_px: Float[np.ndarray, "k 2"],
+  points: np.ndarray,
+  points_px: np.ndarray,
   camera: Camera,
   size: int,
   *,
@@ -65,8 +62,8 @@ def solve_pose(
 
 
 def solve_poses(
-  points: Float[np.ndarray, "k 3"],
-  points_px: Float[np.ndarray, "n k 2"],
+  points: np.ndarray,
+  points_px: np.ndarray,
   camera: Camera,
   size: int,
   *,
@@ -77,8 +74,8 @@ def solve_poses(
   The poses have the least soft L1 loss under perspective, the best of three starts.
 
   Args:
-    points: Points in head space, dm.
-    points_px: Places (x, y) of each head's points, px of a square image.
+    points: Points `[K, 3]` in head space, dm.
+    points_px: Places (x, y) `[N, K, 2]` of each head's points, px of a square image.
     camera: Camera of the images.
     size: Width and height of the images, px.
     weights: Weights of the points; by default 1, and 0.2 for the jaw of 68 landmarks.
@@ -95,8 +92,8 @@ def solve_poses(
 
 
 def solve(
-  points: Float[np.ndarray, "k 3"],
-  points_px: Float[np.ndarray, "n k 2"],
+  points: np.ndarray,
+  points_px: np.ndarray,
   camera: Camera,
   size: int,
   weights: Float[np.ndarray, " k"] | None = None,
@@ -123,7 +120,9 @@ def solve(
   # In double precision a pose does not depend on which others are solved with it.
   with jax.enable_x64(True):
     run = functools.partial(_solve, points, weights, camera=camera)
-    return Poses(*least_squares.in_chunks(run, ndc_of_px(points_px, size)))
+    found = least_squares.in_chunks(run, ndc_of_px(points_px, size))
+  turn, shift, origins = found
+  return Poses(vectors(turn, shift), origins)
 
 
 @functools.partial(jax.jit, static_argnames="camera")
@@ -133,23 +132,32 @@ def _solve(
   target: Float[Array, "n k 2"],
   *,
   camera: Camera,
-) -> tuple[Float[Array, "n 6"], Float[Array, "n 2"]]:
+) -> tuple[Float[Array, "n 3 3"], Float[Array, "n 3"], Float[Array, "n 2"]]:
   def one(target: Float[Array, "k 2"]):
-    def residual(pose: Rigid):
-      error = project(points @ pose.turn.T + pose.shift[None], camera) - target
-      return (error * jnp.sqrt(weights)[:, None] / _OUTLIER).reshape(-1)
+    def linearize(pose: Rigid):
+      ndc, slopes = see(points @ pose.turn.T, pose.shift, camera)
+      share = jnp.sqrt(weights)[:, None] / _OUTLIER
+      rows, slopes = (ndc - target) * share, slopes * share[..., None]
+      return rows.reshape(-1), slopes.reshape(-1, 6)
 
     def descend(start: Rigid):
       return least_squares.minimize(
-        residual, least_squares.soft_l1, moved, start, 6,
+        linearize, least_squares.soft_l1, moved, start,
         steps=_STEPS, tolerance=_TOLERANCE,
       )  # fmt: skip
 
     found = jax.vmap(descend)(starts(points, target, weights, camera))
     pose = jax.tree.map(lambda values: values[found.cost.argmin()], found.state)
-    return pose.vector(), project(pose.shift, camera)
+    return *pose, project(pose.shift, camera)
 
   return jax.vmap(one)(target)
+
+
+def vectors(
+  turn: Float[np.ndarray, "n 3 3"], shift: Float[np.ndarray, "n 3"]
+) -> Float[np.ndarray, "n 6"]:
+  """Returns axis-angle rotations and translations of poses."""
+  return np.concatenate([Rotation.from_matrix(turn).as_rotvec(), shift], 1)
 
 
 def ndc_of_px(
@@ -167,6 +175,26 @@ def project(points: Float[Array, "*b 3"], camera: Camera) -> Float[Array, "*b 2"
   z = jnp.minimum(points[..., 2:], camera.distance - NEAREST)
   visible = jnp.concatenate([points[..., :2], z], -1)
   return cameras.clip_to_ndc(cameras.world_to_clip(visible, camera))[..., :2]
+
+
+def see(
+  turned: Float[Array, "k 3"], shift: Float[Array, " 3"], camera: Camera
+) -> tuple[Float[Array, "k 2"], Float[Array, "k 2 6"]]:
+  """Returns image coordinates in [-1, 1] of points, and derivatives by the pose.
+
+  Args:
+    turned: Points in head space after the rotation of the pose, dm.
+    shift: Translation of the pose, dm.
+    camera: Camera of the image.
+
+  Returns:
+    The coordinates, and their derivatives by the components of a step, see `moved`.
+  """
+  both = lambda point: (project(point, camera),) * 2
+  slopes, ndc = jax.vmap(jax.jacfwd(both, has_aux=True))(turned + shift[None])
+  # A small rotation by d moves a point p by d x p: a row g of the slopes gives p x g.
+  by_turn = jnp.cross(jnp.broadcast_to(turned[:, None], slopes.shape), slopes)
+  return ndc, jnp.concatenate([by_turn, slopes], -1)
 
 
 def starts(
@@ -191,9 +219,8 @@ def starts(
   depth = focal * actual / jnp.maximum(seen, 1e-6)
   side = center * jnp.array([1, -1]) * depth / focal
   place = jnp.append(side, camera.distance - depth)
-  yaw = jnp.deg2rad(jnp.array(_STARTS_DEG, points.dtype))
-  zero = jnp.zeros_like(yaw)
-  turn = rotation.axis_angle_to_matrix(jnp.stack([zero, yaw, zero], -1))
+  yaws = Rotation.from_euler("y", np.array(_STARTS_DEG)[:, None], degrees=True)
+  turn = jnp.asarray(yaws.as_matrix(), points.dtype)
   return Rigid(turn, place[None] - turn @ middle)
 
 
@@ -204,7 +231,5 @@ def moved(pose: Rigid, step: Float[Array, " 6"]) -> Rigid:
 
 def turned(turn: Float[Array, "3 3"], step: Float[Array, " 3"]) -> Float[Array, "3 3"]:
   """Returns a rotation matrix after a rotation by an axis-angle vector, shortened."""
-  square = jnp.sum(step * step)
-  # The square root has no derivative at zero, where steps are differentiated.
-  long = jnp.sqrt(jnp.maximum(square, _LARGEST_TURN**2))
+  long = jnp.maximum(jnp.linalg.norm(step), _LARGEST_TURN)
   return rotation.axis_angle_to_matrix(step * (_LARGEST_TURN / long)) @ turn

@@ -28,9 +28,7 @@ _TRUST, _DOUBT, _FLOOR = 4.0, 1.0, 1e-3
 _RADIUS, _EPSILON = 2, 2e-3
 
 
-def visible_skin(
-  images: UInt8[np.ndarray, "n s s 3"],
-) -> Float[np.ndarray, "n s s 1"]:
+def visible_skin(images: np.ndarray) -> Float[np.ndarray, "n s s 1"]:
   """Returns how much each pixel shows of the head's own surface, in [0, 1].
 
   The surface is the skin of face and neck, brows, eyes, lips, the inside of the mouth,
@@ -40,8 +38,8 @@ def visible_skin(
   *is*: losses multiply it with the render's own mask.
 
   Args:
-    images: 8-bit crops, as `face_crops` and `apply_crop` make them, of any size. Photos
-      that are not aligned like that give no useful answer.
+    images: Crops, uint8 `[N, S, S, 3]` of any size, aligned as `face_crops` does it.
+      Photos that are not aligned like that give no useful answer.
 
   Raises:
     ValueError: Shapes or dtypes differ, or images have no pixels.

@@ -26,7 +26,7 @@ WEIGHTS = np.where(np.arange(68) < 17, 0.2, 1.0)
 
 
 def _project(poses, points=POINTS):
-  """World to px of the standard camera, `[N, K, 2]`."""
+  """Projects points to px of the standard camera, `[N, K, 2]`."""
   focal = SIZE / 2 / math.tan(math.radians(CAMERA.fov_deg) / 2)
   world = np.stack([Rotation.from_rotvec(p[:3]).apply(points) + p[3:] for p in poses])
   depth = np.maximum(CAMERA.distance - world[..., 2:], 0.1)
@@ -86,7 +86,7 @@ def test_many_are_as_one_by_one():
 
 
 def test_fewer_points_and_weights():
-  """Weights of nought leave landmarks out, however wrong they are."""
+  """Landmarks of weight zero do not count, however wrong they are."""
   poses, _ = _people(5, 0.0, seed=3)
   px = _project(poses)
   px[:, :17] = 0
@@ -103,7 +103,7 @@ def test_fewer_points_and_weights():
   np.stack([np.arange(68.0), np.zeros(68)], 1),  # on a line
   np.random.default_rng(0).normal(size=(68, 2)) * 1e4,
 ])  # fmt: skip
-def test_landmarks_that_are_none_give_numbers(px):
+def test_degenerate_landmarks_give_numbers(px):
   assert np.isfinite(solve_pose(POINTS, px, CAMERA, SIZE)).all()
   face = Face(np.zeros(4), 1.0, np.zeros((468, 3)), px)
   assert np.isfinite(face_crop(face, TEMPLATE, CAMERA, SIZE).matrix).all()

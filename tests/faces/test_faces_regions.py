@@ -1,4 +1,4 @@
-"""Visible skin: what it is on portraits whose truth is known, and what is refused."""
+"""Visible skin of portraits whose ground truth is known, and bad input."""
 
 import numpy as np
 import pytest

@@ -14,7 +14,7 @@ from affjax.faces._crop import Crop
 from affjax.faces._find import Face
 from affjax.faces._fit import solver
 from affjax.faces._fit.model_points import FittedModes, ModelPoints, model_points
-from affjax.faces._fit.solver import Settings
+from affjax.faces._fit.solver import FitSettings
 from affjax.geometry import camera as cameras
 from affjax.heads import MorphableModel, landmarks
 from affjax.types import Camera
@@ -56,7 +56,7 @@ def fit_faces(
   crops: Sequence[Crop],
   camera: Camera,
   *,
-  settings: Settings | None = None,
+  settings: FitSettings | None = None,
 ) -> list[Fit]:
   """Fits a morphable model to faces.
 
@@ -65,8 +65,8 @@ def fit_faces(
     faces: Faces, as `find_faces` returns them.
     crops: Crop of each face, as `face_crops` returns them.
     camera: Camera of the crops.
-    settings: Noise and effort. `Settings(focal=0.5)` also looks for the focal length.
-      A picture says little about it, and part of it passes for shape: from 12.6 degrees
+    settings: Noise and effort. `FitSettings(focal=0.5)` also fits the focal length. A
+      picture says little about it, and part of it passes for shape: from 12.6 degrees
       to a selfie's 40 the fit goes to about 27.
 
   Raises:
@@ -79,18 +79,14 @@ def fit_faces(
     )
   if not faces:
     return []
-  target = np.stack(
-    [
-      warp.transform(crop.matrix, face.landmarks68)
-      for face, crop in zip(faces, crops, strict=True)
-    ]
-  )
+  pairs = zip(faces, crops, strict=True)
+  target = np.stack([warp.transform(c.matrix, f.landmarks68) for f, c in pairs])
   if not np.isfinite(target).all():
     raise ValueError("landmarks of faces must be finite, got NaN or infinity")
   sizes = np.array([crop.size for crop in crops], np.float32)
   points, fitted = model_points(model)
   pose, zoom, values, px, converged = _solve(
-    points, target, sizes, camera, settings or Settings()
+    points, target, sizes, camera, settings or FitSettings()
   )
   identity, expression = _all_coefficients(model, fitted, values)
   vertices = np.asarray(_vertices(identity, expression, model=model))
@@ -119,7 +115,7 @@ def _solve(
   target: Float[np.ndarray, "n 68 2"],
   sizes: Float[np.ndarray, " n"],
   camera: Camera,
-  settings: Settings,
+  settings: FitSettings,
 ) -> tuple[np.ndarray, ...]:
   """Returns pose, zoom, coefficients, landmarks (px) and convergence of each face."""
   share = sizes[:, None, None]
@@ -127,7 +123,9 @@ def _solve(
   ordered = np.concatenate([ndc[:, 17:], ndc[:, :17]], 1)
   run = functools.partial(_solve_chunk, points, camera=camera, settings=settings)
   with jax.default_matmul_precision("highest"):
-    pose, zoom, values, seen, converged = least_squares.in_chunks(run, ordered)
+    turn, shift, *rest = least_squares.in_chunks(run, ordered)
+  pose = _pose.vectors(turn, shift).astype(np.float32)
+  zoom, values, seen, converged = rest
   seen = np.concatenate([seen[:, solver.INNER :], seen[:, : solver.INNER]], 1)
   return pose, zoom, values, (seen + 1) * (share / 2) - 0.5, converged
 
@@ -138,12 +136,11 @@ def _solve_chunk(
   target: Float[Array, "n 68 2"],
   *,
   camera: Camera,
-  settings: Settings,
+  settings: FitSettings,
 ) -> tuple[Array, ...]:
   def one(target: Float[Array, "68 2"]):
     state, seen, converged = solver.solve(points, target, camera, settings)
-    pose = _pose.Rigid(state.turn, state.shift).vector()
-    return pose, state.zoom, state.values, seen, converged
+    return *state, seen, converged
 
   return jax.vmap(one)(target)
 

@@ -35,7 +35,7 @@ _COARSEST, _LEVEL_SIGMA = 16, 1.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Colors:
+class FaceColors:
   """Maps of a face.
 
   Attributes:
@@ -57,7 +57,7 @@ def read_colors(
   template: Template,
   camera: Camera,
   plain: Float[np.ndarray, "s s 3"],
-) -> Colors:
+) -> FaceColors:
   """Reads the diffuse and the light map of a fitted head off a crop.
 
   Args:
@@ -91,7 +91,7 @@ def read_colors(
   )
   seen = np.clip(color / shade, 0, 1)
   diffuse = _completed(seen, weight, bare, plain, masks, table.support)
-  return Colors(diffuse.astype(np.float32), light, weight.astype(np.float32))
+  return FaceColors(diffuse.astype(np.float32), light, weight.astype(np.float32))
 
 
 _MASKS = ("scalp", "eyes", "mouth", "lips", "brows", "ears", "neck")

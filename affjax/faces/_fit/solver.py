@@ -27,7 +27,7 @@ _EYES = (19, 28)
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class FitSettings:
   """Noise and effort of a fit.
 
   Attributes:
@@ -69,10 +69,12 @@ class Seen(NamedTuple):
 
   Attributes:
     ndc: Image coordinates in [-1, 1]; landmarks 17-67 first, then the jaw's 0-16.
-    chosen: The indices of the landmarks among the model's points.
+    jacobian: Derivatives of `ndc` by the components of a step, see `moved`.
+    chosen: Indices of the landmarks among the model's points.
   """
 
   ndc: Float[Array, "68 2"]
+  jacobian: Float[Array, "68 2 n"]
   chosen: Int[Array, " 68"]
 
 
@@ -80,7 +82,7 @@ def solve(
   points: ModelPoints,
   target: Float[Array, "68 2"],
   camera: Camera,
-  settings: Settings,
+  settings: FitSettings,
 ) -> tuple[State, Float[Array, "68 2"], Bool[Array, ""]]:
   """Returns the head whose landmarks meet given places.
 
@@ -115,16 +117,19 @@ def _descend(
   target: Float[Array, "68 2"],
   state: State,
   camera: Camera,
-  settings: Settings,
+  settings: FitSettings,
   steps: int,
 ) -> least_squares.Minimum[State]:
   unit = 100 / jnp.maximum(jnp.linalg.norm(target[_EYES[1]] - target[_EYES[0]]), 1e-8)
 
-  def residual(state: State):
+  def linearize(state: State):
     seen = see(points, state, camera, settings)
-    rows = _standardized((seen.ndc - target) * unit, seen.ndc, settings)
-    focal = state.zoom / settings.focal if settings.focal else 0 * state.zoom
-    return jnp.concatenate([rows.reshape(-1), state.values / points.sigma, focal[None]])
+    along = _along(seen.ndc)
+    rows = _standardized((seen.ndc - target) * unit, along, settings)
+    slopes = jax.vmap(
+      lambda column: _standardized(column * unit, along, settings), -1, -1
+    )(seen.jacobian)
+    return rows.reshape(-1), slopes.reshape(rows.size, -1)
 
   def free(state: State, gradient: Float[Array, " n"]):
     # A coefficient stays at a bound while the cost falls beyond it.
@@ -132,13 +137,18 @@ def _descend(
     stuck = ((state.values <= points.low) & down) | ((state.values >= points.high) & up)
     return jnp.concatenate([jnp.ones(6, bool), jnp.array([settings.focal > 0]), ~stuck])
 
+  focal = 1 / settings.focal**2 if settings.focal else 0.0
+  prior = least_squares.Prior(
+    lambda state: jnp.concatenate([jnp.zeros(6), state.zoom[None], state.values]),
+    jnp.concatenate([jnp.zeros(6), jnp.array([focal]), 1 / points.sigma**2]),
+  )
   return least_squares.minimize(
-    residual,
-    functools.partial(_loss, settings=settings),
+    linearize,
+    functools.partial(_loss, limit=settings.outlier**2),
     moved,
     state,
-    7 + len(points.sigma),
     steps=steps,
+    prior=prior,
     free=free,
     constrain=lambda state: state._replace(
       values=jnp.clip(state.values, points.low, points.high)
@@ -146,16 +156,22 @@ def _descend(
   )
 
 
-def see(points: ModelPoints, state: State, camera: Camera, settings: Settings) -> Seen:
+def see(
+  points: ModelPoints, state: State, camera: Camera, settings: FitSettings
+) -> Seen:
   """Returns the landmarks of a head as the camera sees them."""
-  chosen = _chosen(points, jax.lax.stop_gradient(state), camera, settings)
-  head = points.mean[chosen] + points.modes[chosen] @ state.values
-  world = head @ state.turn.T + state.shift[None]
-  return Seen(_pose.project(world, camera) * jnp.exp(state.zoom), chosen)
+  chosen = _chosen(points, state, camera, settings)
+  modes = points.modes[chosen]
+  turned = (points.mean[chosen] + modes @ state.values) @ state.turn.T
+  ndc, by_pose = _pose.see(turned, state.shift, camera)
+  by_values = jnp.einsum("pix,xy,pyd->pid", by_pose[..., 3:], state.turn, modes)
+  slopes = jnp.concatenate([by_pose, ndc[..., None], by_values], -1)
+  zoom = jnp.exp(state.zoom)
+  return Seen(zoom * ndc, zoom * slopes, chosen)
 
 
 def _chosen(
-  points: ModelPoints, state: State, camera: Camera, settings: Settings
+  points: ModelPoints, state: State, camera: Camera, settings: FitSettings
 ) -> Int[Array, " 68"]:
   """Returns which points stand for the landmarks: of the jaw's, one candidate each."""
   count = points.slide.shape[1]
@@ -171,13 +187,17 @@ def _chosen(
   return jnp.concatenate([jnp.arange(INNER), jaw])
 
 
+def _along(ndc: Float[Array, "68 2"]) -> Float[Array, "17 2"]:
+  """Returns the unit direction of the outline at each of the jaw's landmarks."""
+  jaw = ndc[INNER:]
+  ends = jnp.concatenate([jaw[1:], jaw[-1:]]) - jnp.concatenate([jaw[:1], jaw[:-1]])
+  return ends / jnp.maximum(jnp.linalg.norm(ends, axis=-1, keepdims=True), 1e-8)
+
+
 def _standardized(
-  error: Float[Array, "68 2"], ndc: Float[Array, "68 2"], settings: Settings
+  error: Float[Array, "68 2"], along: Float[Array, "17 2"], settings: FitSettings
 ) -> Float[Array, "68 2"]:
   """Returns errors in standard deviations, the jaw's across and along the outline."""
-  jaw = jax.lax.stop_gradient(ndc[INNER:])
-  ends = jnp.concatenate([jaw[1:], jaw[-1:]]) - jnp.concatenate([jaw[:1], jaw[:-1]])
-  along = ends / jnp.maximum(jnp.linalg.norm(ends, axis=-1, keepdims=True), 1e-8)
   across = jnp.stack([-along[:, 1], along[:, 0]], -1)
   outline = jnp.stack(
     [
@@ -189,14 +209,12 @@ def _standardized(
   return jnp.concatenate([error[:INNER] / settings.inner, outline])
 
 
-def _loss(residual: Float[Array, " m"], *, settings: Settings) -> least_squares.Loss:
-  """Geman and McClure's loss of the landmarks, squares of the rest."""
-  rows, prior = residual[:136].reshape(68, 2), residual[136:]
-  square, limit = (rows * rows).sum(-1), settings.outlier**2
-  cost = (limit * square / (limit + square)).sum() + (prior * prior).sum()
-  weight = jnp.repeat((limit / (limit + square)) ** 2, 2)
-  weight = 2 * jnp.concatenate([weight, jnp.ones_like(prior)])
-  return least_squares.Loss(cost, weight * residual, weight)
+def _loss(rows: Float[Array, " m"], *, limit: float) -> least_squares.Loss:
+  """Returns Geman and McClure's loss of pairs of rows."""
+  square = (rows.reshape(-1, 2) ** 2).sum(-1)
+  weight = 2 * jnp.repeat((limit / (limit + square)) ** 2, 2)
+  cost = (limit * square / (limit + square)).sum()
+  return least_squares.Loss(cost, weight * rows, weight)
 
 
 def moved(state: State, step: Float[Array, " n"]) -> State:

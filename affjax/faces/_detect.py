@@ -44,7 +44,7 @@ class Detections:
 
 def detect_faces(
   net: _network.Network,
-  photos: Sequence[UInt8[np.ndarray, "h w 3"]],
+  photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
   *,
   smallest: float = 1 / 80,
   threshold: float = 0.5,

@@ -18,7 +18,7 @@ _MIRRORED = (0, 3, 2, 1, 4)
 
 def irises(
   net: _network.Network,
-  photos: Sequence[UInt8[np.ndarray, "h w 3"]],
+  photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
   landmarks: Sequence[Float[np.ndarray, "468 3"]],
 ) -> Float[np.ndarray, "n 2 5 2"]:
   """Returns center and right, top, left and bottom ends of both irises of each face.

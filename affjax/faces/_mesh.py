@@ -75,7 +75,7 @@ def square_of_landmarks(landmarks: Float[np.ndarray, "468 3"]) -> Square:
 
 def find_landmarks(
   net: _network.Network,
-  photos: Sequence[UInt8[np.ndarray, "h w 3"]],
+  photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
   squares: Sequence[Square],
 ) -> tuple[Float[np.ndarray, "n 468 3"], Float[np.ndarray, " n"]]:
   """Finds the landmarks of the faces in some squares.

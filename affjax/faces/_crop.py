@@ -89,9 +89,7 @@ def initial_pose(
 
 def mean_landmarks(template: Template) -> Float[np.ndarray, "68 3"]:
   """Returns the 68 landmarks of the template's mean head, dm."""
-  corners = template.vertices[template.faces[template.landmark_faces]]
-  weights = template.landmark_weights[..., None].astype(np.float64)
-  return np.sum(corners * weights, 1)
+  return template.landmark_positions(template.vertices.astype(np.float64))
 
 
 def _centered(

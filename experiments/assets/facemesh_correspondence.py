@@ -227,12 +227,8 @@ def main() -> None:
 def off(model: MorphableModel, whole: dict) -> float:
   """Returns the median distance of landmarks 17-67 from the template's own, mm."""
   head = model.template
-  own = np.einsum(
-    "kc,kcx->kx", head.landmark_weights, head.vertices[head.faces[head.landmark_faces]]
-  )
-  found = np.einsum(
-    "kc,kcx->kx", whole["weights68"], head.vertices[head.faces[whole["faces68"]]]
-  )
+  own = head.landmark_positions(head.vertices)
+  found = head.surface_points(head.vertices, whole["faces68"], whole["weights68"])
   return float(100 * np.median(np.linalg.norm(own - found, axis=1)[17:]))
 
 

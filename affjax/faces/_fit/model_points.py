@@ -142,7 +142,7 @@ def check_fittable(model: MorphableModel) -> None:
 def _places(template: Template) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Returns vertices and weights `[Q, 3]` of all points, and `ModelPoints.slide`."""
   corners = template.faces[template.landmark_faces]
-  points = (template.vertices[corners] * template.landmark_weights[..., None]).sum(1)
+  points = template.landmark_positions(template.vertices)
   at, weights = [corners[17:]], [template.landmark_weights[17:]]
   # Candidates lie on the part of the head that the landmarks lie on.
   groups = template.face_groups[template.landmark_faces[landmarks.JAW]]

@@ -1,4 +1,13 @@
-"""Faces in photos: detection, landmarks, crops, visible skin, and the fitted head."""
+"""Faces of photos: detection, landmarks, crops, visible skin, and the fitted head.
+
+`read_photo` reads a file. `find_faces` returns the faces of a photo with 468 FaceMesh
+points, 68 standard landmarks and irises (`Face`); `find_in_all` takes many photos.
+`face_crops` and `apply_crop` cut the aligned squares that everything else works on.
+`fit_faces` fits a morphable model to landmarks (`Fit`), `visible_skin` says which
+pixels of a crop show the head, `read_colors` reads diffuse and light map off a crop,
+and `solve_poses` finds poses from 3D points. `smoothing.Tracker` follows the faces of a
+video; `warp` resamples photos.
+"""
 
 from affjax.faces._crop import (
   Crop,
@@ -7,34 +16,37 @@ from affjax.faces._crop import (
   face_crops,
   initial_pose,
   mean_landmarks,
-  solve_pose,
-  solve_poses,
 )
-from affjax.faces._detect import detect_faces
 from affjax.faces._find import Face, find_faces, find_in_all
-from affjax.faces._fit import Fit, check_fittable, fit_faces
-from affjax.faces._fit.photometric import read_colors
-from affjax.faces._iris import irises
+from affjax.faces._fit import (
+  FaceColors,
+  Fit,
+  FitSettings,
+  check_fittable,
+  fit_faces,
+  read_colors,
+)
 from affjax.faces._mesh import standard68
 from affjax.faces._photo import PhotoError, decode_photo, read_photo
+from affjax.faces._pose import solve_pose, solve_poses
 from affjax.faces._regions import visible_skin
 
 __all__ = [
   "Crop",
   "Face",
+  "FaceColors",
   "Fit",
+  "FitSettings",
   "PhotoError",
   "apply_crop",
   "check_fittable",
   "decode_photo",
-  "detect_faces",
   "face_crop",
   "face_crops",
   "find_faces",
   "find_in_all",
   "fit_faces",
   "initial_pose",
-  "irises",
   "mean_landmarks",
   "read_colors",
   "read_photo",

@@ -1,4 +1,4 @@
-"""BlazeFace: boxes of faces, from the whole photo down to small parts of it."""
+"""BlazeFace: a detector of faces, run on the whole photo and on ever smaller parts."""
 
 import dataclasses
 import functools
@@ -12,27 +12,29 @@ from PIL import Image
 
 from affjax.faces import _network, _threads
 
-# Anchors a cell of the two feature maps of the back-camera model, and their strides.
+# Strides of the two feature maps of the back-camera model, and their anchors per cell.
 _ANCHORS = ((16, 2), (32, 6))
+# Intersection over union from which on two detections are one face.
 _OVERLAP = 0.3
-_TILE = 256
-# Every face up to the width that two tiles share, px, is whole in some tile.
-_SHARED = 64
+# Side of a tile, and the width that two tiles share, px: every face up to that width is
+# whole in some tile.
+_TILE, _SHARED = 256, 64
 # Width of the smallest face that the network sees, px.
 _LIMIT = 25
-# The search goes on to smaller faces unless all that are known are this much larger.
+# The search ends when all faces with such a score are larger by this factor.
 _HEADROOM = 4
 _SURE = 0.75
 
 
 @dataclasses.dataclass(frozen=True)
 class Detections:
-  """Faces that the detector sees, best first.
+  """Detected faces of a photo, best first.
 
   Attributes:
-    boxes: `(x0, y0, x1, y1)` in px of the photo, brows to chin.
-    keypoints: eyes (image left first when upright), nose tip, mouth, ears; px.
-    scores: in [0, 1].
+    boxes: Boxes `(x0, y0, x1, y1)` from brows to chin, px of the photo.
+    keypoints: Eyes (the image's left one first when upright), nose tip, mouth and ears,
+      px of the photo.
+    scores: Scores in [0, 1].
   """
 
   boxes: Float[np.ndarray, "n 4"]
@@ -42,12 +44,12 @@ class Detections:
 
 def detect_faces(
   net: _network.Network,
-  photos: Sequence[UInt8[np.ndarray, "h w 3"]],
+  photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
   *,
   smallest: float = 1 / 80,
   threshold: float = 0.5,
 ) -> list[Detections]:
-  """Faces of every size in each photo.
+  """Detects faces of every size in each photo.
 
   A photo is shown to the network at several sizes, the longer side 128 px (faces that
   fill the photo), 256, 512, ..., from 512 on in overlapping tiles, up to where a face
@@ -56,10 +58,10 @@ def detect_faces(
   portrait does not pay for the faces of a crowd.
 
   Args:
-    net: the network "detector" of the asset.
-    photos: 8-bit RGB, of any sizes.
-    smallest: width of the smallest face wanted, as a part of the photo's longer side.
-    threshold: score from which a detection counts.
+    net: Network "detector" of the asset.
+    photos: Photos, 8-bit RGB, of any sizes.
+    smallest: Width of the smallest face, as a share of the photo's longer side.
+    threshold: Least score of a detection.
   """
   if not 0 < smallest <= 1:
     raise ValueError(f"smallest must lie in (0, 1], got {smallest}")
@@ -81,15 +83,15 @@ def detect_faces(
 
 
 def _finest(photo: np.ndarray, smallest: float) -> float:
-  """The longer side that shows a photo's smallest faces.
+  """Returns the longer side, px, at which a photo's smallest faces are seen.
 
-  A photo is enlarged by half at most: there is nothing to see beyond its pixels.
+  A photo is enlarged by half at most: enlarging adds no detail.
   """
   return min(_LIMIT / smallest, 1.5 * max(photo.shape[:2]))
 
 
 def _all_large(rows: np.ndarray, photo: np.ndarray, longer: int) -> bool:
-  """Whether there are faces, none near the smallest width that a level can show."""
+  """Returns whether there are faces, and none near the smallest width of a level."""
   widths = (rows[:, 2] - rows[:, 0])[rows[:, 16] >= _SURE]
   limit = _LIMIT * max(photo.shape[:2]) / longer
   return len(widths) > 0 and bool(widths.min() > _HEADROOM * limit)
@@ -98,7 +100,7 @@ def _all_large(rows: np.ndarray, photo: np.ndarray, longer: int) -> bool:
 def _level(
   net: _network.Network, photos: Sequence[np.ndarray], longer: int
 ) -> list[Float[np.ndarray, "n 17"]]:
-  """Raw detections, photo px, with the longer side of each photo at `longer` px."""
+  """Returns raw detections, photo px, seen with the longer side at `longer` px."""
   side = min(longer, _TILE)
   canvases = _threads.mapped(functools.partial(_resized, longer=longer), photos)
   tiles = [
@@ -119,7 +121,7 @@ def _level(
 
 
 class _Tile(NamedTuple):
-  """A part of the canvas of the photo of a number: where it begins."""
+  """A part of a resized photo: the number of the photo and the tile's first pixel."""
 
   photo: int
   x: int
@@ -130,14 +132,14 @@ def _resized(photo: np.ndarray, longer: int) -> UInt8[np.ndarray, "h w 3"]:
   height, width = photo.shape[:2]
   ratio = longer / max(height, width)
   size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
-  # Far larger photos are first averaged over blocks of whole px.
+  # Much larger photos are first averaged over blocks of whole pixels.
   return np.asarray(
     Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
   )
 
 
 def _starts(length: int) -> list[int]:
-  """Where tiles begin along one side of the canvas."""
+  """Returns the first pixel of each tile along one side of a resized photo."""
   last = max(0, length - _TILE)
   count = math.ceil(last / (_TILE - _SHARED)) + 1
   return np.linspace(0, last, count).round().astype(int).tolist()
@@ -146,18 +148,24 @@ def _starts(length: int) -> list[int]:
 def _image(
   canvas: np.ndarray, tile: _Tile, side: int
 ) -> Float[np.ndarray, "side side 3"]:
-  """A tile in [-1, 1], grey beyond the canvas."""
+  """Returns a tile in [-1, 1], gray beyond the photo."""
   part = canvas[tile.y : tile.y + side, tile.x : tile.x + side]
   image = np.zeros((side, side, 3), np.float32)
   image[: part.shape[0], : part.shape[1]] = part / np.float32(127.5) - 1
   return image
 
 
-def _whole(points, scores, tile: _Tile, canvas: np.ndarray, side: int):
-  """The detections that count, in edge coordinates of the canvas.
+def _whole(
+  points: Float[np.ndarray, "n 8 2"],
+  scores: Float[np.ndarray, " n"],
+  tile: _Tile,
+  canvas: UInt8[np.ndarray, "h w 3"],
+  side: int,
+) -> tuple[Float[np.ndarray, "m 8 2"], Float[np.ndarray, " m"]]:
+  """Returns the detections that count, in edge coordinates of the resized photo.
 
-  A face cut by the tile's border is whole in another tile, or on a coarser level. What
-  is not a face at all need not be carried along.
+  A face cut by the tile's border is whole in another tile or on a coarser level.
+  Detections of very low scores are dropped early.
   """
   start = np.array([tile.x, tile.y])
   points = points + start
@@ -171,7 +179,7 @@ def _whole(points, scores, tile: _Tile, canvas: np.ndarray, side: int):
 def _decode(
   outputs: Mapping[str, np.ndarray], side: int
 ) -> tuple[Float[np.ndarray, "n 8 2"], Float[np.ndarray, " n"]]:
-  """Points (two box corners, six keypoints) in edge coordinates of a tile; scores."""
+  """Returns box corners and keypoints in edge coordinates of a tile, and scores."""
   levels = ("fine", "coarse")
   raw = np.concatenate([outputs[f"boxes_{k}"] for k in levels])
   logits = np.concatenate([outputs[f"scores_{k}"][:, 0] for k in levels])
@@ -186,7 +194,7 @@ def _decode(
 
 @functools.cache
 def _anchors(side: int) -> Float[np.ndarray, "n 2"]:
-  """The point of a tile that each row of the outputs refers to, edge coordinates."""
+  """Returns the point of a tile that each output row refers to, edge coordinates."""
   anchors = []
   for stride, number in _ANCHORS:
     y, x = np.mgrid[: side // stride, : side // stride] + 0.5
@@ -196,7 +204,7 @@ def _anchors(side: int) -> Float[np.ndarray, "n 2"]:
 
 
 def _suppress(rows: Float[np.ndarray, "n 17"]) -> Detections:
-  """Merges overlapping detections into means weighted by their scores."""
+  """Merges overlapping detections into means weighted by score."""
   rows = rows[np.argsort(-rows[:, 16], kind="stable")]
   merged = []
   while len(rows):
@@ -212,7 +220,7 @@ def _suppress(rows: Float[np.ndarray, "n 17"]) -> Detections:
 def overlap(
   box: Float[np.ndarray, " 4"], boxes: Float[np.ndarray, "n 4"]
 ) -> Float[np.ndarray, " n"]:
-  """Intersection over union of a box with others."""
+  """Returns the intersection over union of a box with others."""
   low = np.maximum(box[:2], boxes[:, :2])
   high = np.minimum(box[2:], boxes[:, 2:])
   shared = np.prod(np.maximum(high - low, 0), 1)

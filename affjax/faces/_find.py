@@ -1,4 +1,4 @@
-"""Finds the faces of a photo, with their landmarks."""
+"""The faces of photos, with their landmarks."""
 
 import dataclasses
 import functools
@@ -6,20 +6,20 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from affjax.assets import store
 from affjax.faces import _detect, _iris, _mesh, _network
 
-# Faces that share more than this part of the smaller one's box are the same face.
+# Share of the smaller box from which on two faces are the same face.
 _SAME = 0.6
-# So are those that share this much, where the detector hesitates over one: mouths and
-# chins look like faces to it, not by much.
+# The same where the detector's score of one is below `_HESITANT`: mouths and chins look
+# a little like faces to it.
 _PART = 0.2
 _HESITANT = 0.7
-# Photos that are searched at the same time; they bound the memory.
+# Number of photos that are searched at the same time, which bounds the memory.
 _TOGETHER = 64
-# Width of the smallest face looked for in turned photos, as a part of the longer side.
+# Width of the smallest face in rotated photos, as a share of the longer side.
 _TURNED = 1 / 20
 
 
@@ -28,12 +28,12 @@ class Face:
   """A face in a photo; all coordinates in px of the photo.
 
   Attributes:
-    box: `(x0, y0, x1, y1)` of the landmarks.
-    score: how sure the landmark network is that this is a face, in [0, 1].
+    box: Bounding box `(x0, y0, x1, y1)` of the landmarks.
+    score: Confidence of the landmark network that this is a face, in [0, 1].
     landmarks: FaceMesh's 468 points; z in px too, smaller = nearer.
-    landmarks68: the 68 standard landmarks, made of one or two of those points each.
-    iris: centre and right, top, left and bottom ends of both irises, the left one in
-      the image of an upright face first; NaN where nobody looked for them.
+    landmarks68: The 68 standard landmarks, made of one or two of those points each.
+    iris: Center and right, top, left and bottom ends of both irises, the image's left
+      one of an upright face first; NaN where they were not searched.
   """
 
   box: Float[np.ndarray, " 4"]
@@ -46,36 +46,36 @@ class Face:
 
 
 def find_faces(
-  photo: UInt8[np.ndarray, "h w 3"],
+  photo: np.ndarray,
   *,
   threshold: float = 0.5,
   smallest: float = 1 / 80,
 ) -> list[Face]:
-  """The faces of one photo: `find_in_all` of it alone."""
+  """Returns the faces of one photo, as `find_in_all` does for many."""
   return find_in_all([photo], threshold=threshold, smallest=smallest)[0]
 
 
 def find_in_all(
-  photos: Sequence[UInt8[np.ndarray, "h w 3"]],
+  photos: Sequence[np.ndarray],
   *,
   threshold: float = 0.5,
   smallest: float = 1 / 80,
 ) -> list[list[Face]]:
-  """The faces of each photo, the largest first; none gives an empty list.
+  """Returns the faces of each photo, the largest first.
 
-  A photo without an upright face is searched once more on its sides and on its head,
-  for faces from a twentieth of its longer side on. Faces on their heads are often seen
-  as upright ones none the less, with landmarks that are wrong.
+  A photo without an upright face is searched once more in three other orientations, for
+  faces from a twentieth of its longer side on. Upside-down faces are often taken for
+  upright ones all the same, with wrong landmarks.
 
   Args:
-    photos: 8-bit RGB, of any sizes, upright (`affjax.faces.photo.read_photo` makes them
-      so). How many there are changes neither the results nor what is compiled.
-    threshold: score from which a face counts.
-    smallest: width of the smallest face looked for, as a part of the photo's longer
-      side. Small faces take time: half the width, four times as long.
+    photos: Photos, uint8 `[H, W, 3]` of any sizes, upright as `read_photo` returns
+      them. Their number changes neither the results nor what is compiled.
+    threshold: Least score of a face.
+    smallest: Width of the smallest face, as a share of the photo's longer side. Half
+      the width takes four times as long.
 
   Raises:
-    ValueError: a photo is no 8-bit RGB image.
+    ValueError: A photo is no 8-bit RGB image.
   """
   for k, photo in enumerate(photos):
     _check(k, photo)
@@ -106,7 +106,7 @@ def _check(k: int, photo: np.ndarray) -> None:
 def _find(
   photos: Sequence[np.ndarray], turns: int, threshold: float, smallest: float
 ) -> list[list[Face]]:
-  """Faces that are upright after some quarter turns of the photos."""
+  """Returns the faces that are upright after some quarter turns of the photos."""
   nets = _networks()
   turned = [np.rot90(photo, turns) for photo in photos]
   found = _detect.detect_faces(nets["detector"], turned, smallest=smallest)
@@ -117,10 +117,10 @@ def _find(
     for some in found
     for box, keypoints in zip(some.boxes, some.keypoints, strict=True)
   ]
-  points, _ = _mesh.landmarks(nets["landmarks"], views, squares)
-  # Once more, each in its best square: the first one is as rough as the detection.
+  points, _ = _mesh.find_landmarks(nets["landmarks"], views, squares)
+  # The second time each is seen in its best square; the detection's is rough.
   squares = [_mesh.square_of_landmarks(p) for p in points]
-  points, scores = _mesh.landmarks(nets["landmarks"], views, squares)
+  points, scores = _mesh.find_landmarks(nets["landmarks"], views, squares)
   faces, first = [], 0
   for photo, some in zip(photos, found, strict=True):
     own = slice(first, first + len(some.scores))
@@ -140,7 +140,7 @@ def _with_irises(
 
 
 def _turned_back(points: np.ndarray, shape: tuple[int, ...], turns: int) -> np.ndarray:
-  """Points of a photo that `np.rot90` turned, where they are in the photo itself."""
+  """Returns points of a photo turned by `np.rot90` in px of the photo itself."""
   height, width = shape[:2]
   x, y, z = points.T
   ways = (
@@ -152,10 +152,15 @@ def _turned_back(points: np.ndarray, shape: tuple[int, ...], turns: int) -> np.n
   return np.stack([*ways[turns], z], -1)
 
 
-def _distinct(points, scores, detected, threshold: float) -> list[Face]:
-  """Faces that count, each once, the largest first."""
-  faces = []
-  # Surest first, in the eyes of both networks.
+def _distinct(
+  points: Sequence[Float[np.ndarray, "468 3"]],
+  scores: Float[np.ndarray, " n"],
+  detected: Float[np.ndarray, " n"],
+  threshold: float,
+) -> list[Face]:
+  """Returns the faces that count, each once, the largest first."""
+  faces: list[Face] = []
+  # The face of the largest product of both networks' scores comes first.
   for k in np.argsort(-scores * detected, kind="stable"):
     face = _face(points[k], float(scores[k]))
     share = _PART if detected[k] < _HESITANT else _SAME
@@ -179,7 +184,7 @@ def _area(face: Face) -> float:
 
 
 def _shared(a: Face, b: Face) -> float:
-  """Area that two boxes share, as a part of the smaller one."""
+  """Returns the area that two boxes share, as a share of the smaller one."""
   low = np.maximum(a.box[:2], b.box[:2])
   high = np.minimum(a.box[2:], b.box[2:])
   shared = math.prod(np.maximum(high - low, 0))

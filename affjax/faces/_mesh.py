@@ -1,4 +1,4 @@
-"""FaceMesh: 468 landmarks of a face that has been found roughly."""
+"""FaceMesh: 468 landmarks of a face whose place is roughly known."""
 
 import dataclasses
 import math
@@ -9,9 +9,10 @@ from jaxtyping import Float, UInt8
 
 from affjax.faces import _network, warp
 
-# Each of the 68 standard (iBUG) landmarks lies at one point of FaceMesh, or on the way
-# to a second; experiments/assets/landmark_correspondence.py found them. The outline of
-# FaceMesh is that of the visible face in frontal poses only: 0-16 slide along the jaw.
+# Each of the 68 standard (iBUG) landmarks lies at a point of FaceMesh, or a share of
+# the way to a second point, as experiments/assets/landmark_correspondence.py computes.
+# FaceMesh's outline is that of the visible face in frontal poses only: 0-16 slide along
+# the jaw.
 # fmt: off
 _FIRST68 = (
   234, 132, 58, 172, 136, 150, 176, 148, 152, 377, 400, 379, 365, 397, 288, 361, 454,
@@ -35,18 +36,18 @@ _SHARE68 = (
 # fmt: on
 # Outer eye corners, the left one in the image first when the face is upright.
 _EYES = (33, 263)
-# Side of the square that the network sees, in longer sides of the face's bounding box.
+# Side of the network's square, in longer sides of the face's bounding box.
 _MARGIN = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Square:
-  """A turned square of a photo, where a face is expected.
+  """A rotated square of a photo, where a face is expected.
 
   Attributes:
-    center: its centre, px.
-    size: its side, px.
-    angle: direction of the upper edge, radians, positive = clockwise on screen.
+    center: Center, px.
+    size: Side, px.
+    angle: Direction of the upper edge, radians, positive = clockwise on screen.
   """
 
   center: Float[np.ndarray, " 2"]
@@ -57,13 +58,13 @@ class Square:
 def square_of_detection(
   box: Float[np.ndarray, " 4"], keypoints: Float[np.ndarray, "6 2"]
 ) -> Square:
-  """The square of a detected face: its box with a margin, turned as the eyes are."""
+  """Returns the square of a detected face: its box with a margin, along the eyes."""
   size = _MARGIN * max(box[2] - box[0], box[3] - box[1])
   return Square((box[:2] + box[2:]) / 2, size, direction(keypoints[0], keypoints[1]))
 
 
 def square_of_landmarks(landmarks: Float[np.ndarray, "468 3"]) -> Square:
-  """The square in which the network sees a face best, once its landmarks are known."""
+  """Returns the square in which the network sees a face of known landmarks best."""
   angle = direction(*landmarks[list(_EYES), :2])
   c, s = math.cos(angle), math.sin(angle)
   axes = np.array([[c, s], [-s, c]])
@@ -72,21 +73,21 @@ def square_of_landmarks(landmarks: Float[np.ndarray, "468 3"]) -> Square:
   return Square((low + high) / 2 @ axes, _MARGIN * float((high - low).max()), angle)
 
 
-def landmarks(
+def find_landmarks(
   net: _network.Network,
-  photos: Sequence[UInt8[np.ndarray, "h w 3"]],
+  photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
   squares: Sequence[Square],
 ) -> tuple[Float[np.ndarray, "n 468 3"], Float[np.ndarray, " n"]]:
-  """Landmarks of the faces in some squares.
+  """Finds the landmarks of the faces in some squares.
 
   Args:
-    net: the network "landmarks" of the asset.
-    photos: 8-bit RGB, the one of each square.
-    squares: where the faces are.
+    net: Network "landmarks" of the asset.
+    photos: Photo of each square, 8-bit RGB.
+    squares: Squares with the faces.
 
   Returns:
     Points in px of the photo (z in the same unit, smaller = nearer, 0 about the depth
-    of the ears), and how sure the network is of each face, in [0, 1].
+    of the ears), and the network's confidence in each face, in [0, 1].
   """
   points, flags = np.zeros((len(squares), 468, 3)), np.zeros(len(squares))
   matrices = [warp.similarity(s.center, s.size, s.angle, net.size) for s in squares]
@@ -101,12 +102,15 @@ def landmarks(
 
 
 def standard68(points: Float[np.ndarray, "468 d"]) -> Float[np.ndarray, "68 2"]:
-  """The 68 standard landmarks where templates have theirs: x and y of FaceMesh's."""
+  """Returns the 68 standard landmarks (x, y) of FaceMesh's points.
+
+  They lie where templates have theirs; see docs/landmarks.md.
+  """
   first, second = points[list(_FIRST68), :2], points[list(_SECOND68), :2]
   return first + np.array(_SHARE68)[:, None] * (second - first)
 
 
 def direction(left: np.ndarray, right: np.ndarray) -> float:
-  """Direction from one point to the other, radians, clockwise on screen."""
+  """Returns the direction from a point to another, radians, clockwise on screen."""
   dx, dy = (right - left)[:2]
   return math.atan2(dy, dx)

@@ -1,4 +1,4 @@
-"""Runs the embedded face networks: a list of nodes, eight operators.
+"""The embedded face networks: lists of nodes of eight operators.
 
 The networks are data (see `experiments.assets.faces`), read without executing any of
 it. A node of an unknown operator is an error at load time.
@@ -19,7 +19,7 @@ from affjax.faces import _threads
 
 Item = TypeVar("Item")
 
-# Images that an accelerator is given at once.
+# Batch sizes on an accelerator.
 _BATCHES = (8, 64)
 
 
@@ -28,12 +28,12 @@ class Network:
   """A convolutional network as data; compared and hashed by identity.
 
   Attributes:
-    size: width and height of the input that it was trained with, px. The detector is
+    size: Width and height of the input that it was trained with, px. The detector is
       fully convolutional and takes any multiple of 32 as well.
-    nodes: operators in order of computation; each names its inputs as indices of
+    nodes: Operators in order of computation; each names its inputs as indices of
       earlier nodes (-1 = the images) and its weights as indices into `weights`.
-    outputs: which nodes are the outputs, by name.
-    weights: float32 arrays.
+    outputs: Indices of the output nodes by name.
+    weights: Float32 arrays.
   """
 
   size: int
@@ -42,21 +42,22 @@ class Network:
   weights: tuple[np.ndarray, ...]
 
   def __call__(self, images: Float[np.ndarray, "n h w 3"]) -> dict[str, Array]:
-    """The outputs by name; compiled once for each batch size."""
+    """Returns the outputs by name; compiled once for each batch size."""
     return _jitted(self)(self.weights, images)
 
   def map(
     self, image: Callable[[Item], Float[np.ndarray, "h w 3"]], items: Sequence[Item]
   ) -> list[dict[str, np.ndarray]]:
-    """The outputs of the image of each item; no number of items compiles anew.
+    """Returns the outputs for the image of each item.
 
-    A CPU takes image by image, one on each core: its caches hold the network's values
-    of one, and a batch takes half as long again. An accelerator gets batches of 8 and
-    64, the last one filled up, and the next one is made while it works.
+    The number of items compiles nothing anew. A CPU takes image by image, one on each
+    core: its caches hold the network's values of one, and a batch takes half as long
+    again. An accelerator gets batches of 8 and 64, the last one filled up, and the next
+    one is made while it works.
 
     Args:
-      image: makes the image of an item; called from several threads.
-      items: of which images are made; all of them of one size.
+      image: Function that makes the image of an item, called from several threads.
+      items: Items, whose images have one size.
     """
 
     def outputs(chunk: tuple[Sequence[Item], int]) -> list[dict[str, np.ndarray]]:
@@ -78,7 +79,7 @@ def _batches() -> tuple[int, ...]:
 def _chunks(
   items: Sequence[Item], sizes: Sequence[int]
 ) -> Iterator[tuple[Sequence[Item], int]]:
-  """Parts of the items, and the batch size that each one is filled up to."""
+  """Yields parts of the items, and the batch size that each is filled up to."""
   start = 0
   while start < len(items):
     left = len(items) - start
@@ -88,13 +89,13 @@ def _chunks(
 
 
 def networks(asset: Mapping[str, np.ndarray]) -> dict[str, Network]:
-  """The networks that an asset holds.
+  """Returns the networks of an asset by name.
 
   Args:
-    asset: `graph`, a JSON text as bytes, and the weights `<network>/<number>`.
+    asset: Arrays: `graph`, a JSON text as bytes, and weights `<network>/<number>`.
 
   Raises:
-    ValueError: a node has an unknown operator.
+    ValueError: A node has an unknown operator.
   """
   graph = json.loads(bytes(asset["graph"]))
   return {name: _network(asset, name, entry) for name, entry in graph.items()}
@@ -150,7 +151,10 @@ def _dense(x: Array, kernel: Array, stride: int, padding: str) -> Array:
 
 
 def _depthwise(x: Array, kernel: Array, stride: int, padding: str) -> Array:
-  """A sum of shifted products: XLA's grouped convolution is 4-8 times slower on CPU."""
+  """Convolves each channel, as a sum of shifted products.
+
+  XLA's grouped convolution is 4-8 times slower on a CPU.
+  """
   taps = kernel.shape[:2]
   widths = jax.lax.padtype_to_pads(x.shape[1:3], taps, (stride, stride), padding)
   x = jnp.pad(x, [(0, 0), *widths, (0, 0)])
@@ -170,7 +174,7 @@ def _prelu(x: Array, slope: Array) -> Array:
 
 
 def _like(vector: Array, x: Array) -> Array:
-  """A vector of channels with as many axes as `x`."""
+  """Returns a vector of channels with as many axes as `x`."""
   return vector.reshape((1,) * (x.ndim - 1) + (-1,))
 
 

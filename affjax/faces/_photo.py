@@ -1,8 +1,8 @@
-"""Reads a photo of any common kind as RGB, or says in one line why it cannot.
+"""Photo files of the common formats as RGB arrays.
 
-Files are hostile input: nothing but the listed formats is opened (PostScript, which
-Pillow hands to an interpreter, is not among them), the size is judged from the header
-before anything is decoded, and whatever Pillow raises becomes a `PhotoError`.
+Files are hostile input: only the listed formats are opened (PostScript, which Pillow
+hands to an interpreter, is not among them), the size is read from the header before
+anything is decoded, and every error of Pillow becomes a `PhotoError`.
 """
 
 import contextlib
@@ -16,8 +16,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-# Pixels that are decoded at most by default: 80 million, 240 MB as RGB.
+# Default of the largest number of pixels that is decoded, 240 MB as RGB.
 MAX_PIXELS = 80_000_000
+# Least width and height, px.
 _SMALLEST = 32
 _FORMATS = (
   "AVIF",
@@ -44,7 +45,7 @@ _TRANSPOSE = {
 
 
 class PhotoError(ValueError):
-  """A photo cannot be read; the message is one line and names the file."""
+  """An error in reading a photo; its message is one line and names the file."""
 
 
 def read_photo(
@@ -52,19 +53,19 @@ def read_photo(
 ) -> UInt8[np.ndarray, "h w 3"]:
   """Reads a photo as 8-bit RGB, turned upright by its EXIF orientation.
 
-  Grey, palette, CMYK and 16-bit images are converted (16 bit: the upper eight), what is
-  transparent lies on white, of an animation the first frame is taken. Colour profiles
-  are not applied.
+  Gray, palette, CMYK and 16-bit images are converted (16-bit ones to their upper eight
+  bits), transparent pixels are laid over white, and an animation gives its first frame.
+  Color profiles are not applied.
 
   Args:
-    path: a regular file in AVIF, BMP, GIF, JPEG, JPEG 2000, MPO, PNG, PPM, TIFF or WebP
+    path: Regular file in AVIF, BMP, GIF, JPEG, JPEG 2000, MPO, PNG, PPM, TIFF or WebP
       format, as far as the installed Pillow knows them.
-    max_pixels: width times height that is decoded at most. Beyond 179 million Pillow's
-      own limit (`PIL.Image.MAX_IMAGE_PIXELS`) must be raised as well.
+    max_pixels: Largest width times height. Beyond 179 million Pillow's own limit
+      (`PIL.Image.MAX_IMAGE_PIXELS`) must be raised as well.
 
   Raises:
-    PhotoError: there is no such file, it is empty, no image, of an unknown kind, broken
-      or truncated, smaller than 32 px or larger than `max_pixels`.
+    PhotoError: The file does not exist, is empty, no image, of an unknown format,
+      broken, truncated, smaller than 32 px or larger than `max_pixels`.
   """
   path = pathlib.Path(path)
   with _named_errors(str(path), max_pixels):
@@ -75,10 +76,15 @@ def read_photo(
 def decode_photo(
   content: bytes, name: str, *, max_pixels: int = MAX_PIXELS
 ) -> UInt8[np.ndarray, "h w 3"]:
-  """The same for the content of a photo's file, `name` being for messages only.
+  """Decodes the content of a photo's file, as `read_photo` does.
+
+  Args:
+    content: Content of the file.
+    name: Name of the photo in messages.
+    max_pixels: Largest width times height.
 
   Raises:
-    PhotoError: as `read_photo`.
+    PhotoError: The content cannot be read; see `read_photo`.
   """
   with _named_errors(name, max_pixels):
     if not content:
@@ -88,7 +94,7 @@ def decode_photo(
 
 @contextlib.contextmanager
 def _named_errors(name: str, max_pixels: int) -> Iterator[None]:
-  """Turns whatever Pillow raises into a `PhotoError` that names the photo."""
+  """Turns every exception of Pillow into a `PhotoError` that names the photo."""
   if max_pixels < 1:
     raise ValueError(f"max_pixels must be positive, got {max_pixels}")
   try:
@@ -103,7 +109,7 @@ def _named_errors(name: str, max_pixels: int) -> Iterator[None]:
   except Image.DecompressionBombError:
     message = f"too large, expected at most {max_pixels} pixels"
     raise PhotoError(f"photo {name!r}: {message}") from None
-  except Exception as error:  # Pillow raises nearly anything on broken files.
+  except Exception as error:  # On broken files Pillow raises nearly anything.
     reason = " ".join(str(error).split()) or type(error).__name__
     raise PhotoError(f"photo {name!r}: cannot be read: {reason}") from error
 
@@ -118,7 +124,7 @@ def _check_file(path: pathlib.Path) -> None:
 
 
 def _known() -> list[str]:
-  """The formats of the list that the installed Pillow can open."""
+  """Returns the formats of the list that the installed Pillow can open."""
   Image.init()
   return [name for name in _FORMATS if name in Image.OPEN]
 
@@ -144,15 +150,15 @@ def _decode(
 
 
 def _orientation(image: Image.Image) -> int:
-  """The EXIF orientation, 1 (upright) where there is none or the EXIF is broken."""
+  """Returns the EXIF orientation, 1 (upright) without any or if the EXIF is broken."""
   try:
     return int(image.getexif().get(_EXIF_ORIENTATION, 1))
-  except Exception:
+  except Exception:  # On broken EXIF, too, Pillow raises nearly anything.
     return 1
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-  """The first frame, decoded, as 8-bit RGB."""
+  """Returns the first frame, decoded, as 8-bit RGB."""
   image.load()
   if image.mode == "F":
     raise PhotoError("floating-point pixels are not supported")
@@ -166,7 +172,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_16_bit(image: Image.Image) -> Image.Image:
-  grey = np.asarray(image)
-  if grey.min() < 0 or grey.max() > 65535:
+  gray = np.asarray(image)
+  if gray.min() < 0 or gray.max() > 65535:
     raise PhotoError("pixels of more than 16 bit are not supported")
-  return Image.fromarray((grey // 257).astype(np.uint8)).convert("RGB")
+  return Image.fromarray((gray // 257).astype(np.uint8)).convert("RGB")

@@ -1,172 +1,235 @@
-"""The pose in which 3D points project onto given pixels, of many heads at once.
+"""The pose in which 3D points project onto given pixels, of many heads at once."""
 
-Levenberg-Marquardt with a soft L1 loss, in NumPy: a step of all heads is a handful of
-operations on small arrays.
-"""
-
-import math
+import functools
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from scipy.spatial.transform import Rotation
 
+from affjax.faces import _least_squares as least_squares
+from affjax.geometry import camera as cameras
+from affjax.geometry import rotation
+from affjax.heads import landmarks
 from affjax.types import Camera
 
-# Yaws to start from, degrees: from a far start the fit may end in a mirrored pose.
-_STARTS_DEG = (0.0, -40.0, 40.0)
-# From this part of the image's size on, a landmark's error counts linearly only.
-_OUTLIER = 0.02
-# A point may not come nearer to the camera than this, dm, though a fit may try.
+# The jaw's landmarks slide along the outline as the head turns.
+_JAW_WEIGHT = 0.2
+# Distance from the camera, dm, below which a descent sees no point.
 NEAREST = 0.1
-# A fit ends when no part of a step is larger, rad or dm.
-_STEPS, _SMALL = 60, 1e-6
+# Yaws that a descent starts from: from a far start it may end in a mirrored pose.
+_STARTS_DEG = (0.0, -40.0, 40.0)
+# Largest rotation by one step, radians: the linearization is worthless beyond it.
+_LARGEST_TURN = 0.6
+# Part of the image's half side from which on an error counts linearly only.
+_OUTLIER = 0.04
+# Number of steps, and the largest step, rad or dm, with which a descent ends.
+_STEPS, _TOLERANCE = 60, 1e-6
 
 
-class _Poses(NamedTuple):
-  """Rotation matrices `[B, 3, 3]` and translations `[B, 3]`."""
+class Rigid(NamedTuple):
+  """A pose as a descent moves it: rotation matrix and translation (dm)."""
 
-  turn: np.ndarray
-  shift: np.ndarray
+  turn: Float[Array, "*b 3 3"]
+  shift: Float[Array, "*b 3"]
 
 
-class _Problems(NamedTuple):
-  points: np.ndarray  # [K, 3] head space
-  px: np.ndarray  # [B, K, 2]
-  share: np.ndarray  # [K, 1] root of the weight, per px
-  distance: float
-  focal: float  # px
-  middle: float  # px
+class Poses(NamedTuple):
+  """Poses of heads.
+
+  Attributes:
+    vectors: Axis-angle rotations and translations (dm).
+    origins: Image coordinates in [-1, 1] of the head's origin.
+  """
+
+  vectors: Float[np.ndarray, "n 6"]
+  origins: Float[np.ndarray, "n 2"]
+
+
+def solve_pose(
+  points: np.ndarray,
+  points_px: np.ndarray,
+  camera: Camera,
+  size: int,
+  *,
+  weights: Float[np.ndarray, " k"] | None = None,
+) -> Float[np.ndarray, " 6"]:
+  """Returns the pose of one head, as `solve_poses` does for many."""
+  many = np.asarray(points_px, float)[None]
+  return solve_poses(points, many, camera, size, weights=weights)[0]
+
+
+def solve_poses(
+  points: np.ndarray,
+  points_px: np.ndarray,
+  camera: Camera,
+  size: int,
+  *,
+  weights: Float[np.ndarray, " k"] | None = None,
+) -> Float[np.ndarray, "n 6"]:
+  """Returns the poses in which 3D points project onto given pixels, robustly.
+
+  The poses have the least soft L1 loss under perspective, the best of three starts.
+
+  Args:
+    points: Points `[K, 3]` in head space, dm.
+    points_px: Places (x, y) `[N, K, 2]` of each head's points, px of a square image.
+    camera: Camera of the images.
+    size: Width and height of the images, px.
+    weights: Weights of the points; by default 1, and 0.2 for the jaw of 68 landmarks.
+
+  Returns:
+    Axis-angle rotations and translations (dm), as `geometry.camera.head_to_world`
+    takes them.
+
+  Raises:
+    ValueError: There are fewer than four points, shapes differ, or coordinates are not
+      finite.
+  """
+  return solve(points, points_px, camera, size, weights).vectors
 
 
 def solve(
-  points: Float[np.ndarray, "k 3"],
-  points_px: Float[np.ndarray, "n k 2"],
+  points: np.ndarray,
+  points_px: np.ndarray,
   camera: Camera,
   size: int,
-  weights: Float[np.ndarray, " k"],
+  weights: Float[np.ndarray, " k"] | None = None,
+) -> Poses:
+  """Returns what `solve_poses` returns, and where the heads' origins are seen."""
+  points, points_px = np.asarray(points, float), np.asarray(points_px, float)
+  if (
+    points.shape[1:] != (3,)
+    or points_px.shape[1:] != (len(points), 2)
+    or len(points) < 4
+  ):
+    raise ValueError(
+      "points and points_px must be [K >= 4, 3] and [N, K, 2], got "
+      f"{points.shape} and {points_px.shape}"
+    )
+  if not (np.isfinite(points).all() and np.isfinite(points_px).all()):
+    raise ValueError("points and points_px must be finite, got NaN or infinity")
+  if weights is None:
+    weights = np.ones(len(points))
+    if len(points) == 68:
+      weights[landmarks.JAW] = _JAW_WEIGHT
+  if not len(points_px):
+    return Poses(np.zeros((0, 6)), np.zeros((0, 2)))
+  # In double precision a pose does not depend on which others are solved with it.
+  with jax.enable_x64(True):
+    run = functools.partial(_solve, points, weights, camera=camera)
+    found = least_squares.in_chunks(run, ndc_of_px(points_px, size))
+  turn, shift, origins = found
+  return Poses(vectors(turn, shift), origins)
+
+
+@functools.partial(jax.jit, static_argnames="camera")
+def _solve(
+  points: Float[Array, "k 3"],
+  weights: Float[Array, " k"],
+  target: Float[Array, "n k 2"],
+  *,
+  camera: Camera,
+) -> tuple[Float[Array, "n 3 3"], Float[Array, "n 3"], Float[Array, "n 2"]]:
+  def one(target: Float[Array, "k 2"]):
+    def linearize(pose: Rigid):
+      ndc, slopes = see(points @ pose.turn.T, pose.shift, camera)
+      share = jnp.sqrt(weights)[:, None] / _OUTLIER
+      rows, slopes = (ndc - target) * share, slopes * share[..., None]
+      return rows.reshape(-1), slopes.reshape(-1, 6)
+
+    def descend(start: Rigid):
+      return least_squares.minimize(
+        linearize, least_squares.soft_l1, moved, start,
+        steps=_STEPS, tolerance=_TOLERANCE,
+      )  # fmt: skip
+
+    found = jax.vmap(descend)(starts(points, target, weights, camera))
+    pose = jax.tree.map(lambda values: values[found.cost.argmin()], found.state)
+    return *pose, project(pose.shift, camera)
+
+  return jax.vmap(one)(target)
+
+
+def vectors(
+  turn: Float[np.ndarray, "n 3 3"], shift: Float[np.ndarray, "n 3"]
 ) -> Float[np.ndarray, "n 6"]:
-  """Least squares under perspective with a soft L1 loss, the best of three starts.
+  """Returns axis-angle rotations and translations of poses."""
+  return np.concatenate([Rotation.from_matrix(turn).as_rotvec(), shift], 1)
+
+
+def ndc_of_px(
+  px: Float[np.ndarray, "*b 2"], size: int | Float[np.ndarray, "*#b 1"]
+) -> Float[np.ndarray, "*b 2"]:
+  """Returns image coordinates in [-1, 1] of pixels of a square image."""
+  return (px + 0.5) * (2 / size) - 1
+
+
+def project(points: Float[Array, "*b 3"], camera: Camera) -> Float[Array, "*b 2"]:
+  """Returns image coordinates in [-1, 1] of points in world space.
+
+  Points behind the camera are brought before it: a descent may stray there on its way.
+  """
+  z = jnp.minimum(points[..., 2:], camera.distance - NEAREST)
+  visible = jnp.concatenate([points[..., :2], z], -1)
+  return cameras.clip_to_ndc(cameras.world_to_clip(visible, camera))[..., :2]
+
+
+def see(
+  turned: Float[Array, "k 3"], shift: Float[Array, " 3"], camera: Camera
+) -> tuple[Float[Array, "k 2"], Float[Array, "k 2 6"]]:
+  """Returns image coordinates in [-1, 1] of points, and derivatives by the pose.
 
   Args:
-    points: in head space, dm.
-    points_px: where each head's are seen, (x, y) in px of a square image.
-    camera: of the images.
-    size: width and height of the images, px.
-    weights: of the points.
+    turned: Points in head space after the rotation of the pose, dm.
+    shift: Translation of the pose, dm.
+    camera: Camera of the image.
 
   Returns:
-    Axis-angle rotation and translation (dm), as `geometry.camera.head_to_world` takes.
+    The coordinates, and their derivatives by the components of a step, see `moved`.
   """
-  count, starts = len(points_px), len(_STARTS_DEG)
-  if not count:
-    return np.zeros((0, 6))
-  focal = size / 2 / math.tan(math.radians(camera.fov_deg) / 2)
-  share = np.sqrt(weights)[:, None] / (_OUTLIER * size)
-  problems = _Problems(
-    points, np.repeat(points_px, starts, 0), share, camera.distance, focal,
-    (size - 1) / 2,
-  )  # fmt: skip
-  poses, cost = _descend(problems, _starts(problems, starts))
-  best = cost.reshape(count, starts).argmin(1) + starts * np.arange(count)
-  turns = Rotation.from_matrix(poses.turn[best]).as_rotvec()
-  return np.concatenate([turns.reshape(-1, 3), poses.shift[best]], 1)
+  both = lambda point: (project(point, camera),) * 2
+  slopes, ndc = jax.vmap(jax.jacfwd(both, has_aux=True))(turned + shift[None])
+  # A small rotation by d moves a point p by d x p: a row g of the slopes gives p x g.
+  by_turn = jnp.cross(jnp.broadcast_to(turned[:, None], slopes.shape), slopes)
+  return ndc, jnp.concatenate([by_turn, slopes], -1)
 
 
-def _starts(problems: _Problems, count: int) -> _Poses:
-  """First guesses: size and place from the spread of the points, three yaws."""
-  points, px, focal = problems.points, problems.px, problems.focal
-  center = px.mean(1)
-  spread = np.linalg.norm(px - center[:, None], axis=-1).mean(1)
-  actual = np.linalg.norm((points - points.mean(0))[:, :2], axis=1).mean()
-  depth = (focal * actual / np.maximum(spread, 1e-6))[:, None]
-  shift = (center - problems.middle) * [1, -1] * depth / focal
-  place = np.concatenate([shift, problems.distance - depth], 1)
-  turn = Rotation.from_euler(
-    "y", np.array(_STARTS_DEG)[:, None], degrees=True
-  ).as_matrix()
-  turn = np.tile(turn, (len(px) // count, 1, 1))
-  return _Poses(turn, place - turn @ points.mean(0))
+def starts(
+  points: Float[Array, "k 3"],
+  target: Float[Array, "k 2"],
+  weights: Float[Array, " k"],
+  camera: Camera,
+) -> Rigid:
+  """Returns poses to start from: three yaws, size and place from the points' spread.
+
+  Args:
+    points: Points in head space, dm.
+    target: Image coordinates in [-1, 1] of the points.
+    weights: Weights of the points.
+    camera: Camera of the image.
+  """
+  share = weights / weights.sum()
+  middle, center = share @ points, share @ target
+  actual = share @ jnp.linalg.norm((points - middle[None])[:, :2], axis=-1)
+  seen = share @ jnp.linalg.norm(target - center[None], axis=-1)
+  focal = cameras.focal_ndc(camera)
+  depth = focal * actual / jnp.maximum(seen, 1e-6)
+  side = center * jnp.array([1, -1]) * depth / focal
+  place = jnp.append(side, camera.distance - depth)
+  yaws = Rotation.from_euler("y", np.array(_STARTS_DEG)[:, None], degrees=True)
+  turn = jnp.asarray(yaws.as_matrix(), points.dtype)
+  return Rigid(turn, place[None] - turn @ middle)
 
 
-def _descend(problems: _Problems, poses: _Poses) -> tuple[_Poses, np.ndarray]:
-  """The poses of least cost near given ones, and the costs `[B]`."""
-  turned, residual = _look(problems, poses)
-  cost = _cost(residual)
-  damping = np.full(len(cost), 1e-2)
-  going = np.arange(len(cost))
-  for _ in range(_STEPS):
-    step = _step(problems, poses, turned, residual, damping, going)
-    trial = _moved(poses, going, step)
-    part = problems._replace(px=problems.px[going])
-    new_turned, new_residual = _look(part, trial)
-    new_cost = _cost(new_residual)
-    better = new_cost < cost[going]
-    damping[going] *= np.where(better, 0.2, 6.0)
-    done, chosen = going[better], better
-    poses.turn[done], poses.shift[done] = trial.turn[chosen], trial.shift[chosen]
-    turned[done], residual[done] = new_turned[chosen], new_residual[chosen]
-    cost[done] = new_cost[chosen]
-    going = going[np.abs(step).max(1) > _SMALL]
-    if not len(going):
-      break
-  return poses, cost
+def moved(pose: Rigid, step: Float[Array, " 6"]) -> Rigid:
+  """Returns the pose after a step: a rotation on the left, then a translation."""
+  return Rigid(turned(pose.turn, step[:3]), pose.shift + step[3:])
 
 
-def _look(problems: _Problems, poses: _Poses) -> tuple[np.ndarray, np.ndarray]:
-  """Turned points `[B, K, 3]` and residuals `[B, K, 2]` in units of an outlier."""
-  turned = problems.points @ np.swapaxes(poses.turn, 1, 2)
-  return turned, (
-    _project(turned, poses.shift, problems) - problems.px
-  ) * problems.share
-
-
-def _project(turned, shift, problems: _Problems) -> np.ndarray:
-  """Turned points in px; agrees with `geometry.camera`."""
-  world = turned + shift[:, None]
-  # Behind the camera there is no picture, but a fit may stray there on its way.
-  depth = np.maximum(problems.distance - world[..., 2:], NEAREST)
-  return problems.focal * world[..., :2] * [1, -1] / depth + problems.middle
-
-
-def _cost(residual: np.ndarray) -> np.ndarray:
-  return 2 * np.sum(np.sqrt(1 + residual**2) - 1, (1, 2))
-
-
-def _step(problems, poses, turned, residual, damping, going) -> np.ndarray:
-  """Steps `[G, 6]` of the poses that still go on: rotation on the left, translation."""
-  rows, residual = turned[going], residual[going]
-  world = rows + poses.shift[going][:, None]
-  depth = problems.distance - world[..., 2]
-  free = depth > NEAREST
-  depth = np.maximum(depth, NEAREST)
-  scale = problems.focal / depth
-  # Of px (x, y) by world (x, y, z).
-  zero = np.zeros_like(depth)
-  pull = free * scale / depth
-  by_world = np.stack([
-    np.stack([scale, zero, pull * world[..., 0]], -1),
-    np.stack([zero, -scale, -pull * world[..., 1]], -1),
-  ], -2)  # fmt: skip
-  # A small rotation by d moves a turned point p by d x p: row g of it gives p x g.
-  by_turn = np.cross(rows[:, :, None], by_world)
-  jacobian = np.concatenate([by_turn, by_world], -1) * problems.share[..., None]
-  jacobian = jacobian.reshape(len(rows), -1, 6)
-  flat = residual.reshape(len(rows), -1)
-  root = np.sqrt(1 + flat**2)
-  gradient = np.einsum("bka,bk->ba", jacobian, flat / root)
-  # Of the loss's second derivative: near the end the steps are Newton's.
-  weighted = jacobian / root[..., None] ** 3
-  hessian = np.swapaxes(weighted, 1, 2) @ jacobian
-  diagonal = np.einsum("baa->ba", hessian)
-  lift = damping[going][:, None] * diagonal + 1e-9 * diagonal.max(1, keepdims=True)
-  hessian = hessian + np.eye(6) * (lift + 1e-300)[:, None]
-  return -np.linalg.solve(hessian, gradient[..., None])[..., 0]
-
-
-def _moved(poses: _Poses, going: np.ndarray, step: np.ndarray) -> _Poses:
-  # A step may not turn further than it is good for.
-  angle = np.linalg.norm(step[:, :3], axis=1, keepdims=True)
-  step = step * np.minimum(1, 0.8 / np.maximum(angle, 1e-12))
-  turn = Rotation.from_rotvec(step[:, :3]).as_matrix() @ poses.turn[going]
-  return _Poses(turn, poses.shift[going] + step[:, 3:])
+def turned(turn: Float[Array, "3 3"], step: Float[Array, " 3"]) -> Float[Array, "3 3"]:
+  """Returns a rotation matrix after a rotation by an axis-angle vector, shortened."""
+  long = jnp.maximum(jnp.linalg.norm(step), _LARGEST_TURN)
+  return rotation.axis_angle_to_matrix(step * (_LARGEST_TURN / long)) @ turn

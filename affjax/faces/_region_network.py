@@ -1,7 +1,7 @@
-"""The network of `affjax.faces.regions`: a small U-Net of plain convolutions.
+"""The network of `visible_skin`: a small U-Net of plain convolutions.
 
-Without a framework around it: the weights are a dictionary, as the asset holds them.
-It works on blocks of 2 x 2 px, so that no convolution runs at full resolution.
+Its weights are a dictionary, as the asset holds them. It works on blocks of 2 x 2 px,
+so that no convolution runs at full resolution.
 """
 
 from collections.abc import Mapping
@@ -13,14 +13,16 @@ from jaxtyping import Array, Float
 
 from affjax.ops import conv, upsample_nearest
 
-SIZE = 128  # of the images that it was trained with, px
-_WIDTHS = (32, 48, 96, 128)  # of features, at SIZE / 2, / 4, / 8, / 16
+# Side of the images that it was trained with, px.
+SIZE = 128
+# Numbers of features at 1/2, 1/4, 1/8 and 1/16 of the side.
+_WIDTHS = (32, 48, 96, 128)
 
 Weights = Mapping[str, Array | np.ndarray]
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
-  """The kernels `[K, K, C, O]` by name; each has a bias `<name>/bias` `[O]`."""
+  """Returns the shapes `[K, K, C, O]` of the kernels; each has a bias `<name>/bias`."""
   a, b, c, d = _WIDTHS
   return {
     "down1": (3, 3, 12 + 3, a),
@@ -44,11 +46,11 @@ def shapes() -> dict[str, tuple[int, ...]]:
 def logits(
   weights: Weights, images: Float[Array, "n s s 3"]
 ) -> Float[Array, "n s s 1"]:
-  """Log odds of bare skin.
+  """Returns the log odds of visible skin.
 
   Args:
-    weights: as `shapes` says.
-    images: in [0, 1], of SIZE x SIZE px.
+    weights: Kernels and biases of the `shapes`.
+    images: Images in [0, 1], of SIZE x SIZE px.
   """
   layer = lambda name, x, stride=1: _layer(weights, name, x, stride)
   x1 = layer("down1", _blocks(images))
@@ -71,7 +73,7 @@ def logits(
 
 
 def _blocks(images: Float[Array, "n s s 3"]) -> Float[Array, "n h h 15"]:
-  """Colours of the four pixels of a block, and where it lies in the image."""
+  """Returns the colors of each block's four pixels, and its place in the image."""
   n, s, _, c = images.shape
   h = s // 2
   x = images.reshape(n, h, 2, h, 2, c).swapaxes(2, 3).reshape(n, h, h, 4 * c)
@@ -86,10 +88,14 @@ def _double(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
   return upsample_nearest(x, (2 * x.shape[1], 2 * x.shape[2]))
 
 
-def _layer(weights: Weights, name: str, x, stride: int):
+def _layer(
+  weights: Weights, name: str, x: Float[Array, "n h w c"], stride: int
+) -> Float[Array, "n h2 w2 d"]:
   return jax.nn.relu(_convolve(weights, name, x, stride))
 
 
-def _convolve(weights: Weights, name: str, x, stride: int):
+def _convolve(
+  weights: Weights, name: str, x: Float[Array, "n h w c"], stride: int
+) -> Float[Array, "n h2 w2 d"]:
   y = conv(x, jnp.asarray(weights[name]), stride=stride)
   return y + jnp.asarray(weights[f"{name}/bias"])[None, None, None]

@@ -1,12 +1,13 @@
-"""Where an aligned photo shows the head's own surface: what photometric losses may use.
+"""The pixels of an aligned photo that show the head's own surface.
 
 A small network looks at the photo and its mirror image at 128 px. Where it hesitates,
-the colours of what it is sure of decide. The result is fitted to the photo's colours (a
+the colors of the surest skin decide. The result is fitted to the photo's colors (a
 guided filter, He et al. 2013), which carries its edges to full resolution.
-It was trained by `experiments/regions/train.py` on the synthetic source alone.
+`experiments/regions/train.py` trained it on the synthetic source alone.
 """
 
 import functools
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -17,33 +18,31 @@ from affjax.assets import store
 from affjax.faces import _region_network as network
 from affjax.ops import average_pool, resize_bilinear
 
-# Photos that pass the network at once.
+# Number of photos that pass the network at once.
 _CHUNK = 8
-# What the right colour adds to the log odds of skin, what is taken off all of them, and
-# the least variance of colours. Chosen on the kinds of `validation_disguises`.
+# Log odds of skin that the right color adds, log odds that all pixels lose, and the
+# least variance of colors; chosen on the kinds of `validation_disguises`.
 _TRUST, _DOUBT, _FLOOR = 4.0, 1.0, 1e-3
-# Of the guided filter: half its window, px of the network, and the variance of colour
-# that counts as an edge.
+# The guided filter's radius, px of the network, and the variance of color that counts
+# as an edge.
 _RADIUS, _EPSILON = 2, 2e-3
 
 
-def visible_skin(
-  images: UInt8[np.ndarray, "n s s 3"],
-) -> Float[np.ndarray, "n s s 1"]:
-  """How much each pixel shows of the head's own surface, in [0, 1].
+def visible_skin(images: np.ndarray) -> Float[np.ndarray, "n s s 1"]:
+  """Returns how much each pixel shows of the head's own surface, in [0, 1].
 
-  That is skin of face and neck, brows, eyes, lips, the inside of the mouth, ears, and a
-  beard that lies on the skin. It is not hair that stands off, glasses (their lenses as
-  far as they hide the eyes), hands, hats, masks, other things, background, nor what a
-  crop shows beyond the photo's edge. It says nothing on where the head *is*: losses
-  multiply it with the render's own mask.
+  The surface is the skin of face and neck, brows, eyes, lips, the inside of the mouth,
+  ears, and a beard that lies on the skin. Hair that stands off, glasses (their lenses
+  as far as they hide the eyes), hands, hats, masks, other things, background and
+  pixels beyond the photo's edge do not count. The result does not say where the head
+  *is*: losses multiply it with the render's own mask.
 
   Args:
-    images: 8-bit crops as `affjax.faces.crop.face_crop` cuts them, of any size. Photos
-      not aligned like that give no useful answer.
+    images: Crops, uint8 `[N, S, S, 3]` of any size, aligned as `face_crops` does it.
+      Photos that are not aligned like that give no useful answer.
 
   Raises:
-    ValueError: other shapes or dtypes, or images without pixels.
+    ValueError: Shapes or dtypes differ, or images have no pixels.
   """
   shape = getattr(images, "shape", ())
   if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or shape[1] < 1:
@@ -53,7 +52,7 @@ def visible_skin(
   out = np.empty((*shape[:3], 1), np.float32)
   for first in range(0, len(images), _CHUNK):
     part = np.asarray(images[first : first + _CHUNK])
-    # Powers of two, so that few shapes are compiled.
+    # Batches are padded to powers of two, so that few shapes are compiled.
     count = 1 << (len(part) - 1).bit_length()
     padded = np.pad(part, ((0, count - len(part)), (0, 0), (0, 0), (0, 0)))
     out[first : first + _CHUNK] = _visible(_weights(), padded)[: len(part)]
@@ -84,7 +83,7 @@ def _visible(
 def _logits(
   weights: network.Weights, photo: Float[Array, "n s s 3"]
 ) -> Float[Array, "n s s 1"]:
-  """Log odds of skin, the mean of what the photo and its mirror image say."""
+  """Returns log odds of skin, the mean over the photo and its mirror image."""
   both = network.logits(weights, jnp.concatenate([photo, photo[:, :, ::-1]]))
   return 0.5 * (both[: len(photo)] + both[len(photo) :, :, ::-1])
 
@@ -92,9 +91,9 @@ def _logits(
 def _decided(
   logits: Float[Array, "n s s 1"], photo: Float[Array, "n s s 3"]
 ) -> Float[Array, "n s s 1"]:
-  """Shares of skin, raised where the colour is that of the surest skin of the photo.
+  """Returns shares of skin, raised where the color is that of the surest skin.
 
-  Elsewhere they are lowered: things that training never showed have other colours.
+  Elsewhere they are lowered: things that training never showed have other colors.
   """
   sure = jax.nn.sigmoid(logits) ** 4 + 1e-6
   sure = sure / sure.sum((1, 2), keepdims=True)
@@ -114,7 +113,7 @@ def _resized(photo: Float[Array, "n s s 3"], size: int) -> Float[Array, "n k k 3
 def _guided(
   share: Float[Array, "n s s 1"], photo: Float[Array, "n s s 3"]
 ) -> tuple[Float[Array, "n s s 3"], Float[Array, "n s s 1"]]:
-  """The linear functions of colour that explain the share around each pixel."""
+  """Returns the linear functions of color that explain the share around each pixel."""
   pairs = [photo[..., i] * photo[..., j] for i, j in _PAIRS]
   stacked = jnp.concatenate(
     [photo, share, photo * share, jnp.stack(pairs, -1)], axis=-1
@@ -136,8 +135,11 @@ def _guided(
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 
 
-def _solved(variance, right: Float[Array, "n s s 3"]) -> Float[Array, "n s s 3"]:
-  """Solves the symmetric 3 x 3 systems by Cramer's rule."""
+def _solved(
+  variance: Mapping[tuple[int, int], Float[Array, "n s s"]],
+  right: Float[Array, "n s s 3"],
+) -> Float[Array, "n s s 3"]:
+  """Solves symmetric 3 x 3 systems by Cramer's rule."""
   a, b, c, d, e, f = (variance[pair] for pair in _PAIRS)
   a, d, f = a + _EPSILON, d + _EPSILON, f + _EPSILON
   x, y, z = right[..., 0], right[..., 1], right[..., 2]
@@ -155,7 +157,7 @@ def _solved(variance, right: Float[Array, "n s s 3"]) -> Float[Array, "n s s 3"]
 
 
 def _box(x: Float[Array, "n s s c"]) -> Float[Array, "n s s c"]:
-  """Means over windows, edges repeated."""
+  """Returns means over windows; edges repeat."""
   width = 2 * _RADIUS + 1
   for axis in (1, 2):
     pads = [(_RADIUS, _RADIUS) if k == axis else (0, 0) for k in range(4)]

@@ -1,6 +1,6 @@
-"""Work on many small things at once: Pillow and XLA leave Python's lock while they do.
+"""A map over threads, for work in Pillow and XLA, which release Python's lock.
 
-The threads live as long as the call, so that a program may fork between two.
+The threads live as long as the call, so that a program may fork between two calls.
 """
 
 import os
@@ -13,7 +13,7 @@ B = TypeVar("B")
 
 
 def mapped(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
-  """A function of each item, in order; as many threads as there are cores for us."""
+  """Returns a function of each item, in order, computed on one thread per core."""
   items = list(items)
   if len(items) < 2:
     return [function(item) for item in items]
@@ -22,7 +22,7 @@ def mapped(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
 
 
 def _cores() -> int:
-  """Those that we may use; NPROC, which XLA heeds too, says it for a worker process."""
+  """Returns the number of cores to use: NPROC, which XLA obeys too, or all allowed."""
   if (given := os.environ.get("NPROC", "")).isdigit():
     return max(1, int(given))
   if hasattr(os, "sched_getaffinity"):

@@ -1,13 +1,13 @@
-"""Landmarks of a video without jitter, and which face is which from frame to frame.
+"""The faces of a video: their identity from frame to frame, landmarks without jitter.
 
-The One-Euro filter (Casiez, Roussel and Vogel 2012): a low pass whose cutoff frequency
-grows with the speed, so that what rests is calm and what moves does not lag.
+Landmarks pass the One-Euro filter (Casiez, Roussel and Vogel 2012), a low pass whose
+cutoff frequency grows with the speed: resting points are calm, moving ones do not lag.
 """
 
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jax import core
@@ -17,33 +17,37 @@ from scipy import optimize
 from affjax.faces import _detect, _mesh
 from affjax.faces._find import Face
 from affjax.heads import landmarks
+from affjax.types import ArrayLike
+
+Values = Float[ArrayLike, "..."] | float
+Time = Float[ArrayLike, ""] | float
 
 
 class Filtered(NamedTuple):
-  """State of the filter after a frame; a pytree of arrays.
+  """The state of the filter after a frame, a pytree of arrays.
 
   Attributes:
-    time: of the frame, s.
-    given: the frame's values as they came, px say.
-    values: filtered, of the same shape.
-    speed: filtered too, px/s.
+    time: Time of the frame, s.
+    given: Values of the frame before the filter, e.g. px.
+    values: Filtered values, of the same shape.
+    speed: Filtered speed of each value, px/s.
   """
 
-  time: Any
-  given: Any
-  values: Any
-  speed: Any
+  time: Time
+  given: Values
+  values: Values
+  speed: Values
 
 
-def start(values, time: float) -> Filtered:
-  """The state after the first frame, which passes as it is.
+def start(values: Values, time: Time) -> Filtered:
+  """Returns the state after the first frame, which passes unchanged.
 
   Args:
-    values: an array of any shape, NumPy's or JAX's.
-    time: of the frame, s.
+    values: Array of any shape.
+    time: Time of the frame, s.
 
   Raises:
-    ValueError: a value or the time is not finite.
+    ValueError: A value or the time is not finite.
   """
   _check_finite(values, "values")
   _check_finite(time, "time")
@@ -52,41 +56,43 @@ def start(values, time: float) -> Filtered:
 
 def step(
   state: Filtered,
-  values,
-  time: float,
+  values: Values,
+  time: Time,
   *,
   min_cutoff: float = 1.0,
   beta: float = 0.4,
   speed_cutoff: float = 1.0,
 ) -> Filtered:
-  """The state after one more frame; every number has its own filter.
+  """Returns the state after one more frame; every number has its own filter.
 
-  Algorithm 1 of the paper, with the time since the last frame in place of a fixed rate:
+  This is algorithm 1 of the paper with the time since the last frame in place of a
+  fixed rate:
 
       speed  = low_pass(speed_cutoff) of (values - last values) / dt
       cutoff = min_cutoff + beta |speed|
       values = low_pass(cutoff) of values
 
-  where a low pass moves by the part `1 / (1 + 1 / (2 pi cutoff dt))` to what is new.
-  One thing differs: the paper's speed is from the last filtered values, so that the lag
-  counts as speed, more so the more frames a second there are.
+  where a low pass moves by the share `1 / (1 + 1 / (2 pi cutoff dt))` towards the new
+  value. The speed differs from the paper's, which is measured from the last filtered
+  values, so that the lag counts as speed, the more so the more frames a second.
 
-  To set it: lower `min_cutoff` until what rests is calm, then raise `beta` until what
-  moves does not lag. At a steady speed v the lag is `v / (2 pi (min_cutoff + beta v))`.
+  To tune the filter, lower `min_cutoff` until resting points are calm, then raise
+  `beta` until moving ones do not lag. At a steady speed v the lag is
+  `v / (2 pi (min_cutoff + beta v))`.
 
   Args:
-    state: after the frame before.
-    values: of the shape of the first ones, px.
-    time: of the frame, s; frames may come at any intervals.
-    min_cutoff: of what rests, Hz.
-    beta: by how much the cutoff grows with the speed, Hz per px/s; 0.4 suits a face
-      whose eyes are 100 px apart, less a larger one.
-    speed_cutoff: of the speed itself, Hz.
+    state: State after the frame before.
+    values: Values of the frame, px, of the same shape as the first ones.
+    time: Time of the frame, s; frames may come at any intervals.
+    min_cutoff: Cutoff frequency at rest, Hz.
+    beta: Growth of the cutoff with the speed, Hz per px/s; 0.4 suits a face whose eyes
+      are 100 px apart, a smaller value a larger face.
+    speed_cutoff: Cutoff frequency of the speed's own filter, Hz.
 
   Raises:
-    ValueError: a value is not finite, the shape is another one, time does not go on, or
-      a parameter is out of its range. Under `jit` only shapes and parameters are looked
-      at.
+    ValueError: A value is not finite, the shape differs, the time does not increase, or
+      a parameter is out of its range. Under `jit` only shapes and parameters are
+      checked.
   """
   _check_parameters(min_cutoff, beta, speed_cutoff)
   if np.shape(values) != np.shape(state.values):
@@ -106,12 +112,12 @@ def step(
   return Filtered(time, values, filtered, speed)
 
 
-def _part(cutoff, dt):
-  """How far a low pass goes towards a new value."""
+def _part(cutoff: Values, dt: Time) -> Values:
+  """Returns the share by which a low pass moves towards a new value."""
   return 1 / (1 + 1 / (2 * math.pi * cutoff * dt))
 
 
-def _check_finite(values, name: str) -> None:
+def _check_finite(values: Values, name: str) -> None:
   if isinstance(values, core.Tracer):
     return
   if not np.isfinite(values).all():
@@ -131,8 +137,8 @@ class TrackedFace:
   """A face of a frame.
 
   Attributes:
-    identity: the same number in every frame that shows this face, counted from 0.
-    face: with its landmarks filtered.
+    identity: Number of the face, the same in every frame, counted from 0.
+    face: Face with filtered landmarks.
   """
 
   identity: int
@@ -141,24 +147,25 @@ class TrackedFace:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Track:
-  box: np.ndarray  # as detected last
+  box: np.ndarray  # of the last detection
   state: Filtered
 
 
 class Tracker:
   """Follows the faces of a video and filters their landmarks.
 
-  A face is the one of an earlier frame whose box it overlaps most; pairs are made so
-  that the sum of overlaps is largest. Others are new. A face that is not seen for a
-  while is forgotten: who comes back later is new.
+  Faces are paired with those of earlier frames so that the sum of the overlaps of their
+  boxes is largest. Faces without a pair are new. A face that is not seen for a while is
+  forgotten: if it comes back later, it is new.
 
   Args:
-    min_cutoff: see `step`, Hz.
-    beta: as `step`'s, but speeds are in interocular distances a second: the same for
-      near and far faces. `experiments/tables/video_jitter.py` chose it.
-    speed_cutoff: see `step`, Hz.
-    overlap: least intersection over union of a face's boxes in two frames.
-    patience: seconds after which a face that is not seen is forgotten.
+    min_cutoff: Cutoff frequency at rest, Hz; see `step`.
+    beta: Growth of the cutoff with the speed in interocular distances a second, Hz,
+      which makes it the same for near and far faces; chosen by
+      `experiments/tables/video_jitter.py`.
+    speed_cutoff: Cutoff frequency of the speed's own filter, Hz.
+    overlap: Least intersection over union of a face's boxes in two frames.
+    patience: Time after which a face that is not seen is forgotten, s.
   """
 
   def __init__(
@@ -182,15 +189,15 @@ class Tracker:
     self._time, self._next = -math.inf, 0
 
   def update(self, faces: Sequence[Face], time: float) -> list[TrackedFace]:
-    """The faces of the next frame, in their order, with identities.
+    """Returns the faces of the next frame, in their order, with identities.
 
     Args:
-      faces: as `find.find_faces` gives them.
-      time: of the frame, s.
+      faces: Faces of the frame, as `find_faces` returns them.
+      time: Time of the frame, s.
 
     Raises:
-      ValueError: time does not go on, or a landmark or iris is not finite; the tracker
-        is as before.
+      ValueError: The time does not increase, or a landmark or iris is not finite; the
+        tracker stays as it was.
     """
     if not self._time < time < math.inf:
       raise ValueError(f"time must go on from {self._time} s, got {time} s")
@@ -241,12 +248,12 @@ class Tracker:
 
 
 def _points(face: Face) -> Float[np.ndarray, " 1424"]:
-  """Everything that is filtered of a face, px."""
+  """Returns the coordinates of a face that are filtered, px."""
   return np.concatenate([face.landmarks.reshape(-1), face.iris.reshape(-1)])
 
 
 def _moved(face: Face, points: Float[np.ndarray, " 1424"]) -> Face:
-  """The face with other landmarks."""
+  """Returns the face with other landmarks."""
   whole, iris = points[:1404].reshape(468, 3), points[1404:].reshape(2, 5, 2)
   box = np.concatenate([whole[:, :2].min(0), whole[:, :2].max(0)])
   return Face(box, face.score, whole, _mesh.standard68(whole), iris)

@@ -1,7 +1,7 @@
 """Similarity transforms of photos, antialiased at any scale.
 
 A matrix `[2, 3]` takes `(x, y, 1)` in photo px to px of the result, both with pixel
-centres at integers.
+centers at integers.
 """
 
 import math
@@ -14,13 +14,15 @@ Matrix = Float[np.ndarray, "2 3"]
 
 
 def invert(matrix: Matrix) -> Matrix:
-  """The inverse of an affine map."""
+  """Returns the inverse of an affine map."""
   linear = np.linalg.inv(matrix[:, :2])
   return np.concatenate([linear, -linear @ matrix[:, 2:]], 1)
 
 
-def transform(matrix: Matrix, points: Float[np.ndarray, "*b d"]) -> np.ndarray:
-  """Maps points; of coordinates beyond (x, y) the third is scaled, as a depth is."""
+def transform(
+  matrix: Matrix, points: Float[np.ndarray, "*b d"]
+) -> Float[np.ndarray, "*b d"]:
+  """Returns mapped points; a third coordinate is scaled, as a depth is."""
   moved = points[..., :2] @ matrix[:, :2].T + matrix[:, 2]
   if points.shape[-1] == 2:
     return moved
@@ -28,20 +30,20 @@ def transform(matrix: Matrix, points: Float[np.ndarray, "*b d"]) -> np.ndarray:
 
 
 def scale(matrix: Matrix) -> float:
-  """Px of the result for one px of the photo."""
+  """Returns the px of the result per px of the photo."""
   return math.sqrt(abs(np.linalg.det(matrix[:, :2])))
 
 
 def similarity(
   center: Float[np.ndarray, " 2"], size: float, angle: float, to_size: int
 ) -> Matrix:
-  """The map of a turned square of the photo to an upright image.
+  """Returns the map from a rotated square of the photo to an upright image.
 
   Args:
-    center: centre of the square, photo px.
-    size: its side, photo px.
-    angle: direction of its upper edge, radians, positive = clockwise on screen.
-    to_size: width and height of the image.
+    center: Center of the square, photo px.
+    size: Side of the square, photo px.
+    angle: Direction of its upper edge, radians, positive = clockwise on screen.
+    to_size: Width and height of the image, px.
   """
   s = to_size / size
   linear = s * np.array(
@@ -56,17 +58,17 @@ def warp(
 ) -> Float[np.ndarray, "size size 3"]:
   """Resamples a photo; beyond its edge the edge pixels repeat.
 
-  A photo larger than the result is first averaged over blocks of whole px, then read
-  bilinearly at four points of each pixel: antialiased at every scale, and the work
-  grows with the part of the photo that is seen, not with the photo.
+  A photo larger than the result is first averaged over blocks of whole pixels, then
+  read bilinearly at four points of each pixel. This antialiases at every scale, and the
+  work grows with the part of the photo that is seen, not with the photo.
 
   Args:
-    photo: 8-bit RGB.
-    matrix: photo px to px of the result, a similarity.
-    size: width and height of the result, px.
+    photo: Photo, 8-bit RGB.
+    matrix: Similarity from photo px to px of the result.
+    size: Width and height of the result, px.
 
   Returns:
-    float32 in [0, 1].
+    The image, float32 in [0, 1].
   """
   inverse = invert(matrix)
   block = max(1, int(1 / scale(matrix)))
@@ -74,8 +76,8 @@ def warp(
     inverse, np.array([[0, 0], [0, size], [size, 0], [size, size]]) - 0.5
   )
   region, origin = _region(photo, corners, block)
-  # Four samples a pixel: the image is made at twice the size and averaged.
-  # In edge coordinates (px + 0.5), as Pillow counts: x = inverse(u / 2 - 0.5) + 0.5.
+  # For four samples a pixel the image is made at twice the size and averaged. Pillow
+  # counts in edge coordinates (px + 0.5): x = inverse(u / 2 - 0.5) + 0.5.
   linear = inverse[:, :2] / (2 * block)
   shift = (inverse @ [-0.5, -0.5, 1] + 0.5 - origin) / block
   double = Image.fromarray(region).transform(
@@ -92,10 +94,9 @@ def warp(
 def _region(
   photo: np.ndarray, corners: np.ndarray, block: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The part of the photo under the corners, shrunk by `block`, edges repeated.
+  """Returns the part of the photo under the corners, shrunk by `block`, edges repeated.
 
-  Returns:
-    The part, and the corner of its first pixel in edge coordinates of the photo.
+  Also returns the corner of its first pixel in edge coordinates of the photo.
   """
   height, width = photo.shape[:2]
   low = np.floor(corners.min(0) / block).astype(int) - 2

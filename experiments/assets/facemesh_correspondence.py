@@ -1,16 +1,17 @@
-"""Locates FaceMesh's 468 points and the 68 standard landmarks on a template.
+"""Finds FaceMesh's 468 points and the 68 standard landmarks on a template's surface.
 
   python -m experiments.assets.facemesh_correspondence             (the embedded head)
   python -m experiments.assets.facemesh_correspondence --head ict --out ict.npz
   python -m experiments.assets.facemesh_correspondence --obj HEAD.obj \\
     --landmarks HEAD.json --out head.npz --picture head.png
 
-The landmark network is run on synthetic photos of the head, whose geometry is known.
-The surface position under each point of each photo is mapped to the mean head, unless
-the line of sight grazes or misses the head. The result is the geometric median over
-photos, including those of the mirrored point. Without `--out`, the asset
-`affjax/assets/facemesh.npz` is written; put its new hash into `affjax/assets/store.py`.
-160 photos take about 5 minutes on 2 cores. The template needs the 68 landmarks.
+The landmark network looks at synthetic photos of the head, whose geometry is known. The
+surface under each point of each photo is brought to the mean head; a photo does not
+count where the point grazes or misses the head. The place is the geometric median over
+photos and, mirrored, over those of the point on the other side. Without `--out` the
+asset `affjax/assets/facemesh.npz` is written; its new hash goes into
+`affjax/assets/store.py`. 160 photos take about 5 minutes on 2 cores. A template needs
+the 68 landmarks, with which it is painted as a face.
 """
 
 import argparse
@@ -22,7 +23,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.spatial.transform import Rotation
 
+from affjax import files
 from affjax.faces import standard68
+from affjax.geometry import camera as cameras
 from affjax.geometry import surface
 from affjax.heads import MorphableModel, load_template, open_head
 from affjax.heads import landmarks as standard
@@ -44,7 +47,7 @@ HEADS = ("embedded", "ict", "meingame")
 
 
 def known(name: str) -> MorphableModel:
-  """Returns one of `HEADS`; all but the embedded head need the shared folder."""
+  """Returns one of `HEADS`; all but the embedded one need the shared folder."""
   if name == "embedded":
     return open_head("embedded")
   from experiments.tables import heads_at_hand
@@ -61,7 +64,7 @@ def rigid(head: Template) -> MorphableModel:
 
 
 def painted(model: MorphableModel) -> MorphableModel:
-  """Returns the model with a group "skin", which the synthetic photos paint."""
+  """Returns the model with a group "skin", which the synthetic source paints."""
   names = model.template.group_names
   if "skin" not in names:
     names = ("skin", *names[1:])
@@ -69,20 +72,24 @@ def painted(model: MorphableModel) -> MorphableModel:
   return dataclasses.replace(model, template=head)
 
 
-def under(px, vertices, pose, head: Template):
-  """Returns the position on the mean head of the surface under each pixel, or NaN.
+def under(
+  px: np.ndarray, vertices: np.ndarray, pose: np.ndarray, head: Template
+) -> np.ndarray:
+  """Returns the place on the mean head of the surface under each pixel.
 
   Args:
-    px: points `[K, 2]` of an image of the standard camera.
-    vertices: vertices of the head in it.
-    pose: pose of the head.
-    head: template of the head.
+    px: Points `[K, 2]` of a picture of the standard camera.
+    vertices: Vertices of the head that it shows.
+    pose: Pose of that head.
+    head: Template.
+
+  Returns:
+    Places `[K, 3]`, NaN where the pixel misses or grazes the head.
   """
   camera = Camera()
   world = Rotation.from_rotvec(pose[:3]).apply(vertices) + pose[3:]
-  focal = SIZE / 2 / np.tan(np.radians(camera.fov_deg) / 2)
-  # The ray of each pixel, and every skin triangle that faces the camera.
-  ray = (px - (SIZE - 1) / 2) * [1, -1] / focal
+  # The ray of each pixel, and every triangle of skin that looks at the camera.
+  ray = (px - (SIZE - 1) / 2) * [1, -1] / cameras.focal_px(camera, SIZE)
   ray = np.concatenate([ray, -np.ones((len(px), 1))], 1)
   corner = world[head.faces] - [0, 0, camera.distance]
   normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
@@ -91,7 +98,7 @@ def under(px, vertices, pose, head: Template):
   # Barycentric weights of the ray: ray = depth * (corners' mix), by Cramer's rule.
   a, b, c = np.moveaxis(corner[kept], 1, 0)
   weights = np.stack([ray @ np.cross(p, q).T for p, q in ((b, c), (c, a), (a, b))], -1)
-  hit = (weights <= 1e-12).all(-1)  # all of one sign: inside
+  hit = (weights <= 1e-12).all(-1)  # inside, all are of one sign
   total = np.where(hit, weights.sum(-1), -1.0)
   weights /= total[..., None]
   depth = -np.einsum("ktc,tc->kt", weights, corner[kept][:, :, 2])
@@ -110,7 +117,7 @@ def _skin(head: Template) -> int:
 
 
 def placed(seen: np.ndarray, mirror: np.ndarray, head: Template) -> dict:
-  """Returns triangles, weights and sigma of points seen at `[N, K, 3]`."""
+  """Returns triangles, weights and sigma of points seen at places `[N, K, 3]`."""
   both = np.concatenate([seen, seen[:, mirror] * [-1, 1, 1]])
   median = np.full(both.shape[1:], np.nan)
   sigma = np.full(len(median), np.inf)
@@ -122,7 +129,7 @@ def placed(seen: np.ndarray, mirror: np.ndarray, head: Template) -> dict:
     for _ in range(50):  # Weiszfeld's iteration
       weight = 1 / np.maximum(np.linalg.norm(own - median[k], axis=1), 1e-3)
       median[k] = np.average(own, 0, weights=weight)
-    # The median distance of a normal distribution in the plane is 1.177 sigma.
+    # A normal distribution in the plane has a median distance of 1.177 sigma.
     sigma[k] = np.median(np.linalg.norm(own - median[k], axis=1)) / 1.177
   if not np.isfinite(sigma).all():
     lost = np.flatnonzero(~np.isfinite(sigma)).tolist()
@@ -154,9 +161,9 @@ def correspondence(faces: list[Sample], head: Template) -> dict[str, np.ndarray]
 
 
 def picture(head: Template, whole: dict, path: pathlib.Path) -> None:
-  """Draws the head and the points from the front and from the side.
+  """Draws the head from the front and from the side with the points.
 
-  FaceMesh's points are blue, those of its outline green, and the 68 landmarks red.
+  FaceMesh's points are blue, those of its outline green, and the 68 red.
   """
   size, views = 700, (0.0, 60.0)
   canvas = Image.new("RGB", (size * len(views), size), "white")
@@ -172,24 +179,24 @@ def picture(head: Template, whole: dict, path: pathlib.Path) -> None:
         corners = [tuple(p) for p in px(corner[k]).tolist()]
         draw.polygon(corners, fill=(int(90 + 140 * normal[k, 2]),) * 3)
     outline = np.where(whole["contour"][:, None], [0, 150, 40], [0, 90, 255])
-    for name, r, colour in (("", 2, outline), ("68", 3, [[230, 0, 0]] * 68)):
+    for name, r, color in (("", 2, outline), ("68", 3, [[230, 0, 0]] * 68)):
       triangles = whole[f"faces{name}"]
       places = np.einsum("kc,kcx->kx", whole[f"weights{name}"], corner[triangles])
       for k, (x, y) in enumerate(px(places).tolist()):
         if normal[triangles[k], 2] > 0:
-          draw.ellipse((x - r, y - r, x + r, y + r), fill=tuple(map(int, colour[k])))
+          draw.ellipse((x - r, y - r, x + r, y + r), fill=tuple(map(int, color[k])))
   canvas.quantize(128).save(path, optimize=True)
 
 
 def main() -> None:
-  """Renders photos, locates the points and writes the result."""
+  """Makes the photos, finds the points and writes them."""
   parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
   parser.add_argument("--count", type=int, default=160, help="synthetic photos")
   parser.add_argument("--head", choices=HEADS, default="embedded")
-  parser.add_argument("--obj", type=pathlib.Path, help="another template")
-  parser.add_argument("--landmarks", type=pathlib.Path, help="its 68, see docs")
+  parser.add_argument("--obj", type=pathlib.Path, help="OBJ file of another head")
+  parser.add_argument("--landmarks", type=pathlib.Path, help="JSON of its 68 landmarks")
   parser.add_argument("--out", type=pathlib.Path, default=ASSET)
-  parser.add_argument("--picture", type=pathlib.Path, help="a PNG to look at")
+  parser.add_argument("--picture", type=pathlib.Path, help="PNG of the points")
   options = parser.parse_args()
   if options.out == ASSET and (options.obj or options.head != "embedded"):
     parser.error("another head needs --out: the asset is the embedded head's")
@@ -204,9 +211,8 @@ def main() -> None:
   if len(faces) < FEWEST:
     raise SystemExit(f"at least {FEWEST} are needed")
   whole = correspondence(faces, model.template)
-  partial = options.out.with_suffix(".partial.npz")
-  np.savez(partial, allow_pickle=False, **whole)
-  partial.replace(options.out)
+  with files.written_file(options.out) as partial, partial.open("wb") as file:
+    np.savez(file, allow_pickle=False, **whole)
   data = options.out.read_bytes()
   print(f"{len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
   inner = whole["sigma"][~whole["contour"]]
@@ -219,14 +225,10 @@ def main() -> None:
 
 
 def off(model: MorphableModel, whole: dict) -> float:
-  """Median distance of the found inner landmarks from the template's, mm."""
+  """Returns the median distance of landmarks 17-67 from the template's own, mm."""
   head = model.template
-  own = np.einsum(
-    "kc,kcx->kx", head.landmark_weights, head.vertices[head.faces[head.landmark_faces]]
-  )
-  found = np.einsum(
-    "kc,kcx->kx", whole["weights68"], head.vertices[head.faces[whole["faces68"]]]
-  )
+  own = head.landmark_positions(head.vertices)
+  found = head.surface_points(head.vertices, whole["faces68"], whole["weights68"])
   return float(100 * np.median(np.linalg.norm(own - found, axis=1)[17:]))
 
 

@@ -1,14 +1,14 @@
-"""Finds the FaceMesh points of the 68 landmarks: the table of `affjax/faces/_mesh.py`.
+"""Finds the FaceMesh points of the 68 standard landmarks, for `affjax/faces/_mesh.py`.
 
   python -m experiments.assets.landmark_correspondence
 
-Each landmark is one point of FaceMesh or lies between two near ones. The points are
-chosen by the template's own landmarks on synthetic photos with known geometry; the
-usual list of single points gives poses that nod by 11 degrees. Half of the photos serve
-to choose and the other half to evaluate; the table is computed from all of them. Takes
-about 4 minutes on 2 cores. Errors and table are written to
-`results/landmark_correspondence.json`; the table is copied by hand, and a test compares
-both.
+Each of the 68 is one point of FaceMesh, or lies between two near ones. The points are
+those nearest to the template's own landmarks on synthetic photos whose geometry is
+known: the usual list of single points gives poses that nod by 11 degrees. Errors are
+those of one half of the photos with the points chosen on the other half; the table
+comes from all of them. Takes about 4 minutes on 2 cores and writes the errors and the
+table to `results/landmark_correspondence.json`, from which the table is copied by hand
+(a test compares them).
 """
 
 import argparse
@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
+from affjax import files
 from affjax.data import SyntheticFaces
 from affjax.faces import find_in_all, solve_pose
 from affjax.geometry import camera as cameras
@@ -29,12 +30,13 @@ from affjax.heads import MorphableModel, landmarks, open_head
 from affjax.types import Camera
 
 SIZE, TOGETHER = 256, 16
-YAW = 0.7  # the largest, radians
-# Number of candidates for each landmark, and the largest distance of two that share it,
-# in interocular distances; smaller at the eyes, where lids close.
+# Largest yaw, radians.
+YAW = 0.7
+# Number of candidates for each landmark, and the largest distance of two that share
+# it, in interocular distances; less at the eyes, where lids close.
 CANDIDATES = 40
 APART, APART_EYES = 0.16, 0.09
-# The single points that are commonly used as the 68 landmarks.
+# The usual list of single points.
 # fmt: off
 BY_NAME = (
   162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389, 71,
@@ -43,20 +45,20 @@ BY_NAME = (
   405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87,
 )
 # fmt: on
-# Least improvement by a second point, in interocular distances.
+# Least gain by a second point, in interocular distances.
 WORTH = 0.001
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sample:
-  """A synthetic photo of a face, and FaceMesh's points on it.
+  """The geometry of a synthetic photo of a face, and FaceMesh's points.
 
   Attributes:
     mesh: FaceMesh's points, px.
-    truth: the template's landmarks, px.
-    points: the template's landmarks in head space, dm.
-    vertices: vertices of the head, dm.
-    pose: pose of the head.
+    truth: The template's landmarks, px.
+    points: The template's landmarks in head space, dm.
+    vertices: Vertices of the head, dm.
+    pose: Pose of the head.
   """
 
   mesh: np.ndarray
@@ -72,7 +74,7 @@ class Sample:
 
 
 def samples(model: MorphableModel, count: int) -> list[Sample]:
-  """Returns the samples of `count` photos whose face is found and nearly frontal."""
+  """Returns the samples among `count` photos whose face is found and not in profile."""
   source = SyntheticFaces(model, count, SIZE, seed=5, split="train", occluders=0.0)
   kept = []
   for first in range(0, count, TOGETHER):
@@ -81,7 +83,7 @@ def samples(model: MorphableModel, count: int) -> list[Sample]:
     for record, faces in zip(records, found, strict=True):
       if len(faces) == 1 and abs(record["pose"][1]) < YAW:
         sample = _sample(model, record, faces[0].landmarks[:, :2])
-        # Landmarks far off the eyes are not of this face.
+        # Points that miss the eyes by far belong to no face.
         if np.linalg.norm(sample.mesh[33] - sample.truth[36]) < 0.25 * sample.unit:
           kept.append(sample)
   return kept
@@ -97,7 +99,7 @@ def _sample(model: MorphableModel, record: dict, seen: np.ndarray) -> Sample:
 
 
 def mirrored(faces: list[Sample]) -> np.ndarray:
-  """Returns the FaceMesh point on the other side of each point."""
+  """Returns the FaceMesh point that takes each one's place in a mirrored picture."""
   turned = []
   for face in faces:
     left, right = face.mesh[33], face.mesh[263]
@@ -110,7 +112,7 @@ def mirrored(faces: list[Sample]) -> np.ndarray:
 
 
 def pairs(faces: list[Sample], mirror: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Returns two points `[68, 2]` per landmark and the weight of the second one."""
+  """Returns two points `[68, 2]` for each landmark and the second's share `[68]`."""
   points, share = np.zeros((68, 2), int), np.zeros(68)
   seen = np.stack([face.mesh / face.unit for face in faces])
   truth = np.stack([face.truth / face.unit for face in faces])
@@ -128,8 +130,10 @@ def pairs(faces: list[Sample], mirror: np.ndarray) -> tuple[np.ndarray, np.ndarr
   return points, share
 
 
-def _best_pair(x: np.ndarray, y: np.ndarray, apart: float):
-  """Returns the two of the points `x [N, K, 2]` between which `y [N, 2]` lies."""
+def _best_pair(
+  x: np.ndarray, y: np.ndarray, apart: float
+) -> tuple[tuple[int, int], float]:
+  """Returns the two of points `x [N, K, 2]` that `y [N, 2]` lies best between."""
   error = np.median(np.linalg.norm(x - y[:, None], axis=-1), 0)
   best, found = np.inf, ((0, 0), 0.0)
   near = np.argsort(error)[:CANDIDATES]
@@ -146,16 +150,18 @@ def _best_pair(x: np.ndarray, y: np.ndarray, apart: float):
   return found
 
 
-def judge(name: str, faces: list[Sample], points, share) -> dict[str, list[float]]:
-  """Returns the errors of the landmarks and of the poses that follow from them."""
-  errors, turns = [], []
+def errors(
+  name: str, faces: list[Sample], points: np.ndarray, share: np.ndarray
+) -> dict[str, list[float]]:
+  """Returns the errors of landmarks, and of the poses solved from them."""
+  distances, turns = [], []
   for face in faces:
     first, second = np.moveaxis(face.mesh[points], 1, 0)
     px = first + share[:, None] * (second - first)
-    errors.append(np.linalg.norm(px - face.truth, axis=1) / face.unit)
+    distances.append(np.linalg.norm(px - face.truth, axis=1) / face.unit)
     pose = solve_pose(face.points, px, Camera(), SIZE)
     turns.append(np.rad2deg(pose[:3] - face.pose[:3]))
-  error, turn = 100 * np.mean(errors, 0), np.median(turns, 0)
+  error, turn = 100 * np.mean(distances, 0), np.median(turns, 0)
   print(
     f"{name:8} jaw {error[:17].mean():5.1f} % IOD, others {error[17:].mean():4.1f} %; "
     f"median turn about x {turn[0]:5.1f}°, y {turn[1]:5.1f}°, z {turn[2]:5.1f}°"
@@ -169,24 +175,25 @@ def judge(name: str, faces: list[Sample], points, share) -> dict[str, list[float
 
 
 def main() -> None:
-  """Chooses on the even samples and evaluates on the odd ones."""
+  """Chooses points on the even samples, and measures them on the odd ones."""
   parser = argparse.ArgumentParser(description="Finds the landmark correspondence.")
-  parser.add_argument("--count", type=int, default=160, help="synthetic faces")
+  parser.add_argument("--count", type=int, default=160, help="synthetic photos")
   faces = samples(open_head("embedded"), parser.parse_args().count)
   mirror = mirrored(faces)
   points, share = pairs(faces[::2], mirror)
   held_out = faces[1::2]
-  print(f"{len(faces)} faces, half of them to choose, half to judge")
+  print(f"{len(faces)} faces, half of them to choose, half held out")
   by_name = np.repeat(np.array(BY_NAME)[:, None], 2, 1)
   results = {
-    "by_name": judge("by name", held_out, by_name, np.zeros(68)),
-    "chosen": judge("chosen", held_out, points, share),
+    "by_name": errors("by name", held_out, by_name, np.zeros(68)),
+    "chosen": errors("chosen", held_out, points, share),
   }
   points, share = pairs(faces, mirror)
   results["table"] = {"points": points.tolist(), "share": share.tolist()}
   versions = {"jax": jax.__version__, "python": sys.version.split()[0]}
   path = pathlib.Path(__file__).parents[1] / "results" / "landmark_correspondence.json"
-  path.write_text(json.dumps({"versions": versions, "faces": len(faces), **results}))
+  report = {"versions": versions, "faces": len(faces), **results}
+  files.write_file(path, json.dumps(report))
 
 
 if __name__ == "__main__":

@@ -1,30 +1,35 @@
-"""Fitting the head to landmarks: faces a second by batch, and how near to the truth.
+"""Measures fits of the head to landmarks: faces a second by batch, and errors.
 
   python -m experiments.benchmarks.fit            # about two minutes
   python -m experiments.benchmarks.fit --quick    # a trial, writes nothing
 
-Random heads in random poses, so that the truth is known: their 68 landmarks, seen by
-the standard camera, with noise of one percent of the interocular distance on each
-coordinate. The errors of vertices are of the front of the head (the part that the
-landmarks span), after a rigid motion that the picture cannot tell apart was removed.
-Writes `results/bench_fit_<device>.json`.
+The ground truth are random heads in random poses. The fit gets their 68 landmarks, seen
+by the standard camera, with noise of one percent of the interocular distance on each
+coordinate. Errors of vertices are those of the front of the head (the part that the
+landmarks span) after the best rigid motion, which pictures do not show. Writes
+`results/bench_fit_<device>.json`.
 """
 
 import argparse
 import json
 import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from experiments.benchmarks import measuring
+
+if TYPE_CHECKING:
+  from affjax.faces import Face
 
 EXPERIMENTS = pathlib.Path(__file__).parents[1]
 SIZE, NOISE_PERCENT, TARGET = 512, 1.0, 50.0
 CROP = np.array([[1.0, 0, 0], [0, 1, 0]])
 
 
-def people(count: int):
-  """Vertices, poses and faces of random people, noise included."""
+def people(count: int) -> tuple[np.ndarray, np.ndarray, list["Face"]]:
+  """Draws vertices, poses and faces of random people, noise included."""
   import jax
   import jax.numpy as jnp
 
@@ -51,8 +56,8 @@ def people(count: int):
   return vertices, pose, faces
 
 
-def speeds(faces, batches, rounds: int) -> list[dict]:
-  """Faces a second of each batch size."""
+def speeds(faces: list["Face"], batches: Sequence[int], rounds: int) -> list[dict]:
+  """Measures faces a second of each batch size."""
 
   from affjax.faces import Crop, fit_faces
   from affjax.heads import open_head
@@ -70,8 +75,8 @@ def speeds(faces, batches, rounds: int) -> list[dict]:
   ]
 
 
-def truth(vertices, pose, faces) -> dict:
-  """Errors of poses and of the front of heads, beside those of the mean head."""
+def truth(vertices: np.ndarray, pose: np.ndarray, faces: list["Face"]) -> dict:
+  """Returns errors of poses and of the front of heads, beside the mean head's."""
   from affjax.faces import Crop, fit_faces
   from affjax.heads import open_head
   from affjax.types import Camera
@@ -96,7 +101,7 @@ def truth(vertices, pose, faces) -> dict:
 
 
 def gap_mm(found: np.ndarray, true: np.ndarray) -> float:
-  """Mean distance of vertices, mm, after the best rigid motion (Kabsch)."""
+  """Returns the mean distance of vertices, mm, after the best rigid motion (Kabsch)."""
   a, b = found - found.mean(0), true - true.mean(0)
   u, _, vt = np.linalg.svd(a.T @ b)
   flip = np.diag([1, 1, np.sign(np.linalg.det(u @ vt))])
@@ -104,7 +109,7 @@ def gap_mm(found: np.ndarray, true: np.ndarray) -> float:
 
 
 def gap_deg(a: np.ndarray, b: np.ndarray) -> float:
-  """Angle between two rotations."""
+  """Returns the angle between two rotations, degrees."""
   from scipy.spatial.transform import Rotation
 
   turn = Rotation.from_rotvec(a).inv() * Rotation.from_rotvec(b)
@@ -112,11 +117,11 @@ def gap_deg(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def main() -> None:
-  """Measures and writes."""
+  """Measures and writes the figures."""
   parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
   parser.add_argument("--quick", action="store_true", help="a trial, writes nothing")
   parser.add_argument("--device", choices=("cpu", "gpu"))
-  parser.add_argument("--threads", type=int, default=2, help="CPU cores used")
+  parser.add_argument("--threads", type=int, default=2, help="number of CPU cores used")
   parser.add_argument("--out", type=pathlib.Path, default=EXPERIMENTS)
   options = parser.parse_args()
   device = measuring.start(options.device, options.threads)

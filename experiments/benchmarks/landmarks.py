@@ -1,15 +1,15 @@
-"""Finding faces and their landmarks: photos a second, one by one and many at once.
+"""Measures the search of faces and landmarks: photos a second, one or many at once.
 
   python -m experiments.benchmarks.landmarks            # two minutes on 2 idle cores
   python -m experiments.benchmarks.landmarks --quick    # a trial, writes nothing
 
-The chain is that of users: the faces of a photo are looked for, turned upright and cut
+The chain is that of users: the faces of a photo are detected, turned upright and cut
 out, and get 468 points and irises; then each face's crop for the networks is made. The
-photos are the embedded portrait, cut and scaled to 1024², each a little shifted:
+photos are the embedded portrait, cut and scaled to 1024², each shifted a little:
 
 - "portrait" has a face of nearly half its width, as CelebA-HQ's have;
-- "half figure" has one of a fifth: the detector goes on to look for small faces, tile
-  by tile;
+- "half figure" has one of a fifth: the detector also searches for small faces, tile by
+  tile;
 - "half figure, large faces" is the same with `smallest=1/8`, which ends that search.
 
 Writes `results/bench_landmarks_<device>.json`.
@@ -18,6 +18,7 @@ Writes `results/bench_landmarks_<device>.json`.
 import argparse
 import io
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -27,7 +28,7 @@ from experiments.benchmarks import measuring
 EXPERIMENTS = pathlib.Path(__file__).parents[1]
 TARGET = 15.0
 SIZE = 1024
-# Kind: part of the embedded portrait (x, y, side) and the smallest face looked for.
+# Part of the embedded portrait (x, y, side) and smallest face of each kind of photo.
 KINDS = {
   "portrait": ((120, 0, 200), 1 / 80),
   "half figure": ((0, 0, 490), 1 / 80),
@@ -37,7 +38,7 @@ CROP = 256
 
 
 def photos(kind: str, count: int) -> list[np.ndarray]:
-  """Photos of one kind, each shifted a little."""
+  """Makes photos of one kind, each shifted a little."""
   from affjax.assets import store
 
   data = io.BytesIO(store.read_asset("astronaut.jpg"))
@@ -54,7 +55,7 @@ def photos(kind: str, count: int) -> list[np.ndarray]:
 def chain(
   pictures: list[np.ndarray], together: int, smallest: float
 ) -> list[np.ndarray]:
-  """The crop of every face; so many photos are worked on at once."""
+  """Returns the crop of every face, working on `together` photos at once."""
 
   from affjax.faces import apply_crop, face_crops, find_in_all
   from affjax.heads import open_head
@@ -72,8 +73,8 @@ def chain(
   return made
 
 
-def speeds(kind: str, batches, count: int, rounds: int) -> list[dict]:
-  """Photos a second by how many are worked on at once, interleaved."""
+def speeds(kind: str, batches: Sequence[int], count: int, rounds: int) -> list[dict]:
+  """Measures photos a second by the number worked on at once, interleaved."""
   pictures, smallest = photos(kind, count), KINDS[kind][1]
   faces = len(chain(pictures, count, smallest))
   variants = {
@@ -94,16 +95,16 @@ def speeds(kind: str, batches, count: int, rounds: int) -> list[dict]:
 
 
 def stages(kind: str, count: int, rounds: int) -> dict[str, float]:
-  """Milliseconds a photo of each stage, many at once."""
+  """Measures milliseconds a photo of each stage, many at once."""
   from affjax.assets import store
   from affjax.faces import (
+    _detect,
+    _iris,
     _mesh,
     _network,
     apply_crop,
-    detect_faces,
     face_crops,
     find_in_all,
-    irises,
   )
   from affjax.heads import open_head
   from affjax.types import Camera
@@ -116,11 +117,13 @@ def stages(kind: str, count: int, rounds: int) -> dict[str, float]:
   template, camera = open_head("embedded").template, Camera()
   crops = face_crops(faces, template, camera, CROP)
   parts = {
-    "detector": lambda: detect_faces(nets["detector"], pictures, smallest=smallest),
+    "detector": lambda: _detect.detect_faces(
+      nets["detector"], pictures, smallest=smallest
+    ),
     "468 points, twice": lambda: [
-      _mesh.landmarks(nets["landmarks"], pictures, squares) for _ in range(2)
+      _mesh.find_landmarks(nets["landmarks"], pictures, squares) for _ in range(2)
     ],
-    "irises": lambda: irises(nets["iris"], pictures, points),
+    "irises": lambda: _iris.irises(nets["iris"], pictures, points),
     "crop's place": lambda: face_crops(faces, template, camera, CROP),
     "crop's pixels": lambda: [
       apply_crop(photo, placed) for photo, placed in zip(pictures, crops, strict=True)
@@ -132,11 +135,11 @@ def stages(kind: str, count: int, rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-  """Measures and writes."""
+  """Measures and writes the figures."""
   parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
   parser.add_argument("--quick", action="store_true", help="a trial, writes nothing")
   parser.add_argument("--device", choices=("cpu", "gpu"))
-  parser.add_argument("--threads", type=int, default=2, help="CPU cores used")
+  parser.add_argument("--threads", type=int, default=2, help="number of CPU cores used")
   parser.add_argument("--out", type=pathlib.Path, default=EXPERIMENTS)
   options = parser.parse_args()
   device = measuring.start(options.device, options.threads)

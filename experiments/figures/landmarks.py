@@ -1,4 +1,4 @@
-"""The picture of docs/landmarks.md: what is found in the embedded portrait.
+"""Draws the picture of docs/landmarks.md: the landmarks of the embedded portrait.
 
 python -m experiments.figures.landmarks
 """
@@ -17,8 +17,14 @@ CELL = 400
 BLUE, RED, GREEN = (40, 120, 255), (255, 60, 40), (60, 255, 60)
 
 
-def cell(portrait: Image.Image, box, points, radius: float, color) -> np.ndarray:
-  """A part of the portrait with dots."""
+def cell(
+  portrait: Image.Image,
+  box: tuple[float, float, float, float],
+  points: np.ndarray,
+  radius: float,
+  color: tuple[int, int, int],
+) -> np.ndarray:
+  """Draws a part of the portrait with dots."""
   x0, y0, x1, _ = box
   scale = CELL / (x1 - x0)
   part = portrait.resize((CELL, CELL), Image.Resampling.BICUBIC, box)
@@ -29,7 +35,7 @@ def cell(portrait: Image.Image, box, points, radius: float, color) -> np.ndarray
 
 
 def main() -> None:
-  """Finds, draws, writes."""
+  """Finds the landmarks, draws them and writes the picture."""
   data = io.BytesIO(store.read_asset("astronaut.jpg"))
   portrait = Image.open(data).convert("RGB")
   (face,) = find_faces(np.asarray(portrait))

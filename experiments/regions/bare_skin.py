@@ -1,7 +1,8 @@
-"""Synthetic photos before the camera's noise, with what shows bare skin.
+"""Synthetic portraits without the camera's noise, with a mask of their bare skin.
 
-What `affjax.faces.regions` learns from: things are laid before these heads, then the
-camera's faults over the whole, by `experiments.regions.disguises`.
+The network of `affjax.faces.visible_skin` is trained on them, after
+`experiments.regions.snapshots` has laid things before the heads and degraded the
+photos.
 """
 
 import dataclasses
@@ -15,19 +16,19 @@ from affjax.data._synthetic import sampling
 from affjax.geometry import camera as cameras
 from affjax.heads import landmarks, open_head
 
-# Aligned crops leave this much of the roll and the shift that the source draws.
+# Shares of the roll and the shift that the source draws which aligned crops leave.
 _ROLL, _SHIFT = 0.3, 0.4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Portrait:
-  """A head as `crop.face_crop` would cut it.
+  """A head as `face_crop` would cut it.
 
   Attributes:
-    image: uint8, sRGB, without noise, blur or compression.
-    bare: uint8, 255 where the picture shows the head's own surface or the neck: skin,
+    image: Picture, sRGB, without noise, blur or compression.
+    bare: Mask, 255 where the picture shows the head's own surface or the neck: skin,
       brows, a beard that lies on the skin, lips, eyes, teeth; neither hair nor things.
-    landmarks: of the 68, px of the image.
+    landmarks: The 68 landmarks, px of the image.
   """
 
   image: UInt8[np.ndarray, "s s 3"]
@@ -36,13 +37,13 @@ class Portrait:
 
 
 class Portraits:
-  """Random-access source of portraits: `portraits[i]` is the same one for ever.
+  """A random-access source of portraits; an index always gives the same one.
 
   Args:
-    count: how many there are.
-    size: width and height, px.
+    count: Number of portraits.
+    size: Width and height, px.
     split: "train" or "test"; microphones are in the test split only.
-    occluders: chance of something before the face.
+    occluders: Chance of an occluder before the face.
   """
 
   def __init__(self, count: int, size: int, split: str, *, occluders: float = 0.35):
@@ -74,7 +75,7 @@ class Portraits:
 
 
 def _aligned(drawn: sampling.Scene, sticks: bool) -> sampling.Scene:
-  """The same scene with a head that is nearly where a crop puts it."""
+  """Returns the scene with its head nearly where a crop puts it."""
   things = drawn.occluders
   if not sticks:
     keep = np.array([0, 1, 1, 1, 1], np.float32)  # its presence

@@ -1,8 +1,8 @@
-"""Things laid before a portrait, flat but of many kinds: what hides skin in photos.
+"""Flat things of many kinds that are laid before a portrait, as photos have them.
 
-Each kind is a function of a generator and the portrait's frame and gives an image and
-its opacity. `SEEN` is for training, `validation_disguises.VALIDATION` for choosing
-among networks, `unseen_disguises.UNSEEN` for tests.
+Each kind is a function of a generator and the portrait's frame that returns an image
+and its opacity. `SEEN` is for training, `validation_disguises.VALIDATION` for choosing
+among networks, `unseen_disguises.UNSEEN` for the final test.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from experiments.regions import face_frame, random_disguises, textures
-from experiments.regions.face_frame import Frame, Marks, Thing
+from experiments.regions.face_frame import Frame, Landmarks, Point, Thing
 from experiments.regions.textures import Image, Plane, Rng
 
 
 def _glasses(rng: Rng, f: Frame, lens: float) -> Thing:
-  """Frames of any width; `lens` is the opacity of what is in them."""
+  """Draws glasses with frames of any width; `lens` is the opacity of their lenses."""
   wide, high = rng.uniform(0.32, 0.48), rng.uniform(0.2, 0.42)
   power, thick = rng.uniform(2, 5), np.exp(rng.uniform(np.log(0.012), np.log(0.07)))
   cy, reach = rng.uniform(-0.02, 0.12), max(f.reach, 0.12) * rng.uniform(0.95, 1.1)
@@ -56,14 +56,14 @@ def _sunglasses(rng: Rng, f: Frame) -> Thing:
 
 
 def _ragged(rng: Rng, along: Plane, across: Plane, fine: float) -> Plane:
-  """Displacement of the edge of hair by its locks and strands."""
+  """Returns the displacement of the edge of hair by its locks and strands."""
   locks = textures.noise(rng, along * 3 * fine, across * 22 * fine)
   hairs = textures.noise(rng, along * 6 * fine, across * 70 * fine)
   return rng.uniform(0.02, 0.12) * locks + rng.uniform(0.0, 0.05) * hairs
 
 
 def _bangs(rng: Rng, f: Frame) -> Thing:
-  """Hair that falls over the forehead, down to the eyes at most."""
+  """Draws hair that falls over the forehead, down to the eyes at most."""
   slant = rng.normal(0, 0.35)
   along, across = f.y - slant * f.x, f.x + slant * f.y
   edge = rng.uniform(-1.0, 0.05) + slant * f.x + face_frame.wave(rng, f.x, 0.08)
@@ -77,7 +77,7 @@ def _bangs(rng: Rng, f: Frame) -> Thing:
 
 
 def _curtain(rng: Rng, f: Frame) -> Thing:
-  """Hair that hangs beside the face and over a part of it."""
+  """Draws hair that hangs beside the face and over a part of it."""
   side = rng.choice([-1.0, 1.0])
   x = f.x * side
   edge = (
@@ -90,7 +90,7 @@ def _curtain(rng: Rng, f: Frame) -> Thing:
 
 
 def _hood(rng: Rng, f: Frame) -> Thing:
-  """Hair or cloth all around the face."""
+  """Draws hair or cloth all around the face."""
   top, wide = rng.uniform(0.5, 1.2), rng.uniform(0.75, 1.1)
   low = rng.uniform(1.2, 2.2)
   angle = np.arctan2(f.y - 0.2, f.x)
@@ -106,7 +106,7 @@ def _hood(rng: Rng, f: Frame) -> Thing:
 
 
 def _wisps(rng: Rng, f: Frame) -> Thing:
-  """Single locks and strands anywhere."""
+  """Draws single locks and strands anywhere."""
   base, alpha = textures.hair_color(rng), np.zeros_like(f.x)
   for _ in range(rng.integers(1, 9)):
     slant = rng.normal(0, 0.6)
@@ -120,8 +120,8 @@ def _wisps(rng: Rng, f: Frame) -> Thing:
   return np.clip(base * np.exp(0.25 * grain)[..., None], 0, 1), alpha
 
 
-def _capsule(f: Frame, a, b, radius) -> tuple[Plane, Plane]:
-  """Signed distance inside, and how round the surface looks there."""
+def _capsule(f: Frame, a: Point, b: Point, radius: float) -> tuple[Plane, Plane]:
+  """Returns the distance inside a capsule, and the height of its round surface."""
   a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
   d = b - a
   t = np.clip(((f.x - a[0]) * d[0] + (f.y - a[1]) * d[1]) / (d @ d + 1e-6), 0, 1)
@@ -130,7 +130,7 @@ def _capsule(f: Frame, a, b, radius) -> tuple[Plane, Plane]:
 
 
 def _hand(rng: Rng, f: Frame) -> Thing:
-  """Fingers side by side, a thumb, the back of the hand and an arm; any skin."""
+  """Draws fingers, a thumb, the back of a hand and an arm, of any skin."""
   at = np.array([rng.uniform(-1.1, 1.1), rng.uniform(-0.7, 1.9)])
   angle = rng.uniform(-3.2, 3.2)
   size = rng.uniform(0.7, 1.1)
@@ -160,7 +160,7 @@ def _hand(rng: Rng, f: Frame) -> Thing:
 
 
 def _hat(rng: Rng, f: Frame) -> Thing:
-  """Everything above a bent line, with a band or a visor."""
+  """Draws cloth above a bent line, with a band or a visor."""
   line = rng.uniform(-1.1, -0.15) + rng.normal(0, 0.2) * f.x
   line = line + rng.normal(0, 0.25) * f.x**2
   image = textures.plain(rng, f.px, f.py)
@@ -172,7 +172,7 @@ def _hat(rng: Rng, f: Frame) -> Thing:
 
 
 def _scarf(rng: Rng, f: Frame) -> Thing:
-  """Cloth from below, over the chin or up to the nose."""
+  """Draws cloth from below, over the chin or up to the nose."""
   line = rng.uniform(0.45 * f.mouth, f.chin + 0.2) + rng.normal(0, 0.2) * f.x
   line = line - rng.uniform(-0.3, 0.6) * f.x**2
   image = textures.plain(rng, f.px, f.py)
@@ -195,7 +195,7 @@ def _blob(rng: Rng, f: Frame) -> Thing:
 
 
 def _bar(rng: Rng, f: Frame) -> Thing:
-  """A rod, cable, stripe or seat belt across the picture."""
+  """Draws a rod, cable, stripe or seat belt across the picture."""
   (cx, cy), angle = face_frame.place(rng), rng.uniform(0, 3.2)
   u, v = textures.turned(f.x - cx, f.y - cy, angle)
   half = np.exp(rng.uniform(np.log(0.02), np.log(0.25)))
@@ -226,21 +226,21 @@ SEEN: Mapping[str, Kind] = {
 
 
 def lay(
-  rng: Rng, kind: Kind, image: Image, bare: Plane, marks: Marks
+  rng: Rng, kind: Kind, image: Image, bare: Plane, landmarks: Landmarks
 ) -> tuple[Image, Plane]:
   """Lays one thing over a portrait.
 
   Args:
-    rng: consumed.
-    kind: of `SEEN` or `unseen_disguises.UNSEEN`.
-    image: float in [0, 1].
-    bare: what shows bare skin, in [0, 1].
-    marks: landmarks, px.
+    rng: Generator, advanced by the call.
+    kind: Kind of thing.
+    image: Picture in [0, 1].
+    bare: Share of each pixel that shows bare skin, in [0, 1].
+    landmarks: The 68 landmarks, px.
 
   Returns:
-    Image and bare skin with the thing before them.
+    The picture and its bare skin with the thing before them.
   """
-  color, alpha = kind(rng, Frame(marks, len(image)))
+  color, alpha = kind(rng, Frame(landmarks, len(image)))
   alpha = alpha.astype(np.float32)
   image = image + (color.astype(np.float32) - image) * alpha[..., None]
   return image, bare * (1 - alpha)

@@ -1,22 +1,23 @@
-"""How well affjax.faces.regions finds visible skin; trains nothing.
+"""Evaluates `affjax.faces.visible_skin`.
 
   python -m experiments.regions.evaluate --out out/regions --photos PHOTO...
 
-IoU, precision and recall of the shipped network on held-out synthetic portraits, by
-what is laid before them: `unseen` kinds and patterns never occur in training, nor do
-microphones; portraits, hair and light come from the test split. Once as they are
-painted, once spoilt as strongly as in training: moved, cut, darkened, tinted, blurred,
-noisy. Beside it, what a colour model of the same photos reaches. And images a second.
-With
-`--validation` only the figures by which weights and settings were chosen, of other
-kinds and other portraits. Writes
-`experiments/results/face_regions.json` and a contact sheet; about 5 minutes on 2 cores.
+Measures IoU, precision and recall of the shipped network on held-out synthetic
+portraits, by the kind of thing laid before them: `unseen` kinds and patterns never
+occur in training, nor do microphones; portraits, hair and light come from the test
+split. The photos are shown as they are painted, and degraded as strongly as in
+training: moved, cut, darkened, tinted, blurred, noisy. The baseline is a color model of
+the same photos. With `--validation` only the figures by which weights and settings were
+chosen are printed, of other kinds and other portraits. Writes
+`experiments/results/face_regions.json`, with images a second, and a contact sheet;
+about 5 minutes on 2 cores.
 """
 
 import argparse
 import os
 import pathlib
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -33,30 +34,32 @@ from experiments.regions import (
 )
 from experiments.regions.bare_skin import Portrait, Portraits
 
-# Kinds for the final test, and those by which weights and settings were chosen.
+# Kinds of the final test, and those by which weights and settings were chosen.
 HELD_OUT = {
   "unseen": unseen_disguises.UNSEEN,
   "validation": validation_disguises.VALIDATION,
 }
-# The first portrait of the training split that only validation shows.
+# Index of the first portrait of the training split that only validation shows.
 VALIDATION_FROM = 500_000
 RESULTS = pathlib.Path(__file__).parents[1] / "results" / "face_regions.json"
 
 
-def samples(portraits, name: str, count: int, *, seed: int, spoilt: bool):
-  """Photos as bytes and their bare skin, with one kind of thing before them."""
+def samples(
+  portraits: Sequence[Portrait], name: str, count: int, *, seed: int, degraded: bool
+) -> tuple[np.ndarray, np.ndarray]:
+  """Makes photos with one kind of thing before them, and their bare skin."""
   photos, truth = [], []
   for k in range(count):
     rng = np.random.default_rng([seed, k, sum(name.encode())])
     portrait = portraits[int(rng.integers(len(portraits)))]
-    image, bare = snapshots.held_out_snapshot(rng, portrait, name, spoilt=spoilt)
+    image, bare = snapshots.held_out_snapshot(rng, portrait, name, degraded=degraded)
     photos.append(np.rint(image * 255).astype(np.uint8))
     truth.append(bare > 0.5)
   return np.stack(photos), np.stack(truth)
 
 
 def scores(said: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-  """Of all pixels together, and the mean and the tenth percentile over photos."""
+  """Returns scores of all pixels together, and mean and 10th percentile over photos."""
   both, either = said & truth, said | truth
   area = either.sum((1, 2))
   each = both.sum((1, 2))[area > 50] / area[area > 50]
@@ -70,10 +73,10 @@ def scores(said: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def by_color(photos: np.ndarray) -> np.ndarray:
-  """What landmark-free colour statistics reach: distance to the middle face's colour.
+  """Finds skin by its color alone.
 
-  A Gaussian of the colours where the mean face lies, fitted robustly, within an ellipse
-  around the head.
+  A Gaussian is fitted robustly to the colors where the mean face lies; its inliers
+  within an ellipse around the head count as skin.
   """
   n, size = photos.shape[:2]
   line = (np.arange(size) + 0.5) * (2 / size) - 1
@@ -95,9 +98,9 @@ def by_color(photos: np.ndarray) -> np.ndarray:
 
 
 def accuracy(
-  portraits: list[Portrait], *, held_out: str, spoilt: bool
+  portraits: list[Portrait], *, held_out: str, degraded: bool
 ) -> dict[str, dict]:
-  """Scores by kind, and of all held-out and all seen kinds together."""
+  """Returns scores by kind, and of all held-out and all seen kinds together."""
   count = len(portraits)
   groups = {
     "none": ["none"],
@@ -108,7 +111,7 @@ def accuracy(
   for group, names in groups.items():
     all_said, all_truth, all_color = [], [], []
     for name in names:
-      photos, truth = samples(portraits, name, count, seed=3, spoilt=spoilt)
+      photos, truth = samples(portraits, name, count, seed=3, degraded=degraded)
       said = visible_skin(photos)[..., 0] > 0.5
       out[name] = scores(said, truth)
       all_said.append(said)
@@ -118,12 +121,12 @@ def accuracy(
     truth = np.concatenate(all_truth)
     out[f"all {group}"] = scores(np.concatenate(all_said), truth)
     print(f"all {group}", out[f"all {group}"])
-    out[f"all {group}, by colour"] = scores(np.concatenate(all_color), truth)
+    out[f"all {group}, by color"] = scores(np.concatenate(all_color), truth)
   return out
 
 
 def speed(size: int, batch: int) -> dict[str, float]:
-  """Images a second: the median and the best of eleven calls."""
+  """Measures images a second: the median and the best of eleven calls."""
   rng = np.random.default_rng(0)
   images = rng.integers(0, 255, (batch, size, size, 3), dtype=np.uint8)
   visible_skin(images)
@@ -141,7 +144,7 @@ def speed(size: int, batch: int) -> dict[str, float]:
 
 
 def crops(paths: list[pathlib.Path], size: int) -> np.ndarray:
-  """Aligned faces of photos."""
+  """Returns the aligned faces of photos."""
   template, camera = open_head("embedded").template, Camera()
   found = []
   for path in paths:
@@ -153,7 +156,7 @@ def crops(paths: list[pathlib.Path], size: int) -> np.ndarray:
 
 
 def sheet(images: np.ndarray, columns: int = 8) -> np.ndarray:
-  """Each photo beside what shows skin of it, the rest in blue."""
+  """Draws each photo beside its visible skin, the rest in blue."""
   share = visible_skin(images)
   blue = np.array([30, 60, 200])
   marked = images * share + blue * (1 - share)
@@ -165,34 +168,34 @@ def sheet(images: np.ndarray, columns: int = 8) -> np.ndarray:
 
 
 def synthetic_row(count: int, size: int) -> np.ndarray:
-  """One photo of each unseen kind."""
+  """Makes one photo of each unseen kind."""
   source = Portraits(1_000_000, size, "test", occluders=0.25)
   portraits = [source[i] for i in range(count)]
   rows = []
   for k in range(count):
     name = list(unseen_disguises.UNSEEN)[k % len(unseen_disguises.UNSEEN)]
-    rows.append(samples(portraits[k : k + 1], name, 1, seed=k, spoilt=False)[0])
+    rows.append(samples(portraits[k : k + 1], name, 1, seed=k, degraded=False)[0])
   return np.concatenate(rows)
 
 
 def main() -> None:
-  """Measures, draws, writes."""
+  """Evaluates, draws the contact sheet and writes the results."""
   parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
   parser.add_argument("--out", type=pathlib.Path, required=True)
   parser.add_argument("--photos", type=pathlib.Path, nargs="*", default=[])
   parser.add_argument("--count", type=int, default=60, help="photos of each kind")
-  parser.add_argument("--size", type=int, default=128, help="of the photos, px")
+  parser.add_argument("--size", type=int, default=128, help="side of the photos, px")
   parser.add_argument("--results", type=pathlib.Path, default=RESULTS)
   parser.add_argument("--sheet-only", action="store_true")
   parser.add_argument(
-    "--validation", action="store_true", help="print validation's figures, no more"
+    "--validation", action="store_true", help="print validation's figures only"
   )
   options = parser.parse_args()
   if options.validation:
     source = Portraits(1_000_000, options.size, "train", occluders=0.25)
     portraits = [source[VALIDATION_FROM + i] for i in range(options.count)]
-    for spoilt in (False, True):
-      accuracy(portraits, held_out="validation", spoilt=spoilt)
+    for degraded in (False, True):
+      accuracy(portraits, held_out="validation", degraded=degraded)
     return
   options.out.mkdir(parents=True, exist_ok=True)
   images = np.concatenate([crops(options.photos, 192), synthetic_row(8, 192)])
@@ -202,8 +205,8 @@ def main() -> None:
   source = Portraits(1_000_000, options.size, "test", occluders=0.25)
   portraits = [source[i] for i in range(options.count)]
   report = {
-    "accuracy": accuracy(portraits, held_out="unseen", spoilt=False),
-    "accuracy_spoilt": accuracy(portraits, held_out="unseen", spoilt=True),
+    "accuracy": accuracy(portraits, held_out="unseen", degraded=False),
+    "accuracy_degraded": accuracy(portraits, held_out="unseen", degraded=True),
     "photos_of_each_kind": options.count,
     "size": options.size,
     "speed": [speed(512, 8), speed(128, 8)],

@@ -6,27 +6,31 @@ from jaxtyping import Float
 from experiments.regions import textures
 from experiments.regions.textures import Image, Plane, Rng
 
-Marks = Float[np.ndarray, "68 2"]
-# What lies before a face: a picture and its opacity.
+Landmarks = Float[np.ndarray, "68 2"]
+Point = Float[np.ndarray, " 2"]
+# A thing that lies before a face: a picture and its opacity.
 Thing = tuple[Image, Plane]
 
 
 class Frame:
-  """Coordinates of a face: origin between the eyes, unit = distance of their centres.
+  """Coordinates of a face: origin between the eyes, unit = distance of their centers.
 
   Attributes:
-    x: to the right of the picture along the line of the eyes.
-    y: down the face.
-    unit: px.
-    edge: how many units a pixel is.
+    x: Coordinate to the right of the picture along the line of the eyes.
+    y: Coordinate down the face.
+    px: Columns of the picture, px.
+    py: Rows of the picture, px.
+    unit: Length of the unit, px.
+    edge: Length of a pixel, units.
+    reach: Distance of an eye from the origin, units.
     mouth: y of the mouth.
     chin: y of the chin.
   """
 
-  def __init__(self, marks: Marks, size: int):
-    left, right = marks[36:42].mean(0), marks[42:48].mean(0)
+  def __init__(self, landmarks: Landmarks, size: int):
+    left, right = landmarks[36:42].mean(0), landmarks[42:48].mean(0)
     # Seen from the side, the eyes' distance says little about the size of the face.
-    tall = np.linalg.norm(marks[8] - 0.5 * (left + right))
+    tall = np.linalg.norm(landmarks[8] - 0.5 * (left + right))
     self.unit = float(max(np.linalg.norm(right - left), 0.5 * tall, 1.0))
     self.reach = float(np.linalg.norm(right - left)) / self.unit / 2
     angle = np.arctan2(*(right - left)[::-1])
@@ -36,22 +40,24 @@ class Frame:
     self.x, self.y = x / self.unit, y / self.unit
     self.px, self.py = px, py
     self.edge = 1 / self.unit
-    self.mouth = float((marks[62] - middle)[1]) / self.unit
-    self.chin = float((marks[8] - middle)[1]) / self.unit
+    self.mouth = float((landmarks[62] - middle)[1]) / self.unit
+    self.chin = float((landmarks[8] - middle)[1]) / self.unit
 
   def soft(self, inside: Plane, width: float = 1.0) -> Plane:
-    """Opacity of where a distance in units is positive, `width` px wide."""
+    """Returns opacity 1 where a distance is positive, with an edge `width` px wide."""
     return np.clip(0.5 + inside / (width * self.edge), 0, 1)
 
 
-def superellipse(f: Frame, cx, cy, wide, high, power) -> Plane:
-  """About the distance inside an ellipse with a power other than 2."""
+def superellipse(
+  f: Frame, cx: float, cy: float, wide: float | Plane, high: float, power: float
+) -> Plane:
+  """Returns the approximate distance inside an ellipse with a power other than 2."""
   a, b = np.abs(f.x - cx) / wide, np.abs(f.y - cy) / high
   return (1 - (a**power + b**power + 1e-9) ** (1 / power)) * np.minimum(wide, high)
 
 
 def wave(rng: Rng, t: Plane, size: float) -> Plane:
-  """A smooth random function of one coordinate."""
+  """Returns a smooth random function of one coordinate."""
   total = np.zeros_like(t)
   for octave in (1.0, 2.3, 5.1):
     total += np.sin(t * octave * rng.uniform(0.7, 1.6) * 2 + rng.uniform(0, 6)) / octave
@@ -59,12 +65,12 @@ def wave(rng: Rng, t: Plane, size: float) -> Plane:
 
 
 def place(rng: Rng) -> tuple[float, float]:
-  """A point on or near the face."""
+  """Draws a point on or near the face."""
   return rng.uniform(-1.1, 1.1), rng.uniform(-1.0, 1.8)
 
 
 def polygon(rng: Rng, f: Frame) -> Plane:
-  """Distance inside a random convex polygon."""
+  """Returns the distance inside a random convex polygon."""
   cx, cy = place(rng)
   size = rng.uniform(0.2, 0.8)
   inside = np.full_like(f.x, 9)

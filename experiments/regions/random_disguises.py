@@ -1,6 +1,6 @@
-"""Things of no kind before a portrait: random shapes under random surfaces.
+"""Random shapes under random surfaces, laid before a portrait.
 
-What networks train with beside the kinds of `experiments.regions.disguises`, so that
+Networks train with them beside the kinds of `experiments.regions.disguises`, so that
 they learn what a face is rather than what covers it.
 """
 
@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from experiments.regions import face_frame, textures
-from experiments.regions.face_frame import Frame, Thing
+from experiments.regions.face_frame import Frame, Point, Thing
 from experiments.regions.textures import Image, Plane, Rng
 
 
 def _lump(rng: Rng, f: Frame) -> Plane:
-  """Distance inside a closed curve of a few random waves."""
+  """Returns the distance inside a closed curve of a few random waves."""
   cx, cy = face_frame.place(rng)
   size = np.exp(rng.uniform(np.log(0.12), np.log(0.9)))
   u, v = textures.turned(f.x - cx, f.y - cy, rng.uniform(0, 6.3))
@@ -26,7 +26,7 @@ def _lump(rng: Rng, f: Frame) -> Plane:
 
 
 def _cloud(rng: Rng, f: Frame) -> Plane:
-  """Distance inside a ragged patch with holes."""
+  """Returns the distance inside a ragged patch with holes."""
   cx, cy = face_frame.place(rng)
   wide, high = rng.uniform(0.3, 1.2, 2)
   away = np.hypot((f.x - cx) / wide, (f.y - cy) / high)
@@ -35,7 +35,7 @@ def _cloud(rng: Rng, f: Frame) -> Plane:
 
 
 def _limbs(rng: Rng, f: Frame) -> Plane:
-  """Distance inside bent, tapering limbs that grow from one place."""
+  """Returns the distance inside bent, tapering limbs that grow from one place."""
   root = np.array(face_frame.place(rng))
   inside = np.full_like(f.x, -9)
   thick = np.exp(rng.uniform(np.log(0.03), np.log(0.25)))
@@ -51,8 +51,8 @@ def _limbs(rng: Rng, f: Frame) -> Plane:
   return inside
 
 
-def _bone(f: Frame, a, b, first: float, last: float) -> Plane:
-  """Distance inside a capsule that tapers from `a` to `b`."""
+def _bone(f: Frame, a: Point, b: Point, first: float, last: float) -> Plane:
+  """Returns the distance inside a capsule that tapers from `a` to `b`."""
   d = b - a
   t = np.clip(((f.x - a[0]) * d[0] + (f.y - a[1]) * d[1]) / (d @ d + 1e-6), 0, 1)
   gap = np.hypot(f.x - a[0] - t * d[0], f.y - a[1] - t * d[1])
@@ -60,12 +60,12 @@ def _bone(f: Frame, a, b, first: float, last: float) -> Plane:
 
 
 def _hoop(rng: Rng, f: Frame) -> Plane:
-  """Distance inside the wall of a bent ring."""
+  """Returns the distance inside the wall of a bent ring."""
   return rng.uniform(0.02, 0.15) - np.abs(_lump(rng, f))
 
 
 def _half(rng: Rng, f: Frame) -> Plane:
-  """Distance beyond a wavy line across the picture."""
+  """Returns the distance beyond a wavy line across the picture."""
   u, v = textures.turned(f.x, f.y - 0.3, rng.uniform(0, 6.3))
   return u - rng.uniform(0.2, 1.2) + face_frame.wave(rng, v, rng.uniform(0, 0.15))
 
@@ -74,7 +74,7 @@ SHAPES = (_lump, _lump, _cloud, _limbs, _limbs, _hoop, _half)
 
 
 def _stained(rng: Rng, x: Plane, y: Plane) -> Image:
-  """Three colours in drifts, coarse or fine, sharp or soft, as photos have them."""
+  """Paints three colors in drifts, coarse or fine, sharp or soft, as in photos."""
   draw = textures.skin_color if rng.random() < 0.25 else textures.color
   image = np.broadcast_to(draw(rng), (*x.shape, 3)).astype(np.float32)
   u, v = textures.turned(x, y, rng.uniform(0, 6.3))
@@ -87,7 +87,7 @@ def _stained(rng: Rng, x: Plane, y: Plane) -> Image:
 
 
 def _blended(rng: Rng, x: Plane, y: Plane) -> Image:
-  """One colour that fades into another."""
+  """Paints one color that fades into another."""
   u, _ = textures.turned(x / len(x) - 0.5, y / len(x) - 0.5, rng.uniform(0, 6.3))
   share = 0.5 + 0.5 * np.tanh(np.exp(rng.uniform(0, 2.5)) * (u - rng.normal(0, 0.2)))
   first, last = textures.color(rng), textures.color(rng)
@@ -95,7 +95,7 @@ def _blended(rng: Rng, x: Plane, y: Plane) -> Image:
 
 
 def _flesh(rng: Rng, x: Plane, y: Plane) -> Image:
-  """A skin of uneven redness and small grain."""
+  """Paints a skin of uneven redness and small grain."""
   fine = 128 / len(x)
   red = textures.noise(rng, x * 0.3 * fine, y * 0.3 * fine)
   grain = textures.noise(rng, x * fine, y * fine)
@@ -110,7 +110,7 @@ SURFACES = (_stained, _stained, _blended, _flesh, textures.plain, textures.stran
 
 
 def _lit(rng: Rng, image: Image, inside: Plane, edge: float) -> Image:
-  """Shaded as if it bulged towards the camera, now and then with highlights."""
+  """Shades a picture as if it bulged towards the camera, sometimes with highlights."""
   if rng.random() < 0.6:
     deep = np.exp(rng.uniform(np.log(0.03), np.log(0.4)))
     height = np.sqrt(np.clip(1 - (1 - np.clip(inside / deep, 0, 1)) ** 2, 0, 1))
@@ -145,7 +145,7 @@ def _thing(rng: Rng, f: Frame) -> Thing:
 
 
 def _visor(rng: Rng, f: Frame) -> Thing:
-  """Something over one eye or both: two mirrored outlines of random waves, or one."""
+  """Draws a thing over one eye or both, with mirrored outlines of random waves."""
   reach, cy = max(f.reach, 0.12), rng.uniform(-0.1, 0.12)
   wide, high = rng.uniform(0.2, 0.5), rng.uniform(0.15, 0.45)
   waves = [(k, rng.normal(0, 0.12 / k), rng.uniform(0, 6.3)) for k in range(2, 6)]

@@ -1,8 +1,8 @@
-"""What cameras, light and cropping do to a portrait, in NumPy: fast and strong.
+"""Photos of portraits, with the faults of light, cameras and cropping, in NumPy.
 
-Stronger than `affjax.data.synthetic.lens`, for networks that must hold on photos of any
-origin: casts, cast shadows, over-exposure, blur, noise, JPEG, grey photos, and crops
-that reach beyond the photo, where its edge repeats.
+The faults are stronger than those of the synthetic source, for networks that must hold
+on photos of any origin: color casts, cast shadows, over-exposure, blur, noise, JPEG,
+gray photos, and crops that reach beyond the photo, where its edge repeats.
 """
 
 import io
@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageFilter
 
+from affjax.heads import landmarks as standard
 from experiments.regions import (
   disguises,
   textures,
@@ -18,10 +19,10 @@ from experiments.regions import (
   validation_disguises,
 )
 from experiments.regions.bare_skin import Portrait
-from experiments.regions.face_frame import Frame, Marks, Thing
+from experiments.regions.face_frame import Frame, Landmarks, Thing
 from experiments.regions.textures import Image, Plane, Rng
 
-# All that can be laid before a portrait.
+# All kinds of things that can be laid before a portrait.
 KINDS = {
   **disguises.SEEN,
   **validation_disguises.VALIDATION,
@@ -29,7 +30,7 @@ KINDS = {
 }
 
 
-# How often training draws a kind, beside those drawn once.
+# Relative frequency of kinds in training; 1 for the others.
 _OFTEN = {"hand": 3, "thing": 5, "visor": 2}
 _TRAINING = [name for name in disguises.SEEN for _ in range(_OFTEN.get(name, 1))]
 
@@ -37,28 +38,28 @@ _TRAINING = [name for name in disguises.SEEN for _ in range(_OFTEN.get(name, 1))
 def training_snapshot(
   rng: Rng, portrait: Portrait, other: Portrait
 ) -> tuple[Image, Plane]:
-  """A photo with none to three of the things of `disguises.SEEN`, and its bare skin.
+  """Makes a photo with none to three things of `disguises.SEEN`, and its bare skin.
 
   Args:
-    rng: consumed.
-    portrait: of the training split.
-    other: another one, whose picture some of the things show.
+    rng: Generator, advanced by the call.
+    portrait: Portrait of the training split.
+    other: Another portrait, whose picture some of the things show.
   """
-  image, bare, marks = _placed(rng, portrait)
-  image = _made_up(rng, image, bare, marks)
+  image, bare, landmarks = _placed(rng, portrait)
+  image = _made_up(rng, image, bare, landmarks)
   for _ in range(rng.choice(4, p=[0.2, 0.45, 0.25, 0.1])):
     name = _TRAINING[rng.integers(len(_TRAINING))]
     kind = _blended_in(disguises.SEEN[name], name, image, bare, other)
-    image, bare = disguises.lay(rng, kind, image, bare, marks)
+    image, bare = disguises.lay(rng, kind, image, bare, landmarks)
   return _taken(rng, _two_lights(rng, image), bare)
 
 
 def _blended_in(
   kind: disguises.Kind, name: str, image: Image, bare: Plane, other: Portrait
 ) -> disguises.Kind:
-  """The kind as photos have it: in the skin's colour, of a picture, with a shadow.
+  """Returns a kind whose things may have the skin's color, a picture and a shadow.
 
-  The shadow falls on `image`, which changes: what is in the shade is still skin.
+  The shadow falls on `image`, which changes: skin in the shade is still skin.
   """
 
   def drawn(rng: Rng, f: Frame) -> Thing:
@@ -81,7 +82,7 @@ def _blended_in(
 
 
 def _shade_of(rng: Rng, alpha: Plane) -> Plane:
-  """What is left of the light beside a thing that keeps it off."""
+  """Returns the share of the light that a thing leaves beside itself."""
   wide = int(rng.integers(2, 2 + len(alpha) // 12))
   blurred = Pillow.fromarray(np.rint(alpha * 255).astype(np.uint8)).filter(
     ImageFilter.BoxBlur(wide)
@@ -90,13 +91,17 @@ def _shade_of(rng: Rng, alpha: Plane) -> Plane:
   return 1 - np.float32(rng.uniform(0.1, 0.7) / 255) * moved
 
 
-def _made_up(rng: Rng, image: Image, bare: Plane, marks: Marks) -> Image:
-  """Paint, shine or shade on eyes, nose and mouth, which stay skin."""
+def _made_up(rng: Rng, image: Image, bare: Plane, landmarks: Landmarks) -> Image:
+  """Paints, brightens or darkens eyes, nose and mouth, which stay skin."""
   if rng.random() > 0.5:
     return image
-  unit = np.linalg.norm(marks[42:48].mean(0) - marks[36:42].mean(0)) + 1
+  unit = np.linalg.norm(landmarks[42:48].mean(0) - landmarks[36:42].mean(0)) + 1
   x, y = textures.grid(len(image))
-  eyes, nose, mouth = (marks[36:42], marks[42:48]), (marks[27:36],), (marks[48:],)
+  eyes, nose, mouth = (
+    (landmarks[36:42], landmarks[42:48]),
+    (landmarks[27:36],),
+    (landmarks[48:],),
+  )
   for parts in (eyes, nose, mouth):
     if rng.random() < 0.4:
       continue
@@ -116,7 +121,7 @@ def _made_up(rng: Rng, image: Image, bare: Plane, marks: Marks) -> Image:
 
 
 def _two_lights(rng: Rng, image: Image) -> Image:
-  """Now and then a second lamp of another colour from one side."""
+  """Adds, sometimes, a second lamp of another color from one side."""
   if rng.random() > 0.15:
     return image
   size = len(image)
@@ -128,30 +133,30 @@ def _two_lights(rng: Rng, image: Image) -> Image:
 
 
 def held_out_snapshot(
-  rng: Rng, portrait: Portrait, name: str, *, spoilt: bool
+  rng: Rng, portrait: Portrait, name: str, *, degraded: bool
 ) -> tuple[Image, Plane]:
-  """A photo with one thing of `UNSEEN`, `VALIDATION` or `SEEN`, or "none".
+  """Makes a photo of a portrait with one thing before it, and its bare skin.
 
   Args:
-    rng: consumed.
-    portrait: of the test split.
-    name: of the thing.
-    spoilt: whether the photo is moved, cut and spoilt as strongly as in training.
+    rng: Generator, advanced by the call.
+    portrait: Portrait of the test split.
+    name: Name of the thing among `KINDS`, or "none".
+    degraded: Whether the photo is moved, cut and degraded as strongly as in training.
   """
-  image, bare, marks = _placed(rng, portrait) if spoilt else _as_painted(portrait)
+  image, bare, landmarks = _placed(rng, portrait) if degraded else _as_painted(portrait)
   if name != "none":
     kind = KINDS[name]
-    image, bare = disguises.lay(rng, kind, image, bare, marks)
-  return _taken(rng, image, bare) if spoilt else (image, bare)
+    image, bare = disguises.lay(rng, kind, image, bare, landmarks)
+  return _taken(rng, image, bare) if degraded else (image, bare)
 
 
-def _as_painted(portrait: Portrait) -> tuple[Image, Plane, Marks]:
+def _as_painted(portrait: Portrait) -> tuple[Image, Plane, Landmarks]:
   image = portrait.image.astype(np.float32) / 255
   return image, portrait.bare.astype(np.float32) / 255, portrait.landmarks
 
 
-def _placed(rng: Rng, portrait: Portrait) -> tuple[Image, Plane, Marks]:
-  """The portrait moved, scaled and mirrored a little, as inexact landmarks leave it."""
+def _placed(rng: Rng, portrait: Portrait) -> tuple[Image, Plane, Landmarks]:
+  """Moves, scales and mirrors a portrait, as inexact landmarks do."""
   size = len(portrait.image)
   scale, angle = np.exp(rng.normal(0, 0.06)), rng.normal(0, 0.05)
   c, s = scale * np.cos(angle), scale * np.sin(angle)
@@ -164,7 +169,7 @@ def _placed(rng: Rng, portrait: Portrait) -> tuple[Image, Plane, Marks]:
   offset = -inverse @ shift + 0.5 - inverse @ [0.5, 0.5]
   pad = size // 4
   ends = ((pad, pad), (pad, pad))
-  # Not as one RGBA picture: Pillow would weigh the colours with the fourth channel.
+  # Two pictures, not one of four channels: Pillow would weigh colors with the fourth.
   image = Pillow.fromarray(np.pad(portrait.image, (*ends, (0, 0)), "reflect"))
   mask = Pillow.fromarray(np.pad(portrait.bare, ends, "reflect"))
   table = (*inverse[0], offset[0] + pad, *inverse[1], offset[1] + pad)
@@ -178,34 +183,22 @@ def _placed(rng: Rng, portrait: Portrait) -> tuple[Image, Plane, Marks]:
     / 255
     for picture in (image, mask)
   )
-  marks = portrait.landmarks @ linear.T + shift
+  landmarks = portrait.landmarks @ linear.T + shift
   if np.linalg.det(linear) < 0:
-    marks = marks[_MIRRORED]
-  return moved, bare, marks.astype(np.float32)
-
-
-def _mirrored() -> np.ndarray:
-  """Indices of the 68 landmarks of a mirrored face; those of lips as far as needed."""
-  order = np.arange(68)
-  order[:17] = order[:17][::-1]
-  order[17:27] = order[17:27][::-1]
-  order[36:42], order[42:48] = [45, 44, 43, 42, 47, 46], [39, 38, 37, 36, 41, 40]
-  return order
-
-
-_MIRRORED = _mirrored()
+    landmarks = landmarks[standard.MIRRORED]
+  return moved, bare, landmarks.astype(np.float32)
 
 
 def _taken(rng: Rng, image: Image, bare: Plane) -> tuple[Image, Plane]:
-  """Light, edge of the photo, camera."""
+  """Adds light, the edge of the photo and the faults of the camera."""
   image = _shadow(rng, image)
   image, bare = _cut(rng, image, bare)
   image = _tone(rng, image)
-  return _spoilt(rng, image), bare.astype(np.float32)
+  return _degraded(rng, image), bare.astype(np.float32)
 
 
 def _shadow(rng: Rng, image: Image) -> Image:
-  """A cast shadow or a patch of sun with a soft or hard edge."""
+  """Adds, sometimes, a shadow or a patch of sun with a soft or hard edge."""
   if rng.random() > 0.3:
     return image
   size = len(image)
@@ -219,7 +212,7 @@ def _shadow(rng: Rng, image: Image) -> Image:
 
 
 def _cut(rng: Rng, image: Image, bare: Plane) -> tuple[Image, Plane]:
-  """Beyond the edge of the photo, its edge repeats."""
+  """Repeats, sometimes, an edge of the photo, as crops beyond it do."""
   if rng.random() > 0.35:
     return image, bare
   size = len(image)
@@ -233,18 +226,18 @@ def _cut(rng: Rng, image: Image, bare: Plane) -> tuple[Image, Plane]:
 
 
 def _tone(rng: Rng, image: Image) -> Image:
-  """Exposure, contrast, cast, saturation."""
+  """Changes exposure, contrast, color cast and saturation."""
   image = image ** np.float32(np.exp(rng.normal(0, 0.18)))
   cast = np.exp(rng.normal(0, 0.08, 3) * rng.choice([0.4, 1, 1.5]))
   image = (image - 0.5) * np.exp(rng.normal(0.05, 0.15)) + 0.5 + rng.normal(0, 0.05)
   image = np.clip(image, 0, 1.2) * cast
-  grey = image.mean(-1, keepdims=True)
+  gray = image.mean(-1, keepdims=True)
   share = 0.0 if rng.random() < 0.1 else np.exp(rng.normal(0, 0.3))
-  return np.clip(grey + (image - grey) * share, 0, 1)
+  return np.clip(gray + (image - gray) * share, 0, 1)
 
 
-def _spoilt(rng: Rng, image: Image) -> Image:
-  """Lost resolution, noise, JPEG."""
+def _degraded(rng: Rng, image: Image) -> Image:
+  """Loses resolution, adds noise, compresses as JPEG."""
   size = len(image)
   picture = Pillow.fromarray(np.rint(image * 255).astype(np.uint8))
   if rng.random() < 0.35:

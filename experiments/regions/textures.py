@@ -1,4 +1,4 @@
-"""Patterns for things laid over synthetic portraits, in NumPy: fast, coarse, many."""
+"""Patterns for things laid over synthetic portraits, in NumPy, fast and coarse."""
 
 import functools
 
@@ -11,14 +11,14 @@ Plane = Float[np.ndarray, "s s"]
 
 
 def grid(size: int) -> tuple[Plane, Plane]:
-  """x to the right and y down, px at pixel centres."""
+  """Returns x to the right and y down, px, 0 at the center of the first pixel."""
   y, x = np.mgrid[:size, :size].astype(np.float32)
   return x, y
 
 
 @functools.cache
 def _noise_bank() -> Float[np.ndarray, "24 256 256"]:
-  """Fractal noise with wrapped edges, zero mean and unit deviation."""
+  """Returns fractal noise that wraps around, with zero mean and unit deviation."""
   rng = np.random.default_rng(11)
   f = np.hypot(np.fft.fftfreq(256)[:, None], np.fft.rfftfreq(256)[None]) * 256
   out = []
@@ -31,7 +31,7 @@ def _noise_bank() -> Float[np.ndarray, "24 256 256"]:
 
 
 def noise(rng: Rng, u: Plane, v: Plane) -> Plane:
-  """Fractal noise of unit deviation at places in px; nearest texel, so fast."""
+  """Returns fractal noise of unit deviation at places in px, read at nearest texels."""
   bank = _noise_bank()
   a, b = rng.integers(0, 256, 2)
   plane = bank[rng.integers(len(bank))]
@@ -39,13 +39,13 @@ def noise(rng: Rng, u: Plane, v: Plane) -> Plane:
 
 
 def turned(x: Plane, y: Plane, angle: float) -> tuple[Plane, Plane]:
-  """Coordinates along and across a direction."""
+  """Returns coordinates along and across a direction."""
   c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
   return c * x + s * y, c * y - s * x
 
 
 def color(rng: Rng) -> Float[np.ndarray, "3"]:
-  """An sRGB colour: grey, black, white, muted or loud."""
+  """Draws an sRGB color: gray, black, white, muted or loud."""
   kind = rng.random()
   if kind < 0.3:
     return np.repeat(rng.random() ** 1.5, 3) * rng.uniform(0.92, 1, 3)
@@ -55,7 +55,7 @@ def color(rng: Rng) -> Float[np.ndarray, "3"]:
 
 
 def skin_color(rng: Rng) -> Float[np.ndarray, "3"]:
-  """An sRGB colour of human skin, or of wood and sand, which look like it."""
+  """Draws an sRGB color of human skin, or of wood and sand, which look like it."""
   pale = np.array([0.95, 0.8, 0.72])
   dark = np.array([0.25, 0.15, 0.1])
   share = rng.random()
@@ -64,7 +64,7 @@ def skin_color(rng: Rng) -> Float[np.ndarray, "3"]:
 
 
 def hair_color(rng: Rng) -> Float[np.ndarray, "3"]:
-  """An sRGB colour of hair: black to blond, red, grey, white, now and then dyed."""
+  """Draws an sRGB color of hair: black to blond, red, gray, white, rarely dyed."""
   kind = rng.random()
   if kind < 0.08:
     return rng.random(3)
@@ -80,7 +80,7 @@ def hair_color(rng: Rng) -> Float[np.ndarray, "3"]:
 
 
 def plain(rng: Rng, x: Plane, y: Plane) -> Image:
-  """Cloth, plastic, walls: gradient, noise, stripes or two of them."""
+  """Paints cloth, plastic, walls: a gradient, noise, stripes or two of them."""
   base = skin_color(rng) if rng.random() < 0.25 else color(rng)
   u, v = turned(x, y, rng.uniform(0, 6.3))
   image = np.broadcast_to(base, (*x.shape, 3)).astype(np.float32)
@@ -97,7 +97,7 @@ def plain(rng: Rng, x: Plane, y: Plane) -> Image:
 
 
 def unseen(rng: Rng, x: Plane, y: Plane) -> Image:
-  """Patterns kept for tests: checks, dots and tartan."""
+  """Paints patterns kept for tests: checks, dots and tartan."""
   u, v = turned(x, y, rng.uniform(0, 6.3))
   period = len(x) * rng.uniform(0.06, 0.2)
   u, v = u / period, v / period
@@ -114,7 +114,7 @@ def unseen(rng: Rng, x: Plane, y: Plane) -> Image:
 
 
 def strands(rng: Rng, along: Plane, across: Plane) -> Image:
-  """Hair seen from near: streaks along a direction, with a sheen."""
+  """Paints hair seen from near: streaks along a direction, with a sheen."""
   base = hair_color(rng)
   fine = 128 / len(along)
   streak = noise(rng, along * 0.12 * fine, across * rng.uniform(1, 2.5) * fine)

@@ -1,18 +1,19 @@
-"""Trains the network of affjax/faces/regions.py and writes its asset.
+"""Trains the network of `affjax.faces.visible_skin` and writes its asset.
 
   python -m experiments.regions.train --cache out/regions
 
-Draws a pool of synthetic portraits into the cache (0.1 s each), lays things before them
-on the fly and trains; nothing but the project's own synthetic source goes in. It trains
-in PyTorch, whose bfloat16 convolutions are five times as fast on CPUs as JAX's; the
-result is checked against the network in JAX. Prints the file's hash, for
+The script draws a pool of synthetic portraits into the cache (0.1 s each), lays things
+before them on the fly and trains; only the project's own synthetic source is used. It
+trains in PyTorch, whose bfloat16 convolutions are five times as fast on CPUs as JAX's,
+and checks the result against the network in JAX. It prints the file's hash, for
 `affjax/assets/store.py`.
 
-The shipped weights: 30 thousand photos on a network of half the features, trained in
+The shipped weights were first trained on 30 thousand photos with half the features, in
 JAX; then widened (`--start`) and trained for the first 1000 of 3000 steps (`--seed 10`,
 without paint, each portrait once), and from there for the first 1500 of 1800 steps
 (`--seed 11 --rate 1.5e-3`, as it is here). Each step takes 16 new photos and 16 again:
-80 thousand photos, of which 40 thousand are new. An hour on a third of two cores.
+80 thousand photos, of which 40 thousand are new. This takes an hour on a third of two
+cores.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import hashlib
 import math
 import pathlib
 import time
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
@@ -28,20 +30,21 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 import affjax.assets
+from affjax import files
 from affjax.faces import _region_network as network
 from experiments.regions import snapshots
 from experiments.regions.bare_skin import Portrait, Portraits
 
 TARGET = pathlib.Path(affjax.assets.__file__).parent / "regions.npz"
 CHUNK = 250
-# From this portrait on, things stand before more of them: hands and masks are rare.
+# Index from which on more portraits have an occluder: hands and masks are rare.
 MORE_FROM = 1750
 
 Weights = dict[str, torch.Tensor]
 
 
 def pool(cache: pathlib.Path, count: int) -> list[Portrait]:
-  """The first portraits of the training split, drawn where the cache has none."""
+  """Returns the first portraits of the training split, drawn into the cache once."""
   cache.mkdir(parents=True, exist_ok=True)
   portraits = []
   for first in range(0, count, CHUNK):
@@ -52,9 +55,7 @@ def pool(cache: pathlib.Path, count: int) -> list[Portrait]:
       drawn = [source[i] for i in range(first, first + CHUNK)]
       fields = ("image", "bare", "landmarks")
       arrays = {name: np.stack([getattr(p, name) for p in drawn]) for name in fields}
-      partial = path.with_suffix(".partial.npz")
-      np.savez(partial, allow_pickle=False, **arrays)
-      partial.replace(path)
+      write_npz(path, arrays)
     with np.load(path, allow_pickle=False) as file:
       rows = zip(file["image"], file["bare"], file["landmarks"], strict=True)
       portraits += [Portrait(*row) for row in rows]
@@ -62,7 +63,7 @@ def pool(cache: pathlib.Path, count: int) -> list[Portrait]:
 
 
 def hidden(portrait: Portrait) -> float:
-  """The share of the face, from brows to lips, where no skin shows."""
+  """Returns the share of the face, from brows to lips, where no skin shows."""
   inner = portrait.landmarks[17:]
   left, top = np.clip(inner.min(0).astype(int), 0, network.SIZE - 1)
   right, bottom = np.clip(inner.max(0).astype(int) + 1, 1, network.SIZE)
@@ -70,7 +71,7 @@ def hidden(portrait: Portrait) -> float:
 
 
 class Snapshots(Dataset):
-  """Photos and bare skin; the k-th is the same one for ever."""
+  """Photos with their bare skin; an index always gives the same one."""
 
   def __init__(self, portraits: list[Portrait], count: int, seed: int):
     self.portraits, self.count, self.seed = portraits, count, seed
@@ -85,8 +86,8 @@ class Snapshots(Dataset):
     return np.asarray(image, np.float32), np.asarray(bare[..., None], np.float32)
 
 
-def twice(loader):
-  """Each batch with the last one mirrored and tinted, as making photos costs most."""
+def twice(loader: DataLoader) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+  """Yields each batch with the last one, mirrored and tinted: new photos cost most."""
   draw = torch.Generator().manual_seed(0)
   last = None
   for images, bare in loader:
@@ -98,7 +99,7 @@ def twice(loader):
 
 
 def initial(seed: int) -> dict[str, np.ndarray]:
-  """He's initialisation; layers that are added to their input start small."""
+  """Draws weights after He et al.; layers that add to their input start small."""
   rng = np.random.default_rng(seed)
   weights = {}
   for name, shape in network.shapes().items():
@@ -109,10 +110,15 @@ def initial(seed: int) -> dict[str, np.ndarray]:
   return weights
 
 
-def widened(weights: dict[str, np.ndarray], start) -> dict[str, np.ndarray]:
-  """`weights` with those of a network of no more features in them, saying the same.
+def widened(
+  weights: dict[str, np.ndarray], start: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  """Returns weights that compute what those of a narrower network do.
 
-  What is new starts as in `weights`, but has no say in what was there before.
+  Args:
+    weights: Weights of the wide network; new features start with them, but do not act
+      on the old ones.
+    start: Weights of the narrow network.
   """
   for name, old in start.items():
     new = weights[name]
@@ -124,7 +130,7 @@ def widened(weights: dict[str, np.ndarray], start) -> dict[str, np.ndarray]:
 
 
 def to_torch(weights: dict[str, np.ndarray]) -> Weights:
-  """Kernels as PyTorch wants them: `[O, C, K, K]`."""
+  """Returns kernels as PyTorch takes them: `[O, C, K, K]`."""
   out = {}
   for name, value in weights.items():
     tensor = torch.tensor(np.asarray(value, np.float32))
@@ -133,7 +139,7 @@ def to_torch(weights: dict[str, np.ndarray]) -> Weights:
 
 
 def to_numpy(weights: Weights) -> dict[str, np.ndarray]:
-  """The inverse of `to_torch`, in float16."""
+  """Inverts `to_torch`, in float16."""
   out = {}
   for name, value in weights.items():
     value = value.detach().float()
@@ -143,7 +149,7 @@ def to_numpy(weights: Weights) -> dict[str, np.ndarray]:
 
 
 def logits(weights: Weights, images: torch.Tensor) -> torch.Tensor:
-  """`_region_network.logits` of images `[N, S, S, 3]`, as `[N, S, S, 1]`."""
+  """Computes `_region_network.logits` of images `[N, S, S, 3]`: `[N, S, S, 1]`."""
 
   def convolved(name, x, stride=1):
     kernel, bias = weights[name], weights[f"{name}/bias"]
@@ -181,7 +187,7 @@ def _blocks(images: torch.Tensor) -> torch.Tensor:
 
 
 def loss(weights: Weights, images: torch.Tensor, bare: torch.Tensor) -> torch.Tensor:
-  """Cross entropy, and one minus a soft intersection over union of each photo."""
+  """Returns cross entropy plus half of one minus each photo's soft IoU."""
   with torch.autocast("cpu", dtype=torch.bfloat16):
     z = logits(weights, images)
   entropy = functional.binary_cross_entropy_with_logits(z, bare)
@@ -191,10 +197,12 @@ def loss(weights: Weights, images: torch.Tensor, bare: torch.Tensor) -> torch.Te
   return entropy + 0.5 * (1 - (both + 20) / (either + 20)).mean()
 
 
-def train(loader, weights: Weights, *, steps: int, rate: float, saved: pathlib.Path):
-  """Adam along a cosine to zero; gives a moving average of the weights.
+def train(
+  loader: DataLoader, weights: Weights, *, steps: int, rate: float, saved: pathlib.Path
+) -> Weights:
+  """Trains with Adam along a cosine to zero; returns a moving average of the weights.
 
-  The average so far is in `saved` every 500 steps.
+  The average so far is written to `saved` every 500 steps.
   """
   for value in weights.values():
     value.requires_grad_()
@@ -225,7 +233,7 @@ def train(loader, weights: Weights, *, steps: int, rate: float, saved: pathlib.P
 
 
 def check(weights: Weights) -> None:
-  """Raises where this network and the one in JAX differ."""
+  """Raises a `RuntimeError` if this network and the one in JAX differ."""
   images = np.random.default_rng(0).random((2, network.SIZE, network.SIZE, 3))
   images = images.astype(np.float32)
   ours = logits(weights, torch.tensor(images)).detach().numpy()
@@ -240,17 +248,21 @@ def check(weights: Weights) -> None:
     raise RuntimeError(f"PyTorch's and JAX's networks differ by {away}")
 
 
-def save(weights: Weights, path: pathlib.Path):
-  """Float16, uncompressed, in one move."""
-  partial = path.with_suffix(".partial.npz")
-  np.savez(partial, allow_pickle=False, **to_numpy(weights))
-  partial.replace(path)
+def write_npz(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+  """Writes arrays uncompressed."""
+  with files.written_file(path) as partial, partial.open("wb") as file:
+    np.savez(file, allow_pickle=False, **arrays)
+
+
+def save(weights: Weights, path: pathlib.Path) -> None:
+  """Writes weights as float16, uncompressed."""
+  write_npz(path, to_numpy(weights))
   data = path.read_bytes()
   print(f"{path.name}: {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
 
 
 def main() -> None:
-  """Draws, trains, checks, writes."""
+  """Draws portraits, trains, checks and writes the weights."""
   parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
   parser.add_argument("--cache", type=pathlib.Path, default="out/regions")
   parser.add_argument("--target", type=pathlib.Path, default=TARGET)

@@ -1,6 +1,7 @@
-"""Things before a face that only tests use: other shapes and other patterns.
+"""Things before a face that only the final test shows.
 
-Kinds as in `experiments.regions.disguises`, which training sees.
+They are kinds as in `experiments.regions.disguises`, with shapes and patterns that
+training never sees.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from experiments.regions.textures import Rng
 
 
 def _aviators(rng: Rng, f: Frame) -> Thing:
-  """Large dark drops that hang from a double bridge."""
+  """Draws large dark drops that hang from a double bridge."""
   reach = max(f.reach, 0.15)
   drop = lambda cx: face_frame.superellipse(
     f, cx, 0.16, 0.42 - 0.14 * (f.y - 0.1), 0.4, 2.4
@@ -30,7 +31,7 @@ def _aviators(rng: Rng, f: Frame) -> Thing:
 
 
 def _leaves(rng: Rng, f: Frame) -> Thing:
-  """A twig with pointed leaves."""
+  """Draws a twig with pointed leaves."""
   cx, cy = face_frame.place(rng)
   alpha = np.zeros_like(f.x)
   green = np.array([rng.uniform(0.1, 0.6), rng.uniform(0.35, 0.7), 0.15])
@@ -50,7 +51,7 @@ def _leaves(rng: Rng, f: Frame) -> Thing:
 
 
 def _phone(rng: Rng, f: Frame) -> Thing:
-  """A rounded slab with a lens or a screen."""
+  """Draws a rounded slab with a lens or a screen."""
   (cx, cy), angle = face_frame.place(rng), rng.normal(0, 0.5)
   u, v = textures.turned(f.x - cx, f.y - cy, angle)
   box = 1 - ((np.abs(u) / 0.42) ** 8 + (np.abs(v) / 0.85) ** 8) ** 0.125
@@ -63,7 +64,7 @@ def _phone(rng: Rng, f: Frame) -> Thing:
 
 
 def _braid(rng: Rng, f: Frame) -> Thing:
-  """Plaited hair: a chain of slanted drops."""
+  """Draws plaited hair: a chain of slanted drops."""
   at, slant = rng.uniform(-1, 1), rng.normal(0, 0.3)
   base = textures.hair_color(rng)
   image = np.zeros((*f.x.shape, 3), np.float32)
@@ -81,7 +82,7 @@ def _braid(rng: Rng, f: Frame) -> Thing:
 
 
 def _cup(rng: Rng, f: Frame) -> Thing:
-  """A tapered vessel before mouth and chin, with a handle."""
+  """Draws a tapered vessel before mouth and chin, with a handle."""
   cx, top = rng.uniform(-0.5, 0.5), f.mouth + rng.uniform(-0.35, 0.2)
   half = 0.45 - 0.1 * (f.y - top)
   inside = np.minimum(half - np.abs(f.x - cx), f.y - top)
@@ -92,7 +93,7 @@ def _cup(rng: Rng, f: Frame) -> Thing:
 
 
 def _patches(rng: Rng, f: Frame) -> Thing:
-  """Polygons with patterns that training never shows."""
+  """Draws a polygon with a pattern that training never shows."""
   return textures.unseen(rng, f.px, f.py), f.soft(face_frame.polygon(rng, f))
 
 

@@ -1,7 +1,7 @@
 """Things before a face by which weights and settings are chosen.
 
-Neither training nor the final test shows them: kinds as in
-`experiments.regions.disguises`, of shapes and patterns of their own.
+Neither training nor the final test shows them. They are kinds as in
+`experiments.regions.disguises`, with shapes and patterns of their own.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from experiments.regions.textures import Image, Plane, Rng
 
 
 def _printed(rng: Rng, x: Plane, y: Plane) -> Image:
-  """Patterns kept for validation: rings, honeycombs and lines of letters."""
+  """Paints patterns kept for validation: rings, honeycombs and lines of letters."""
   u, v = textures.turned(x, y, rng.uniform(0, 6.3))
   period = len(x) * rng.uniform(0.05, 0.15)
   u, v = u / period, v / period
@@ -34,7 +34,7 @@ def _printed(rng: Rng, x: Plane, y: Plane) -> Image:
 
 
 def _goggles(rng: Rng, f: Frame) -> Thing:
-  """One wide mirrored pane before both eyes, in a frame with a strap."""
+  """Draws one wide mirrored pane before both eyes, in a frame with a strap."""
   wide, high = max(f.reach, 0.2) + rng.uniform(0.35, 0.55), rng.uniform(0.35, 0.55)
   pane = face_frame.superellipse(f, 0, 0.03, wide, high, rng.uniform(3, 5))
   nose = np.hypot(f.x / 0.28, (f.y - 0.03 - high) / 0.4) - 1
@@ -50,7 +50,7 @@ def _goggles(rng: Rng, f: Frame) -> Thing:
 
 
 def _feather(rng: Rng, f: Frame) -> Thing:
-  """A bent plume with barbs."""
+  """Draws a bent plume with barbs."""
   (cx, cy), angle = face_frame.place(rng), rng.uniform(0, 6.3)
   u, v = textures.turned(f.x - cx, f.y - cy, angle)
   v = v + rng.normal(0, 0.3) * u**2
@@ -65,7 +65,7 @@ def _feather(rng: Rng, f: Frame) -> Thing:
 
 
 def _book(rng: Rng, f: Frame) -> Thing:
-  """An open book seen askew: two printed pages."""
+  """Draws an open book seen askew: two printed pages."""
   cx, cy = face_frame.place(rng)
   cy = cy + 0.4
   u, v = textures.turned(f.x - cx, f.y - cy, rng.normal(0, 0.3))
@@ -78,7 +78,7 @@ def _book(rng: Rng, f: Frame) -> Thing:
 
 
 def _ribbon(rng: Rng, f: Frame) -> Thing:
-  """A satin band in windings."""
+  """Draws a satin band in windings."""
   (cx, cy), angle = face_frame.place(rng), rng.uniform(0, 3.2)
   u, v = textures.turned(f.x - cx, f.y - cy, angle)
   often, deep = rng.uniform(2, 6), rng.uniform(0.1, 0.5)
@@ -90,7 +90,7 @@ def _ribbon(rng: Rng, f: Frame) -> Thing:
 
 
 def _balloon(rng: Rng, f: Frame) -> Thing:
-  """A shaded ball with a highlight, and its string."""
+  """Draws a shaded ball with a highlight, and its string."""
   (cx, cy), size = face_frame.place(rng), rng.uniform(0.25, 0.7)
   radius = np.hypot(f.x - cx, f.y - cy) / size
   height = np.sqrt(np.clip(1 - radius**2, 0, 1))

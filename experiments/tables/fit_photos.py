@@ -1,16 +1,17 @@
-"""Fits the head to the photos of folders: errors, and a sheet to look at.
+"""Fits the head to the photos of folders; writes errors and contact sheets.
 
   python -m experiments.tables.fit_photos PHOTOS... --out out/fit_photos
 
-Every face that is found counts. Writes `fit_photos.json` into `--results` (a row a
+Every face that is found counts. Writes `fit_photos.json` into `--results` (one row a
 face: errors in percent of the distance of the outer eye corners, the pose in degrees)
 and `sheet_*.png` into `--out`: for each face the crop, the crop with landmarks (white:
 detected; red: of the fitted head, the jaw's where they slid to), the fitted head over
-it, and the head turned to the front. Private photos make private sheets.
+the crop, and the head from the front. Sheets of private photos are private too.
 """
 
 import argparse
 import dataclasses
+import functools
 import pathlib
 import sys
 
@@ -34,8 +35,8 @@ from affjax.faces import (
 from affjax.geometry import camera as cameras
 from affjax.geometry import rotation
 from affjax.heads import open_head
-from affjax.render import head_buffers
-from affjax.types import Camera
+from affjax.render import HeadBuffers, head_buffers
+from affjax.types import Camera, Template
 from experiments.benchmarks import measuring
 
 SIZE, ROWS, CELL = 512, 10, 224
@@ -45,7 +46,7 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-  """A face of a photo, its crop and its fit."""
+  """A face of a photo and its crop."""
 
   name: str
   face: Face
@@ -54,7 +55,7 @@ class Case:
 
 
 def main() -> None:
-  """Fits, writes and prints."""
+  """Fits the faces, writes and prints the errors."""
   parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
   parser.add_argument("photos", nargs="+", type=pathlib.Path)
   parser.add_argument("--out", type=pathlib.Path, help="folder for sheets")
@@ -82,7 +83,7 @@ def main() -> None:
 
 
 def gather(places: list[pathlib.Path]) -> tuple[list[Case], dict[str, str]]:
-  """The faces of all photos in files and folders, and the photos that gave none."""
+  """Returns the faces of photos, and the reason by photo where there are none."""
   files = []
   for place in places:
     inside = sorted(place.rglob("*")) if place.is_dir() else [place]
@@ -107,7 +108,7 @@ def gather(places: list[pathlib.Path]) -> tuple[list[Case], dict[str, str]]:
 
 
 def row(case: Case, one: Fit) -> dict:
-  """What the record says of a face."""
+  """Returns the record of a face."""
   turn = np.asarray(rotation.axis_angle_to_matrix(jnp.asarray(one.pose[:3])))
   yaw = np.degrees(np.arcsin(np.clip(turn[0, 2], -1, 1)))
   return {
@@ -122,7 +123,7 @@ def row(case: Case, one: Fit) -> dict:
 
 
 def summary(rows: list[dict]) -> dict:
-  """Means, medians and worst of the rows."""
+  """Returns means, medians and the worst of the rows."""
   result: dict = {"faces": len(rows)}
   for name in ("inner_error", "contour_error"):
     values = np.array([r[name] for r in rows])
@@ -136,7 +137,7 @@ def summary(rows: list[dict]) -> dict:
 
 
 def sheet(part: list[tuple[Case, Fit]], camera: Camera) -> np.ndarray:
-  """Two faces a row, four cells each."""
+  """Draws two faces a row, four cells each."""
   pictures = [np.concatenate(cells(case, one, camera), 1) for case, one in part]
   pictures += [np.full_like(pictures[0], 255)] * (len(pictures) % 2)
   pairs = zip(pictures[::2], pictures[1::2], strict=True)
@@ -144,7 +145,7 @@ def sheet(part: list[tuple[Case, Fit]], camera: Camera) -> np.ndarray:
 
 
 def cells(case: Case, one: Fit, camera: Camera) -> list[np.ndarray]:
-  """Crop, landmarks, the head over the crop, the head from the front."""
+  """Draws the crop, its landmarks, the head over the crop and from the front."""
   marked = Image.fromarray(case.image)
   draw = ImageDraw.Draw(marked)
   px = warp.transform(case.crop.matrix, case.face.landmarks68)
@@ -159,24 +160,25 @@ def cells(case: Case, one: Fit, camera: Camera) -> list[np.ndarray]:
   return [small(picture) for picture in pictures]
 
 
-def shaded(vertices, pose, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-  """The bare head lit from the camera, over black, and where it is."""
+def shaded(
+  vertices: np.ndarray, pose: np.ndarray, camera: Camera
+) -> tuple[np.ndarray, np.ndarray]:
+  """Draws the untextured head lit from the camera, over black; returns its mask too."""
   world = cameras.head_to_world(jnp.asarray(vertices)[None], jnp.asarray(pose)[None])
-  buffers = _buffers(world, camera)
+  buffers = _buffers(world, open_head("embedded").template, camera)
   alpha = np.asarray(buffers.mask[0], np.float32)
   light = 0.25 + 0.7 * np.clip(np.asarray(buffers.normal[0]) @ [0.3, 0.3, 0.9], 0, 1)
   tone = np.where(np.asarray(buffers.group[0]) == 0, 0.85, 1.0)
   return np.repeat((light * tone)[..., None], 3, -1) * alpha, alpha
 
 
-def _buffers(world, camera: Camera):
-  template = open_head("embedded").template
-  drawn = jax.jit(lambda v: head_buffers(v, template, camera, (SIZE, SIZE)))
-  return drawn(world)
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _buffers(world: jax.Array, template: Template, camera: Camera) -> HeadBuffers:
+  return head_buffers(world, template, camera, (SIZE, SIZE))
 
 
 def small(picture: np.ndarray) -> np.ndarray:
-  """Any picture as a cell."""
+  """Resizes a picture to a cell."""
   image = Image.fromarray(to_uint8(picture))
   return np.asarray(image.resize((CELL, CELL), Image.Resampling.LANCZOS))
 

@@ -1,11 +1,12 @@
-"""What smoothing does to the landmarks of a video: jitter at rest, lag in motion.
+"""Measures the landmarks of a video as found and smoothed: jitter at rest, lag.
 
   python -m experiments.tables.video_jitter
 
 The video is the embedded portrait moved by known amounts, with a camera's noise and
 JPEG: 60 frames at rest, then 90 that sway, turn and come nearer, at 30 Hz. The
-portrait's own landmarks, moved along, are the truth. Everything in percent of the
-distance of the outer eye corners. Writes `results/video_jitter.json`; about a minute.
+portrait's own landmarks, moved along, are the ground truth. All figures are percent of
+the distance of the outer eye corners. Writes `results/video_jitter.json` in about a
+minute.
 """
 
 import argparse
@@ -26,7 +27,7 @@ EYES = (33, 263)
 
 
 def matrices() -> list[np.ndarray]:
-  """Portrait px to px of each frame."""
+  """Returns the map from portrait px to px of each frame."""
   center, made = np.array([225.0, 130.0]), []
   for k in range(REST + MOVING):
     t = max(0, k - REST) / RATE
@@ -38,7 +39,7 @@ def matrices() -> list[np.ndarray]:
 
 
 def frames(portrait: np.ndarray, moves: list[np.ndarray]) -> list[np.ndarray]:
-  """The portrait as a camera sees it."""
+  """Returns the portrait as a camera sees it in each frame."""
   rng, made = np.random.default_rng(0), []
   for matrix in moves:
     pixels = 255 * warp.warp(portrait, matrix, SIZE)
@@ -50,7 +51,7 @@ def frames(portrait: np.ndarray, moves: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def main() -> None:
-  """Measures and writes."""
+  """Measures and writes the figures."""
   argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
   image = Image.open(io.BytesIO(store.read_asset("astronaut.jpg"))).convert("RGB")
   portrait, moves = np.asarray(image), matrices()
@@ -63,7 +64,7 @@ def main() -> None:
     (one,) = tracker.update(faces, k / RATE)
     raw.append(faces[0].landmarks[:, :2])
     smooth.append(one.face.landmarks[:, :2])
-  # In px of the portrait, where all frames should agree: their median is the truth.
+  # In px of the portrait all frames should agree: their median is the truth.
   back = lambda points: np.stack([
     warp.transform(warp.invert(m), p) for m, p in zip(moves, points, strict=True)
   ])  # fmt: skip

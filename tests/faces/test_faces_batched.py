@@ -21,7 +21,7 @@ def _resized(image, width, height):
 
 @pytest.fixture(scope="module")
 def photos(portrait):
-  """Mixed sizes; none, one or two faces; one photo lies on its side."""
+  """Photos of mixed sizes with no, one or two faces; one of them lies on its side."""
   pair = np.concatenate([_resized(portrait, 300, 300), _resized(portrait, 300, 300)], 1)
   noise = np.random.default_rng(0).integers(0, 255, (100, 150, 3), np.uint8)
   sizes = [(512, 512), (200, 230), (90, 90)]
@@ -61,7 +61,7 @@ def test_the_order_of_photos_and_groups_does_not_matter(photos, found, monkeypat
 
 
 def test_batches_of_an_accelerator_find_the_same(photos, found, monkeypatch):
-  """As on a GPU: some at once, the last batch filled up; nothing compiled by count."""
+  """On a GPU batches are filled up, and the number of photos compiles nothing."""
   monkeypatch.setattr(_network, "_batches", lambda: (4,))
   _same(found, find_in_all(photos), 0.02)
   compiled = _network._jitted(_find._networks()["landmarks"])._cache_size()
@@ -108,9 +108,9 @@ def test_a_huge_photo(portrait):
 
 
 @pytest.mark.parametrize(("mode", "suffix"), [("L", "png"), ("CMYK", "jpg")])
-def test_grey_and_cmyk_files(portrait, found, mode, suffix, tmp_path):
+def test_gray_and_cmyk_files(portrait, found, mode, suffix, tmp_path):
   portrait.convert(mode).save(tmp_path / f"photo.{suffix}")
   (face,) = find_faces(read_photo(tmp_path / f"photo.{suffix}"))
-  (colour,) = found[0]
-  distance = np.linalg.norm(face.landmarks68 - colour.landmarks68, axis=1)
+  (color,) = found[0]
+  distance = np.linalg.norm(face.landmarks68 - color.landmarks68, axis=1)
   assert distance.mean() < 1.5

@@ -29,7 +29,7 @@ from affjax.types import Camera
 TEMPLATE, CAMERA = open_head("embedded").template, Camera()
 _NEAR = [p / "shared/data/photos" for p in pathlib.Path(__file__).resolve().parents]
 PHOTOS = next((p for p in _NEAR if p.is_dir()), _NEAR[0])
-# Centres of the eyes and the mouth in the portrait, read off the picture.
+# Centers of the eyes and the mouth in the portrait, read off the picture.
 LEFT_EYE, RIGHT_EYE, MOUTH = (203, 101), (249, 102), (223, 146)
 
 
@@ -76,7 +76,7 @@ def test_finds_several_faces_of_several_sizes(portrait):
 
 
 def test_a_turned_photo(portrait):
-  """Rotated by 25 degrees the landmarks turn along."""
+  """Landmarks turn with a photo that is rotated by 25 degrees."""
   turned = np.asarray(Image.fromarray(portrait).rotate(25, Image.Resampling.BICUBIC))
   (found,) = find_faces(turned)
   c, s = np.cos(np.deg2rad(25)), np.sin(np.deg2rad(25))

@@ -118,7 +118,7 @@ def test_a_near_camera_is_found():
   world = cameras.head_to_world(points, jnp.array([0, 0, 0, 0, 0, 6.5], jnp.float32))
   wide = Camera(fov_deg=40.0)
   px = np.asarray(cameras.world_to_px(world, wide, SIZE, SIZE))
-  settings = solver.Settings(focal=2.0, steps=40)
+  settings = solver.FitSettings(focal=2.0, steps=40)
   found = fit_faces(model, [face(px)], [CROP], Camera(), settings=settings)[0]
   told = fit_faces(model, [face(px)], [CROP], Camera())[0]
   assert told.fov_deg == pytest.approx(Camera().fov_deg, rel=1e-5)
@@ -127,9 +127,8 @@ def test_a_near_camera_is_found():
 
 
 def test_derivatives_of_the_landmarks(people):
-  """The analytic Jacobian against differences, away from changes of the outline."""
-  data, _ = model_points.of_model(open_head("embedded"))
-  lens = solver.Lens(jnp.float32(1160.0), 10.0, 127.5)
+  """The Jacobian against differences, px, away from changes of the outline."""
+  data, _ = model_points.model_points(open_head("embedded"))
   values = np.random.default_rng(0).uniform(0, 0.4, data.sigma.shape)
   state = solver.State(
     rotation.axis_angle_to_matrix(jnp.asarray(people[1][0, :3])),
@@ -137,33 +136,20 @@ def test_derivatives_of_the_landmarks(people):
     jnp.float32(0.1),
     jnp.asarray(values, jnp.float32),
   )
-  seen = solver.see(data, state, lens, solver.Settings())
+
+  see = lambda state: solver.see(data, state, Camera(), solver.FitSettings())
+  jacobian = SIZE / 2 * see(state).jacobian[:51]
   h = 1e-3
   for k in (0, 1, 2, 3, 5, 6, 7, 40, 100):
-    step = np.zeros(7 + len(values), np.float32)
-    step[k] = h
-    px = [
-      solver.see(
-        data,
-        solver.State(
-          rotation.axis_angle_to_matrix(jnp.asarray(sign * step[:3])) @ state.turn,
-          state.shift + sign * step[3:6],
-          state.zoom + sign * step[6],
-          state.values + sign * step[7:],
-        ),
-        lens,
-        solver.Settings(),
-      ).px[:51]
-      for sign in (1, -1)
-    ]
-    slope = np.asarray(px[0] - px[1]) / (2 * h)
-    np.testing.assert_allclose(seen.jacobian[:51, :, k], slope, atol=0.3, rtol=2e-2)
+    step = h * np.eye(7 + len(values), dtype=np.float32)[k]
+    above, below = (see(solver.moved(state, s)).ndc[:51] for s in (step, -step))
+    slope = SIZE / 2 * np.asarray(above - below) / (2 * h)
+    np.testing.assert_allclose(jacobian[:, :, k], slope, atol=0.3, rtol=2e-2)
 
 
 def test_turned_away_jaws_slide_to_the_outline():
   """From the side, the far half of the jaw is not where its vertices are."""
-  data, _ = model_points.of_model(open_head("embedded"))
-  lens = solver.Lens(jnp.float32(1160.0), 10.0, 127.5)
+  data, _ = model_points.model_points(open_head("embedded"))
   turn = rotation.euler_deg_to_axis_angle(jnp.array([45.0]), jnp.zeros(1), jnp.zeros(1))
   state = solver.State(
     rotation.axis_angle_to_matrix(turn[0]),
@@ -171,7 +157,7 @@ def test_turned_away_jaws_slide_to_the_outline():
     jnp.float32(0),
     jnp.zeros(data.sigma.shape),
   )
-  chosen = solver.see(data, state, lens, solver.Settings()).chosen[51:]
+  chosen = solver.see(data, state, Camera(), solver.FitSettings()).chosen[51:]
   facing = (data.normals @ state.turn.T)[..., 2]
   slid = np.take(np.asarray(facing).reshape(-1), np.asarray(chosen) - 51)
   hidden = np.asarray(facing[:, 0]) < -0.2

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from affjax.assets import store
 from affjax.faces import Face, find_faces
 
-# Centres of the irises in the portrait, read off the picture.
+# Centers of the irises in the portrait, read off the picture.
 PUPILS = np.array([(203.5, 100.8), (246.8, 102.4)])
 SCALE = 3
 
@@ -38,7 +38,7 @@ def test_irises_are_where_the_pupils_are(face):
   assert off.max() < 0.03 * _eyes(face)
 
 
-def test_the_ends_lie_around_the_centre_as_large_as_irises_are(face):
+def test_the_ends_lie_around_the_center_as_large_as_irises_are(face):
   """An iris is 11.7 mm wide, the outer corners of the eyes are about 90 mm apart."""
   arms = face.iris[:, 1:] - face.iris[:, :1]
   lengths = np.linalg.norm(arms, axis=-1)

@@ -50,8 +50,8 @@ def test_reads_every_mode_as_rgb(tmp_path, name, mode):
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32])
 def test_sixteen_bit_grey_is_scaled(tmp_path, dtype):
-  grey = np.full((40, 40), 32896, dtype)
-  path = _saved(tmp_path / "a.png", Image.fromarray(grey.astype(np.uint16)))
+  gray = np.full((40, 40), 32896, dtype)
+  path = _saved(tmp_path / "a.png", Image.fromarray(gray.astype(np.uint16)))
   np.testing.assert_array_equal(read_photo(path), 128)
 
 

@@ -1,4 +1,4 @@
-"""Colours read off a picture whose diffuse map and light are known."""
+"""Colors read off a picture whose diffuse map and light are known."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -79,7 +79,7 @@ def test_the_texture_comes_back_where_it_is_seen(unlit):
 
 
 def mean_light(found) -> np.ndarray:
-  """The light on each texel, for it belongs to the product that a picture shows."""
+  """The light on each texel: a picture shows its product with the diffuse map."""
   low = jnp.asarray(found.light)[None]
   return np.asarray(resize_bilinear(low, (SIZE, SIZE)))[0]
 
@@ -127,7 +127,7 @@ def test_light_is_taken_off_the_diffuse_map(skin_mask):
 
 
 def test_what_hides_the_face_is_not_painted_on_it(unlit, skin_mask):
-  """A green bar that the regions know of; without them it would be on the cheek."""
+  """A green bar, which the skin mask leaves out; without it the cheek turns green."""
   image, alpha, pose = unlit
   image, skin = image.copy(), alpha.copy()
   image[90:110], skin[90:110] = (0, 1, 0), 0

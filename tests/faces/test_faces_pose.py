@@ -26,7 +26,7 @@ WEIGHTS = np.where(np.arange(68) < 17, 0.2, 1.0)
 
 
 def _project(poses, points=POINTS):
-  """World to px of the standard camera, `[N, K, 2]`."""
+  """Projects points to px of the standard camera, `[N, K, 2]`."""
   focal = SIZE / 2 / math.tan(math.radians(CAMERA.fov_deg) / 2)
   world = np.stack([Rotation.from_rotvec(p[:3]).apply(points) + p[3:] for p in poses])
   depth = np.maximum(CAMERA.distance - world[..., 2:], 0.1)
@@ -54,7 +54,7 @@ def _people(count, noise_px, seed=0):
 
 def test_no_start_of_scipys_gives_a_lower_cost():
   poses, px = _people(12, 3.0)
-  found = _pose.solve(POINTS, px, CAMERA, SIZE, WEIGHTS)
+  found = _pose.solve_poses(POINTS, px, CAMERA, SIZE, weights=WEIGHTS)
   for one, own, truth in zip(found, px, poses, strict=True):
     starts = [truth] + [
       np.concatenate([Rotation.from_euler("y", yaw, degrees=True).as_rotvec(), [0] * 3])
@@ -73,7 +73,7 @@ def test_no_start_of_scipys_gives_a_lower_cost():
 def test_exact_landmarks_give_the_exact_pose():
   poses, px = _people(20, 0.0, seed=1)
   px = _project(poses)
-  found = _pose.solve(POINTS, px, CAMERA, SIZE, WEIGHTS)
+  found = _pose.solve_poses(POINTS, px, CAMERA, SIZE, weights=WEIGHTS)
   np.testing.assert_allclose(found, poses, atol=1e-5)
 
 
@@ -86,7 +86,7 @@ def test_many_are_as_one_by_one():
 
 
 def test_fewer_points_and_weights():
-  """Weights of nought leave landmarks out, however wrong they are."""
+  """Landmarks of weight zero do not count, however wrong they are."""
   poses, _ = _people(5, 0.0, seed=3)
   px = _project(poses)
   px[:, :17] = 0
@@ -103,7 +103,7 @@ def test_fewer_points_and_weights():
   np.stack([np.arange(68.0), np.zeros(68)], 1),  # on a line
   np.random.default_rng(0).normal(size=(68, 2)) * 1e4,
 ])  # fmt: skip
-def test_landmarks_that_are_none_give_numbers(px):
+def test_degenerate_landmarks_give_numbers(px):
   assert np.isfinite(solve_pose(POINTS, px, CAMERA, SIZE)).all()
   face = Face(np.zeros(4), 1.0, np.zeros((468, 3)), px)
   assert np.isfinite(face_crop(face, TEMPLATE, CAMERA, SIZE).matrix).all()

@@ -1,4 +1,4 @@
-"""Visible skin: what it is on portraits whose truth is known, and what is refused."""
+"""Visible skin of portraits whose ground truth is known, and bad input."""
 
 import numpy as np
 import pytest
@@ -163,7 +163,7 @@ def test_every_kind_hides_skin_and_snapshots_repeat(portraits, name):
   assert hidden > 0
   shots = [
     snapshots.held_out_snapshot(
-      np.random.default_rng(1), portraits[0], name, spoilt=True
+      np.random.default_rng(1), portraits[0], name, degraded=True
     )
     for _ in range(2)
   ]

@@ -1,4 +1,4 @@
-"""The One-Euro filter against scalars written out, and who is who in a video."""
+"""The One-Euro filter against a scalar version, and identities in a video."""
 
 import dataclasses
 import math
@@ -68,7 +68,7 @@ def test_jitter_of_what_rests_is_a_third():
 
 @pytest.mark.parametrize("speed", [20.0, 200.0, -1000.0])
 def test_lag_behind_a_steady_motion(speed):
-  """As the docstring says it, and shorter than with a fixed cutoff."""
+  """The lag is that of the docstring, and shorter than with a fixed cutoff."""
   times = np.arange(300) / RATE
   beta, min_cutoff = 0.05, 1.0
   lag = abs(speed * times[-1] - _run(speed * times, times, beta=beta)[-1])

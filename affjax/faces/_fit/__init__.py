@@ -1,6 +1,15 @@
-"""Morphable models fitted to landmarks, many faces at once."""
+"""Morphable models fitted to landmarks, and colors read off the photo."""
 
 from affjax.faces._fit.landmarks import Fit, fit_faces
 from affjax.faces._fit.model_points import check_fittable
+from affjax.faces._fit.photometric import FaceColors, read_colors
+from affjax.faces._fit.solver import FitSettings
 
-__all__ = ["Fit", "check_fittable", "fit_faces"]
+__all__ = [
+  "FaceColors",
+  "Fit",
+  "FitSettings",
+  "check_fittable",
+  "fit_faces",
+  "read_colors",
+]

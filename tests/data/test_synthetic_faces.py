@@ -109,7 +109,7 @@ def test_a_perfect_prediction_renders_to_the_image(exact, head):
 def test_maps_agree_with_each_other(exact, head):
   table = uv.uv_table(head.template, SIZE)
   for sample in exact:
-    read = uv.vertices_from_map(sample["position"], table)
+    read = uv.vertices_from_map(jnp.asarray(sample["position"]), table)
     assert np.abs(read - sample["vertices"]).mean() < 0.02
     assert (sample["visible"] <= sample["alpha"] + 1e-6).all()
     inside = sample["mask"][..., 0]

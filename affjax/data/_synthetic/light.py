@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from affjax.data._synthetic import occlusion, palette
 from affjax.data._synthetic.parameters import Light
+from affjax.types import ArrayLike
 
 
 def irradiance(
@@ -56,9 +57,9 @@ def vertex_light(
 
 def light_map(
   vertex_value: Float[Array, " v"],
-  corners: Int[Array, "s s 3"],
-  weights: Float[Array, "s s 3"],
-  support: Float[Array, "s s"],
+  corners: Int[ArrayLike, "s s 3"],
+  weights: Float[ArrayLike, "s s 3"],
+  support: Float[ArrayLike, "s s"],
 ) -> Float[Array, "l l 1"]:
   """Returns encoded light at an eighth of the map size, filled outside the charts.
 
@@ -68,6 +69,7 @@ def light_map(
     weights: Weights of those vertices.
     support: 1 where the map has surface.
   """
+  support = jnp.asarray(support)
   full = jnp.sum(vertex_value[corners] * weights, -1) * support
   size = full.shape[0] // 8
   cells = lambda array: array.reshape(size, 8, size, 8).mean((1, 3))

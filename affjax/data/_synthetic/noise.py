@@ -34,9 +34,9 @@ def uniform(bits: UInt32[Array, "*b"]) -> Float[Array, "*b"]:
   return (bits >> jnp.uint32(8)).astype(jnp.float32) * jnp.float32(2**-24)
 
 
-def value_noise(points: Float[Array, "*b 3"], seed: Seed) -> Float[Array, "*b"]:
+def value_noise(points: Float[ArrayLike, "*b 3"], seed: Seed) -> Float[Array, "*b"]:
   """Returns smooth noise of unit lattice spacing in [-1, 1], with mean 0."""
-  x, y, z = points[..., 0], points[..., 1], points[..., 2]
+  x, y, z = (jnp.asarray(points[..., axis]) for axis in range(3))
   return _lattice_noise(x, y, z, jnp.asarray(seed, jnp.uint32))
 
 
@@ -70,7 +70,7 @@ def _quintic(t: Float[Array, "*b"]) -> Float[Array, "*b"]:
 
 
 def fractal(
-  points: Float[Array, "*b 3"],
+  points: Float[ArrayLike, "*b 3"],
   seed: Seed,
   *,
   frequency: float,
@@ -109,7 +109,7 @@ def fractal(
 
 
 def spots(
-  points: Float[Array, "*b 3"],
+  points: Float[ArrayLike, "*b 3"],
   seed: Seed,
   *,
   frequency: float,
@@ -125,7 +125,7 @@ def spots(
     radius: Largest radius of a spot as a share of its cell, at most 0.5.
     chance: Share of cells with a spot; broadcasts to the points.
   """
-  place = [points[..., axis] * frequency for axis in range(3)]
+  place = [jnp.asarray(points[..., axis]) * frequency for axis in range(3)]
   cell = [jnp.floor(v) for v in place]
   bits = hash_lattice(cell, seed)
   size = radius * (0.4 + 0.6 * uniform(_mix(bits + jnp.uint32(1))))

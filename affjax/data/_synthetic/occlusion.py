@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from affjax.types import Template
+from affjax.types import ArrayLike, Template
 
 _DIRECTIONS = 80
 _CELL = 0.035
@@ -64,7 +64,7 @@ def harmonics(direction: Float[Array, "*b 3"]) -> Float[Array, "*b 16"]:
 
 
 def towards(
-  coefficients: Float[Array, "v 16"], direction: Float[Array, "k 3"]
+  coefficients: Float[ArrayLike, "v 16"], direction: Float[Array, "k 3"]
 ) -> Float[Array, "v k"]:
   """Returns the soft visibility in [0, 1] of each vertex from each direction."""
   value = coefficients @ jnp.swapaxes(harmonics(direction), 0, 1)

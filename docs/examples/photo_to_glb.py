@@ -1,13 +1,13 @@
 # %% [markdown]
 # # Photo to GLB in Python
 #
-# This page turns the largest face of a photo into a textured head in a GLB file, without
-# any training: the embedded morphable head is fitted to the landmarks of the face, and
-# its colors are read from the photo. `affjax fit` does the same for many photos.
+# This page turns the largest face of a photo into a textured head in a GLB file. It
+# needs no training: the embedded morphable head is fitted to the landmarks of the face,
+# and its colors are read from the photo. `affjax fit` does the same for many photos.
 #
-# Run it with `python docs/examples/photo_to_glb.py PHOTO HEAD.glb`. Without arguments, it
-# takes the portrait that comes with affjax and writes `head.glb`. It takes about 20
-# seconds on two CPU cores, most of them for compilation.
+# Run it with `python docs/examples/photo_to_glb.py PHOTO HEAD.glb`. Without arguments,
+# it takes the portrait that comes with affjax and writes `head.glb`. It takes less than
+# half a minute on two CPU cores, mostly for compilation.
 
 # %%
 import importlib.resources
@@ -39,8 +39,8 @@ glb_path = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else "head.glb")
 # %% [markdown]
 # ## Find the faces
 #
-# `photo` is uint8 `[H, W, 3]`. Each face has a box and landmarks in pixels of the photo;
-# the largest face comes first.
+# `photo` is uint8 `[H, W, 3]`. Each face has a box and landmarks in pixels of the
+# photo; the largest face comes first.
 
 # %%
 photo = read_photo(photo_path)

@@ -1,6 +1,7 @@
-"""The rules of the house, read off the sources: imports, sizes, names."""
+"""The rules of the code base, read from its sources: imports, sizes, names."""
 
 import ast
+import importlib
 import pathlib
 import subprocess
 import sys
@@ -10,9 +11,15 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "affjax"
 FILES = sorted(PACKAGE.rglob("*.py"))
+# The packages that export names.
+PACKAGES = sorted(
+  path.parent.name
+  for path in PACKAGE.glob("*/__init__.py")
+  if "__all__" in path.read_text("utf-8")
+)
 
-# Each place may import from those named, and from itself.
-_BASE = {"types", "geometry", "files", "bugs"}
+# The places that each place may import from, beside itself.
+_BASE = {"types", "geometry", "files"}
 _KERNELS = _BASE | {"native"}
 _RENDER = _KERNELS | {"ops", "render"}
 _NETS = _RENDER | {"nn", "assets"}
@@ -24,7 +31,6 @@ ALLOWED = {
   "__init__": set(),
   "types": set(),
   "files": set(),
-  "bugs": set(),
   "assets": {"types", "geometry"},
   "geometry": {"types"},
   "native": {"files"},
@@ -45,32 +51,44 @@ ALLOWED = {
   "commands": _ALL | {"build", "main"},
 }
 
-# Software that lives in few places only, so that the rest does without it.
+# The only places that may import a third-party package, so that the rest works without.
 ONLY_IN = {
   "absl": {"main", "commands"},
-  "tyro": {"commands"},
-  "rich": {"commands"},
-  "ml_collections": {"build", "main"},
+  "apache_beam": {"data"},
+  "array_record": {"data"},
+  "beartype": set(),
+  "etils": {"data"},
   "flax": {"nn", "models"},
+  "grain": {"data", "train"},
+  "h5py": {"heads"},
+  "importlib_resources": set(),
+  "matplotlib": set(),
+  "ml_collections": {"build", "main"},
   "optax": {"train"},
   "orbax": {"train"},
-  "grain": {"data", "train"},
-  "apache_beam": {"data"},
-  "tensorflow_datasets": {"data"},
-  "tensorboardX": {"train"},
-  "trimesh": {"export"},
-  "torch": set(),
   "pickle": set(),
+  "rich": {"commands"},
+  "safetensors": {"models"},
+  "tensorboardX": {"train"},
+  "tensorflow": set(),
+  "tensorflow_datasets": {"data"},
+  "torch": set(),
+  "trimesh": set(),
+  "typer": set(),
+  "tyro": {"commands"},
 }
+
+# Packages that `pip install affjax` does not install.
+TRAINING_SOFTWARE = ("array_record", "grain", "tensorboardX", "tensorflow_datasets")
 
 
 def _place(path: pathlib.Path) -> str:
-  """The layer a file belongs to: a folder of the package, or a file in it."""
+  """Returns the layer of a file: a folder of the package, or a file in it."""
   return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def _imports(path: pathlib.Path) -> set[str]:
-  """Dotted names that a file imports, wherever in it."""
+  """Returns the dotted names that a file imports, at any depth."""
   found = set()
   for node in ast.walk(ast.parse(path.read_text("utf-8"))):
     if isinstance(node, ast.Import):
@@ -104,13 +122,65 @@ def test_third_party_software_lives_where_it_belongs(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=_name)
-def test_files_and_functions_stay_small(path):
-  source = path.read_text("utf-8")
-  assert len(source.splitlines()) <= 400
-  for node in ast.walk(ast.parse(source)):
-    if isinstance(node, ast.FunctionDef):
-      length = node.end_lineno - node.lineno + 1
-      assert length <= 60, f"{node.name} has {length} lines"
+def test_files_stay_small(path):
+  assert len(path.read_text("utf-8").splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_other_packages_are_used_by_their_public_names(path):
+  private = [
+    name
+    for name in _imports(path)
+    if name.startswith("affjax.")
+    and name.split(".")[1] != _place(path)
+    and any(part.startswith("_") for part in name.split(".")[2:])
+  ]
+  assert not private
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_package_exports_the_names_that_it_lists(name):
+  """Every name in `__all__` exists, and no public name is missing there."""
+  package = importlib.import_module(f"affjax.{name}")
+  assert all(hasattr(package, key) for key in package.__all__)
+  assert list(package.__all__) == sorted(package.__all__, key=_isort_key)
+  public = set()
+  for node in ast.walk(ast.parse((PACKAGE / name / "__init__.py").read_text("utf-8"))):
+    if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(
+      f"affjax.{name}."
+    ):
+      public |= {alias.asname or alias.name for alias in node.names}
+    elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+      public.add(node.name)
+  assert {key for key in public if not key.startswith("_")} == set(package.__all__)
+
+
+def _isort_key(name: str) -> tuple[int, str]:
+  """Sorts as ruff does: constants, classes, functions."""
+  return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+
+
+@pytest.mark.parametrize("name", [name for name in PACKAGES if name != "commands"])
+def test_a_package_has_a_page_in_the_reference(name):
+  page = ROOT / "docs" / "api" / f"{name}.md"
+  assert f"::: affjax.{name}\n" in page.read_text("utf-8")
+  assert f"api/{name}.md" in (ROOT / "mkdocs.yml").read_text("utf-8")
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_every_parameter_is_annotated(path):
+  bare = []
+  for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+      continue
+    every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    every += [arg for arg in (node.args.vararg, node.args.kwarg) if arg]
+    bare += [
+      f"{path.name}:{arg.lineno} {node.name}({arg.arg})"
+      for arg in every
+      if arg.annotation is None and arg.arg not in ("self", "cls", "_")
+    ]
+  assert not bare
 
 
 def test_modules_are_named_after_what_they_are():
@@ -137,10 +207,21 @@ def test_importing_touches_no_device():
   modules = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in FILES
-    if "build" not in path.parts[:-1]  # builders of assets are programs
   ]
   program = (
     f"import importlib\nfor name in {modules!r}:\n  importlib.import_module(name)\n"
     "from jax._src import xla_bridge\nassert not xla_bridge._backends\n"
+  )
+  subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, timeout=300)
+
+
+@pytest.mark.smoke
+def test_the_base_installation_needs_no_training_software():
+  """Every package can be imported without what `affjax[train]` adds."""
+  names = sorted({_place(path) for path in FILES} - {"__init__", "csrc"})
+  program = (
+    f"import importlib, sys\nfor name in {TRAINING_SOFTWARE!r}:\n"
+    "  sys.modules[name] = None\n"
+    f"for name in {names!r}:\n  importlib.import_module(f'affjax.{{name}}')\n"
   )
   subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, timeout=300)

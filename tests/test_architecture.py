@@ -19,7 +19,7 @@ PACKAGES = sorted(
 )
 
 # The places that each place may import from, beside itself.
-_BASE = {"types", "geometry", "files"}
+_BASE = {"types", "geometry", "files", "bugs"}
 _KERNELS = _BASE | {"native"}
 _RENDER = _KERNELS | {"ops", "render"}
 _NETS = _RENDER | {"nn", "assets"}
@@ -30,6 +30,7 @@ _ALL = _PHOTOS | {"losses", "data", "train", "eval"}
 ALLOWED = {
   "__init__": set(),
   "types": set(),
+  "bugs": set(),
   "files": set(),
   "assets": {"types", "geometry"},
   "geometry": {"types"},

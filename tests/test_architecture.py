@@ -145,15 +145,24 @@ def test_a_package_exports_the_names_that_it_lists(name):
   package = importlib.import_module(f"affjax.{name}")
   assert all(hasattr(package, key) for key in package.__all__)
   assert list(package.__all__) == sorted(package.__all__, key=_isort_key)
-  public = set()
-  for node in ast.walk(ast.parse((PACKAGE / name / "__init__.py").read_text("utf-8"))):
-    if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(
-      f"affjax.{name}."
-    ):
-      public |= {alias.asname or alias.name for alias in node.names}
-    elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-      public.add(node.name)
+  public = _public_names(name, PACKAGE / name / "__init__.py")
   assert {key for key in public if not key.startswith("_")} == set(package.__all__)
+
+
+def _public_names(package: str, path: pathlib.Path) -> set[str]:
+  """Returns the names that a file of a package imports from it or defines."""
+  names = set()
+  for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    if isinstance(node, ast.ImportFrom):
+      inside = f"{node.module}.".startswith(f"affjax.{package}.")
+      if inside and node.names[0].name == "*":
+        module = path.with_name(f"{str(node.module).rpartition('.')[2]}.py")
+        names |= _public_names(package, module)
+      elif inside:
+        names |= {alias.asname or alias.name for alias in node.names}
+    elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+      names.add(node.name)
+  return names
 
 
 def _isort_key(name: str) -> tuple[int, str]:

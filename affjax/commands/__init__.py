@@ -26,7 +26,7 @@ COMMANDS = {
   "doctor": ("_doctor", "Doctor"),
 }
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

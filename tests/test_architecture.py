@@ -152,7 +152,10 @@ def test_a_package_exports_the_names_that_it_lists(name):
 def _public_names(package: str, path: pathlib.Path) -> set[str]:
   """Returns the names that a file of a package imports from it or defines."""
   names = set()
-  for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+  body = ast.parse(path.read_text("utf-8")).body
+  # Names that only the type checker sees are imported inside of an `if`.
+  nested = [inner for node in body if isinstance(node, ast.If) for inner in node.body]
+  for node in (*body, *nested):
     if isinstance(node, ast.ImportFrom):
       inside = f"{node.module}.".startswith(f"affjax.{package}.")
       if inside and node.names[0].name == "*":
@@ -162,6 +165,8 @@ def _public_names(package: str, path: pathlib.Path) -> set[str]:
         names |= {alias.asname or alias.name for alias in node.names}
     elif isinstance(node, ast.FunctionDef | ast.ClassDef):
       names.add(node.name)
+    elif isinstance(node, ast.Assign):
+      names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
   return names
 
 

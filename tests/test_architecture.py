@@ -154,8 +154,10 @@ def _public_names(package: str, path: pathlib.Path) -> set[str]:
   names = set()
   body = ast.parse(path.read_text("utf-8")).body
   # Names that only the type checker sees are imported inside of an `if`.
-  nested = [inner for node in body if isinstance(node, ast.If) for inner in node.body]
-  for node in (*body, *nested):
+  checked = [inner for node in body if isinstance(node, ast.If) for inner in node.body]
+  if package == "commands":
+    checked = []  # imports a base class for its annotations only
+  for node in (*body, *checked):
     if isinstance(node, ast.ImportFrom):
       inside = f"{node.module}.".startswith(f"affjax.{package}.")
       if inside and node.names[0].name == "*":

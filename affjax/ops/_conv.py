@@ -22,22 +22,25 @@ def conv(
   stride: int = 1,
   backend: str = "auto",
 ) -> Float[Array, "n i j o"]:
-  """Convolves, padded with zeros by half the kernel.
+  """Convolves with zero padding of half the kernel.
 
-  What `affine_conv` is where every matrix is the identity. XLA computes it; its
-  gradients on CPUs come from the kernel of affine convolution, which takes half the
-  time and less (`experiments/benchmarks/affine_conv.py`).
+  The result is that of `affine_conv` with identity matrices. XLA computes it; on CPUs
+  the kernel of affine convolution computes the gradients, in at most half of XLA's time
+  (`experiments/benchmarks/affine_conv.py`).
 
   Args:
-    x: float32 or bfloat16.
-    kernel: of the dtype of `x`.
-    stride: distance of neighbouring windows, px.
-    backend: of the gradients: "xla", "cpp", or "auto" for the better one on the
-      platform.
+    x: Input, float32 or bfloat16.
+    kernel: Weights in the dtype of `x`.
+    stride: Distance of neighboring windows, px.
+    backend: Implementation of the gradients: "xla", "cpp", or "auto" for the faster one
+      on the platform where the program runs.
+
+  Returns:
+    The result `[N, ceil(H / stride), ceil(W / stride), O]` in the dtype of `x`.
 
   Raises:
-    ValueError: on shapes, dtypes or options that do not fit.
-    RuntimeError: the kernel was asked for by name and is not available.
+    ValueError: A shape, a dtype or an option is not as described.
+    RuntimeError: The kernel that `backend` names is not available here.
   """
   _affine_conv.check(x, kernel, stride, backend, ("auto", *_BACKENDS))
   if backend != "auto":

@@ -85,7 +85,7 @@ def test_twin_is_the_definition_and_its_gradients_those_of_xla(mode):
   x, coords, prior, kernel, grad, stride = inputs((2, 6, 5, 3, 4, 3, 2), mode)
   y = affine_conv_twin.forward(x, coords, prior, kernel, stride)
   if mode == "offsets":
-    # Where all taps are moved alike, offsets are a shift.
+    # Equal offsets of all taps are a shift.
     theta = np.array(thetas.identity(coords.shape[:3]))
     theta[..., 2] += coords[..., 0, :]
     alike = np.broadcast_to(coords[..., :1, :], coords.shape)
@@ -151,10 +151,10 @@ def test_nan_in_a_matrix_spoils_its_own_pixel_only(dtype):
   x, theta, _, kernel, grad, stride = inputs((1, 9, 9, 8, 8, 3, 1), dtype=dtype)
   clean = affine_conv_host.forward(x, theta, None, kernel, stride)
   theta[0, 2, 3, 0, 1] = np.nan
-  spoilt = affine_conv_host.forward(x, theta, None, kernel, stride)
-  assert np.isnan(spoilt[0, 2, 3].astype(np.float32)).all()
-  clean[0, 2, 3] = spoilt[0, 2, 3] = 0
-  np.testing.assert_array_equal(clean, spoilt)
+  broken = affine_conv_host.forward(x, theta, None, kernel, stride)
+  assert np.isnan(broken[0, 2, 3].astype(np.float32)).all()
+  clean[0, 2, 3] = broken[0, 2, 3] = 0
+  np.testing.assert_array_equal(clean, broken)
   gx, gtheta, _, _ = affine_conv_host.backward(x, theta, None, kernel, grad, stride)
   # Nothing is read there (the taps in the middle row of this matrix are fine).
   assert np.isfinite(gx.astype(np.float32)).all()

@@ -1,7 +1,7 @@
-"""What XLA calls of the CUDA rasterizer, called by XLA on the CPU.
+"""The FFI handlers of the CUDA rasterizer, called by XLA on the CPU.
 
-The whole of rasterizer.cu is compiled for the CPU; only the stream and the scratch
-memory, which XLA has on a GPU alone, are stood in for.
+All of rasterizer.cu is compiled for the CPU; only the stream and the scratch memory,
+which XLA provides on GPUs only, are replaced.
 """
 
 import jax

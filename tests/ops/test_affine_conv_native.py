@@ -114,7 +114,7 @@ def test_second_derivatives_are_those_of_portable_xla():
     np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
 
 
-def test_nobody_gathers_the_batch():
+def test_no_device_gathers_the_batch():
   """Under jit with a divided batch each device convolves its own share."""
   shape = (4, 8, 8, 3, 4, 3, 2)
   mesh = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))

@@ -63,7 +63,7 @@ def _torch_forward(form, x, theta, kernel, stride):
 
 
 def _torch_gradients(form, x, theta, kernel, stride):
-  """Of the sum of sines, laid out as ours."""
+  """Returns the gradients of the sum of sines, in our layout."""
   leaves = [torch.tensor(v).double().requires_grad_() for v in (x, theta, kernel)]
   out = form(leaves[0].permute(0, 3, 1, 2), leaves[1], _weight(leaves[2]), stride)
   return [g.numpy() for g in torch.autograd.grad(torch.sin(out).sum(), leaves)]

@@ -55,6 +55,7 @@ def test_output_shape_is_rounded_up(backend, stride):
   assert y.dtype == jnp.float32
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
   ("change", "message"),
   [

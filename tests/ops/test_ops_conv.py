@@ -73,6 +73,7 @@ def test_gradients_under_vmap_and_twice():
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_errors_name_what_is_wrong():
   x, kernel = _arguments(1, 4, 4, 2, 3, 3)
   with pytest.raises(ValueError, match="backend must be one of"):

@@ -37,6 +37,7 @@ def test_bilinear_matches_scipy(shape):
       np.testing.assert_allclose(got[n, ..., c], want, atol=1e-5)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
   ("x", "xy", "message"),
   [

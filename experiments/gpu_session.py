@@ -117,7 +117,7 @@ def _tests(folder: str, which: str) -> tuple[str, ...]:
 
 
 def _benchmarks(cpu: bool) -> list[tuple[str, str, tuple[str, ...], int]]:
-  """Name, script, arguments and time limit of each benchmark."""
+  """Returns name, script, arguments and time limit of each benchmark."""
   arguments = ("--quick" if cpu else "--device=gpu", "--out", "{out}")
   # Peak memory takes a process for every number: not in a session of ten minutes.
   named = {
@@ -126,7 +126,8 @@ def _benchmarks(cpu: bool) -> list[tuple[str, str, tuple[str, ...], int]]:
     "affine_conv": ((*arguments, "--no-memory", "--rounds=6"), 420),
   }
   return [
-    (name, f"experiments/benchmarks/{name}.py", *how) for name, how in named.items()
+    (f"bench_{name}", f"experiments/benchmarks/{name}.py", *how)
+    for name, how in named.items()
   ]
 
 

@@ -16,6 +16,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from affjax.native import compilers, library
 
+# Kernels take NumPy arrays as well.
+_AnyArray = jax.Array | np.ndarray
+
 
 def ready_platforms(name: str) -> tuple[str, ...]:
   """Returns the platforms of this process on which a library is ready."""
@@ -53,7 +56,7 @@ def per_platform(
     platforms: The platforms on which the kernel may be called.
   """
 
-  def call(*args: jax.Array):
+  def call(*args: _AnyArray):
     ready = set(ready_platforms(name)) & set(platforms)
     branches = {platform: native for platform in sorted(ready)}
     if not branches:
@@ -63,7 +66,7 @@ def per_platform(
   return call
 
 
-def vary_alike(*args: jax.Array) -> tuple[jax.Array, ...]:
+def vary_alike(*args: _AnyArray) -> tuple[jax.Array, ...]:
   """Makes arrays vary along the same axes of a `shard_map`; does nothing elsewhere.
 
   A kernel's results vary along all axes along which any of its arguments varies, so
@@ -72,7 +75,7 @@ def vary_alike(*args: jax.Array) -> tuple[jax.Array, ...]:
   """
   varying = frozenset().union(*(jax.typeof(a).manual_axis_type.varying for a in args))
 
-  def cast(arg: jax.Array):
+  def cast(arg: _AnyArray):
     missing = varying - jax.typeof(arg).manual_axis_type.varying
     return lax.pcast(arg, tuple(sorted(missing)), to="varying") if missing else arg
 
@@ -80,7 +83,7 @@ def vary_alike(*args: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def ffi_call(
-  target: str, results: Sequence[tuple], *args: jax.Array, **attributes: np.generic
+  target: str, results: Sequence[tuple], *args: _AnyArray, **attributes: np.generic
 ):
   """Calls a handler, whose results vary along the axes of its arguments.
 
@@ -113,7 +116,7 @@ def batch_parallel(
   call = custom_vmap(_divided(fn, tuple(batched_in), tuple(batched_out)))
 
   @call.def_vmap
-  def _(axis_size: int, mapped: Sequence[bool], *args: jax.Array):
+  def _(axis_size: int, mapped: Sequence[bool], *args: _AnyArray):
     shared = any(m and not b for m, b in zip(mapped, batched_in, strict=True))
     if shared or not all(batched_out):
       out = _one_by_one(call, mapped, args)
@@ -124,8 +127,8 @@ def batch_parallel(
   return call
 
 
-def _one_by_one(call: Callable, mapped: Sequence[bool], args: Sequence[jax.Array]):
-  def one(moving: tuple[jax.Array, ...]):
+def _one_by_one(call: Callable, mapped: Sequence[bool], args: Sequence[_AnyArray]):
+  def one(moving: tuple[_AnyArray, ...]):
     rest = iter(moving)
     return call(*(next(rest) if m else a for m, a in zip(mapped, args, strict=True)))
 
@@ -137,11 +140,11 @@ def _folded(
   axis_size: int,
   mapped: Sequence[bool],
   batched_in: Sequence[bool],
-  args: Sequence[jax.Array],
+  args: Sequence[_AnyArray],
 ):
   """Calls once, with the mapped axis joined with the batch."""
 
-  def fold(is_mapped: bool, is_batched: bool, arg: jax.Array):
+  def fold(is_mapped: bool, is_batched: bool, arg: _AnyArray):
     if not is_batched:
       return arg
     if not is_mapped:
@@ -162,7 +165,7 @@ def _divided(
 ) -> Callable:
   """Returns a function that divides the batch and adds sums over devices."""
 
-  def call(*args: jax.Array):
+  def call(*args: _AnyArray):
     closed = jax.make_jaxpr(fn)(*args)
     # `custom_partitioning` accepts no constants, so they become arguments.
     inner = closed.jaxpr
@@ -203,7 +206,7 @@ def _partition(
     spec = PartitionSpec(axes) if axes and batched else PartitionSpec()
     return NamedSharding(mesh, spec)
 
-  def lower(*args: jax.Array):
+  def lower(*args: _AnyArray):
     out = fn(*args)
     return tuple(
       o if batched or not axes else lax.psum(o, axes)

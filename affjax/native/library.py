@@ -178,7 +178,7 @@ def own_folder() -> pathlib.Path:
     found = folder.stat()
     if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
       raise OSError(
-        f"{folder} can be written by other users, so its libraries are not loaded"
+        f"{folder} can be written by others, so its libraries are not loaded"
       )
   return folder
 

@@ -14,6 +14,7 @@ A stride-2 convolution of `x [1, 64, 64, C]` with windows rotated by a quarter t
 `affjax.nn` has the Flax layer that predicts the matrices from its input.
 """
 
+from affjax.ops import theta
 from affjax.ops._affine_conv import affine_conv, deformable_conv
 from affjax.ops._blur import gaussian_blur
 from affjax.ops._conv import conv
@@ -28,5 +29,6 @@ __all__ = [
   "deformable_conv",
   "gaussian_blur",
   "resize_bilinear",
+  "theta",
   "upsample_nearest",
 ]

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from affjax.native import dispatch
 from affjax.ops import _affine_literal, _affine_native, _affine_xla
+from affjax.types import ArrayLike
 
 _BACKENDS: dict[str, Callable[..., jax.Array]] = {
   "literal": _affine_literal.affine_conv,
@@ -25,12 +26,12 @@ _NAMES = ("auto", *_BACKENDS)
 
 
 def affine_conv(
-  x: Float[Array, "n h w c"],
-  theta: Float[Array, "n i j 2 3"],
-  kernel: Float[Array, "k k c o"],
+  x: Float[ArrayLike, "n h w c"],
+  theta: Float[ArrayLike, "n i j 2 3"],
+  kernel: Float[ArrayLike, "k k c o"],
   *,
   stride: int = 1,
-  prior: Float[Array, "n i j 2 3"] | None = None,
+  prior: Float[ArrayLike, "n i j 2 3"] | None = None,
   backend: str = "auto",
 ) -> Float[Array, "n i j o"]:
   """Convolves with windows that an affine matrix warps at each output pixel.
@@ -69,13 +70,15 @@ def affine_conv(
   _check_coords("theta", theta, (*expected, 2, 3), x.shape, stride)
   if prior is not None:
     _check_coords("prior", prior, (*expected, 2, 3), x.shape, stride)
+    prior = jnp.asarray(prior)
+  x, theta, kernel = (jnp.asarray(v) for v in (x, theta, kernel))
   return _backend(backend)(x, theta, prior, kernel, stride)
 
 
 def deformable_conv(
-  x: Float[Array, "n h w c"],
-  offsets: Float[Array, "n i j k2 2"],
-  kernel: Float[Array, "k k c o"],
+  x: Float[ArrayLike, "n h w c"],
+  offsets: Float[ArrayLike, "n i j k2 2"],
+  kernel: Float[ArrayLike, "k k c o"],
   *,
   stride: int = 1,
   backend: str = "auto",
@@ -102,6 +105,7 @@ def deformable_conv(
   """
   expected = (*check(x, kernel, stride, backend), kernel.shape[0] ** 2, 2)
   _check_coords("offsets", offsets, expected, x.shape, stride)
+  x, offsets, kernel = (jnp.asarray(v) for v in (x, offsets, kernel))
   return _backend(backend)(x, offsets, None, kernel, stride)
 
 
@@ -114,7 +118,11 @@ def _backend(name: str) -> Callable[..., jax.Array]:
 
 
 def check(
-  x: Array, kernel: Array, stride: int, backend: str, backends: tuple[str, ...] = _NAMES
+  x: ArrayLike,
+  kernel: ArrayLike,
+  stride: int,
+  backend: str,
+  backends: tuple[str, ...] = _NAMES,
 ) -> tuple[int, int, int]:
   """Raises ValueError for arguments of a convolution that do not fit each other.
 
@@ -155,7 +163,7 @@ def check(
 
 def _check_coords(
   name: str,
-  coords: Array,
+  coords: ArrayLike,
   expected: tuple[int, ...],
   shape: tuple[int, ...],
   stride: int,

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from affjax.native import dispatch, library
 from affjax.ops import _affine_xla, _conv_xla
+from affjax.types import ArrayLike
 
 LIBRARY = "affine_conv"
 
@@ -23,10 +24,10 @@ _NONE = np.zeros(0, np.float32)
 
 
 def affine_conv(
-  x: Float[Array, "n h w c"],
-  coords: Float[Array, "n i j *m"],
-  prior: Float[Array, "n i j 2 3"] | None,
-  kernel: Float[Array, "k k c o"],
+  x: Float[ArrayLike, "n h w c"],
+  coords: Float[ArrayLike, "n i j *m"],
+  prior: Float[ArrayLike, "n i j 2 3"] | None,
+  kernel: Float[ArrayLike, "k k c o"],
   stride: int,
   platform: str | None = None,
 ) -> Float[Array, "n i j o"]:
@@ -46,13 +47,13 @@ def affine_conv(
   """
   if platform is not None:
     library.require(LIBRARY, platform)
-  prior = jnp.asarray(_NONE) if prior is None else prior
-  return _conv(*dispatch.vary_alike(x, coords, prior, kernel), stride, platform)
+  args = (x, coords, _NONE if prior is None else prior, kernel)
+  return _conv(*dispatch.vary_alike(*map(jnp.asarray, args)), stride, platform)
 
 
 def conv(
-  x: Float[Array, "n h w c"],
-  kernel: Float[Array, "k k c o"],
+  x: Float[ArrayLike, "n h w c"],
+  kernel: Float[ArrayLike, "k k c o"],
   stride: int,
   platform: str | None = None,
 ) -> Float[Array, "n i j o"]:
@@ -69,8 +70,8 @@ def conv(
   """
   if platform is not None:
     library.require(LIBRARY, platform)
-  args = dispatch.vary_alike(x, jnp.asarray(_NONE), jnp.asarray(_NONE), kernel)
-  return _conv(*args, stride, platform)
+  args = map(jnp.asarray, (x, _NONE, _NONE, kernel))
+  return _conv(*dispatch.vary_alike(*args), stride, platform)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))

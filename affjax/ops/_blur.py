@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from affjax.types import ArrayLike
+
 
 def gaussian_blur(
-  x: Float[Array, "*b h w c"], *, sigma: float, size: int | None = None
+  x: Float[ArrayLike, "*b h w c"], *, sigma: float, size: int | None = None
 ) -> Float[Array, "*b h w c"]:
   """Blurs images or UV maps with a truncated, normalized Gaussian.
 
@@ -36,6 +38,7 @@ def gaussian_blur(
     size = 2 * math.ceil(2 * sigma) + 1
   if size < 1 or size % 2 == 0:
     raise ValueError(f"size must be odd and positive, got {size}")
+  x = jnp.asarray(x)
   if sigma == 0:
     return x
   # A banded matrix for each axis: one product is much faster than a depthwise

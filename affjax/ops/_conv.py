@@ -4,10 +4,12 @@ import functools
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from affjax.native import dispatch
 from affjax.ops import _affine_conv, _affine_native, _conv_xla
+from affjax.types import ArrayLike
 
 _BACKENDS: dict[str, Callable[..., jax.Array]] = {
   "xla": _conv_xla.conv,
@@ -16,8 +18,8 @@ _BACKENDS: dict[str, Callable[..., jax.Array]] = {
 
 
 def conv(
-  x: Float[Array, "n h w c"],
-  kernel: Float[Array, "k k c o"],
+  x: Float[ArrayLike, "n h w c"],
+  kernel: Float[ArrayLike, "k k c o"],
   *,
   stride: int = 1,
   backend: str = "auto",
@@ -43,6 +45,7 @@ def conv(
     RuntimeError: The kernel that `backend` names is not available here.
   """
   _affine_conv.check(x, kernel, stride, backend, ("auto", *_BACKENDS))
+  x, kernel = jnp.asarray(x), jnp.asarray(kernel)
   if backend != "auto":
     return _BACKENDS[backend](x, kernel, stride)
   if "cpu" in dispatch.ready_platforms(_affine_native.LIBRARY):

@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from affjax.types import ArrayLike
+
 
 def resize_bilinear(
-  x: Float[Array, "n h w c"], size: tuple[int, int], *, antialias: bool = False
+  x: Float[ArrayLike, "n h w c"], size: tuple[int, int], *, antialias: bool = False
 ) -> Float[Array, "n h2 w2 c"]:
   """Resizes bilinearly, keeping the outer *edges* in place and clamping at them.
 
@@ -22,12 +24,12 @@ def resize_bilinear(
     raise ValueError(f"expected x [N, H, W, C] and a size >= 1, got {x.shape}, {size}")
   shape = (x.shape[0], *size, x.shape[3])
   if x.shape == shape:
-    return x
+    return jnp.asarray(x)
   return jax.image.resize(x, shape, "linear", antialias=antialias)
 
 
 def upsample_nearest(
-  x: Float[Array, "n h w c"], size: tuple[int, int]
+  x: Float[ArrayLike, "n h w c"], size: tuple[int, int]
 ) -> Float[Array, "n h2 w2 c"]:
   """Doubles the size of images by repeating pixels, then crops to `size`.
 
@@ -45,7 +47,9 @@ def upsample_nearest(
   return doubled.reshape(n, 2 * h, 2 * w, c)[:, : size[0], : size[1]]
 
 
-def average_pool(x: Float[Array, "n h w c"], factor: int) -> Float[Array, "n h2 w2 c"]:
+def average_pool(
+  x: Float[ArrayLike, "n h w c"], factor: int
+) -> Float[Array, "n h2 w2 c"]:
   """Averages blocks of `factor` x `factor` pixels, dropping incomplete last blocks.
 
   Raises:
@@ -55,5 +59,5 @@ def average_pool(x: Float[Array, "n h w c"], factor: int) -> Float[Array, "n h2 
   if not 1 <= factor <= min(h, w):
     raise ValueError(f"factor must lie in [1, {min(h, w)}], got {factor}")
   h, w = h // factor, w // factor
-  x = x[:, : h * factor, : w * factor]
+  x = jnp.asarray(x)[:, : h * factor, : w * factor]
   return x.reshape(n, h, factor, w, factor, c).mean((2, 4))

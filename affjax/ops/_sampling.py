@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from affjax.types import ArrayLike
+
 
 class _Corners(NamedTuple):
   """The place of points between the pixels of an image with a border of one zero.
@@ -25,7 +27,7 @@ class _Corners(NamedTuple):
 
 
 def bilinear(
-  x: Float[Array, "n h w c"], xy: Float[Array, "n *p 2"]
+  x: Float[ArrayLike, "n h w c"], xy: Float[ArrayLike, "n *p 2"]
 ) -> Float[Array, "n *p c"]:
   """Samples images bilinearly at pixel coordinates, with zeros outside.
 
@@ -53,9 +55,9 @@ def bilinear(
     raise ValueError(f"x must have at least one pixel, got shape {x.shape}")
   if xy.dtype != jnp.float32:
     raise ValueError(f"xy must be float32, got {xy.dtype}")
-  points = xy.reshape(xy.shape[0], math.prod(xy.shape[1:-1]), 2)
+  points = jnp.asarray(xy).reshape(xy.shape[0], math.prod(xy.shape[1:-1]), 2)
   # vmap over images gives a gather whose batch axis can be divided among devices.
-  samples = jax.vmap(_sample)(x, points)
+  samples = jax.vmap(_sample)(jnp.asarray(x), points)
   return samples.reshape((*xy.shape[:-1], x.shape[3]))
 
 

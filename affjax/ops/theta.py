@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from affjax.types import ArrayLike
+
 IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 
 
@@ -33,7 +35,7 @@ def taps(size: int) -> np.ndarray:
 
 
 def sample_xy(
-  theta: Float[Array, "n i j 2 3"], size: int, height: int, width: int, stride: int
+  theta: Float[ArrayLike, "n i j 2 3"], size: int, height: int, width: int, stride: int
 ) -> Float[Array, "n i j k 2"]:
   """Returns where the taps of a `size` x `size` kernel read the input, px.
 
@@ -57,8 +59,8 @@ def sample_xy(
 
 
 def places_xy(
-  coords: Float[Array, "n i j *m"],
-  prior: Float[Array, "n i j 2 3"] | None,
+  coords: Float[ArrayLike, "n i j *m"],
+  prior: Float[ArrayLike, "n i j 2 3"] | None,
   size: int,
   height: int,
   width: int,
@@ -79,11 +81,13 @@ def places_xy(
     theta = coords if prior is None else compose(prior, coords)
     return sample_xy(theta, size, height, width, stride)
   regular = taps(size)[None, None, None]
-  return coords + regular + centers_px(height, width, stride)[None, :, :, None]
+  return (
+    jnp.asarray(coords) + regular + centers_px(height, width, stride)[None, :, :, None]
+  )
 
 
 def from_absolute(
-  absolute: Float[Array, "n i j 2 3"], height: int, width: int, stride: int
+  absolute: Float[ArrayLike, "n i j 2 3"], height: int, width: int, stride: int
 ) -> Float[Array, "n i j 2 3"]:
   """Converts matrices that act on absolute coordinates, as in equation 2.
 
@@ -101,6 +105,7 @@ def from_absolute(
     The same maps in window coordinates.
   """
   half = np.maximum(np.array([width - 1, height - 1], np.float32) / 2, 0.5)
+  absolute = jnp.asarray(absolute)
   linear, offset = absolute[..., :2], absolute[..., 2]
   scaled = linear * (half[:, None] / half[None, :])[None, None, None]
   center = centers_px(height, width, stride)[None]
@@ -111,16 +116,17 @@ def from_absolute(
 
 
 def compose(
-  prior: Float[Array, "*b 2 3"], theta: Float[Array, "*b 2 3"]
+  prior: Float[ArrayLike, "*b 2 3"], theta: Float[ArrayLike, "*b 2 3"]
 ) -> Float[Array, "*b 2 3"]:
   """Returns the composition that applies `theta` first and `prior` second."""
+  prior, theta = jnp.asarray(prior), jnp.asarray(theta)
   linear = prior[..., :2]
   moved = jnp.sum(linear[..., :, :, None] * theta[..., None, :, :], -2)
   return moved.at[..., 2].add(prior[..., 2])
 
 
 def from_grid(
-  grid: Float[Array, "n h w 2"], *, max_scale: float = 3.0
+  grid: Float[ArrayLike, "n h w 2"], *, max_scale: float = 3.0
 ) -> Float[Array, "n i j 2 3"]:
   """Returns matrices for a stride-2 layer that reads its input where a grid says.
 

@@ -18,6 +18,7 @@ A textured mesh, with positions `pos [B, V, 4]` in clip space:
 docs/rendering.md explains the conventions and has more examples.
 """
 
+from affjax.render import pytorch3d
 from affjax.render._antialiasing import antialias
 from affjax.render._head import (
   HeadBuffers,
@@ -52,6 +53,7 @@ __all__ = [
   "paint_raster",
   "peel",
   "peel_with_derivatives",
+  "pytorch3d",
   "rasterize",
   "rasterize_with_derivatives",
   "render_head",

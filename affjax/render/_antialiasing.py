@@ -31,7 +31,7 @@ _UNROLLED = 16
 
 def antialias(
   color: Float[ArrayLike, "b h w c"],
-  rast: Float[Array, "b h w 4"],
+  rast: Float[ArrayLike, "b h w 4"],
   pos: Float[ArrayLike, "b v 4"],
   tri: Int[ArrayLike, "t 3"],
   *,
@@ -74,7 +74,7 @@ def antialias(
     RuntimeError: The kernel that `backend` names is not available here.
   """
   _check(color, rast, pos, tri, opposite)
-  color, pos = jnp.asarray(color), jnp.asarray(pos)
+  color, rast, pos = (jnp.asarray(v) for v in (color, rast, pos))
   if backend == _nvdiffrast.NAME:
     return _nvdiffrast.adapter().antialias(color, rast, pos, tri)
   backend = _rasterization.resolve_backend(backend)
@@ -113,7 +113,7 @@ def _adjacency(faces: bytes) -> tuple[np.ndarray, np.ndarray]:
   return mesh.opposite_vertices(triangles), mesh.neighbors(triangles)
 
 
-def _planes(color: Array) -> list[Array]:
+def _planes(color: Array) -> Sequence[Array]:
   """Returns the channels one by one, which is faster in XLA, unless they are many."""
   return jnp.unstack(color, axis=-1) if 0 < color.shape[-1] <= _UNROLLED else [color]
 
@@ -205,7 +205,7 @@ def _to_px(clip: Sequence[Array], size: tuple[int, int], axis: int):
 
 def _check(
   color: ArrayLike,
-  rast: Array,
+  rast: ArrayLike,
   pos: ArrayLike,
   tri: ArrayLike,
   opposite: ArrayLike | None,

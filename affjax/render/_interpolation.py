@@ -11,7 +11,7 @@ from affjax.types import ArrayLike
 
 def interpolate(
   attr: Float[ArrayLike, "b_or_1 v a"],
-  rast: Float[Array, "b h w 4"],
+  rast: Float[ArrayLike, "b h w 4"],
   tri: Int[ArrayLike, "t 3"],
   *,
   backend: str = "auto",
@@ -35,7 +35,7 @@ def interpolate(
     ValueError: A shape or the backend is not as described, or a concrete `tri` has an
       index outside `attr`.
   """
-  attr = _checked(attr, rast, tri)
+  attr, rast = _checked(attr, rast, tri)
   if _nvdiffrast.wanted(backend, "auto", "xla"):
     return _nvdiffrast.adapter().interpolate(attr, rast, tri)
   if tri.shape[0] == 0:
@@ -45,9 +45,9 @@ def interpolate(
 
 def interpolate_with_derivatives(
   attr: Float[ArrayLike, "b_or_1 v a"],
-  rast: Float[Array, "b h w 4"],
+  rast: Float[ArrayLike, "b h w 4"],
   tri: Int[ArrayLike, "t 3"],
-  derivatives: Float[Array, "b h w 4"],
+  derivatives: Float[ArrayLike, "b h w 4"],
   *,
   backend: str = "auto",
 ) -> tuple[Float[Array, "b h w a"], Float[Array, "b h w a 2"]]:
@@ -68,11 +68,12 @@ def interpolate_with_derivatives(
   Raises:
     ValueError: As for `interpolate`.
   """
-  attr = _checked(attr, rast, tri)
+  attr, rast = _checked(attr, rast, tri)
   if derivatives.shape != rast.shape:
     raise ValueError(
       f"derivatives must have rast's shape {rast.shape}, got {derivatives.shape}"
     )
+  derivatives = jnp.asarray(derivatives)
   if _nvdiffrast.wanted(backend, "auto", "xla"):
     adapter = _nvdiffrast.adapter()
     return adapter.interpolate_with_derivatives(attr, rast, tri, derivatives)
@@ -87,14 +88,14 @@ def interpolate_with_derivatives(
   return _weighted(corners, rast), jnp.stack(slopes, -1)
 
 
-def _checked(attr: ArrayLike, rast: Array, tri: ArrayLike) -> Array:
-  """Returns `attr` as an array of JAX; raises ValueError if a shape does not fit."""
+def _checked(attr: ArrayLike, rast: ArrayLike, tri: ArrayLike) -> tuple[Array, Array]:
+  """Returns `attr` and `rast` as arrays of JAX; ValueError if they do not fit."""
   if attr.ndim != 3 or attr.shape[0] not in (1, rast.shape[0]):
     raise ValueError(
       f"attr must have shape [1 or {rast.shape[0]}, V, A], got {attr.shape}"
     )
   _rasterization.check_triangles("tri", tri, attr.shape[1], "vertices of attr")
-  return jnp.asarray(attr)
+  return jnp.asarray(attr), jnp.asarray(rast)
 
 
 def _corners(attr: Array, rast: Array, tri: ArrayLike) -> list[Array]:

@@ -122,7 +122,9 @@ def silhouette_edges(
   tri: Int[Array, "t 3"],
   *,
   backend: str,
-) -> tuple[Int[Array, "b h p"], ...]:
+) -> tuple[
+  Int[Array, "b h p"], Int[Array, "b h p"], Int[Array, "b q w"], Int[Array, "b q w"]
+]:
   """Computes `_silhouettes.edges` by a kernel that walks once for each pair of pixels.
 
   Args:

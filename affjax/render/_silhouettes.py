@@ -107,7 +107,9 @@ def edges(
   depth: Float[Array, "b h w"],
   outline: Outline,
   tri: Int[Array, "t 3"],
-) -> tuple[Int[Array, "b h p"], ...]:
+) -> tuple[
+  Int[Array, "b h p"], Int[Array, "b h p"], Int[Array, "b q w"], Int[Array, "b q w"]
+]:
   """Finds the silhouette edge between each pixel and the next, along x and along y.
 
   Returns:

@@ -17,7 +17,7 @@ _Level = tuple[int | Array, int | Array, int | Array]
 
 def texture(
   tex: Float[ArrayLike, "b_or_1 th tw c"],
-  uv: Float[Array, "b h w 2"],
+  uv: Float[ArrayLike, "b h w 2"],
   *,
   filter: str = "linear",
   boundary: str = "clamp",
@@ -67,7 +67,7 @@ def texture(
       neither `uv_derivatives` nor `mip_level_bias`.
   """
   _check(tex, uv, filter, boundary)
-  tex = jnp.asarray(tex)
+  tex, uv = jnp.asarray(tex), jnp.asarray(uv)
   _check_mip_maps(uv, filter, uv_derivatives, mip_level_bias, max_mip_level)
   theirs = _nvdiffrast.wanted(backend, "auto", "xla")
   read = _nvdiffrast.adapter().texture if theirs else _read

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from affjax.native import dispatch
 from affjax.render import _exact
+from affjax.types import ArrayLike
 
 
 class _Setup(NamedTuple):
@@ -33,7 +34,9 @@ class _Setup(NamedTuple):
 
 
 def triangle_ids(
-  pos: Float[Array, "b v 4"], tri: Int[Array, "t 3"], resolution: tuple[int, int]
+  pos: Float[ArrayLike, "b v 4"],
+  tri: Int[ArrayLike, "t 3"],
+  resolution: tuple[int, int],
 ) -> Int[Array, "b h w"]:
   """Returns the index + 1 of each pixel's visible triangle, 0 where there is none.
 
@@ -44,8 +47,8 @@ def triangle_ids(
 
 
 def nearest(
-  pos: Float[Array, "b v 4"],
-  tri: Int[Array, "t 3"],
+  pos: Float[ArrayLike, "b v 4"],
+  tri: Int[ArrayLike, "t 3"],
   resolution: tuple[int, int],
   *,
   behind: tuple[Float[Array, "b h w"], Int[Array, "b h w"]] | None = None,
@@ -59,6 +62,7 @@ def nearest(
     behind: Depths and ids; only triangles behind them are visible, where at equal
       depths a greater id lies behind a smaller one.
   """
+  pos, tri = jnp.asarray(pos), jnp.asarray(tri)
   batch, count = pos.shape[0], tri.shape[0]
   height, width = resolution
   tile, block = _tile_and_block(batch * count, height, width)

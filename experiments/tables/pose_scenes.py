@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from affjax import render
-from affjax.geometry import camera as cameras
 from affjax.geometry import mesh, rotation, uv
+from affjax.geometry.camera import world_to_clip
 from affjax.heads import open_head
 from affjax.render import render_head
 from affjax.types import Camera
@@ -74,7 +74,7 @@ def cube() -> Task:
     return world(jnp.repeat(points, len(state.shape), 0), state)
 
   def draw(state, size):
-    clip = cameras.world_to_clip(place(state), CAMERA)
+    clip = world_to_clip(place(state), CAMERA)
     rast = render.rasterize(clip, tri, (size, size))
     color = render.interpolate(corner_colors, rast, own_corners)
     return render.antialias(color, rast, clip, tri)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import DTypeLike
 
+from affjax import ops
 from affjax.native import compilers
 from affjax.ops import affine_conv
-from affjax.ops import theta as thetas
 from tests.native import affine_conv_host, affine_conv_twin, cuda_host
 from tests.reference import affine_conv as reference
 
@@ -41,7 +41,7 @@ def inputs(shape, mode="theta", dtype: DTypeLike = np.float32, seed=0, spread=0.
   n, h, w, c, o, k, stride = shape
   rng = np.random.default_rng(seed)
   place = (n, -(-h // stride), -(-w // stride))
-  plain = np.broadcast_to(np.array(thetas.IDENTITY), (*place, 2, 3))
+  plain = np.broadcast_to(np.array(ops.theta.IDENTITY), (*place, 2, 3))
   prior = None
   if mode == "offsets":
     coords = 2 * spread * rng.standard_normal((*place, k * k, 2))
@@ -86,7 +86,7 @@ def test_twin_is_the_definition_and_its_gradients_those_of_xla(mode):
   y = affine_conv_twin.forward(x, coords, prior, kernel, stride)
   if mode == "offsets":
     # Equal offsets of all taps are a shift.
-    theta = np.array(thetas.identity(coords.shape[:3]))
+    theta = np.array(ops.theta.identity(coords.shape[:3]))
     theta[..., 2] += coords[..., 0, :]
     alike = np.broadcast_to(coords[..., :1, :], coords.shape)
     y = affine_conv_twin.forward(x, alike, None, kernel, stride)
@@ -97,7 +97,7 @@ def test_twin_is_the_definition_and_its_gradients_those_of_xla(mode):
     return
 
   def run(x, coords, prior, kernel):
-    theta = coords if prior is None else thetas.compose(prior, coords)
+    theta = coords if prior is None else ops.theta.compose(prior, coords)
     return affine_conv(x, theta, kernel, stride=stride, backend="xla")
 
   @jax.jit

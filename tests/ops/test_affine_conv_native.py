@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from affjax import ops
 from affjax.native import library
 from affjax.ops import affine_conv, deformable_conv
-from affjax.ops import theta as thetas
 
 _STATUS = library.status("affine_conv", "cpu")
 pytestmark = pytest.mark.skipif(not _STATUS.ready, reason=_STATUS.reason)
@@ -31,7 +31,7 @@ def _arguments(form, shape, seed=0, dtype=jnp.float32):
   n, h, w, c, o, k, stride = shape
   rng = np.random.default_rng(seed)
   place = (n, -(-h // stride), -(-w // stride))
-  identity = np.array(thetas.identity(place))
+  identity = np.array(ops.theta.identity(place))
   near = lambda s: identity + s * rng.normal(size=identity.shape).astype(np.float32)
   x = jnp.asarray(rng.normal(size=(n, h, w, c)), dtype)
   kernel = jnp.asarray(rng.normal(size=(k, k, c, o)) / (k * c**0.5), dtype)

@@ -17,8 +17,7 @@ import jax
 import jax.ffi
 import jaxlib.version
 
-from affjax.native import compilers
-from affjax.native import library as native
+from affjax.native import compilers, library
 
 from . import sources
 
@@ -59,20 +58,20 @@ def build() -> pathlib.Path:
   """
   core = sources.find()
   compiler = compilers.find("cuda")
-  folder = native.own_folder()
+  folder = library.own_folder()
   key = _key(core, compiler)
   path = folder / f"nvdiffrast-cuda-jaxlib{jaxlib.version.__version__}-{key}.so"
-  if native.is_whole(path):
+  if library.is_whole(path):
     return path
   _LOG.info("compiling %s with %s, once: half a minute", core, compiler.path)
-  with native.written_library(path) as partial:
+  with library.written_library(path) as partial:
     _compile(core, compiler, partial)
   return path
 
 
 def handlers() -> list[str]:
   """Returns the names of the FFI handlers of our layer."""
-  return [name for source in _layer() for name in native.handlers(source)]
+  return [name for source in _layer() for name in library.handlers(source)]
 
 
 @functools.cache

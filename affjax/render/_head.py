@@ -1,11 +1,9 @@
 """Rendering of a textured head, and its buffers without antialiasing."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from affjax.geometry import mesh
@@ -92,13 +90,14 @@ def paint_raster(
   mask = (rast[..., 3:] > 0).astype(texture.dtype)
   layers = jnp.concatenate([_texturing.texture(texture, uv) * mask, mask], -1)
   if antialias:
+    tables = mesh.adjacency(template)
     layers = _antialiasing.antialias(
       layers,
       rast,
       clip,
       template.faces,
-      opposite=_opposite(template),
-      neighbors=_neighbors(template),
+      opposite=tables.opposite,
+      neighbors=tables.neighbors,
     )
   return layers[..., :-1], layers[..., -1:]
 
@@ -185,13 +184,3 @@ def _to_clip(
 ) -> Float[Array, "b v 4"]:
   height, width = resolution
   return world_to_clip(vertices_world, camera, aspect=width / height)
-
-
-@functools.lru_cache(maxsize=16)
-def _opposite(template: Template) -> np.ndarray:
-  return mesh.opposite_vertices(template.faces)
-
-
-@functools.lru_cache(maxsize=16)
-def _neighbors(template: Template) -> np.ndarray:
-  return mesh.neighbors(template.faces)

@@ -48,23 +48,19 @@ def antialias(
   farther color. The paper looks at one triangle only; following the surface also
   smooths meshes whose triangles are smaller than pixels.
 
-  The gradient of `color` is the transpose of the blend; the two vertices of the edge
-  receive a gradient through `c`. The choice of pairs, triangles and edges is constant.
-  An edge with an end at or behind the eye is not blended.
+  The gradient of `color` is the transpose of the blend; the vertices of the edge have a
+  gradient through `c`. An edge with an end at or behind the eye is not blended.
 
   Args:
-    color: Image `[B, H, W, C]` with any number of channels of any range; coverage may
-      be one of them.
+    color: Image with any number of channels of any range; coverage may be one.
     rast: The raster that `rasterize` returned.
     pos: The clip-space vertices that were rasterized.
-    tri: The triangles that were rasterized. They must be welded: duplicate vertices
-      along a seam turn its edges into silhouettes.
-    opposite: `geometry.mesh.opposite_vertices(tri)`. If None, it is computed: once for
-      a concrete `tri`, and by the program itself (a sort of all edges) for a traced
-      one, whose topology may change from call to call.
-    neighbors: `geometry.mesh.neighbors(tri)`; computed as `opposite` is if None.
-    backend: The search for the edges, as for `rasterize`. "nvdiffrast" replaces the
-      whole primitive and ignores `opposite` and `neighbors`.
+    tri: The triangles that were rasterized, welded: duplicate vertices along a seam
+      turn its edges into silhouettes.
+    opposite: `geometry.mesh.opposite_vertices(tri)`; computed if None. For a traced
+      `tri`, the program itself computes it at each call, by a sort of all edges.
+    neighbors: `geometry.mesh.neighbors(tri)`; computed if None, as `opposite`.
+    backend: As for `rasterize`; "nvdiffrast" ignores `opposite` and `neighbors`.
 
   Returns:
     The blended image, in the shape and dtype of `color`.

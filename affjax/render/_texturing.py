@@ -31,13 +31,10 @@ def texture(
 
   `(u, v) = (0, 0)` is the bottom left of the texture and row 0 lies at v = 1.
 
-  A texture that is shown smaller than it is flickers unless the texels under a pixel
-  are averaged. The mip-mapped filters average by a pyramid of halved textures: boxes of
-  2 x 2 texels, or of 3 x 3 or 2 x 3 weighted by area where a size is odd. They read,
-  bilinearly, the level whose texels are as large as the pixel's footprint is long:
-  either the nearest level, or a blend of the two levels around it, which is continuous
-  and has a gradient in `uv_derivatives` and the bias. Gradients reach the texture
-  through all levels.
+  The mip-mapped filters average the texels under a pixel by a pyramid of halved
+  textures. They read, bilinearly, the level whose texels are as large as the pixel's
+  footprint is long: either the nearest level, or a blend of the two levels around it,
+  which has a gradient in `uv_derivatives` and the bias.
 
   Args:
     tex: Texture `[B or 1, Ht, Wt, C]` of any size, range and number of channels; a
@@ -45,18 +42,15 @@ def texture(
     uv: Coordinates (u, v) to read; [0, 1] spans the texture.
     filter: "linear", which is differentiable in `uv`, "nearest",
       "linear-mipmap-nearest" or "linear-mipmap-linear".
-    boundary: The value outside the texture: "clamp" for the nearest border texel,
-      "wrap" for the repeated texture, or "zero".
-    texel_centers: Whether 0 and 1 are the centers of the outermost texels (PyTorch3D's
-      `align_corners=True`) instead of their outer edges.
+    boundary: "clamp", "wrap" or "zero", the value outside the texture.
+    texel_centers: Whether 0 and 1 are the centers of the outermost texels, as in
+      PyTorch3D, instead of their outer edges.
     uv_derivatives: Change of (u, v) per pixel along (x, y), `[B, H, W, 2, 2]`, as
-      `interpolate_with_derivatives` returns it, or the same four numbers as
-      `[B, H, W, 4]`. For the mip-mapped filters only, as the next two.
-    mip_level_bias: Number added to the level; the level itself if `uv_derivatives` is
-      None.
+      `interpolate_with_derivatives` returns it, or `[B, H, W, 4]`; only for the
+      mip-mapped filters, as the next two.
+    mip_level_bias: Added to the level; the level itself if `uv_derivatives` is None.
     max_mip_level: The coarsest level of the pyramid; None for all, down to one texel.
-    backend: "auto" or "xla", which are the same, or "nvdiffrast", if the user has
-      installed it.
+    backend: "auto" or "xla", which are the same, or "nvdiffrast" if it is installed.
 
   Returns:
     Samples `[B, H, W, C]` in the dtype of the texture, differentiable in `tex`, and in

@@ -4,8 +4,8 @@
 # A convolution reads every window of its input in the same orientation. An affine
 # convolution moves the taps of each window by a matrix, so a network can learn to read
 # a rotated input as if it were upright. This page trains a small Flax network that
-# turns rotated digits upright, and compares it with the same network of plain
-# convolutions.
+# turns rotated digits upright, and compares it with two plain
+# convolutions of the same size.
 #
 # Run it with `python docs/examples/affine_convolution.py FOLDER`. It takes about half a
 # minute on two CPU cores and writes `FOLDER/affine_convolution.png`.
@@ -27,7 +27,7 @@ from affjax.ops import theta
 
 FOLDER = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 SIZE = 28
-STEPS = 400
+STEPS = 250
 
 # %% [markdown]
 # ## Data
@@ -122,7 +122,7 @@ def trained(*, affine: bool) -> nnx.Module:
 
   @nnx.jit
   def step(model: Upright, optimizer: nnx.Optimizer, key: jax.Array) -> jax.Array:
-    x, upright = batch(key, 64)
+    x, upright = batch(key, 32)
     loss, grads = nnx.value_and_grad(lambda m: jnp.mean((m(x) - upright) ** 2))(model)
     optimizer.update(model, grads)
     return loss

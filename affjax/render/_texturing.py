@@ -192,7 +192,7 @@ def _tap(texels: Array, level: _Level, row: Array, column: Array, boundary: str)
   return jnp.where(inside[..., None], value, 0) if boundary == "zero" else value
 
 
-def _check(tex: ArrayLike, uv: Array, filter: str, boundary: str) -> None:
+def _check(tex: ArrayLike, uv: ArrayLike, filter: str, boundary: str) -> None:
   if filter not in _FILTERS:
     raise ValueError(f"filter must be one of {_FILTERS}, got {filter!r}")
   if boundary not in _BOUNDARIES:
@@ -206,7 +206,7 @@ def _check(tex: ArrayLike, uv: Array, filter: str, boundary: str) -> None:
 
 
 def _check_mip_maps(
-  uv: Array,
+  uv: ArrayLike,
   filter: str,
   derivatives: Array | None,
   bias: Array | float | None,

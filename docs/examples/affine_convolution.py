@@ -4,7 +4,8 @@
 # A convolution reads every window of its input in the same orientation. An affine
 # convolution moves the taps of each window by a matrix, so a network can learn to read
 # a rotated input as if it were upright. This page trains a small Flax network that
-# turns rotated digits upright, and compares it with two plain convolutions of the same size.
+# turns rotated digits upright, and compares it with two plain convolutions of the same
+# size.
 #
 # Run it with `python docs/examples/affine_convolution.py FOLDER`. It takes about half a
 # minute on two CPU cores and writes `FOLDER/affine_convolution.png`.

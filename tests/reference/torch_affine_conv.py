@@ -53,7 +53,7 @@ def window_form(absolute: Tensor, height: int, width: int, stride: int) -> Tenso
   half = half.clamp(min=0.5).to(absolute.device)
 
   def reads(dx: float, dy: float) -> Tensor:
-    """Returns the place that a tap at `(dx, dy)` reads, relative to its window's center."""
+    """Returns where a tap at `(dx, dy)` reads, relative to its window's center."""
     column = _windows(width, stride, absolute)
     row = _windows(height, stride, absolute)[:, None].expand(-1, len(column))
     center = torch.stack([column.expand_as(row), row], -1)

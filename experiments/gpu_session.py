@@ -41,7 +41,7 @@ class Step:
     name: in the record, and for `--only`.
     part: 1 = is it right, 2 = how fast, 3 = does it train.
     command: arguments, a shell's if a string. `{out}` is the folder of the session,
-      `{scratch}` one for what nobody wants to keep.
+      `{scratch}` a folder for files that are not kept.
     limit_s: after which it is killed.
     needs: modules, programs and files without which it is skipped.
     needs_gpu: skipped with `--cpu`.
@@ -117,7 +117,7 @@ def _tests(folder: str, which: str) -> tuple[str, ...]:
 
 
 def _benchmarks(cpu: bool) -> list[tuple[str, str, tuple[str, ...], int]]:
-  """Name, script, arguments and time limit of each benchmark."""
+  """Returns name, script, arguments and time limit of each benchmark."""
   arguments = ("--quick" if cpu else "--device=gpu", "--out", "{out}")
   # Peak memory takes a process for every number: not in a session of ten minutes.
   named = {
@@ -126,7 +126,8 @@ def _benchmarks(cpu: bool) -> list[tuple[str, str, tuple[str, ...], int]]:
     "affine_conv": ((*arguments, "--no-memory", "--rounds=6"), 420),
   }
   return [
-    (name, f"experiments/benchmarks/{name}.py", *how) for name, how in named.items()
+    (f"bench_{name}", f"experiments/benchmarks/{name}.py", *how)
+    for name, how in named.items()
   ]
 
 
@@ -200,7 +201,7 @@ def _wait(process: subprocess.Popen, limit_s: float) -> str:
 
 
 def _result(output: str):
-  """What the last line that begins with RESULT holds."""
+  """Returns the JSON of the last line that begins with RESULT."""
   for line in reversed(output.splitlines()):
     if line.startswith(_RESULT):
       try:

@@ -1,4 +1,4 @@
-// Affine convolution on CUDA: what XLA calls. See affine_conv_device.cuh.
+// Affine convolution on CUDA, as FFI handlers. See affine_conv_device.cuh.
 #ifndef AFFJAX_ON_HOST
 #include <cuda_runtime.h>
 #endif
@@ -41,7 +41,8 @@ ffi::Error find_device(cudaStream_t stream, Device& device) {
 
 bool aligned(const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; }
 
-// As XLA's own flag asks for its own ops, or AFFJAX_DETERMINISTIC=1 for ours.
+// Returns whether gradients must be deterministic: by AFFJAX_DETERMINISTIC=1, or by
+// XLA's own flag.
 bool wants_determinism() {
   const char* own = getenv("AFFJAX_DETERMINISTIC");
   if (own) return strcmp(own, "1") == 0;
@@ -80,7 +81,7 @@ ffi::Error describe(const ffi::AnyBuffer& x, const ffi::AnyBuffer& coords,
   if (has_prior && (p.offsets || prior.element_count() != size_t(pixels) * 6))
     return unfit("prior must be shaped as coords, which must be matrices");
   if (!has_prior && prior.element_count() != 0) return unfit("prior has a wrong shape");
-  // Indices of pixels and of columns are 32 bits, those of elements 64.
+  // Indices of pixels and of columns have 32 bits, those of elements 64.
   const int64_t limit = INT_MAX - 1024;
   if (pixels > limit || taps * (xs[3] + 7) > limit || xs[1] * xs[2] > limit)
     return unfit("too many pixels or columns for 32 bits");
@@ -113,8 +114,8 @@ ffi::Error forward_of(cudaStream_t stream, ffi::ScratchAllocator& scratch,
     return unfit("out has a wrong shape");
   Device device;
   if (auto error = find_device(stream, device); error.failure()) return error;
-  return checked(run_forward(device, p, static_cast<T*>(out.untyped_data()),
-                             allocator(scratch)));
+  return checked(
+      run_forward(device, p, static_cast<T*>(out.untyped_data()), allocator(scratch)));
 }
 
 ffi::Error forward_any(cudaStream_t stream, ffi::ScratchAllocator scratch,
@@ -154,12 +155,11 @@ ffi::Error backward_of(cudaStream_t stream, ffi::ScratchAllocator& scratch,
   p.o_aligned = p.o_aligned && aligned(p.grad);
   Device device;
   if (auto error = find_device(stream, device); error.failure()) return error;
-  return checked(run_backward(device, p, wants_determinism(),
-                              static_cast<T*>(to.x.untyped_data()),
-                              static_cast<float*>(to.coords.untyped_data()),
-                              static_cast<float*>(to.prior.untyped_data()),
-                              static_cast<T*>(to.kernel.untyped_data()),
-                              allocator(scratch)));
+  return checked(
+      run_backward(device, p, wants_determinism(), static_cast<T*>(to.x.untyped_data()),
+                   static_cast<float*>(to.coords.untyped_data()),
+                   static_cast<float*>(to.prior.untyped_data()),
+                   static_cast<T*>(to.kernel.untyped_data()), allocator(scratch)));
 }
 
 ffi::Error backward_any(cudaStream_t stream, ffi::ScratchAllocator scratch,

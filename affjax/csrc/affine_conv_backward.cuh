@@ -6,20 +6,21 @@
 
 namespace affjax {
 
-// Where gradients of input pixels are added up, by many blocks.
+// The memory where many blocks add the gradients of input pixels.
 //
-// By default in float32 atomics: fast, and the order of additions, hence the last bits,
-// may differ from run to run. With `fixed`, as 64-bit integers: the same bits always,
-// twice the traffic. Then `largest` holds the bits of the largest |grad| and |kernel|,
-// from which all sums are bounded; not finite, they make all the input's gradient NaN.
+// By default, float32 atomics add them: this is fast, but the order of additions, and
+// with it the last bits, may differ between runs. With `fixed`, 64-bit integers add
+// them: the bits are always the same, at twice the traffic. In this case `largest`
+// holds the bits of the largest |grad| and |kernel|, which bound all sums; if these are
+// not finite, the whole gradient of the input is NaN.
 struct Sink {
   float* sums;
   long long* fixed;
   const unsigned* largest;
-  double terms;  // products that a sum may hold: O * Ho * Wo * K * K
-  bool whole;    // four neighbouring float32 sums lie at a multiple of 16 bytes
+  double terms;  // largest number of products in a sum: O * Ho * Wo * K * K
+  bool whole;    // four neighboring float32 sums are aligned to 16 bytes
 
-  // 2^e such that no sum times it leaves 62 bits.
+  // Returns 2^e such that each sum times it fits in 62 bits.
   __device__ double scale() const {
     if (!fixed) return 1.0;
     const double bound = double(__uint_as_float(largest[0])) *
@@ -59,15 +60,16 @@ template <class T>
 struct Samples {
   using Tile = Product<T, 64, false, true>;
   static constexpr int kThreads = Tile::kThreads;
-  static constexpr int kQuads = 16;  // of 4 columns in a tile
+  static constexpr int kQuads = 16;  // groups of 4 columns in a tile
   static constexpr int kPitch = product_pitch<T>(64), kProduct = kRows * kPitch * 4;
-  static constexpr int kPartsPitch = kRows + 1;  // so that quads are in other banks
+  static constexpr int kPartsPitch = kRows + 1;  // puts quads in different banks
   static constexpr int kTable = larger(operand_bytes<Tile, T>(), kProduct);
   static constexpr int kParts = kTable + kEntries * int(sizeof(Entry));
   static constexpr int kShared = kParts + kPartsPitch * kQuads * int(sizeof(Point));
 };
 
-// Hands the gradient of 4 channels of a sample to its pixels; returns its place's.
+// Adds the gradient of 4 channels of a sample to its pixels and returns the gradient of
+// its place.
 template <class T>
 __device__ __forceinline__ Point scatter(const Problem<T>& p, const Sink& sink,
                                          double scale, const Entry& entry, int channel,
@@ -77,7 +79,7 @@ __device__ __forceinline__ Point scatter(const Problem<T>& p, const Sink& sink,
   const long long lower = upper + (long long)p.width * p.channels;
   const long long at[4] = {upper, upper + p.channels, lower, lower + p.channels};
   float w[4], dots[4], v[4][4] = {};
-  // All reads first: they wait together.
+  // All reads are issued first, so that their latencies overlap.
   if (p.x_aligned) {
 #pragma unroll
     for (int k = 0; k < 4; ++k)
@@ -103,12 +105,14 @@ __device__ __forceinline__ Point scatter(const Problem<T>& p, const Sink& sink,
   return coordinate_gradient(entry.fx, entry.fy, dots);
 }
 
-// Output pixels blockIdx.x * 64 ..., taps blockIdx.y * taps_each ..., all channels.
-// Writes gradients of offsets [pixels, K * K, 2]; or for matrices the sums over its
-// taps [gridDim.y, pixels, 6], in the frame that placed the taps (prior after theta).
+// Processes output pixels from blockIdx.x * 64, taps from blockIdx.y * taps_each, and
+// all channels. Writes gradients of offsets [pixels, K * K, 2], or, for matrices, the
+// sums over the block's taps [gridDim.y, pixels, 6] in the frame that placed the taps
+// (prior after theta).
 template <class T>
-__global__ __launch_bounds__(Samples<T>::kThreads, 3) void backward_samples(
-    Problem<T> p, Sink sink, int taps_each, float* places) {
+__global__ __launch_bounds__(Samples<T>::kThreads,
+                             3) void backward_samples(Problem<T> p, Sink sink,
+                                                      int taps_each, float* places) {
   using Tile = typename Samples<T>::Tile;
   constexpr int kThreads = Tile::kThreads, kQuads = Samples<T>::kQuads;
   constexpr int kPitch = Samples<T>::kPitch, kPartsPitch = Samples<T>::kPartsPitch;
@@ -121,16 +125,17 @@ __global__ __launch_bounds__(Samples<T>::kThreads, 3) void backward_samples(
   const int first = blockIdx.x * kRows, tap_begin = blockIdx.y * taps_each;
   const int taps = min(taps_each, p.taps() - tap_begin), padded = p.padded();
   const int columns = taps * padded;
-  const int mine = first + threadIdx.x;  // the pixel that this thread adds up, if any
+  const int mine =
+      first + threadIdx.x;  // the pixel whose sum this thread computes, if any
   const bool adds = threadIdx.x < kRows && mine < p.pixels;
   const double scale = sink.scale();
   Affine matrix = {};  // the gradient of its matrix so far
-  Point place = {};    // and of the place of the current tap
+  Point place = {};    // the gradient of the current tap's place
   Tile tile;
   for (int column0 = 0; column0 < columns; column0 += kRows) {
     const int tap0 = column0 / padded;
     const int tap1 = min(taps - 1, (column0 + kRows - 1) / padded);
-    __syncthreads();  // table, product and parts of the last round have been read
+    __syncthreads();  // all threads have read the last round's table, product and parts
     fill_table<T, kThreads>(p, table, first, kRows, p.pixels, tap_begin + tap0,
                             tap1 - tap0 + 1);
     auto fetch = [&](int slab) {
@@ -174,7 +179,8 @@ __global__ __launch_bounds__(Samples<T>::kThreads, 3) void backward_samples(
     }
     __syncthreads();
     if (!adds) continue;
-    int done = tap0, ends = (tap0 + 1) * padded - column0;  // columns until it is done
+    int done = tap0,
+        ends = (tap0 + 1) * padded - column0;  // number of columns until it is complete
     for (int q = 0; q < kQuads && column0 + 4 * q < columns; ++q) {
       const Point part = parts[q * kPartsPitch + threadIdx.x];
       place = {place.x + part.x, place.y + part.y};
@@ -196,11 +202,12 @@ __global__ __launch_bounds__(Samples<T>::kThreads, 3) void backward_samples(
   for (int i = 0; i < 6; ++i) to[i] = matrix.m[i];
 }
 
-// Adds the groups of taps up and divides the gradient between theta and prior.
+// Adds the groups of taps and computes the gradients of theta and prior.
 template <class T>
-__global__ __launch_bounds__(256) void finish_matrices(
-    Problem<T> p, const float* places, int groups, float* grad_theta,
-    float* grad_prior) {
+__global__ __launch_bounds__(256) void finish_matrices(Problem<T> p,
+                                                       const float* places, int groups,
+                                                       float* grad_theta,
+                                                       float* grad_prior) {
   const long long m = (long long)blockIdx.x * blockDim.x + threadIdx.x;
   if (m >= p.pixels) return;
   Affine sum = {};
@@ -225,8 +232,9 @@ struct Kernel {
   static constexpr int kShared = kTable + kEntries * int(sizeof(Entry));
 };
 
-// Columns blockIdx.x * 64 ..., output channels blockIdx.y * kN ..., output pixels
-// blockIdx.z * pixels_each ...; partial [z, K * K * C, O] gets sums over these pixels.
+// Processes columns from blockIdx.x * 64, output channels from blockIdx.y * kN and
+// output pixels from blockIdx.z * pixels_each. Writes the sums over these pixels to
+// partial [z, K * K * C, O].
 template <class T, int kN>
 __global__ __launch_bounds__(Kernel<T, kN>::kThreads) void backward_kernel(
     Problem<T> p, int pixels_each, float* partial) {
@@ -242,7 +250,7 @@ __global__ __launch_bounds__(Kernel<T, kN>::kThreads) void backward_kernel(
   const int taps = min(p.taps() - 1, (column0 + kRows - 1) / padded) - tap0 + 1;
   const int begin = blockIdx.z * pixels_each;
   const int end = min(p.pixels, begin + pixels_each);
-  // As many pixels at a time as a table of these taps can hold.
+  // The number of pixels that a table of these taps can hold at a time.
   const int count = taps == 1 ? 512 : taps == 2 ? 256 : taps <= 4 ? 128 : 64;
   const int across = threadIdx.x % kAcross * kVector<T>;
   const int tap = (column0 + across) / padded - tap0;
@@ -251,7 +259,7 @@ __global__ __launch_bounds__(Kernel<T, kN>::kThreads) void backward_kernel(
   Tile tile;
   for (int first = begin; first < end; first += count) {
     const int pixels = min(count, end - first);
-    __syncthreads();  // the last round's slabs and table have been read
+    __syncthreads();  // all threads have read the last round's slabs and table
     fill_table<T, kThreads>(p, table, first, count, end, tap0, taps);
     __syncthreads();
     Gathered<T> gathered[kEach];
@@ -260,9 +268,8 @@ __global__ __launch_bounds__(Kernel<T, kN>::kThreads) void backward_kernel(
           right + slab % 2 * Tile::kSizeB, Tile::kPitchB, first_o, p.out_channels,
           p.o_aligned, p.grad, [&](int r) {
             const int pixel = slab * kSlab<T> + r;
-            return pixel < pixels
-                       ? p.grad + (first + pixel) * (long long)p.out_channels
-                       : nullptr;
+            return pixel < pixels ? p.grad + (first + pixel) * (long long)p.out_channels
+                                  : nullptr;
           });
       commit_copies();
 #pragma unroll
@@ -294,7 +301,7 @@ __global__ __launch_bounds__(Kernel<T, kN>::kThreads) void backward_kernel(
   });
 }
 
-// out[i] = sum of parts[z, i] over z, in this order.
+// Computes out[i], the sum of parts[z, i] over z, in this order.
 template <class T>
 __global__ __launch_bounds__(256) void add_parts(const float* parts, int count,
                                                  long long size, T* out) {
@@ -307,7 +314,8 @@ __global__ __launch_bounds__(256) void add_parts(const float* parts, int count,
   }
 }
 
-// The bits of the largest magnitude; of NaN, if there is any. `largest` starts at 0.
+// Computes the bits of the largest magnitude, or of NaN if there is any. `largest`
+// starts at 0.
 template <class T>
 __global__ __launch_bounds__(256) void find_largest(const T* values, long long size,
                                                     unsigned* largest) {
@@ -321,7 +329,7 @@ __global__ __launch_bounds__(256) void find_largest(const T* values, long long s
   if (threadIdx.x % 32 == 0) atomicMax(largest, bits);
 }
 
-// Sums of a Sink in fixed point, as numbers.
+// Converts the fixed-point sums of a Sink to floats.
 template <class T>
 __global__ __launch_bounds__(256) void read_fixed(Sink sink, long long size, T* out) {
   const double scale = sink.scale();

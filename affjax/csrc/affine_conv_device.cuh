@@ -9,13 +9,13 @@
 // Samples are read for slab s + 1 into registers while slab s is multiplied, then
 // interpolated in float32 and stored to shared memory.
 //
-// As compiled by nvcc 13.0 for sm_90: 79 to 128 registers, nothing spilt, at most 43 KB
+// As compiled by nvcc 13.0 for sm_90: 79 to 128 registers, no spills, at most 43 KB
 // of shared memory, hence 4 blocks of 128 threads on a multiprocessor. A thread's slab
 // of the bfloat16 forward pass is 320 instructions: 136 interpolate 2 x 8 channels, 24
 // are ldmatrix and mma.sync, 8 are 16-byte reads of x, 2 of the kernel (cp.async). So
-// sampling, not tensor cores, is the bound: 32 -> 64 channels at 256 x 256 need 4 us of
-// issue slots an image on an H100, against 2 us of memory traffic. All on paper: it has
-// not been on a GPU yet.
+// sampling, not tensor cores, is the bottleneck: 32 -> 64 channels at 256 x 256 need 4
+// us of issue slots an image on an H100, against 2 us of memory traffic. All on paper:
+// it has not been on a GPU yet.
 //
 // Sums are taken in a fixed order everywhere but in the scatter to the input; see Sink.
 #ifndef AFFJAX_CSRC_AFFINE_CONV_DEVICE_CUH_
@@ -26,17 +26,17 @@
 
 namespace affjax {
 
-// Sizes, options and what all kernels read.
+// The sizes, options and inputs that all kernels read.
 template <class T>
 struct Problem {
   const T *x, *kernel, *grad;
   const float *coords, *prior;  // prior may be null
   int images, height, width, channels;
   int out_height, out_width, out_channels;
-  int size, stride;  // of the kernel, px
+  int size, stride;  // size of the kernel, and stride, px
   bool offsets;      // coords are offsets of taps, not matrices
-  bool x_aligned;    // rows of x are whole vectors at multiples of 16 bytes
-  bool o_aligned;    // rows of kernel and grad are
+  bool x_aligned;    // rows of x are whole vectors, aligned to 16 bytes
+  bool o_aligned;    // rows of kernel and grad are so
   int pixels;        // images * out_height * out_width, <= 2^31 - 1024
 
   AFFJAX_HD int taps() const { return size * size; }
@@ -45,8 +45,8 @@ struct Problem {
 };
 
 // A footprint in shared memory: 16 times the offset in x, in bytes, of the pixel at its
-// upper left, plus the corners' bits. The fractions are NaN where a coordinate was, so
-// that weights and samples become NaN by themselves.
+// upper left, plus the corners' bits. The fractions are NaN where a coordinate was,
+// which makes weights and samples NaN.
 struct __align__(16) Entry {
   long long place;
   float fx, fy;
@@ -55,12 +55,12 @@ struct __align__(16) Entry {
   __device__ __forceinline__ unsigned corners() const { return unsigned(place) & 15u; }
 };
 
-constexpr int kEntries = 9 * kRows;  // of a table: 64 pixels of 9 taps, or 512 of one
-constexpr int kTaps = 9;             // at most in a table
+constexpr int kEntries =
+    9 * kRows;            // entries of a table: 64 pixels of 9 taps, or 512 of one
+constexpr int kTaps = 9;  // largest number of taps in a table
 
 // Fills table[tap * count + i] for taps [first_tap, first_tap + taps) of output pixels
-// [first, first + count); those at `end` and after it read nothing. `count` is a power
-// of two.
+// [first, first + count); pixels from `end` on read nothing. `count` is a power of two.
 template <class T, int kThreads>
 __device__ void fill_table(const Problem<T>& p, Entry* table, int first, int count,
                            int end, int first_tap, int taps) {
@@ -103,13 +103,13 @@ __device__ void fill_table(const Problem<T>& p, Entry* table, int first, int cou
   }
 }
 
-// A vector of channels at the four corners, on its way from memory.
+// A vector of channels at the four corners, whose reads are in flight.
 template <class T>
 struct Gathered {
   uint4 corner[4];
   float fx, fy;
 
-  // `channel` may be past the end: then, as for a pixel without corners, all zeros.
+  // If `channel` is past the end, or the pixel has no corners, all values are zero.
   __device__ __forceinline__ void load(const Problem<T>& p, const Entry& entry,
                                        int channel) {
     fx = entry.fx, fy = entry.fy;
@@ -120,7 +120,7 @@ struct Gathered {
     const char* lower = upper + (long long)p.width * step;
     const char* const at[4] = {upper, upper + step, lower, lower + step};
     const uint4 zero = make_uint4(0, 0, 0, 0);
-    if (p.x_aligned) {  // decided once, so that all four reads are under way together
+    if (p.x_aligned) {  // one branch for all four reads, so that they overlap
 #pragma unroll
       for (int k = 0; k < 4; ++k)
         corner[k] = corners >> k & 1 ? load_whole(at[k]) : zero;
@@ -147,8 +147,8 @@ struct Gathered {
   }
 };
 
-// Row of the kernel, as a [K * K * C, O] matrix, of column `n` of the taps from
-// `first_tap` on; null for padding and from `columns` on.
+// Returns the row of the kernel, a [K * K * C, O] matrix, for column `n` of the taps
+// from `first_tap` on; null for padding and from `columns` on.
 template <class T>
 __device__ __forceinline__ const T* kernel_row(const Problem<T>& p, int first_tap,
                                                int n, int columns) {
@@ -161,8 +161,8 @@ __device__ __forceinline__ const T* kernel_row(const Problem<T>& p, int first_ta
   return p.kernel + (first_tap * p.channels + n) * (long long)p.out_channels;
 }
 
-// Floats from row to row of a product in shared memory, so that the threads of a warp,
-// which have eight rows of it, write to different banks.
+// Distance in floats between rows of a product in shared memory; with it the threads of
+// a warp, which hold eight rows, write to different banks.
 template <class T>
 constexpr int product_pitch(int columns) {
   return columns + (sizeof(T) == 4 ? 4 : 8);
@@ -170,13 +170,14 @@ constexpr int product_pitch(int columns) {
 
 constexpr int larger(int a, int b) { return a > b ? a : b; }
 
-// Bytes of two slabs of either operand in shared memory, in whole multiples of 128.
+// Bytes of two slabs of an operand in shared memory, in multiples of 128.
 template <class Tile, class T>
 constexpr int operand_bytes() {
   return (2 * (Tile::kSizeA + Tile::kSizeB) * int(sizeof(T)) + 127) / 128 * 128;
 }
 
-// Dynamic shared memory: the operands, later a tile of the product, and a table.
+// Layout of dynamic shared memory: the operands, later a tile of the product, and a
+// table.
 template <class T, int kN>
 struct Forward {
   using Tile = Product<T, kN, false, false>;
@@ -186,9 +187,9 @@ struct Forward {
   static constexpr int kShared = kTable + kEntries * int(sizeof(Entry));
 };
 
-// Output pixels blockIdx.x * 64 ..., channels blockIdx.y * kN ..., taps blockIdx.z *
-// taps_each .... Where gridDim.z > 1, float32 sums over the taps of each z go to
-// `partial` [z, pixels, O]; else the result to `out`.
+// Processes output pixels from blockIdx.x * 64, channels from blockIdx.y * kN and taps
+// from blockIdx.z * taps_each. If gridDim.z > 1, it writes float32 sums over the taps
+// of each z to `partial` [z, pixels, O], otherwise the result to `out`.
 template <class T, int kN>
 __global__ __launch_bounds__(Forward<T, kN>::kThreads) void forward(Problem<T> p,
                                                                     int taps_each,
@@ -207,10 +208,11 @@ __global__ __launch_bounds__(Forward<T, kN>::kThreads) void forward(Problem<T> p
   Tile tile;
   for (int tap0 = tap_begin; tap0 < tap_end; tap0 += kTaps) {
     const int taps = min(kTaps, tap_end - tap0), columns = taps * padded;
-    __syncthreads();  // the last round's slabs and table have been read
+    __syncthreads();  // all threads have read the last round's slabs and table
     fill_table<T, kThreads>(p, table, first, kRows, p.pixels, tap0, taps);
     __syncthreads();
-    int tap = 0, channel = threadIdx.x % 4 * kVector<T>;  // of this thread's vector
+    int tap = 0,
+        channel = threadIdx.x % 4 * kVector<T>;  // position of this thread's vector
     Gathered<T> gathered[kEach];
     auto fetch = [&](int slab) {
       copy_tile<T, kSlab<T>, kN, kThreads>(
@@ -228,7 +230,7 @@ __global__ __launch_bounds__(Forward<T, kN>::kThreads) void forward(Problem<T> p
       channel += kSlab<T>;
     };
     fetch(0);
-#pragma unroll 2  // slab % 2, hence most addresses, become constants
+#pragma unroll 2  // makes slab % 2, and with it most addresses, constant
     for (int slab = 0; slab * kSlab<T> < columns; ++slab) {
 #pragma unroll
       for (int j = 0; j < kEach; ++j) {
@@ -243,7 +245,7 @@ __global__ __launch_bounds__(Forward<T, kN>::kThreads) void forward(Problem<T> p
     }
   }
   __syncthreads();
-  // Through shared memory, so that rows are written whole.
+  // Shared memory collects whole rows before they are written.
   float* const product = reinterpret_cast<float*>(memory);
   constexpr int kPitch = Forward<T, kN>::kPitch;
   tile.take([&](int r, int c, float v) { product[r * kPitch + c] = v; });

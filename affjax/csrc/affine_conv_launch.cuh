@@ -1,4 +1,5 @@
-// Affine convolution on CUDA: which kernels run, on which grids, with which scratch.
+// Affine convolution on CUDA: launches of the kernels, with their grids and scratch
+// memory.
 #ifndef AFFJAX_CSRC_AFFINE_CONV_LAUNCH_CUH_
 #define AFFJAX_CSRC_AFFINE_CONV_LAUNCH_CUH_
 
@@ -10,7 +11,7 @@
 
 namespace affjax {
 
-// A GPU, as far as it matters here: where work goes, and its number of multiprocessors.
+// A GPU's stream and its number of multiprocessors.
 struct Device {
   cudaStream_t stream;
   int multiprocessors;
@@ -27,25 +28,24 @@ cudaError_t launch(const Device& device, void (*kernel)(P...), dim3 grid, int th
 #ifdef AFFJAX_ON_HOST
   cuda_host::launch(kernel, grid, dim3(threads), shared, args...);
 #else
-  kernel<<<grid, threads, shared, device.stream>>>(args...);
+  kernel<<<grid, threads, shared, device.stream> > >(args...);
 #endif
   return cudaGetLastError();
 }
 
-// Returns from the calling function with what went wrong.
-#define AFFJAX_TRY(expression)                                  \
-  if (const cudaError_t status = (expression); status != cudaSuccess) \
-    return status;
+// Returns from the calling function if the expression is an error.
+#define AFFJAX_TRY(expression) \
+  if (const cudaError_t status = (expression); status != cudaSuccess) return status;
 
 inline long long divide_up(long long a, long long b) { return (a + b - 1) / b; }
 
-// Blocks of 256 threads for a loop over `size` items.
+// Returns the number of blocks of 256 threads for a loop over `size` items.
 inline int blocks_for(const Device& device, long long size) {
   return int(std::min<long long>(divide_up(size, 256), device.multiprocessors * 16ll));
 }
 
-// Taps that one block takes, at least `least`: so many that about `wanted` blocks come
-// on each multiprocessor. Sums over groups of taps are added up later.
+// Returns the number of taps per block, at least `least`, that puts about `wanted`
+// blocks on each multiprocessor. Sums over groups of taps are added later.
 inline int taps_each(const Device& device, long long blocks, int wanted, int taps,
                      int least) {
   const long long all = (long long)wanted * device.multiprocessors;
@@ -53,16 +53,17 @@ inline int taps_each(const Device& device, long long blocks, int wanted, int tap
   return std::min(taps, std::max(least, int(divide_up(taps, groups))));
 }
 
-// `allocate(bytes)` gives scratch memory until the stream has passed here, or null.
+// `allocate(bytes)` returns scratch memory that is valid until the stream has passed
+// this point, or null.
 template <class T, int kN, class Allocate>
 cudaError_t launch_forward(const Device& device, const Problem<T>& p, T* out,
                            Allocate allocate) {
   const long long tiles = divide_up(p.pixels, kRows);
   const long long sheets = divide_up(p.out_channels, kN);
-  // Parts cost a round trip of float32 results: only where the GPU is not filled once.
+  // Parts cost a round trip of float32 results, so they are used only if the tiles do
+  // not fill the GPU once.
   const bool fills = tiles * sheets >= device.multiprocessors;
-  const int each =
-      fills ? p.taps() : taps_each(device, tiles * sheets, 2, p.taps(), 1);
+  const int each = fills ? p.taps() : taps_each(device, tiles * sheets, 2, p.taps(), 1);
   const int groups = int(divide_up(p.taps(), each));
   const long long size = (long long)p.pixels * p.out_channels;
   float* partial = nullptr;
@@ -84,14 +85,14 @@ template <class T, class Allocate>
 cudaError_t run_forward(const Device& device, const Problem<T>& p, T* out,
                         Allocate allocate) {
   if (!p.pixels || !p.out_channels) return cudaSuccess;
-  // Wide tiles sample once for 128 channels, but are half as many.
+  // Wide tiles sample once for 128 channels, but there are half as many of them.
   const long long wide = divide_up(p.pixels, kRows) * divide_up(p.out_channels, 128);
   if (p.out_channels > 64 && wide >= 2 * device.multiprocessors)
     return launch_forward<T, 128>(device, p, out, allocate);
   return launch_forward<T, 64>(device, p, out, allocate);
 }
 
-// Gradients of x, coords and, where there is one, prior.
+// Computes the gradients of x, coords and, if there is one, prior.
 template <class T, class Allocate>
 cudaError_t run_backward_samples(const Device& device, const Problem<T>& p,
                                  bool deterministic, T* grad_x, float* grad_coords,
@@ -103,8 +104,7 @@ cudaError_t run_backward_samples(const Device& device, const Problem<T>& p,
   unsigned* largest = static_cast<unsigned*>(deterministic ? allocate(8) : nullptr);
   if (!sums || (deterministic && !largest)) return cudaErrorMemoryAllocation;
   AFFJAX_TRY(cudaMemsetAsync(sums, 0, bytes, device.stream));
-  const bool whole =
-      p.channels % 4 == 0 && reinterpret_cast<uintptr_t>(sums) % 16 == 0;
+  const bool whole = p.channels % 4 == 0 && reinterpret_cast<uintptr_t>(sums) % 16 == 0;
   Sink sink = {static_cast<float*>(sums), nullptr, largest, 0.0, whole};
   if (deterministic) {
     sink.fixed = static_cast<long long*>(sums);
@@ -118,7 +118,7 @@ cudaError_t run_backward_samples(const Device& device, const Problem<T>& p,
                       0, p.kernel, weights, largest + 1));
   }
   const long long tiles = divide_up(p.pixels, kRows);
-  // At least as many taps as fill a tile of 64 columns.
+  // A block takes at least as many taps as fill a tile of 64 columns.
   const int each =
       taps_each(device, tiles, 8, p.taps(), std::max(1, kRows / p.padded()));
   const int groups = int(divide_up(p.taps(), each));
@@ -150,7 +150,7 @@ cudaError_t launch_backward_kernel(const Device& device, const Problem<T>& p,
   const long long size = (long long)p.taps() * p.channels * p.out_channels;
   const long long columns = divide_up((long long)p.taps() * p.padded(), kRows);
   const long long sheets = divide_up(p.out_channels, kN);
-  // Some two blocks on each multiprocessor, but no fewer than 256 pixels for each.
+  // About two blocks on each multiprocessor, with at least 256 pixels each.
   const long long wanted = divide_up(2ll * device.multiprocessors, columns * sheets);
   const long long parts = std::min(wanted, divide_up(p.pixels, 256));
   const int each = int(divide_up(divide_up(p.pixels, parts), kRows) * kRows);

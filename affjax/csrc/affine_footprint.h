@@ -1,6 +1,7 @@
-// Where the taps of affine convolution read their input, for a tile of output pixels.
+// The places where the taps of affine convolution read their input, for a tile of
+// output pixels.
 //
-// The arithmetic of `affine_taps.h`, a pixel a lane.
+// The arithmetic is that of `affine_taps.h`, with one pixel per lane.
 #ifndef AFFJAX_CSRC_AFFINE_FOOTPRINT_H_
 #define AFFJAX_CSRC_AFFINE_FOOTPRINT_H_
 
@@ -12,12 +13,13 @@
 
 namespace affjax {
 
-constexpr int64_t kTile = 112;  // output pixels at most; whole blocks and whole vectors
+constexpr int64_t kTile =
+    112;  // largest number of output pixels, in whole blocks and vectors
 static_assert(kTile % kLanes == 0 && kTile % 2 == 0);
 
-// Sizes of a call. Coordinates are affine matrices [batch, rows, columns, 2, 3], or with
-// `offsets` a displacement for each tap [batch, rows, columns, size * size, 2]; without
-// any the convolution is a plain one.
+// The kind of a call's coordinates: affine matrices [batch, rows, columns, 2, 3], a
+// displacement for each tap [batch, rows, columns, size * size, 2], or none, for a
+// plain convolution.
 enum class Coords { kAffine, kOffsets, kNone };
 
 struct Problem {
@@ -35,28 +37,28 @@ struct Problem {
   Point tap(int64_t index) const { return tap_offset(int(index), int(size)); }
 };
 
-// Where one tap of the pixels of a tile falls.
+// The places that one tap reads for the pixels of a tile.
 struct TapFootprint {
-  // Pixels of the input around the place, upper left, upper right, lower left, lower
-  // right, as row * width + column; -1 outside.
+  // The input pixels around the place: upper left, upper right, lower left, lower
+  // right, as row * width + column, or -1 outside.
   alignas(64) int32_t corner[4][kTile];
   alignas(64) float weight[4][kTile];
-  alignas(64) float fraction[2][kTile];  // of the way to the right and down
-  alignas(64) int32_t moves[2][kTile];   // whether the sample changes with x, with y
+  alignas(64) float fraction[2][kTile];  // towards the right and down
+  alignas(64) int32_t moves[2][kTile];   // whether the sample changes with x and with y
 };
 
-// Splits a coordinate, bounded to [-1, size], into a pixel and a fraction in [0, 1].
+// Clips a coordinate to [-1, size] and splits it into a pixel and a fraction in [0, 1].
 inline void split(Vec place, float size, VecInt* pixel, Vec* fraction) {
   place = place < -1.0f ? all(-1.0f) : place > size ? all(size) : place;
   VecInt whole = __builtin_convertvector(place, VecInt);
-  whole += __builtin_convertvector(whole, Vec) > place;  // a mask is -1
+  whole += __builtin_convertvector(whole, Vec) > place;  // a true mask is -1
   const VecInt last = VecInt{} + (int32_t(size) - 1);
   whole = whole > last ? last : whole;
   *pixel = whole;
   *fraction = place - __builtin_convertvector(whole, Vec);
 }
 
-// Fills kLanes pixels of a footprint, beginning with `lane`, from their places.
+// Fills kLanes pixels of a footprint, starting at `lane`, from their places.
 inline void place_tap(const Problem& p, Vec x, Vec y, int64_t lane, TapFootprint* out) {
   const float width = float(p.width), height = float(p.height);
   const VecInt nowhere = (x != x) | (y != y);
@@ -75,7 +77,7 @@ inline void place_tap(const Problem& p, Vec x, Vec y, int64_t lane, TapFootprint
     const VecInt inside = in_x[right] & in_y[down] & ~nowhere;
     const VecInt corner = first + (right + down * int32_t(p.width));
     *reinterpret_cast<VecInt*>(out->corner[c] + lane) = inside ? corner : VecInt{} - 1;
-    // A sample without a place is NaN: this weight times zero.
+    // A NaN place gives a NaN sample through this weight times zero.
     const Vec outside = all(c ? 0.0f : std::numeric_limits<float>::quiet_NaN());
     store(out->weight[c] + lane, nowhere ? outside : wx[right] * wy[down]);
   }
@@ -85,7 +87,7 @@ inline void place_tap(const Problem& p, Vec x, Vec y, int64_t lane, TapFootprint
   *reinterpret_cast<VecInt*>(out->moves[1] + lane) = moves_y;
 }
 
-// The same for taps that stay where they are: only corner 0 is read, with weight one.
+// Does the same for a plain convolution: only corner 0 is read, with weight one.
 inline void place_plain_taps(const Problem& p, int64_t first, int64_t count,
                              TapFootprint* out) {
   for (int64_t tap = 0; tap < p.taps(); ++tap) {
@@ -99,9 +101,10 @@ inline void place_plain_taps(const Problem& p, int64_t first, int64_t count,
   }
 }
 
-// Footprints of all taps of `count` pixels of an image, from pixel `first` on.
+// Computes the footprints of all taps for `count` pixels of an image, starting at pixel
+// `first`.
 //
-// `coords` and `prior` are those of the image. Lanes past `count` repeat the last pixel.
+// `coords` and `prior` belong to the image. Lanes past `count` repeat the last pixel.
 inline void place_taps(const Problem& p, const float* coords, const float* prior,
                        int64_t first, int64_t count, TapFootprint* out) {
   for (int64_t lane = 0; lane < count; lane += kLanes) {

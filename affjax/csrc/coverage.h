@@ -1,21 +1,22 @@
-// Which pixels a triangle covers, and how near it is there: one definition, to the bit,
-// for every backend of `affjax.render.rasterize` (`affjax/render/_exact.py` and
-// `_xla.py` are the same in JAX).
+// The pixels that a triangle covers, and its depth there. Every backend of
+// `affjax.render.rasterize` computes the same bits (`affjax/render/_exact.py` and
+// `_xla.py` in JAX).
 //
 // A pixel sees a triangle along a ray. With the corners moved so that the ray is the
 // origin, the cross product of two corners has the sign of the side on which the pixel
 // lies, and the size of the third corner's perspective-correct weight (Olano and Greer
 // 1997, "Triangle scan conversion using 2D homogeneous coordinates"). No corner is
-// divided by its w, so that a triangle through w = 0 needs no clipping.
+// divided by its w, so a triangle through w = 0 needs no clipping.
 //
-// Watertight: a moved corner is rounded, but alike for all triangles that share it; the
-// signs of the cross products of the rounded corners are exact; and a pixel on an edge
-// counts as moved a little right, and less down. So a mesh without holes covers a pixel
-// as often as the exact mesh of those rounded corners does.
+// Coverage is watertight: a moved corner is rounded in the same way for all triangles
+// that share it; the signs of the cross products of the rounded corners are exact; and
+// a pixel on an edge counts as moved a little to the right, and still less down. So a
+// mesh without holes covers a pixel as often as the exact mesh of the rounded corners
+// does.
 //
-// The same on all machines: every operation below is one IEEE float32 operation, none
-// is contracted (g++ -ffp-contract=off), and no intermediate result is subnormal, so
-// that it does not matter whether the machine flushes those.
+// Results are the same on all machines: every operation below is one IEEE float32
+// operation, none is contracted (g++ -ffp-contract=off), and no intermediate result is
+// subnormal, so it does not matter whether the machine flushes subnormal numbers.
 #ifndef AFFJAX_CSRC_COVERAGE_H_
 #define AFFJAX_CSRC_COVERAGE_H_
 
@@ -25,16 +26,17 @@
 
 namespace affjax::coverage {
 
-// Coordinates below this are zero. The product of two others is a multiple of 2^-126.
+// Smaller coordinates are set to zero. The product of two others is a multiple of
+// 2^-126.
 constexpr float kTinyCoordinate = 0x1p-40f;
-// Terms of z and w below this are zero.
+// Smaller terms of z and w are set to zero.
 constexpr float kTinyTerm = 0x1p-90f;
-// A corner with all its coordinates below this has no direction.
+// A corner whose coordinates are all smaller has no direction.
 constexpr float kTinyCorner = 0x1p-80f;
-// Below this w (of a corner whose largest coordinate is in [1, 2)) it counts as lying
-// at or behind the eye as far as bounding boxes go.
+// For bounding boxes, a corner with a smaller w (and its largest coordinate in [1, 2))
+// counts as at or behind the eye.
 constexpr float kTinyW = 0x1p-18f;
-// How far (parts of the picture) roundings can move a corner in the picture, and more.
+// An upper bound, as a fraction of the image, on how far rounding can move a corner.
 constexpr float kSlack = 1e-6f;
 
 #if defined(__CUDA_ARCH__)
@@ -61,13 +63,14 @@ struct Corner {
   float x, y, z, w;
 };
 
-// Scaled corners in ascending order: an edge that two triangles share is the same
-// arithmetic in both.
+// Scaled corners in ascending order, so that two triangles compute a shared edge in the
+// same way.
 struct Triangle {
   Corner a, b, c;
 };
 
-// The reciprocal, rounded to a power of two, of a positive float: exact as a factor.
+// Returns the reciprocal of a positive float, rounded to a power of two, which is exact
+// as a factor.
 AFFJAX_HD float scale_of(float largest) {
   union {
     float value;
@@ -80,8 +83,8 @@ AFFJAX_HD float scale_of(float largest) {
   return number.value;
 }
 
-// The same point with its largest coordinate in [1, 2) (in [2, 4) from 2^127 on). False
-// where it is not finite or has no direction.
+// Scales a point to a largest coordinate in [1, 2) (in [2, 4) from 2^127 on). Returns
+// false if it is not finite or has no direction.
 AFFJAX_HD bool scaled(const float* p, Corner& corner) {
   const float x = magnitude(p[0]), y = magnitude(p[1]);
   const float z = magnitude(p[2]), w = magnitude(p[3]);
@@ -99,7 +102,7 @@ AFFJAX_HD bool scaled(const float* p, Corner& corner) {
   return true;
 }
 
-// Ascending order of corners: by x, then y, w, z.
+// Orders corners by x, then y, w, z.
 AFFJAX_HD bool before(const Corner& p, const Corner& q) {
   if (p.x != q.x) return p.x < q.x;
   if (p.y != q.y) return p.y < q.y;
@@ -119,8 +122,9 @@ AFFJAX_HD void sort(Corner& p, Corner& q) {
   }
 }
 
-// Makes a triangle ready for `covers`. False for one that covers nothing: a corner that
-// is not finite or has no direction, no corner in front of the eye, two that coincide.
+// Prepares a triangle for `covers`. Returns false for a triangle that covers nothing: a
+// corner is not finite or has no direction, no corner is in front of the eye, or two
+// corners coincide.
 AFFJAX_HD bool set_up(const float* p, const float* q, const float* r, Triangle& t) {
   if (!scaled(p, t.a) || !scaled(q, t.b) || !scaled(r, t.c)) return false;
   if (!(t.a.w > 0 || t.b.w > 0 || t.c.w > 0)) return false;
@@ -130,19 +134,19 @@ AFFJAX_HD bool set_up(const float* p, const float* q, const float* r, Triangle& 
   return !same_place(t.a, t.b) && !same_place(t.b, t.c);
 }
 
-// The centre of pixel i of `size` in [-1, 1].
+// Returns the center of pixel i of `size` in [-1, 1].
 AFFJAX_HD float center(int i, int size) {
   return sub(div(static_cast<float>(2 * i + 1), static_cast<float>(size)), 1.0f);
 }
 
-// First and last pixel that the triangle may cover along one axis, corners at
-// `(p, pw)` ..; they need not be the same to the bit everywhere, for `covers` is false
-// outside of them.
+// Computes the first and last pixel that the triangle may cover along one axis, with
+// corners at `(p, pw)` and so on. They may differ between machines because `covers` is
+// false outside of them.
 AFFJAX_HD void span(float p, float pw, float q, float qw, float r, float rw, int size,
                     int& first, int& last) {
   first = 0;
   last = size - 1;
-  // What reaches behind the eye may show anywhere.
+  // A triangle that reaches behind the eye may appear anywhere.
   if (!(pw > kTinyW && qw > kTinyW && rw > kTinyW)) return;
   const float half = 0.5f * size;
   p = (p / pw + 1.0f) * half - 0.5f;
@@ -155,7 +159,7 @@ AFFJAX_HD void span(float p, float pw, float q, float qw, float r, float rw, int
     last = -1;
     return;
   }
-  // Truncation towards zero is floor and ceil of what is not negative.
+  // For numbers that are not negative, truncation towards zero gives floor and ceil.
   if (high < size - 1) last = static_cast<int>(high);
   if (low > 0) {
     first = static_cast<int>(low);
@@ -163,7 +167,8 @@ AFFJAX_HD void span(float p, float pw, float q, float qw, float r, float rw, int
   }
 }
 
-// Bounding box of the pixels that the triangle may cover; false for an empty one.
+// Computes the bounding box of the pixels that the triangle may cover. Returns false if
+// it is empty.
 AFFJAX_HD bool box(const Triangle& t, int width, int height, int& x0, int& y0, int& x1,
                    int& y1) {
   span(t.a.x, t.a.w, t.b.x, t.b.w, t.c.x, t.c.w, width, x0, x1);
@@ -171,13 +176,13 @@ AFFJAX_HD bool box(const Triangle& t, int width, int height, int& x0, int& y0, i
   return x0 <= x1 && y0 <= y1;
 }
 
-// A coordinate of a corner as seen from the pixel's ray.
+// Returns a corner's coordinate relative to the pixel's ray.
 AFFJAX_HD float moved(float x, float center, float w) {
   return without_tiny(sub(x, mul(center, w)), kTinyCoordinate);
 }
 
-// `ax by - bx ay`, with the exact value's sign. Equal rounded products differ by the
-// difference of their rounding errors, which are floats.
+// Returns `ax by - bx ay` with the sign of the exact value. Products that are equal
+// after rounding differ by the difference of their rounding errors, which are floats.
 AFFJAX_HD float cross(float ax, float ay, float bx, float by) {
   const float first = mul(ax, by), second = mul(bx, ay);
   const float value = sub(first, second);
@@ -185,8 +190,8 @@ AFFJAX_HD float cross(float ax, float ay, float bx, float by) {
   return sub(fma(ax, by, -first), fma(bx, ay, -second));
 }
 
-// On which side of an edge the pixel lies, `value` being its cross product; on the
-// edge, the side of its neighbourhood to the right, or else below.
+// Returns on which side of an edge the pixel lies, given its cross product `value`. A
+// pixel on the edge takes the side to its right, or below it if the edge is horizontal.
 AFFJAX_HD bool side(float value, float ax, float ay, float aw, float bx, float by,
                     float bw) {
   if (value != 0.0f) return value > 0.0f;
@@ -196,12 +201,13 @@ AFFJAX_HD bool side(float value, float ax, float ay, float aw, float bx, float b
 }
 
 AFFJAX_HD float weighted(float wa, float a, float wb, float b, float wc, float c) {
-  return add(add(without_tiny(mul(wa, a), kTinyTerm),
-                 without_tiny(mul(wb, b), kTinyTerm)),
-             without_tiny(mul(wc, c), kTinyTerm));
+  return add(
+      add(without_tiny(mul(wa, a), kTinyTerm), without_tiny(mul(wb, b), kTinyTerm)),
+      without_tiny(mul(wc, c), kTinyTerm));
 }
 
-// Whether the triangle covers the pixel with its centre at (px, py), and its z/w there.
+// Returns whether the triangle covers the pixel with its center at (px, py), and
+// computes its z/w there.
 AFFJAX_HD bool covers(const Triangle& t, float px, float py, float& near) {
   const float ax = moved(t.a.x, px, t.a.w), ay = moved(t.a.y, py, t.a.w);
   const float bx = moved(t.b.x, px, t.b.w), by = moved(t.b.y, py, t.b.w);
@@ -214,7 +220,7 @@ AFFJAX_HD bool covers(const Triangle& t, float px, float py, float& near) {
   const bool side_c = side(weight_c, ax, ay, t.a.w, bx, by, t.b.w);
   if (side_a != side_c || side_a == side_b) return false;
   const float w = weighted(weight_a, t.a.w, -weight_b, t.b.w, weight_c, t.c.w);
-  // The weights and w are of one sign in front of the eye.
+  // In front of the eye, the weights and w have the same sign.
   if (!(side_a ? w > 0.0f : w < 0.0f)) return false;
   const float z = weighted(weight_a, t.a.z, -weight_b, t.b.z, weight_c, t.c.z);
   near = div(z, w);

@@ -1,4 +1,4 @@
-// Tiles of matrices in shared memory: how they get there and how they are multiplied.
+// Tiles of matrices in shared memory: how they are loaded and multiplied.
 //
 // A block multiplies a 64 x k tile by a k x kN tile, kN = 64 or 128, with 2 kN threads,
 // in slabs of 64 bytes of k: 32 bfloat16 on tensor cores (mma.sync m16n8k16, float32
@@ -24,9 +24,9 @@ namespace affjax {
 
 using bfloat16 = __nv_bfloat16;
 
-constexpr int kRows = 64;  // of a tile of the product
+constexpr int kRows = 64;  // rows of a tile of the product
 
-// A vector is 16 bytes: what one thread moves at a time.
+// A vector is 16 bytes, which one thread moves at a time.
 template <class T>
 constexpr int kVector = 16 / int(sizeof(T));
 template <class T>
@@ -66,21 +66,21 @@ __device__ __forceinline__ unsigned pack_pair(float low, float high) {
 }
 
 __device__ __forceinline__ uint4 pack(const float (&f)[4]) {
-  return make_uint4(__float_as_uint(f[0]), __float_as_uint(f[1]),
-                    __float_as_uint(f[2]), __float_as_uint(f[3]));
+  return make_uint4(__float_as_uint(f[0]), __float_as_uint(f[1]), __float_as_uint(f[2]),
+                    __float_as_uint(f[3]));
 }
 
 __device__ __forceinline__ uint4 pack(const float (&f)[8]) {
-  return make_uint4(pack_pair(f[0], f[1]), pack_pair(f[2], f[3]),
-                    pack_pair(f[4], f[5]), pack_pair(f[6], f[7]));
+  return make_uint4(pack_pair(f[0], f[1]), pack_pair(f[2], f[3]), pack_pair(f[4], f[5]),
+                    pack_pair(f[6], f[7]));
 }
 
 __device__ __forceinline__ uint4 load_whole(const void* from) {
   return __ldg(static_cast<const uint4*>(from));
 }
 
-// Elements [column, column + kVector) of a row of `columns`, zeros behind its end; for
-// vectors that do not lie at multiples of 16 bytes.
+// Reads elements [column, column + kVector) of a row of `columns`, with zeros past its
+// end, for vectors that are not aligned to 16 bytes.
 template <class T>
 __device__ __forceinline__ uint4 load_vector(const T* row, int column, int columns) {
   float f[kVector<T>];
@@ -90,7 +90,7 @@ __device__ __forceinline__ uint4 load_vector(const T* row, int column, int colum
   return pack(f);
 }
 
-// Up to four neighbouring elements, at once where the address allows it.
+// Reads up to four neighboring elements, at once if the address is aligned.
 __device__ __forceinline__ void store_quad(float* to, const float (&v)[4], int count) {
   if (count >= 4 && reinterpret_cast<uintptr_t>(to) % 16 == 0) {
     *reinterpret_cast<float4*>(to) = make_float4(v[0], v[1], v[2], v[3]);
@@ -113,7 +113,7 @@ __device__ __forceinline__ void store_quad(bfloat16* to, const float (&v)[4],
   }
 }
 
-// The inverse, where the address allows it.
+// Writes four elements to an aligned address.
 __device__ __forceinline__ void load_quad(const float* from, float (&v)[4]) {
   unpack(load_whole(from), v);
 }
@@ -126,14 +126,14 @@ __device__ __forceinline__ void load_quad(const bfloat16* from, float (&v)[4]) {
   v[3] = __uint_as_float(pairs.y & 0xffff0000u);
 }
 
-// Where it need not; zeros behind `count`.
+// Where it need not; zeros past `count`.
 template <class T>
 __device__ __forceinline__ void load_quad(const T* from, float (&v)[4], int count) {
 #pragma unroll
   for (int i = 0; i < 4; ++i) v[i] = i < count ? to_float(from[i]) : 0.0f;
 }
 
-// 16 bytes from global to shared memory, zeros if not `there`, while threads go on.
+// Copies 16 bytes from global to shared memory asynchronously; zeros if not `there`.
 __device__ __forceinline__ void copy_async(void* to, const void* from, bool there) {
 #ifdef AFFJAX_ON_HOST
   cuda_host::copy_async(to, from, 16, there ? 16 : 0);
@@ -161,9 +161,9 @@ __device__ __forceinline__ void wait_for_copies() {
 #endif
 }
 
-// Starts to fill a tile of kHigh rows and kWide columns: element (r, c) comes from
-// row(r)[first + c], or is 0 where row(r) is null or has no such column. `some` is any
-// address that may be named where nothing is read.
+// Starts to fill a tile of kHigh rows and kWide columns. Element (r, c) is row(r)[first
+// + c], or 0 if row(r) is null or has no such column. `some` is any valid address, used
+// where nothing is read.
 template <class T, int kHigh, int kWide, int kThreads, class Row>
 __device__ __forceinline__ void copy_tile(T* to, int pitch, int first, int columns,
                                           bool aligned, const T* some, Row row) {
@@ -185,7 +185,8 @@ __device__ __forceinline__ void copy_tile(T* to, int pitch, int first, int colum
   }
 }
 
-// Four 8 x 8 tiles of bfloat16 in the layout of mma's operands; each lane names a row.
+// Loads four 8 x 8 tiles of bfloat16 in the layout of mma's operands; each lane gives
+// the address of a row.
 __device__ __forceinline__ void load_matrices(unsigned (&r)[4], const bfloat16* row,
                                               bool transposed) {
 #ifdef AFFJAX_ON_HOST
@@ -207,7 +208,7 @@ __device__ __forceinline__ void load_matrices(unsigned (&r)[4], const bfloat16* 
 #endif
 }
 
-// d += a b for 16 x 16 by 16 x 8.
+// Adds a b to d, for 16 x 16 by 16 x 8.
 __device__ __forceinline__ void multiply_add(float (&d)[4], const unsigned (&a)[4],
                                              const unsigned (&b)[2]) {
 #ifdef AFFJAX_ON_HOST
@@ -221,19 +222,19 @@ __device__ __forceinline__ void multiply_add(float (&d)[4], const unsigned (&a)[
 #endif
 }
 
-// Where the operands of a product lie: the left one as [row][k], or [k][row] if kTurnA;
+// The layout of a product's operands: the left one as [row][k], or [k][row] if kTurnA;
 // the right one as [k][column], or [column][k] if kTurnB. Rows are padded by a vector,
-// so that a column's rows are in different banks.
+// which puts a column's rows in different banks.
 template <class T, int kN, bool kTurnA, bool kTurnB>
 struct Operands {
   static constexpr int kThreads = 2 * kN;
-  static constexpr int kPitchA = (kTurnA ? kRows : kSlab<T>) + kVector<T>;
+  static constexpr int kPitchA = (kTurnA ? kRows : kSlab<T>)+kVector<T>;
   static constexpr int kPitchB = (kTurnB ? kSlab<T> : kN) + kVector<T>;
   static constexpr int kSizeA = (kTurnA ? kSlab<T> : kRows) * kPitchA;
   static constexpr int kSizeB = (kTurnB ? kN : kSlab<T>)*kPitchB;
 };
 
-// The product of a block, divided among its threads, 32 numbers each.
+// The product of a block, divided among its threads, with 32 numbers each.
 template <class T, int kN, bool kTurnA, bool kTurnB>
 class Product;
 
@@ -256,18 +257,16 @@ class Product<bfloat16, kN, kTurnA, kTurnB>
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         const int row = row0() + i * 16 + l8 + (kTurnA ? 0 : q % 2 * 8);
-        const bfloat16* at =
-            kTurnA ? a + (k + l8 + q / 2 * 8) * Base::kPitchA + row0() + i * 16 +
-                         q % 2 * 8
-                   : a + row * Base::kPitchA + k + q / 2 * 8;
+        const bfloat16* at = kTurnA ? a + (k + l8 + q / 2 * 8) * Base::kPitchA +
+                                          row0() + i * 16 + q % 2 * 8
+                                    : a + row * Base::kPitchA + k + q / 2 * 8;
         load_matrices(left[i], at, kTurnA);
       }
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
         const int column = column0() + j * 16 + q / 2 * 8;
-        const bfloat16* at = kTurnB
-                                 ? b + (column + l8) * Base::kPitchB + k + q % 2 * 8
-                                 : b + (k + l8 + q % 2 * 8) * Base::kPitchB + column;
+        const bfloat16* at = kTurnB ? b + (column + l8) * Base::kPitchB + k + q % 2 * 8
+                                    : b + (k + l8 + q % 2 * 8) * Base::kPitchB + column;
         load_matrices(right[j], at, !kTurnB);
       }
 #pragma unroll
@@ -282,7 +281,7 @@ class Product<bfloat16, kN, kTurnA, kTurnB>
     }
   }
 
-  // f(row, column, value) for this thread's part, then starts at zero again.
+  // Calls f(row, column, value) for this thread's part, then resets it to zero.
   template <class F>
   __device__ __forceinline__ void take(F f) {
     const int lane = threadIdx.x % 32;
@@ -301,8 +300,8 @@ class Product<bfloat16, kN, kTurnA, kTurnB>
   }
 };
 
-// Eight rows and four columns a thread, so that 16-byte reads of shared memory do not
-// collide: the eight lanes of a quarter warp read eight different rows.
+// Each thread has eight rows and four columns. 16-byte reads of shared memory have no
+// bank conflicts: the eight lanes of a quarter warp read eight different rows.
 template <int kN, bool kTurnA, bool kTurnB>
 class Product<float, kN, kTurnA, kTurnB> : public Operands<float, kN, kTurnA, kTurnB> {
   using Base = Operands<float, kN, kTurnA, kTurnB>;
@@ -324,7 +323,7 @@ class Product<float, kN, kTurnA, kTurnB> : public Operands<float, kN, kTurnA, kT
   __device__ __forceinline__ void add(const float* a, const float* b) {
 #pragma unroll
     for (int k = 0; k < kSlab<float>; k += 4) {
-      // Elements k .. k + 3 of the rows and columns, in the order in which they lie.
+      // Elements k .. k + 3 of the rows and columns, in memory order.
       float left[8][4], right[4][4];
 #pragma unroll
       for (int i = 0; i < 8; ++i)

@@ -1,4 +1,4 @@
-// AFFJAX_HD: a function for the CPU and, under nvcc, for the GPU as well.
+// AFFJAX_HD marks a function for the CPU and, under nvcc, also for the GPU.
 #ifndef AFFJAX_CSRC_HOST_DEVICE_H_
 #define AFFJAX_CSRC_HOST_DEVICE_H_
 

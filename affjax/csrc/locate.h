@@ -1,7 +1,7 @@
-// Where in a known triangle a pixel lies, and the gradient of that in the corners:
-// `affjax/render/_location.py`, which is the definition, to rounding.
+// The place of a pixel in a known triangle, and its gradient in the corners. The
+// results equal those of `affjax/render/_location.py`, the definition, to rounding.
 //
-// `L` is what is computed with: one float (`One`, also on a GPU) or many at once.
+// `L` is the type of numbers: one float (`One`, also on a GPU) or many at once.
 #ifndef AFFJAX_CSRC_LOCATE_H_
 #define AFFJAX_CSRC_LOCATE_H_
 
@@ -9,7 +9,7 @@
 
 namespace affjax::locate {
 
-// Areas whose sum is below this have no parts: 1 stands in for the sum.
+// If the sum of the areas is smaller than this, 1 replaces the sum.
 constexpr float kTinyArea = 1e-30f;
 constexpr float kTinyTotal = 1e-6f;
 
@@ -24,7 +24,7 @@ struct One {
   static AFFJAX_HD float most(float a, float b) { return b > a ? b : a; }
 };
 
-// Clip-space corners; a gradient in them has no z.
+// Clip-space corners. A gradient in them has no z.
 template <class Number>
 struct Corners {
   Number x0, y0, z0, w0, x1, y1, z1, w1, x2, y2, z2, w2;
@@ -36,15 +36,16 @@ struct Place {
   Number u, v, depth, u_x, u_y, v_x, v_y;
 };
 
-// What value and gradient share: corners moved so that the pixel's ray is the origin,
-// the areas opposite them as parts of their sum, and how those change along X and Y.
+// The quantities that value and gradient share: corners moved so that the pixel's ray
+// is the origin, the areas opposite them as fractions of their sum, and the derivatives
+// of these along X and Y.
 template <class L>
 struct Areas {
   using Number = typename L::Number;
   Number x0, y0, x1, y1, x2, y2;
   Number part0, part1, part2;
-  Number total;   // of the areas, 1 where that does not count
-  Number counts;  // 1, or 0 there
+  Number total;   // sum of the areas, or 1 if it is too small
+  Number counts;  // 1, or 0 if the sum is too small
   Number along_x0, along_x1, along_x, along_y0, along_y1, along_y;
 
   AFFJAX_HD Areas(const Corners<Number>& c, Number px, Number py, bool slopes) {
@@ -69,7 +70,8 @@ struct Areas {
   }
 };
 
-// `per_x`, `per_y`: 2 / width and 2 / height of the picture. Slopes are 0 unless wanted.
+// `per_x` and `per_y` are 2 / width and 2 / height of the image. Derivatives are 0
+// unless requested.
 template <class L>
 AFFJAX_HD Place<typename L::Number> place(const Corners<typename L::Number>& c,
                                           typename L::Number px, typename L::Number py,
@@ -80,7 +82,7 @@ AFFJAX_HD Place<typename L::Number> place(const Corners<typename L::Number>& c,
   Place<Number> out;
   const Number z = a.part0 * c.z0 + a.part1 * c.z1 + a.part2 * c.z2;
   out.depth = z / (a.part0 * c.w0 + a.part1 * c.w1 + a.part2 * c.w2);
-  // Undoes the rounding that put a covered pixel's weights out of [0, 1].
+  // Corrects weights of covered pixels that rounding moved out of [0, 1].
   const Number in0 = L::least(L::most(a.part0, zero), one);
   const Number in1 = L::least(L::most(a.part1, zero), one);
   const Number in2 = L::least(L::most(a.part2, zero), one);
@@ -95,7 +97,8 @@ AFFJAX_HD Place<typename L::Number> place(const Corners<typename L::Number>& c,
   return out;
 }
 
-// Adds `value * (p q' - p' q)`'s gradient: of a cross product of two corners' numbers.
+// Adds the gradient of `value * (p q' - p' q)`, a cross product of two corners'
+// numbers.
 template <class Number>
 AFFJAX_HD void add_cross(Number value, Number p, Number q, Number p_next, Number q_next,
                          Number& to_p, Number& to_q, Number& to_p_next,
@@ -106,12 +109,11 @@ AFFJAX_HD void add_cross(Number value, Number p, Number q, Number p_next, Number
   to_q = to_q - value * p_next;
 }
 
-// Gradient in the corners, of the cotangents `g` of a place (z/w has none).
+// Computes the gradient in the corners for cotangents `g` of a place (z/w has none).
 template <class L>
 AFFJAX_HD Corners<typename L::Number> pull(const Corners<typename L::Number>& c,
-                                           typename L::Number px,
-                                           typename L::Number py, float per_x,
-                                           float per_y, bool slopes,
+                                           typename L::Number px, typename L::Number py,
+                                           float per_x, float per_y, bool slopes,
                                            const Place<typename L::Number>& g) {
   using Number = typename L::Number;
   const Areas<L> a(c, px, py, slopes);

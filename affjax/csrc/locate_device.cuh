@@ -1,4 +1,4 @@
-// Where in a known triangle each pixel lies, on a GPU: one thread a pixel.
+// The place of each pixel in a known triangle, on a GPU, with one thread per pixel.
 #ifndef AFFJAX_CSRC_LOCATE_DEVICE_CUH_
 #define AFFJAX_CSRC_LOCATE_DEVICE_CUH_
 
@@ -10,18 +10,19 @@
 
 namespace affjax::locate {
 
-// A batch, and the ids + 1 [batch, height, width] that are seen.
+// A batch of meshes, and the ids + 1 [batch, height, width] that its images show.
 struct Seen {
   const float4* pos;  // [batch, vertices]
   const int *tri, *ids;
   int vertices, triangles, height, width;
 };
 
-// Writes the raster and, unless null, the slopes of its weights.
+// Writes the raster and, unless null, the derivatives of its weights.
 __global__ void __launch_bounds__(256)
     locate_pixels(const Seen seen, int64_t pixels, float4* rast, float4* slopes) {
   const int64_t step = int64_t{gridDim.x} * blockDim.x;
-  for (int64_t p = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; p < pixels; p += step) {
+  for (int64_t p = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; p < pixels;
+       p += step) {
     rast[p] = float4{0, 0, 0, 0};
     if (slopes) slopes[p] = float4{0, 0, 0, 0};
     const int id = seen.ids[p];

@@ -1,7 +1,7 @@
-// A matrix product for tiles that lie in cache.
+// A matrix product for tiles that fit in cache.
 //
-// Written with the compilers' vector types: the same source becomes AVX-512, AVX2, SSE
-// or NEON code, or scalar code where a processor has none of them.
+// The source uses the compilers' vector types, which become AVX-512, AVX2, SSE or NEON
+// code, or scalar code on processors without these.
 #ifndef AFFJAX_CSRC_MATMUL_H_
 #define AFFJAX_CSRC_MATMUL_H_
 
@@ -29,20 +29,23 @@ constexpr int kBlockRows = 12;  // 24 of 32
 constexpr int kLanes = 4;
 constexpr int kBlockRows = 6;
 #endif
-constexpr int kPanel = 2 * kLanes;  // columns that a block of sums is wide
+constexpr int kPanel = 2 * kLanes;  // number of columns of a block of sums
 
 typedef float Vec __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef int32_t VecInt __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 
 inline Vec load(const float* from) { return *reinterpret_cast<const Vec*>(from); }
 inline void store(float* to, Vec value) { *reinterpret_cast<Vec*>(to) = value; }
-// Minus zero changes no number, not even -0: it compiles to a broadcast alone.
+// Subtracting zero changes no number, not even -0, so this compiles to a broadcast
+// alone.
 inline Vec all(float value) { return value - Vec{}; }
 
-inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
+inline int64_t round_up(int64_t n, int64_t step) {
+  return (n + step - 1) / step * step;
+}
 inline int64_t ceil_div(int64_t n, int64_t d) { return (n + d - 1) / d; }
 
-// Memory on cache lines, not initialised; throws std::bad_alloc.
+// Uninitialized memory aligned to cache lines. The constructor throws std::bad_alloc.
 template <typename T>
 class Buffer {
  public:
@@ -62,8 +65,8 @@ class Buffer {
   std::unique_ptr<T, Free> data_;
 };
 
-// Memory for one tile's work. It is kept for the thread's next tile: giving it back to
-// the system and touching it again costs as much as the work.
+// Returns memory for the work on one tile. The thread keeps it for its next tile,
+// because releasing and touching it again costs as much as the work.
 template <typename T, int kPurpose>
 T* scratch(int64_t count) {
   static thread_local Buffer<T> kept;
@@ -75,13 +78,14 @@ T* scratch(int64_t count) {
   return kept.get();
 }
 
-// The left factor: entry (r, k) at data[r * row + k * step]; either stride may be 1.
+// The left factor, with entry (r, k) at data[r * row + k * step]; either stride may be
+// 1.
 struct Left {
   const float* data;
   ptrdiff_t row, step;
 };
 
-// The right factor in panels of kPanel columns: entry (k, column c of panel p) at
+// The right factor in panels of kPanel columns, with entry (k, column c of panel p) at
 // data[p * panel + k * step + c]. Whole vectors of columns are read.
 struct Right {
   const float* data;
@@ -90,7 +94,7 @@ struct Right {
 
 using Block = void (*)(Left, const float*, ptrdiff_t, float*, ptrdiff_t, int64_t, bool);
 
-// rows x (vectors * kLanes) sums of products, kept in registers.
+// Computes rows x (vectors * kLanes) sums of products in registers.
 template <int kRows, int kVectors>
 void multiply_block(Left a, const float* b, ptrdiff_t step, float* c, ptrdiff_t c_row,
                     int64_t depth, bool add) {
@@ -116,8 +120,8 @@ constexpr auto block_table(std::integer_sequence<int, kRows...>) {
       {{multiply_block<kRows + 1, 1>, multiply_block<kRows + 1, 2>}...}};
 }
 
-// c [rows, columns] = a [rows, depth] . b [depth, columns], or += with `add`. Columns are
-// computed in whole vectors: rows of c must have room for them.
+// Computes c [rows, columns] = a [rows, depth] . b [depth, columns], or c += a . b with
+// `add`. Columns are computed in whole vectors, for which the rows of c must have room.
 inline void multiply(Left a, Right b, float* c, ptrdiff_t c_row, int64_t rows,
                      int64_t columns, int64_t depth, bool add) {
   static constexpr auto kBlocks =
@@ -131,8 +135,9 @@ inline void multiply(Left a, Right b, float* c, ptrdiff_t c_row, int64_t rows,
     int64_t row = 0;
     for (int64_t i = 0; i < blocks; ++i) {
       const int64_t next = rows * (i + 1) / blocks;
-      kBlocks[next - row - 1][wide]({a.data + row * a.row, a.row, a.step}, panel, b.step,
-                                    c + row * c_row + v * kLanes, c_row, depth, add);
+      kBlocks[next - row - 1][wide]({a.data + row * a.row, a.row, a.step}, panel,
+                                    b.step, c + row * c_row + v * kLanes, c_row, depth,
+                                    add);
       row = next;
     }
   }

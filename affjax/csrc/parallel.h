@@ -1,4 +1,4 @@
-// Work divided among XLA's threads.
+// A parallel loop on XLA's threads.
 #ifndef AFFJAX_CSRC_PARALLEL_H_
 #define AFFJAX_CSRC_PARALLEL_H_
 
@@ -13,8 +13,8 @@
 
 namespace affjax {
 
-// Threads that `parallel_for` may use: the pool's. The caller takes part as well, but
-// then waits, as XLA calls a handler from a thread of the pool.
+// Returns the number of threads that `parallel_for` may use, which is the pool's. The
+// caller works too, but it is a thread of the pool itself.
 inline int64_t thread_count(const xla::ffi::ThreadPool& pool) {
   const int64_t threads = pool.num_threads();
   return threads < 1 ? 1 : threads;
@@ -24,8 +24,8 @@ inline int64_t thread_count(const xla::ffi::ThreadPool& pool) {
 //
 // The caller works too and never waits for a task that has not begun: a pool whose
 // threads are all busy (or are all inside this function) slows it down and cannot block
-// it. Which thread takes an item is left to chance, so that for results that do not
-// depend on it an item must not either.
+// it. Which thread takes an item varies from call to call, so the result of an item
+// must not depend on it.
 template <typename F>
 void parallel_for(xla::ffi::ThreadPool& pool, int64_t items, const F& f) {
   const int64_t helpers = std::min(thread_count(pool), items) - 1;
@@ -33,7 +33,7 @@ void parallel_for(xla::ffi::ThreadPool& pool, int64_t items, const F& f) {
     for (int64_t item = 0; item < items; ++item) f(item);
     return;
   }
-  // Outlives this call: a task may begin when everything is done.
+  // The state outlives this call, because a task may begin after everything is done.
   struct State {
     std::atomic<int64_t> next{0};
     std::atomic<int64_t> done{0};
@@ -41,7 +41,7 @@ void parallel_for(xla::ffi::ThreadPool& pool, int64_t items, const F& f) {
     std::condition_variable finished;
   };
   auto state = std::make_shared<State>();
-  // `f` is used only for an item that is not done yet, hence only during this call.
+  // `f` is called only for an item that is not done yet, hence only during this call.
   auto work = [state, items, &f] {
     for (int64_t item; (item = state->next.fetch_add(1)) < items;) {
       f(item);

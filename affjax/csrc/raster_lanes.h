@@ -1,7 +1,7 @@
-// Sixteen floats at once, in the vector extensions of g++ and clang++.
+// Vectors of sixteen floats, in the vector extensions of g++ and clang++.
 //
-// Both lower them to what the machine has: one register of AVX-512, two of AVX, four of
-// SSE or NEON.
+// The compilers lower them to one register of AVX-512, two of AVX, or four of SSE or
+// NEON.
 #ifndef AFFJAX_CSRC_RASTER_LANES_H_
 #define AFFJAX_CSRC_RASTER_LANES_H_
 
@@ -27,13 +27,11 @@ inline Floats magnitude(Floats v) {
   return reinterpret_cast<Floats>(reinterpret_cast<Ints>(v) & fill(0x7fffffff));
 }
 
-inline Floats select(Ints where, Floats yes, Floats no) {
-  return where ? yes : no;
-}
+inline Floats select(Ints where, Floats yes, Floats no) { return where ? yes : no; }
 
 inline Ints select(Ints where, Ints yes, Ints no) { return where ? yes : no; }
 
-// Bit k: whether lane k is true.
+// Returns an integer whose bit k says whether lane k is true.
 inline uint32_t bits(Ints v) {
 #if defined(__AVX512DQ__)
   return _mm512_movepi32_mask(reinterpret_cast<__m512i>(v));

@@ -1,4 +1,4 @@
-// locate.h for the rows of a picture on the CPU, sixteen pixels at a time.
+// The CPU's version of locate.h, for the rows of an image and sixteen pixels at a time.
 #ifndef AFFJAX_CSRC_RASTER_LOCATE_H_
 #define AFFJAX_CSRC_RASTER_LOCATE_H_
 
@@ -14,7 +14,7 @@
 
 namespace affjax::raster {
 
-// Sixteen pixels at a time.
+// The numbers of sixteen pixels.
 struct Many {
   using Number = lanes::Floats;
   static Number fill(float v) { return lanes::fill(v); }
@@ -28,17 +28,23 @@ struct Many {
 using ManyCorners = locate::Corners<lanes::Floats>;
 using ManyPlaces = locate::Place<lanes::Floats>;
 
-// The pictures of a batch, and what is seen in them.
+// The meshes of a batch, and the triangles that its images show.
 class Seen {
  public:
   Seen(const float* pos, const int32_t* tri, const int32_t* ids, int64_t vertices,
        int64_t triangles, int height, int width)
-      : pos_(pos), tri_(tri), ids_(ids), vertices_(vertices), triangles_(triangles),
-        height_(height), width_(width), x_(width + lanes::kLanes) {
+      : pos_(pos),
+        tri_(tri),
+        ids_(ids),
+        vertices_(vertices),
+        triangles_(triangles),
+        height_(height),
+        width_(width),
+        x_(width + lanes::kLanes) {
     for (int i = 0; i < width; ++i) x_[i] = coverage::center(i, width);
   }
 
-  // Writes the raster [B, H, W, 4] and, unless null, the slopes of a line of pixels.
+  // Writes a line of the raster [B, H, W, 4] and, unless null, of its derivatives.
   void locate_line(int64_t line, float* rast, float* slopes) const {
     for_blocks(line, [&](int64_t at, int count, Block& block) {
       float* const to = rast + 4 * at;
@@ -48,8 +54,8 @@ class Seen {
         if (slopes) std::fill_n(slopes_to, 4 * count, 0.0f);
         return;
       }
-      const ManyPlaces place = locate::place<Many>(block.corners(), block.px, block.py,
-                                                   2.0f / width_, 2.0f / height_, slopes);
+      const ManyPlaces place = locate::place<Many>(
+          block.corners(), block.px, block.py, 2.0f / width_, 2.0f / height_, slopes);
       for (int k = 0; k < count; ++k) {
         const bool shown = block.triangle[k] >= 0;
         to[4 * k] = shown ? place.u[k] : 0.0f;
@@ -65,8 +71,8 @@ class Seen {
     });
   }
 
-  // Adds a line's gradient in the vertices of its image to `sum` [V, 4], given the
-  // cotangents of raster and, unless null, slopes.
+  // Adds a line's gradient in the vertices of its image to `sum` [V, 4], for cotangents
+  // of the raster and, unless null, of its derivatives.
   void pull_line(int64_t line, const float* rast, const float* slopes,
                  float* sum) const {
     for_blocks(line, [&](int64_t at, int count, Block& block) {
@@ -82,8 +88,9 @@ class Seen {
         g.v_x[k] = slopes[4 * (at + k) + 2];
         g.v_y[k] = slopes[4 * (at + k) + 3];
       }
-      const ManyCorners d = locate::pull<Many>(block.corners(), block.px, block.py,
-                                               2.0f / width_, 2.0f / height_, slopes, g);
+      const ManyCorners d =
+          locate::pull<Many>(block.corners(), block.px, block.py, 2.0f / width_,
+                             2.0f / height_, slopes, g);
       for (int k = 0; k < count; ++k) {
         if (block.triangle[k] < 0) continue;
         const int32_t* index = tri_ + 3 * int64_t{block.triangle[k]};
@@ -97,7 +104,7 @@ class Seen {
  private:
   static constexpr int kLanes = lanes::kLanes;
 
-  // Up to sixteen pixels of a row and the corners of what they show; -1: nothing.
+  // Up to sixteen pixels of a row and the corners of their triangles; -1 where empty.
   struct Block {
     int32_t triangle[kLanes];
     bool any = false;
@@ -136,16 +143,16 @@ class Seen {
     }
   }
 
-  // The index of an id + 1 whose vertices exist, otherwise -1.
+  // Returns the index of an id + 1 whose vertices exist, otherwise -1.
   int32_t known(int32_t id) const {
     if (id <= 0 || id > triangles_) return -1;
     const int32_t* index = tri_ + 3 * (int64_t{id} - 1);
-    const uint64_t most = std::max({uint32_t(index[0]), uint32_t(index[1]),
-                                    uint32_t(index[2])});
+    const uint64_t most =
+        std::max({uint32_t(index[0]), uint32_t(index[1]), uint32_t(index[2])});
     return most < uint64_t(vertices_) ? id - 1 : -1;
   }
 
-  // An empty pixel computes with a triangle of no trouble.
+  // Empty pixels compute with a triangle whose numbers are harmless.
   void gather(const float* pos, Block& block) const {
     static constexpr float kNowhere[12] = {1, 0, 0, 1, 0, 1, 0, 1, 0, 0, 0, 1};
     for (int k = 0; k < kLanes; ++k) {
@@ -168,13 +175,13 @@ class Seen {
   std::vector<float> x_;
 };
 
-// Bands of rows in which an image's gradient is summed; not a matter of the threads, so
-// that the order of sums never changes.
+// Number of bands of rows in which an image's gradient is summed. It does not depend on
+// the threads, so the order of sums never changes.
 constexpr int64_t kBands = 4;
-// Floats of scratch memory, if one image needs no more.
+// Largest number of floats of scratch memory, unless one image needs more.
 constexpr int64_t kSums = int64_t{1} << 24;
 
-// The gradient `out` [B, V, 4] in the vertices; see `Seen::pull_line`.
+// Computes the gradient `out` [B, V, 4] in the vertices; see `Seen::pull_line`.
 template <typename Parallel>
 void pull_all(const Parallel& parallel, const Seen& seen, int64_t batch, int height,
               int64_t vertices, const float* rast, const float* slopes, float* out) {
@@ -189,7 +196,7 @@ void pull_all(const Parallel& parallel, const Seen& seen, int64_t batch, int hei
     float* const results = out + first * size;
     parallel(images * kBands, [&](int64_t k) {
       const int64_t image = k / kBands, band = k % kBands;
-      // The first band's sum lies in the result itself.
+      // The first band adds to the result itself.
       float* const sum = band == 0 ? results + image * size
                                    : sums.get() + (image * more + band - 1) * size;
       std::fill_n(sum, size, 0.0f);

@@ -1,10 +1,10 @@
-// The search for the triangle of each pixel, on the CPU.
+// Search for the triangle of each pixel, on the CPU.
 //
 // Vertices are scaled and projected once. Triangles whose bounding box holds no pixel
-// centre are dropped, the others listed for each tile of 64 x 64 pixels that they may
-// touch: counted, so that the lists are of the exact length, then written in ascending
-// order. Tiles are drawn independently of each other. Who does what is left to chance,
-// the result is not: a list does not depend on it.
+// center are dropped. The others are listed for each tile of 64 x 64 pixels that they
+// may touch: they are first counted, for lists of the exact length, then written in
+// ascending order. Tiles are drawn independently of each other. The result does not
+// depend on which thread does what.
 #ifndef AFFJAX_CSRC_RASTER_SEARCH_H_
 #define AFFJAX_CSRC_RASTER_SEARCH_H_
 
@@ -20,13 +20,13 @@
 
 namespace affjax::raster {
 
-// Memory is for this many entries of lists (or one chunk's) at a time.
+// Largest number of list entries in memory at a time, unless one chunk needs more.
 constexpr int64_t kEntries = int64_t{1} << 24;
-// Images are taken together up to about this many triangles or vertices.
+// Images are processed together up to about this many triangles or vertices.
 constexpr int64_t kTogether = int64_t{1} << 18;
 constexpr int64_t kVertices = 4096;
 
-// Memory that is not written before it is used.
+// Uninitialized memory.
 template <typename T>
 class Scratch {
  public:
@@ -41,7 +41,7 @@ class Scratch {
 struct Vertex {
   enum Kind : int32_t { kUnusable, kBehind, kFront };
   Corner corner;
-  // Place in the picture (pixels) and z/w, of those well in front of the eye.
+  // Place in the image (pixels) and z/w, for vertices well in front of the eye.
   float x, y, depth;
   Kind kind;
 };
@@ -57,11 +57,10 @@ inline Vertex project(const float* pos, int width, int height) {
   v.kind = c.w > coverage::kTinyW ? Vertex::kFront : Vertex::kBehind;
   if (v.kind == Vertex::kFront) {
     const float scale = 1.0f / c.w;
-    // Far outside all places are alike; an integer could not hold them.
-    v.x = std::clamp((c.x * scale + 1.0f) * (0.5f * width) - 0.5f, -4.0f,
-                     width + 4.0f);
-    v.y = std::clamp((c.y * scale + 1.0f) * (0.5f * height) - 0.5f, -4.0f,
-                     height + 4.0f);
+    // All places far outside are alike, and an int could not hold them.
+    v.x = std::clamp((c.x * scale + 1.0f) * (0.5f * width) - 0.5f, -4.0f, width + 4.0f);
+    v.y =
+        std::clamp((c.y * scale + 1.0f) * (0.5f * height) - 0.5f, -4.0f, height + 4.0f);
     v.depth = c.z * scale;
   }
   return v;
@@ -70,30 +69,42 @@ inline Vertex project(const float* pos, int width, int height) {
 // A triangle that may cover pixels.
 struct Item {
   Box box;
-  // A depth that it is nowhere nearer than.
+  // A lower bound of its depth.
   float nearest;
   int32_t triangle;
 };
 
 class Search {
  public:
-  // Writes `ids` and, unless null, `depth` (infinity where nothing is) [B, H, W]; sees
-  // only what lies `behind`, pictures of that shape, unless they are null.
+  // Writes `ids` and, unless null, `depth` (infinity where empty) [B, H, W]. Unless the
+  // images of `behind` are null, only triangles behind them are visible.
   Search(const float* pos, const int32_t* tri, int64_t batch, int64_t vertices,
          int64_t triangles, int height, int width, int32_t* ids, float* depth = nullptr,
          Behind behind = {nullptr, nullptr})
-      : pos_(pos), tri_(tri), vertices_(vertices), triangles_(triangles),
-        height_(height), width_(width), ids_(ids), depth_(depth), behind_(behind),
-        columns_((width + kTile - 1) / kTile), rows_((height + kTile - 1) / kTile),
+      : pos_(pos),
+        tri_(tri),
+        vertices_(vertices),
+        triangles_(triangles),
+        height_(height),
+        width_(width),
+        ids_(ids),
+        depth_(depth),
+        behind_(behind),
+        columns_((width + kTile - 1) / kTile),
+        rows_((height + kTile - 1) / kTile),
         tiles_(int64_t{columns_} * rows_),
         chunk_(std::max<int64_t>(1024, (triangles + 1023) / 1024)),
         chunks_((triangles + chunk_ - 1) / chunk_),
         images_(std::clamp<int64_t>(
             kTogether / std::max<int64_t>({triangles, vertices, tiles_, 1}), 1,
             std::max<int64_t>(batch, 1))),
-        batch_(batch), x_(centers(width)), y_(centers(height)),
-        vertex_(images_ * vertices), item_(images_ * triangles),
-        kept_(images_ * chunks_), ends_(images_ * chunks_ * tiles_) {}
+        batch_(batch),
+        x_(centers(width)),
+        y_(centers(height)),
+        vertex_(images_ * vertices),
+        item_(images_ * triangles),
+        kept_(images_ * chunks_),
+        ends_(images_ * chunks_ * tiles_) {}
 
   // `parallel(n, f)` calls `f(i)` for every i of [0, n) and returns when all are done.
   template <typename Parallel>
@@ -113,9 +124,8 @@ class Search {
   template <typename Parallel>
   void search(const Parallel& parallel, int64_t first, int64_t images) {
     const int64_t parts = (vertices_ + kVertices - 1) / kVertices;
-    parallel(images * parts, [&](int64_t k) {
-      project_part(first + k / parts, k / parts, k % parts);
-    });
+    parallel(images * parts,
+             [&](int64_t k) { project_part(first + k / parts, k / parts, k % parts); });
     parallel(images * chunks_, [&](int64_t k) { choose(k / chunks_, k % chunks_); });
     std::unique_ptr<float[]> depth;
     for (int64_t from = 0, to; from < chunks_ || from == 0; from = to) {
@@ -135,8 +145,8 @@ class Search {
         list(k / (to - from), from + k % (to - from), lists.get());
       });
       parallel(images * tiles_, [&](int64_t k) {
-        draw(first, k / tiles_, k % tiles_, from, to, lists.get(), depth.get(),
-             resumed, last);
+        draw(first, k / tiles_, k % tiles_, from, to, lists.get(), depth.get(), resumed,
+             last);
       });
       if (last) break;
     }
@@ -150,7 +160,7 @@ class Search {
     }
   }
 
-  // Keeps the triangles of a chunk that may be seen, and counts their tiles.
+  // Keeps the triangles of a chunk that may be visible, and counts their tiles.
   void choose(int64_t slot, int64_t chunk) {
     Item* kept = item_.get() + slot * triangles_ + chunk * chunk_;
     int32_t* count = ends_.get() + (slot * chunks_ + chunk) * tiles_;
@@ -168,7 +178,7 @@ class Search {
   bool may_be_seen(int64_t slot, int64_t t, Item& item) {
     const int32_t* index = tri_ + 3 * t;
     const uint64_t count = vertices_;
-    // Negative ones become large.
+    // Negative numbers become large.
     const uint64_t i = uint32_t(index[0]), j = uint32_t(index[1]);
     const uint64_t k = uint32_t(index[2]);
     if (i >= count || j >= count || k >= count) return false;
@@ -207,7 +217,7 @@ class Search {
     return {std::min(std::min(p, q), r), std::max(std::max(p, q), r)};
   }
 
-  // The least integer that is not below a number above -8.
+  // Returns the least integer that is not below a number above -8.
   static int first_after(float v) {
     const int below = int(v + 8.0f) - 8;
     return below + (float(below) < v);
@@ -245,7 +255,7 @@ class Search {
     return total;
   }
 
-  // Turns counts into the places where a chunk's part of a tile's list begins.
+  // Turns counts into the indices where a chunk's part of a tile's list begins.
   void order(int64_t images, int64_t from, int64_t to) {
     int32_t next = 0;
     for (int64_t slot = 0; slot < images; ++slot) {
@@ -260,7 +270,8 @@ class Search {
     }
   }
 
-  // Writes a chunk's items into the lists; places of beginnings become those of ends.
+  // Writes a chunk's items into the lists; the indices of beginnings become those of
+  // ends.
   void list(int64_t slot, int64_t chunk, int32_t* lists) {
     const int64_t first = slot * triangles_ + chunk * chunk_;
     int32_t* place = ends_.get() + (slot * chunks_ + chunk) * tiles_;
@@ -284,9 +295,10 @@ class Search {
     if (behind.depth) behind = {behind.depth + picture, behind.ids + picture};
     Tile canvas(left, top, width_, height_, x_.data(), y_.data(), behind);
     if (resumed) canvas.load(ids, depth, width_);
-    // One list after the other lies in memory.
+    // The lists are contiguous in memory.
     const int32_t begin = begin_of(slot, tile, from, to);
-    const int32_t end = from < to ? ends_[(slot * chunks_ + to - 1) * tiles_ + tile] : 0;
+    const int32_t end =
+        from < to ? ends_[(slot * chunks_ + to - 1) * tiles_ + tile] : 0;
     const Vertex* vertex = vertex_.get() + slot * vertices_;
     for (int32_t k = begin; k < end; ++k) {
       const Item& item = item_[slot * triangles_ + lists[k]];
@@ -297,7 +309,7 @@ class Search {
     canvas.store(ids, last && !depth_ ? nullptr : depth, width_);
   }
 
-  // Where a tile's list begins: where the one before it ends.
+  // Returns where a tile's list begins, which is where the one before it ends.
   int32_t begin_of(int64_t slot, int64_t tile, int64_t from, int64_t to) {
     if (from >= to || (slot == 0 && tile == 0)) return 0;
     if (tile == 0) return ends_[((slot - 1) * chunks_ + to) * tiles_ - 1];
@@ -317,7 +329,8 @@ class Search {
   Scratch<Vertex> vertex_;
   Scratch<Item> item_;
   Scratch<int32_t> kept_;
-  // For each image, chunk and tile: how many items, then where they end in the lists.
+  // For each image, chunk and tile, the number of items, and later where they end in
+  // the lists.
   Scratch<int32_t> ends_;
 };
 

@@ -1,5 +1,5 @@
-// One tile of the picture, and triangles drawn into it: coverage.h for many pixels at
-// once, to the bit.
+// One tile of the image, into which triangles are drawn. Coverage has the same bits as
+// coverage.h, for many pixels at once.
 #ifndef AFFJAX_CSRC_RASTER_TILE_H_
 #define AFFJAX_CSRC_RASTER_TILE_H_
 
@@ -19,7 +19,7 @@ using lanes::Floats;
 using lanes::Ints;
 
 constexpr int kTile = 64;
-// Side of the squares of a tile that large triangles are tested against.
+// Side of the squares against which large triangles are tested.
 constexpr int kBlock = lanes::kLanes;
 constexpr int kBlocks = kTile / kBlock;
 
@@ -29,8 +29,8 @@ struct Box {
 };
 
 // The three edge functions of a triangle as linear functions of the pixel, with a bound
-// on what rounding can do to them here and in coverage.h: for deciding about many
-// pixels at once that none is inside.
+// on the effect of rounding here and in coverage.h. They decide for many pixels at once
+// that none is inside.
 struct Edges {
   float constant[3], by_x[3], by_y[3], margin[3];
 
@@ -40,7 +40,8 @@ struct Edges {
     set(2, c, a);
   }
 
-  // Whether the triangle surely covers no pixel with its centre in a rectangle.
+  // Returns whether the triangle certainly covers no pixel with its center in a
+  // rectangle.
   bool miss(float left, float right, float top, float bottom) const {
     const float x = 0.5f * (left + right), dx = 0.5f * (right - left);
     const float y = 0.5f * (top + bottom), dy = 0.5f * (bottom - top);
@@ -60,18 +61,21 @@ struct Edges {
     by_x[k] = b.w * a.y - a.w * b.y;
     by_y[k] = a.w * b.x - b.w * a.x;
     const float w = fabsf(a.w), v = fabsf(b.w);
-    const float size = (fabsf(a.x) + w) * (fabsf(b.y) + v) +
-                       (fabsf(b.x) + v) * (fabsf(a.y) + w);
-    // Some ten roundings of 2^-24 of terms up to `size`; coordinates off by 2^-40.
+    const float size =
+        (fabsf(a.x) + w) * (fabsf(b.y) + v) + (fabsf(b.x) + v) * (fabsf(a.y) + w);
+    // About ten roundings by 2^-24 of terms up to `size`, and coordinates that are off
+    // by 2^-40.
     margin[k] = 0x1p-19f * size + 0x1p-34f;
   }
 };
 
-// A triangle's corners, each one's coordinate in all lanes.
+// A triangle's corners, with each coordinate in all lanes.
 struct Spread {
   Floats x, y, z, w;
   explicit Spread(const Corner& c)
-      : x(lanes::fill(c.x)), y(lanes::fill(c.y)), z(lanes::fill(c.z)),
+      : x(lanes::fill(c.x)),
+        y(lanes::fill(c.y)),
+        z(lanes::fill(c.z)),
         w(lanes::fill(c.w)) {}
 };
 
@@ -89,10 +93,10 @@ inline Floats weighted(Floats wa, Floats a, Floats wb, Floats b, Floats wc, Floa
          without_tiny(wc * c, coverage::kTinyTerm);
 }
 
-// The triangle at sixteen pixels: which are covered (bits), and z/w of those.
+// Computes which of sixteen pixels a triangle covers (bits), and z/w at these.
 //
-// The corners come moved, for that is shared between pixels. Only pixels of `allowed`
-// count; px and py hold the centres.
+// The corners are already moved, because pixels share that work. Only pixels of
+// `allowed` count; px and py hold the centers.
 struct Sixteen {
   Floats near;
   uint32_t hits;
@@ -105,7 +109,7 @@ struct Sixteen {
     const Floats c = ax * by - bx * ay;
     const Floats zero{};
     const Ints left_a = a > zero, left_b = b > zero, left_c = c > zero;
-    // Where a product's sign needs more than its rounded value.
+    // Pixels where a sign needs more than the rounded value.
     const Ints unsure = (a == zero) | (b == zero) | (c == zero);
     const Ints inside = ~(left_a ^ left_c) & (left_a ^ left_b) & ~unsure;
     uint32_t rest = lanes::bits(unsure) & allowed;
@@ -130,8 +134,8 @@ struct Sixteen {
   }
 };
 
-// Depths and ids of a picture, after which alone fragments count: a greater id comes
-// after a less one of the same depth. Null: all do.
+// Depths and ids of an image; only fragments behind them count, where at equal depths a
+// greater id lies behind a smaller one. If null, all fragments count.
 struct Behind {
   const float* depth;
   const int32_t* ids;
@@ -141,18 +145,24 @@ struct Behind {
   }
 };
 
-// What is seen in a tile so far. Triangles must come in ascending order.
+// The visible triangles of a tile so far. Triangles must be drawn in ascending order.
 class Tile {
  public:
-  // The tile with its first pixel at (left, top) of a picture; `x` and `y` are centres of
-  // pixels, sixteen more than the picture has.
+  // Creates the tile with its first pixel at (left, top) of an image; `x` and `y` hold
+  // the centers of pixels, sixteen more than the image has.
   Tile(int left, int top, int width, int height, const float* x, const float* y,
        Behind behind)
-      : left_(left), top_(top), width_(width), columns_(std::min(kTile, width - left)),
-        rows_(std::min(kTile, height - top)), x_(x), y_(y), behind_(behind) {
+      : left_(left),
+        top_(top),
+        width_(width),
+        columns_(std::min(kTile, width - left)),
+        rows_(std::min(kTile, height - top)),
+        x_(x),
+        y_(y),
+        behind_(behind) {
     for (int j = 0; j < kTile; ++j) {
       for (int i = 0; i < kTile; ++i) {
-        // What lies outside of the picture hides everything.
+        // Pixels outside the image hide everything.
         const bool real = i < columns_ && j < rows_;
         depth_[j * kTile + i] = real ? INFINITY : -INFINITY;
         ids_[j * kTile + i] = 0;
@@ -170,7 +180,7 @@ class Tile {
     }
   }
 
-  // Writes ids, and depths unless null, into the picture.
+  // Writes ids, and depths unless null, into the image.
   void store(int32_t* ids, float* depth, int width) const {
     for (int j = 0; j < rows_; ++j) {
       const int64_t row = int64_t{top_ + j} * width + left_;
@@ -179,8 +189,8 @@ class Tile {
     }
   }
 
-  // Draws a triangle: its corners in any order, its bounding box in the picture, and a
-  // depth that it is nowhere nearer than.
+  // Draws a triangle, given its corners in any order, its bounding box in the image,
+  // and a lower bound of its depth.
   void draw(Corner a, Corner b, Corner c, Box box, float nearest, int32_t id) {
     box.x0 = std::max(box.x0, left_);
     box.y0 = std::max(box.y0, top_);
@@ -228,7 +238,7 @@ class Tile {
     }
   }
 
-  // Blocks that the triangle may touch, row by row.
+  // Visits the blocks that the triangle may touch, row by row.
   void draw_large(const Triangle& t, const Box& box, float nearest, int32_t id) {
     const Edges edges(t.a, t.b, t.c);
     for (int top = (box.y0 - top_) / kBlock; top <= (box.y1 - top_) / kBlock; ++top) {
@@ -250,8 +260,8 @@ class Tile {
     const Floats px = lanes::load(x_ + x);
     const Floats ax = moved(a.x, px, a.w), bx = moved(b.x, px, b.w);
     const Floats cx = moved(c.x, px, c.w);
-    const uint32_t allowed = (0xffffu >> (kBlock - 1 - (part.x1 - x))) &
-                             (0xffffu << (part.x0 - x));
+    const uint32_t allowed =
+        (0xffffu >> (kBlock - 1 - (part.x1 - x))) & (0xffffu << (part.x0 - x));
     for (int y = part.y0; y <= part.y1; ++y) {
       const float row = y_[y];
       const Floats ay = lanes::fill(coverage::moved(t.a.y, row, t.a.w));
@@ -264,8 +274,8 @@ class Tile {
 
   bool admitted(int at, float near, int32_t id) const {
     if (!behind_.depth) return true;
-    return behind_.admits(int64_t{top_ + at / kTile} * width_ + left_ + at % kTile, near,
-                          id);
+    return behind_.admits(int64_t{top_ + at / kTile} * width_ + left_ + at % kTile,
+                          near, id);
   }
 
   void keep(Sixteen seen, int at, int32_t id) {
@@ -299,7 +309,8 @@ class Tile {
     stale_ |= 1u << (at / kTile / kBlock * kBlocks + at % kTile / kBlock);
   }
 
-  // The farthest depth of a block; found again when something was drawn there.
+  // Returns the farthest depth of a block, computing it again if something was drawn
+  // there.
   float farthest(int block) {
     if (stale_ >> block & 1) {
       const float* from =
@@ -336,7 +347,7 @@ class Tile {
   alignas(64) int32_t ids_[kTile * kTile];
   float farthest_[kBlocks * kBlocks];
   float farthest_of_all_ = INFINITY;
-  // Blocks drawn into since their farthest depth was found.
+  // Blocks that were drawn into since their farthest depth was computed.
   uint32_t stale_ = (1u << kBlocks * kBlocks) - 1;
   bool tile_stale_ = true;
 };

@@ -1,15 +1,16 @@
-// The visible triangle of each pixel, on a GPU: device code and the order of launches.
+// The visible triangle of each pixel, on a GPU: device code and launches.
 //
-// The picture is a buffer of 64-bit keys, ~(depth, id), that fragments raise by atomic
-// maximum: whatever the order, the nearest and among equals the least id remains, so
-// that two runs never differ. The keys of as many images as fit in the L2 cache are
-// worked on at a time. Coverage itself is `coverage.h`, to the bit.
+// The image is a buffer of 64-bit keys, ~(depth, id), which fragments raise by atomic
+// maximum. In any order, the nearest fragment remains, and the lowest id among equals,
+// so two runs never differ. A pass processes as many images as have keys that fit in
+// the L2 cache. Coverage itself is `coverage.h`, to the bit.
 //
-// A warp takes 32 triangles. Those whose box holds few pixels (a face's have two) are
-// drawn there and then, the pixels of all 32 boxes dealt evenly to the lanes. Larger
-// ones are listed with a running total of their tiles, and a second kernel deals the
-// tiles of the list to all warps: no triangle, however large, holds up a block, and no
-// list can overflow, as it has one entry a triangle and none a tile.
+// A warp takes 32 triangles. Triangles whose box holds few pixels (those of a face have
+// about two) are drawn immediately, with the pixels of all 32 boxes distributed evenly
+// over the lanes. Larger triangles are listed with a cumulative number of tiles, and a
+// second kernel distributes the tiles of the list over all warps. So no large triangle
+// delays a block, and the list cannot overflow, because it has one entry per triangle
+// and not per tile.
 #ifndef AFFJAX_CSRC_RASTERIZER_DEVICE_CUH_
 #define AFFJAX_CSRC_RASTERIZER_DEVICE_CUH_
 
@@ -33,48 +34,50 @@ using coverage::Corner;
 using coverage::Triangle;
 using Key = unsigned long long;
 
-// Pixels in the box of a triangle that is drawn by the warp that sets it up.
+// Largest number of pixels in the box of a triangle that is drawn immediately.
 constexpr int kSmall = 64;
-// Side of a tile, pixels; 8 x 4 of them are a block, which a warp tests at once.
+// Side of a tile, pixels; 8 x 4 tiles are a block, which a warp tests at once.
 constexpr int kTile = 32;
 constexpr int kBlockWidth = 8, kBlockHeight = 4;
 constexpr int kThreads = 256, kWarps = kThreads / 32;
-// As many as an H100 holds at once; their warps go on until all tiles are done.
+// The number of blocks that an H100 holds at once; their warps continue until all tiles
+// are done.
 constexpr int kLargeBlocks = 528;
-// A total is entries << kTileBits | tiles; entries < 2^25.
+// A total is entries << kTileBits | tiles, with entries < 2^25.
 constexpr int kTileBits = 39;
 constexpr int64_t kMaxTriangles = int64_t{1} << 24;
-// Keys (bytes) and triangles in one pass, if it has more than one image.
+// Limits of keys (bytes) and triangles of a pass with more than one image.
 constexpr int64_t kPassBytes = int64_t{32} << 20, kPassTriangles = int64_t{4} << 20;
 
-// What is written and read of pictures [batch, height, width].
+// The images [batch, height, width] that are written and read.
 struct Pictures {
   int* ids;
-  float* depth;  // null: not wanted
-  // Only what comes after these counts, a greater id after a less one of the same
-  // depth. Null: all does.
+  float* depth;  // null if not requested
+  // Only fragments behind these count, where at equal depths a greater id lies behind a
+  // smaller one. If null, all fragments count.
   const float* behind_depth;
   const int* behind_ids;
 };
 
-// What one pass draws, and where.
+// The input and output of one pass.
 struct Pass {
   const float4* pos;  // [images, vertices]
   const int* tri;     // [triangles, 3]
   int images, vertices, triangles, height, width;
   float per_height, per_width;  // reciprocals, 0 = unknown
-  int tile;        // side, pixels, a multiple of kTile
-  Key* total;      // entries and tiles of the list
-  Key* keys;       // [images, height, width], 0 = empty
-  Key* starts;     // by entry: tiles before its own
-  unsigned* list;  // by entry: image * triangles + triangle
-  Pictures pictures;  // from the pass's first image on
+  int tile;                     // side, pixels, a multiple of kTile
+  Key* total;                   // entries and tiles of the list
+  Key* keys;                    // [images, height, width], 0 = empty
+  Key* starts;                  // by entry: tiles before its own
+  unsigned* list;               // by entry: image * triangles + triangle
+  Pictures pictures;            // from the pass's first image on
 };
 
-// Largest picture side up to which `quick_center` was compared for every pixel.
+// Largest side of an image for which `quick_center` was compared at every pixel.
 constexpr int kQuickSide = 16384;
 
-// `coverage::center`, to the bit: the quotient by the reciprocal, and its remainder's.
+// Returns the same bits as `coverage::center`, by the reciprocal and a correction by
+// the remainder.
 AFFJAX_HD float quick_center(int i, int size, float reciprocal) {
   if (reciprocal == 0.0f) return coverage::center(i, size);
   const float number = static_cast<float>(2 * i + 1);
@@ -91,18 +94,20 @@ __device__ inline float center_y(const Pass& pass, int row) {
   return quick_center(row, pass.height, pass.per_height);
 }
 
-// First and last column and row that a triangle may cover.
+// The first and last column and row that a triangle may cover.
 struct Box {
   int low_x, low_y, high_x, high_y;
 };
 
-// Triangle `owner` and its box; false if nothing of it can be seen.
-__device__ inline bool fetch(const Pass& pass, unsigned owner, Triangle& out, Box& box) {
+// Computes triangle `owner` and its box. Returns false if it cannot be visible.
+__device__ inline bool fetch(const Pass& pass, unsigned owner, Triangle& out,
+                             Box& box) {
   const int image = owner / pass.triangles;
   const int* corner = pass.tri + int64_t{3} * (owner % pass.triangles);
   const int i = corner[0], j = corner[1], k = corner[2];
   const unsigned count = pass.vertices;
-  if (unsigned(i) >= count || unsigned(j) >= count || unsigned(k) >= count) return false;
+  if (unsigned(i) >= count || unsigned(j) >= count || unsigned(k) >= count)
+    return false;
   const float4* vertex = pass.pos + int64_t{image} * pass.vertices;
   const float4 p = vertex[i], q = vertex[j], r = vertex[k];
   const float first[4] = {p.x, p.y, p.z, p.w}, second[4] = {q.x, q.y, q.z, q.w},
@@ -112,18 +117,18 @@ __device__ inline bool fetch(const Pass& pass, unsigned owner, Triangle& out, Bo
                        box.high_y);
 }
 
-// Lets a fragment compete for a pixel.
+// Raises a pixel's key to that of a fragment.
 __device__ inline void offer(Key* pixel, float depth, unsigned id) {
-  // -0 and 0 are one depth.
+  // -0 and 0 are the same depth.
   const unsigned bits = __float_as_uint(__fadd_rn(depth, 0.0f));
   const unsigned ascending = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
   const Key key = ~(Key{ascending} << 32 | id);
-  // Keys only grow: one that loses against an old value loses against the present one.
+  // Keys only grow, so a key that is below an old value is below the current one.
   if (*static_cast<volatile const Key*>(pixel) < key) atomicMax(pixel, key);
 }
 
-__device__ inline void draw_pixel(const Pass& pass, const Triangle& triangle, int x, int y,
-                                  int image, unsigned id) {
+__device__ inline void draw_pixel(const Pass& pass, const Triangle& triangle, int x,
+                                  int y, int image, unsigned id) {
   float depth;
   if (!coverage::covers(triangle, center_x(pass, x), center_y(pass, y), depth)) return;
   const int64_t pixel = (int64_t{image} * pass.height + y) * pass.width + x;
@@ -136,7 +141,7 @@ __device__ inline void draw_pixel(const Pass& pass, const Triangle& triangle, in
   offer(pass.keys + pixel, depth, id);
 }
 
-// Sum over the lanes up to and including this one.
+// Returns the sum over the lanes up to and including this one.
 template <class T>
 __device__ T running_total(T value) {
   const int lane = threadIdx.x % 32;
@@ -147,7 +152,7 @@ __device__ T running_total(T value) {
   return value;
 }
 
-// Enters the triangles of the lanes that have tiles into the list of large ones.
+// Appends the triangles of lanes that have tiles to the list of large triangles.
 __device__ inline void enlist(const Pass& pass, unsigned owner, Key tiles) {
   const unsigned mine = __ballot_sync(~0u, tiles > 0);
   if (!mine) return;
@@ -163,7 +168,7 @@ __device__ inline void enlist(const Pass& pass, unsigned owner, Key tiles) {
   pass.list[entry] = owner;
 }
 
-// The small triangles of a warp, word by word, so that lanes read without conflicts.
+// The small triangles of a warp, stored word by word to avoid bank conflicts.
 struct Pool {
   float corner[12][32];
   int end[32];  // pixels of this triangle's box and of those before
@@ -192,7 +197,7 @@ __device__ inline Triangle triangle_of(const Pool& pool, int k) {
           {c[8][k], c[9][k], c[10][k], c[11][k]}};
 }
 
-// Draws the small triangles and lists the large ones; one lane a triangle.
+// Draws the small triangles and lists the large ones, with one lane per triangle.
 __global__ void __launch_bounds__(kThreads) draw_small(const Pass pass) {
   __shared__ Pool pools[kWarps];
   Pool& pool = pools[threadIdx.x / 32];
@@ -234,7 +239,8 @@ __global__ void __launch_bounds__(kThreads) draw_small(const Pass pass) {
   }
 }
 
-// Last entry that starts at or before `item`; all lanes of a warp search together.
+// Returns the last entry that starts at or before `item`; all lanes of a warp search
+// together.
 __device__ inline int64_t find_entry(const Key* starts, int64_t entries, Key item) {
   const int lane = threadIdx.x % 32;
   int64_t low = 0;
@@ -249,7 +255,7 @@ __device__ inline int64_t find_entry(const Key* starts, int64_t entries, Key ite
   return low;
 }
 
-// The part of a triangle within a square of kTile pixels; a whole warp.
+// Draws the part of a triangle within a square of kTile pixels, with a whole warp.
 __device__ inline void draw_square(const Pass& pass, const Triangle& triangle,
                                    const Edges& edges, const Box& box, int x, int y,
                                    int image, unsigned id) {
@@ -275,7 +281,7 @@ __device__ inline void draw_square(const Pass& pass, const Triangle& triangle,
   }
 }
 
-// Draws the listed triangles; one warp a tile.
+// Draws the listed triangles, with one warp per tile.
 __global__ void __launch_bounds__(kThreads) draw_large(const Pass pass) {
   const Key total = *pass.total;
   const Key tiles = total & ((Key{1} << kTileBits) - 1);
@@ -299,14 +305,15 @@ __global__ void __launch_bounds__(kThreads) draw_large(const Pass pass) {
   }
 }
 
-// The depth in a key; infinite without any.
+// Returns the depth in a key, which is infinite if it is empty.
 __device__ inline float depth_of(Key key) {
   const unsigned ascending = unsigned(~key >> 32);
   if (!key) return __uint_as_float(0x7f800000u);
-  return __uint_as_float(ascending & 0x80000000u ? ascending ^ 0x80000000u : ~ascending);
+  return __uint_as_float(ascending & 0x80000000u ? ascending ^ 0x80000000u
+                                                 : ~ascending);
 }
 
-// Pictures from keys, two pixels a thread.
+// Writes images from keys, with two pixels per thread.
 __global__ void __launch_bounds__(kThreads)
     write(const Key* keys, int* ids, float* depth, int64_t pixels) {
   const int64_t pixel = 2 * (int64_t{blockIdx.x} * kThreads + threadIdx.x);
@@ -316,11 +323,11 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// How the images of a call are divided into passes.
+// The division of a call's images into passes.
 struct Plan {
   int images;  // in a pass
   int tile;
-  int64_t bytes;                     // of scratch memory
+  int64_t bytes;                    // of scratch memory
   int large_blocks = kLargeBlocks;  // of the grid that draws large triangles
 
   Plan(int64_t batch, int64_t triangles, int64_t height, int64_t width,
@@ -339,7 +346,7 @@ struct Plan {
   }
 };
 
-// Rasterizes a batch; `scratch` has `plan.bytes`.
+// Rasterizes a batch; `scratch` has `plan.bytes` bytes.
 inline void rasterize(cudaStream_t stream, const Plan& plan, void* scratch,
                       const float* pos, const int* tri, const Pictures& pictures,
                       int64_t batch, int vertices, int triangles, int height,
@@ -357,7 +364,8 @@ inline void rasterize(cudaStream_t stream, const Plan& plan, void* scratch,
   pass.total = static_cast<Key*>(scratch);
   pass.keys = pass.total + 1;
   pass.starts = pass.keys + plan.images * pixels;
-  pass.list = reinterpret_cast<unsigned*>(pass.starts + int64_t{plan.images} * triangles);
+  pass.list =
+      reinterpret_cast<unsigned*>(pass.starts + int64_t{plan.images} * triangles);
   for (int64_t image = 0; image < batch; image += plan.images) {
     pass.images = int(std::min<int64_t>(plan.images, batch - image));
     pass.pos = reinterpret_cast<const float4*>(pos) + image * vertices;

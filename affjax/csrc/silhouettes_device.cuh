@@ -1,4 +1,5 @@
-// Silhouette edges of all pairs of neighbouring pixels, on a GPU: one thread a pixel.
+// Silhouette edges of all pairs of neighboring pixels on a GPU, with one thread per
+// pixel.
 #ifndef AFFJAX_CSRC_SILHOUETTES_DEVICE_CUH_
 #define AFFJAX_CSRC_SILHOUETTES_DEVICE_CUH_
 
@@ -8,13 +9,13 @@
 
 namespace affjax::silhouettes {
 
-// Vertices of the edges found.
+// The vertices of the edges.
 struct Found {
   int *start_x, *end_x;  // [batch, height, width - 1]
   int *start_y, *end_y;  // [batch, height - 1, width]
 };
 
-// blockIdx.y: 0 along x, 1 along y.
+// Finds edges along x if blockIdx.y is 0, along y if it is 1.
 __global__ void __launch_bounds__(256)
     find_edges(const Images images, int64_t batch, const Found found) {
   const bool along_y = blockIdx.y;

@@ -11,7 +11,6 @@ from PIL import Image
 
 from affjax import render
 from affjax.export import _projection
-from affjax.geometry import mesh
 from affjax.render import group_of
 from affjax.types import Camera, Template
 
@@ -139,10 +138,7 @@ def _paint(
   """Returns premultiplied RGBA."""
   rast = render.rasterize(clip, template.faces, (size, size))
   uv = render.interpolate(jnp.asarray(template.uvs)[None], rast, template.faces_uv)
-  mask = (rast[..., 3:] > 0).astype(texture.dtype)
-  layers = jnp.concatenate([render.texture(texture, uv) * mask, mask], -1)
-  opposite = mesh.opposite_vertices(template.faces)
-  layers = render.antialias(layers, rast, clip, template.faces, opposite=opposite)
+  layers = jnp.concatenate(render.paint_raster(clip, rast, uv, texture, template), -1)
   if not keep_original:
     return layers
   kept = [template.group_names.index(n) for n in _ORIGINAL if n in template.group_names]

@@ -1,4 +1,4 @@
-"""Compilers of this machine, and how they are called."""
+"""Compilers on this machine, and their command lines."""
 
 import dataclasses
 import functools
@@ -16,22 +16,22 @@ import jax.ffi
 PLATFORMS = ("cpu", "cuda")
 SOURCES = pathlib.Path(__file__).parents[1] / "csrc"
 
-# A first compilation takes about 10 s, on a busy machine several times that.
+# A compilation takes about 10 s, and several times that on a busy machine.
 _TIMEOUT_S = 600
 
 
 class CompileError(RuntimeError):
-  """A kernel that could not be compiled; the message says why in one line."""
+  """An error of compilation; its message gives the reason in one line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Compiler:
-  """A compiler and what makes its output good for this machine and no other.
+  """A compiler with its flags.
 
   Attributes:
-    path: of the program.
-    flags: alternatives, the best first; a later one is tried where one fails.
-    identity: version and target; part of the name under which its output is cached.
+    path: Path of the program.
+    flags: Sets of flags, the best first; the next set is tried if one fails.
+    identity: Version and target machine, which are part of a cached library's name.
   """
 
   path: str
@@ -40,10 +40,13 @@ class Compiler:
 
 
 def find(target: str) -> Compiler:
-  """The compiler for "cpu" or "cuda".
+  """Returns the compiler for a platform.
+
+  Args:
+    target: "cpu" or "cuda".
 
   Raises:
-    CompileError: there is none.
+    CompileError: There is no compiler.
   """
   if target not in PLATFORMS:
     raise ValueError(f"platform must be one of {PLATFORMS}, got {target!r}")
@@ -51,10 +54,15 @@ def find(target: str) -> Compiler:
 
 
 def run(compiler: Compiler, source: pathlib.Path, out: pathlib.Path) -> None:
-  """Compiles one source to a shared library, with the first flags that work.
+  """Compiles a source to a shared library with the first set of flags that works.
+
+  Args:
+    compiler: The compiler.
+    source: The source file.
+    out: Path of the shared library.
 
   Raises:
-    CompileError: with the compiler's first complaint.
+    CompileError: Every set of flags failed; the message has the first error.
   """
   complaint = ""
   for flags in compiler.flags:
@@ -72,7 +80,7 @@ def run(compiler: Compiler, source: pathlib.Path, out: pathlib.Path) -> None:
 
 
 def includes(source: pathlib.Path) -> list[str]:
-  """Where headers lie: beside the source, and those of the installed jaxlib."""
+  """Returns include flags: for the source's folder, affjax's and jaxlib's headers."""
   return [f"-I{source.parent}", f"-I{SOURCES}", f"-I{jax.ffi.include_dir()}"]
 
 
@@ -91,7 +99,7 @@ def _cpp() -> Compiler:
       break
   else:
     raise CompileError("no C++ compiler (CXX, c++, g++ or clang++)")
-  # No contraction: the rasterizer's arithmetic must be the same on every platform.
+  # Without contraction, the rasterizer's arithmetic is the same on every platform.
   common = ("-std=c++17", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-w")
   if sys.platform == "darwin":
     common += ("-undefined", "dynamic_lookup")
@@ -136,7 +144,7 @@ def _version(path: str) -> str:
 
 
 def _cpu() -> str:
-  """What `-march=native` depends on."""
+  """Returns a description of the processor, on which `-march=native` depends."""
   try:
     lines = pathlib.Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
   except OSError:

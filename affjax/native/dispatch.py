@@ -1,29 +1,34 @@
-"""How a kernel is called: by platform, under vmap, and divided among devices."""
+"""Calls of kernels: by platform, under vmap, and divided among devices."""
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.extend.core
 import jax.ffi
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.custom_batching import custom_vmap
 from jax.experimental.custom_partitioning import custom_partitioning
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from affjax.native import compilers, library
 
+# Kernels take NumPy arrays as well.
+_AnyArray = jax.Array | np.ndarray
+
 
 def ready_platforms(name: str) -> tuple[str, ...]:
-  """Platforms of this process on which a library's kernels can be called."""
+  """Returns the platforms of this process on which a library is ready."""
   ready = (p for p in present_platforms() if library.status(name, p).ready)
   return tuple(ready)
 
 
 @functools.cache
 def present_platforms() -> tuple[str, ...]:
-  """Platforms of which this process has devices, among those that have kernels."""
+  """Returns the platforms with kernels for which this process has devices."""
   return tuple(filter(_present, compilers.PLATFORMS))
 
 
@@ -40,13 +45,18 @@ def per_platform(
   portable: Callable,
   platforms: Sequence[str] = compilers.PLATFORMS,
 ) -> Callable:
-  """`native` on those of `platforms` where the library is ready, elsewhere `portable`.
+  """Returns a function that calls a kernel, or portable code where there is no kernel.
 
-  Which of them runs is settled when the program is lowered, for the platform that it is
-  lowered for.
+  The choice is made when the program is lowered, for the platform of the lowering.
+
+  Args:
+    name: Name of the kernel's library.
+    native: The function that calls the kernel.
+    portable: The function for platforms where the library is not ready.
+    platforms: The platforms on which the kernel may be called.
   """
 
-  def call(*args):
+  def call(*args: _AnyArray):
     ready = set(ready_platforms(name)) & set(platforms)
     branches = {platform: native for platform in sorted(ready)}
     if not branches:
@@ -56,30 +66,32 @@ def per_platform(
   return call
 
 
-def vary_alike(*args: jax.Array) -> tuple[jax.Array, ...]:
-  """Makes arrays differ along the same axes of a `shard_map`; elsewhere does nothing.
+def vary_alike(*args: _AnyArray) -> tuple[jax.Array, ...]:
+  """Makes arrays vary along the same axes of a `shard_map`; does nothing elsewhere.
 
-  A kernel's results differ along all axes that any of its arguments differs along, so
-  that gradients need the arguments to be alike. The cast's own gradient is a sum over
-  devices, which is what an argument that is the same on all of them needs.
+  A kernel's results vary along all axes along which any of its arguments varies, so
+  gradients require that all arguments vary alike. The gradient of this cast is a sum
+  over devices, which is right for an argument that is the same on all of them.
   """
   varying = frozenset().union(*(jax.typeof(a).manual_axis_type.varying for a in args))
 
-  def cast(arg):
+  def cast(arg: _AnyArray):
     missing = varying - jax.typeof(arg).manual_axis_type.varying
     return lax.pcast(arg, tuple(sorted(missing)), to="varying") if missing else arg
 
   return tuple(map(cast, args))
 
 
-def ffi_call(target: str, results: Sequence[tuple], *args, **attributes):
-  """Calls a handler; its results differ along the axes that its arguments do.
+def ffi_call(
+  target: str, results: Sequence[tuple], *args: _AnyArray, **attributes: np.generic
+):
+  """Calls a handler, whose results vary along the axes of its arguments.
 
   Args:
-    target: of a library that is ready.
-    results: shape and dtype of each.
-    *args: after `vary_alike`.
-    **attributes: static NumPy scalars.
+    target: FFI target of a library that is ready.
+    results: Shape and dtype of each result.
+    *args: Arguments that `vary_alike` returned.
+    **attributes: Static NumPy scalars.
   """
   shapes = tuple(jax.ShapeDtypeStruct(*r) for r in results)
   out = jax.ffi.ffi_call(target, shapes)(*args, **attributes)
@@ -89,22 +101,22 @@ def ffi_call(target: str, results: Sequence[tuple], *args, **attributes):
 def batch_parallel(
   fn: Callable, batched_in: Sequence[bool], batched_out: Sequence[bool]
 ) -> Callable:
-  """Teaches a function of batches to run under vmap and on several devices.
+  """Returns a function of batches that runs under vmap and on several devices.
 
-  XLA cannot look into a kernel: without this it would copy the whole batch to every
-  device, and `vmap` would call the kernel once for each example.
+  XLA does not know what a kernel computes. Without this wrapper it would copy the whole
+  batch to every device, and `vmap` would call the kernel once for each example.
 
   Args:
-    fn: of arrays; returns a tuple of arrays. It must treat the samples of a batch
-      independently.
-    batched_in: for each argument, whether its leading axis is the batch.
-    batched_out: for each result, whether its leading axis is the batch; the others are
-      sums over the batch.
+    fn: A function of arrays that returns a tuple of arrays and treats the samples of a
+      batch independently.
+    batched_in: Whether the leading axis is the batch, for each argument.
+    batched_out: Whether the leading axis is the batch, for each result; the other
+      results are sums over the batch.
   """
   call = custom_vmap(_divided(fn, tuple(batched_in), tuple(batched_out)))
 
   @call.def_vmap
-  def _(axis_size: int, mapped: Sequence[bool], *args):
+  def _(axis_size: int, mapped: Sequence[bool], *args: _AnyArray):
     shared = any(m and not b for m, b in zip(mapped, batched_in, strict=True))
     if shared or not all(batched_out):
       out = _one_by_one(call, mapped, args)
@@ -115,18 +127,24 @@ def batch_parallel(
   return call
 
 
-def _one_by_one(call: Callable, mapped: Sequence[bool], args: Sequence[jax.Array]):
-  def one(moving):
+def _one_by_one(call: Callable, mapped: Sequence[bool], args: Sequence[_AnyArray]):
+  def one(moving: tuple[_AnyArray, ...]):
     rest = iter(moving)
     return call(*(next(rest) if m else a for m, a in zip(mapped, args, strict=True)))
 
   return lax.map(one, tuple(a for m, a in zip(mapped, args, strict=True) if m))
 
 
-def _folded(call, axis_size: int, mapped, batched_in, args):
-  """The mapped axis joins the batch."""
+def _folded(
+  call: Callable,
+  axis_size: int,
+  mapped: Sequence[bool],
+  batched_in: Sequence[bool],
+  args: Sequence[_AnyArray],
+):
+  """Calls once, with the mapped axis joined with the batch."""
 
-  def fold(is_mapped, is_batched, arg):
+  def fold(is_mapped: bool, is_batched: bool, arg: _AnyArray):
     if not is_batched:
       return arg
     if not is_mapped:
@@ -138,24 +156,24 @@ def _folded(call, axis_size: int, mapped, batched_in, args):
 
 
 def unfolded(array: jax.Array, size: int) -> jax.Array:
-  """`[size n, ...]` as `[size, n, ...]`; any axis may be empty."""
+  """Reshapes `[size n, ...]` to `[size, n, ...]`; any axis may be empty."""
   return array.reshape((size, array.shape[0] // size, *array.shape[1:]))
 
 
 def _divided(
   fn: Callable, batched_in: tuple[bool, ...], batched_out: tuple[bool, ...]
 ) -> Callable:
-  """Each device runs `fn` on its share of the batch; sums are summed over devices."""
+  """Returns a function that divides the batch and adds sums over devices."""
 
-  def call(*args):
+  def call(*args: _AnyArray):
     closed = jax.make_jaxpr(fn)(*args)
-    # `custom_partitioning` takes no constants: they become arguments.
+    # `custom_partitioning` accepts no constants, so they become arguments.
     inner = closed.jaxpr
     inner = inner.replace(constvars=[], invars=[*inner.constvars, *inner.invars])
     run = jax.extend.core.jaxpr_as_fun(jax.extend.core.ClosedJaxpr(inner, []))
     count = len(closed.consts)
     flags = (*(False for _ in closed.consts), *batched_in)
-    # A device's share is smaller, so that there `fn` is traced anew.
+    # A device's share is smaller than the batch, so `fn` is traced again for it.
     share = lambda *a: fn(*a[count:])
     partitioned = custom_partitioning(lambda *a: tuple(run(*a)))
     partitioned.def_partition(
@@ -167,8 +185,15 @@ def _divided(
   return call
 
 
-def _partition(fn, batched_in, batched_out, mesh, arg_shapes, result_shape):
-  """What each device does, and where arguments and results lie."""
+def _partition(
+  fn: Callable,
+  batched_in: Sequence[bool],
+  batched_out: Sequence[bool],
+  mesh: Mesh,
+  arg_shapes: Sequence[jax.ShapeDtypeStruct],
+  result_shape: Any,
+):
+  """Returns each device's function, and the shardings of results and arguments."""
   del result_shape
   found = (
     _batch_axes(arg.sharding)
@@ -181,7 +206,7 @@ def _partition(fn, batched_in, batched_out, mesh, arg_shapes, result_shape):
     spec = PartitionSpec(axes) if axes and batched else PartitionSpec()
     return NamedSharding(mesh, spec)
 
-  def lower(*args):
+  def lower(*args: _AnyArray):
     out = fn(*args)
     return tuple(
       o if batched or not axes else lax.psum(o, axes)
@@ -191,15 +216,21 @@ def _partition(fn, batched_in, batched_out, mesh, arg_shapes, result_shape):
   return mesh, lower, tuple(map(place, batched_out)), tuple(map(place, batched_in))
 
 
-def _batch_axes(sharding) -> tuple[str, ...]:
+def _batch_axes(sharding: jax.sharding.Sharding) -> tuple[str, ...]:
   spec = tuple(getattr(sharding, "spec", ()))
   if not spec or spec[0] is None:
     return ()
   return (spec[0],) if isinstance(spec[0], str) else tuple(spec[0])
 
 
-def _rule(batched_in, batched_out, mesh, arg_types, result_types) -> str:
-  """Shardy's description: the batch may be divided, all other axes stay whole."""
+def _rule(
+  batched_in: Sequence[bool],
+  batched_out: Sequence[bool],
+  mesh: Mesh,
+  arg_types: Sequence[Any],
+  result_types: Sequence[Any],
+) -> str:
+  """Returns Shardy's rule: the batch may be divided, all other axes stay whole."""
   del mesh
   count = iter(range(1000))
 
@@ -209,7 +240,7 @@ def _rule(batched_in, batched_out, mesh, arg_types, result_types) -> str:
       names[0] = "batch"
     return " ".join(names)
 
-  def side(flags, types) -> str:
+  def side(flags: Sequence[bool], types: Sequence[Any]) -> str:
     return ", ".join(axes(b, len(t.shape)) for b, t in zip(flags, types, strict=True))
 
   return f"{side(batched_in, arg_types)} -> {side(batched_out, result_types)}"

@@ -1,13 +1,15 @@
-"""Kernel libraries: built at first use, cached, registered with XLA once.
+"""Kernel libraries, which are compiled at first use, cached, and registered with XLA.
 
-A library is `csrc/<name>.cc` for the CPU and `csrc/<name>.cu` for CUDA. Both define the
-same handlers; a handler `affjax_x` becomes the FFI target `affjax_x`. Nothing here
-fails for want of a compiler: `status` says so and callers use portable XLA.
+The sources of a library are `csrc/<name>.cc` for the CPU and `csrc/<name>.cu` for CUDA.
+Both define the same handlers; a handler `affjax_x` becomes the FFI target `affjax_x`. A
+missing compiler raises no error in `status`, which reports it; callers then use
+portable XLA.
 
-XLA refuses a library built for a newer jaxlib by taking the whole backend down with it.
-Hence the jaxlib version is part of the name that a built library is cached under.
+If a library was compiled for a newer jaxlib, XLA refuses it and the whole backend
+fails. For this reason the version of jaxlib is part of a cached library's name.
 """
 
+import contextlib
 import ctypes
 import dataclasses
 import functools
@@ -17,12 +19,13 @@ import os
 import pathlib
 import re
 import stat
-import tempfile
 import threading
+from collections.abc import Iterator
 
 import jax.ffi
 import jaxlib.version
 
+from affjax import files
 from affjax.native import compilers
 
 _LOG = logging.getLogger(__name__)
@@ -34,11 +37,11 @@ _SWITCH = "AFFJAX_NATIVE"
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-  """Whether a library can be used.
+  """The state of a library in this process.
 
   Attributes:
-    ready: it is loaded and its targets are registered.
-    reason: why, or why not, in a line.
+    ready: Whether the library is loaded and its targets are registered.
+    reason: One line that says how the library was obtained or why it is not ready.
   """
 
   ready: bool
@@ -46,30 +49,30 @@ class Status:
 
 
 def status(name: str, platform: str) -> Status:
-  """Builds and registers a library at the first call; remembers the outcome.
+  """Compiles and registers a library at the first call and returns its state.
 
   Args:
-    name: of the library, "affine_conv" or "rasterizer".
-    platform: "cpu" or "cuda". CUDA needs a compiler here, not a GPU.
+    name: Name of the library, "affine_conv" or "rasterizer".
+    platform: "cpu" or "cuda". CUDA needs a compiler on this machine, but no GPU.
   """
   with _LOCK:
     return _status(name, platform)
 
 
 def names() -> tuple[str, ...]:
-  """Of the libraries that there are."""
+  """Returns the names of all libraries."""
   return tuple(sorted(source.stem for source in compilers.SOURCES.glob("*.cc")))
 
 
 def require(name: str, platform: str) -> None:
-  """Raises RuntimeError unless the library is ready."""
+  """Raises RuntimeError with the reason unless the library is ready."""
   found = status(name, platform)
   if not found.ready:
     raise RuntimeError(f"{name} has no {platform} kernel here: {found.reason}")
 
 
 def cache_dir() -> pathlib.Path:
-  """Where built libraries are kept: AFFJAX_CACHE_DIR, or the user's cache folder."""
+  """Returns affjax's cache folder: AFFJAX_CACHE_DIR, or one in the user's cache."""
   named = os.environ.get("AFFJAX_CACHE_DIR")
   if named:
     return pathlib.Path(named)
@@ -92,14 +95,18 @@ def _status(name: str, platform: str) -> Status:
 
 
 def build(source: pathlib.Path, platform: str) -> tuple[pathlib.Path, str]:
-  """The shared library of a source, compiled unless it is cached.
+  """Compiles a source to a shared library unless the library is cached.
+
+  Args:
+    source: The C++ or CUDA source.
+    platform: "cpu" or "cuda".
 
   Returns:
-    Its path, and how it came about.
+    The library's path, and a phrase that says how it was obtained.
 
   Raises:
-    compilers.CompileError: no compiler, or it failed.
-    OSError: the cache cannot be written, or is not the user's own.
+    compilers.CompileError: There is no compiler, or it failed.
+    OSError: The cache cannot be written, or other users can write to it.
   """
   compiler = compilers.find(platform)
   key = _key(source, compiler)
@@ -110,30 +117,28 @@ def build(source: pathlib.Path, platform: str) -> tuple[pathlib.Path, str]:
   if is_whole(path):
     return path, "compiled earlier"
   _LOG.info("compiling %s for %s with %s", source.name, platform, compiler.path)
-  handle, scratch = tempfile.mkstemp(suffix=".so", dir=path.parent)
-  os.close(handle)
-  try:
-    compilers.run(compiler, source, pathlib.Path(scratch))
-    keep(pathlib.Path(scratch), path)
-  finally:
-    pathlib.Path(scratch).unlink(missing_ok=True)
+  with written_library(path) as partial:
+    compilers.run(compiler, source, partial)
   return path, f"compiled by {pathlib.Path(compiler.path).name}"
 
 
-def keep(built: pathlib.Path, path: pathlib.Path) -> None:
-  """Moves a library into the cache, its checksum first."""
-  digest = hashlib.sha256(built.read_bytes()).hexdigest()
-  handle, scratch = tempfile.mkstemp(dir=path.parent)
-  with os.fdopen(handle, "w") as file:
-    file.write(digest)
-  os.replace(scratch, _checksum(path))
-  os.replace(built, path)
+@contextlib.contextmanager
+def written_library(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Yields a temporary path for a library that enters the cache with its checksum.
+
+  Args:
+    path: The library's path in the cache.
+  """
+  with files.written_file(path) as partial:
+    yield partial
+    digest = hashlib.sha256(partial.read_bytes()).hexdigest()
+    files.write_file(_checksum(path), digest)
 
 
 def is_whole(path: pathlib.Path) -> bool:
-  """Whether the cache has a library as it was built.
+  """Returns whether the cache has a library with the checksum that it was built with.
 
-  Loading one that a crash or a full disk cut short can kill the process.
+  Loading a library that a crash or a full disk truncated can kill the process.
   """
   try:
     wanted = _checksum(path).read_text("utf-8", "replace")
@@ -162,14 +167,18 @@ def _key(source: pathlib.Path, compiler: compilers.Compiler) -> str:
 
 
 def own_folder() -> pathlib.Path:
-  """The cache, made if need be; libraries of somebody else's would run as the user."""
+  """Returns the folder of libraries in the cache, creating it if it does not exist.
+
+  Raises:
+    OSError: Other users can write to it; their libraries would run as this user.
+  """
   folder = cache_dir() / "native"
   folder.mkdir(mode=0o700, parents=True, exist_ok=True)
   if hasattr(os, "getuid"):
     found = folder.stat()
     if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
       raise OSError(
-        f"{folder} can be written by others: libraries there are not loaded"
+        f"{folder} can be written by others, so its libraries are not loaded"
       )
   return folder
 
@@ -185,5 +194,5 @@ def _register(path: pathlib.Path, source: pathlib.Path, platform: str) -> None:
 
 
 def handlers(source: pathlib.Path) -> list[str]:
-  """Names of the FFI handlers that a source defines."""
+  """Returns the names of the FFI handlers that a source defines."""
   return _HANDLER.findall(source.read_text("utf-8"))

@@ -1,8 +1,8 @@
-"""Affine convolution (AffUNet, section 3.2): a convolution whose window is warped.
+"""Affine convolution (AffUNet, section 3.2): a convolution with warped windows.
 
-Every output pixel has a matrix of its own that moves the taps of the kernel before they
-read the input, bilinearly, the same for all channels. Deformable convolution, in which
-taps are moved one by one, is the same computation and served by the same code.
+Each output pixel has its own matrix. The matrix moves the taps of the kernel before
+they read the input bilinearly, in the same way for all channels. Deformable
+convolution, which moves each tap by itself, is the same computation with the same code.
 """
 
 import functools
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from affjax.native import dispatch
 from affjax.ops import _affine_literal, _affine_native, _affine_xla
+from affjax.types import ArrayLike
 
 _BACKENDS: dict[str, Callable[..., jax.Array]] = {
   "literal": _affine_literal.affine_conv,
@@ -25,77 +26,86 @@ _NAMES = ("auto", *_BACKENDS)
 
 
 def affine_conv(
-  x: Float[Array, "n h w c"],
-  theta: Float[Array, "n i j 2 3"],
-  kernel: Float[Array, "k k c o"],
+  x: Float[ArrayLike, "n h w c"],
+  theta: Float[ArrayLike, "n i j 2 3"],
+  kernel: Float[ArrayLike, "k k c o"],
   *,
   stride: int = 1,
-  prior: Float[Array, "n i j 2 3"] | None = None,
+  prior: Float[ArrayLike, "n i j 2 3"] | None = None,
   backend: str = "auto",
 ) -> Float[Array, "n i j o"]:
-  """Convolves with windows warped by an affine matrix for each output pixel.
+  """Convolves with windows that an affine matrix warps at each output pixel.
 
   With `d = (dx, dy)` a tap's offset from the middle of the kernel, output pixel (i, j)
-  is the sum over taps of `kernel[tap] . x at (stride j, stride i) + theta . (d, 1)`:
-  equation 2, with coordinates relative to the window's centre. Samples are bilinear,
-  zero outside the input; a NaN in `theta` makes its own output pixel NaN and no other.
+  is the sum over taps of `kernel[tap] . x[(stride j, stride i) + theta . (d, 1)]`. This
+  is equation 2 with coordinates relative to the window's center. Samples are bilinear,
+  and zero outside the input. A NaN in `theta` makes only its own output pixel NaN.
 
   Args:
-    x: float32 or bfloat16.
-    theta: float32, in window coordinates, rows (x, y), columns (dx, dy, 1);
-      `[[1, 0, 0], [0, 1, 0]]` is a plain convolution with a padding of half the
-      kernel. The output is `ceil(h / stride)` by `ceil(w / stride)`.
-    kernel: of the dtype of `x`. The middle tap of an even size K is (K - 1) // 2.
-    stride: distance of neighbouring windows, px.
-    prior: matrices of the form of `theta` that place the windows that `theta` has
-      warped, such as those of a geometric alignment (`theta.compose`).
-    backend: "literal" = the equation spelled out, slow; "xla" = gathers and one matmul;
-      "cpp" and "cuda" = kernels that sample and multiply in cache; "auto" = the fastest
-      that is available on the platform that the program runs on.
+    x: Input, float32 or bfloat16.
+    theta: Matrices, float32, in window coordinates, with rows (x, y) and columns
+      (dx, dy, 1), one for each of `ceil(h / stride)` by `ceil(w / stride)` output
+      pixels. `[[1, 0, 0], [0, 1, 0]]` everywhere gives a plain convolution, padded by
+      half the kernel.
+    kernel: Weights in the dtype of `x`. The middle tap of an even size K has index
+      (K - 1) // 2.
+    stride: Distance of neighboring windows, px.
+    prior: Matrices like `theta` that are applied after it, such as those of a geometric
+      alignment (`ops.theta.compose`).
+    backend: "literal" for the equation as written, which is slow; "xla" for gathers and
+      one matrix product; "cpp" or "cuda" for kernels that sample and multiply in cache;
+      "auto" for the fastest of these on the platform where the program runs.
 
   Returns:
     The result in the dtype of `x`, accumulated in float32. Coordinates and bilinear
-    weights are float32 always. On a CPU all gradients have the same bits every time for
-    the same number of threads; on CUDA the gradient by `x` is summed by atomics unless
-    the environment says AFFJAX_DETERMINISTIC=1.
+    weights are always float32. On a CPU, all gradients have the same bits at each call
+    with the same number of threads. On CUDA, atomics add the gradient of `x` unless the
+    environment variable AFFJAX_DETERMINISTIC is 1.
 
   Raises:
-    ValueError: on shapes, dtypes or options that do not fit.
-    RuntimeError: a kernel that was asked for by name is not available.
+    ValueError: A shape, a dtype or an option is not as described.
+    RuntimeError: The kernel that `backend` names is not available here.
   """
   expected = check(x, kernel, stride, backend)
   _check_coords("theta", theta, (*expected, 2, 3), x.shape, stride)
   if prior is not None:
     _check_coords("prior", prior, (*expected, 2, 3), x.shape, stride)
+    prior = jnp.asarray(prior)
+  x, theta, kernel = (jnp.asarray(v) for v in (x, theta, kernel))
   return _backend(backend)(x, theta, prior, kernel, stride)
 
 
 def deformable_conv(
-  x: Float[Array, "n h w c"],
-  offsets: Float[Array, "n i j k2 2"],
-  kernel: Float[Array, "k k c o"],
+  x: Float[ArrayLike, "n h w c"],
+  offsets: Float[ArrayLike, "n i j k2 2"],
+  kernel: Float[ArrayLike, "k k c o"],
   *,
   stride: int = 1,
   backend: str = "auto",
 ) -> Float[Array, "n i j o"]:
   """Convolves with windows whose taps are displaced one by one.
 
-  Deformable convolution (Dai et al. 2017, without modulation): affine convolution with
-  2 K² free numbers a pixel in the place of six.
+  This is deformable convolution (Dai et al. 2017) without modulation: affine
+  convolution with 2 K² free numbers per output pixel instead of six.
 
   Args:
-    x: float32 or bfloat16.
-    offsets: float32 `(x, y)` of each tap, row by row, from its regular place, px.
-    kernel: as for `affine_conv`.
-    stride: as for `affine_conv`.
-    backend: as for `affine_conv`.
+    x: As for `affine_conv`.
+    offsets: Displacement (x, y) of each tap, row by row, from its regular place, px;
+      float32.
+    kernel: As for `affine_conv`.
+    stride: As for `affine_conv`.
+    backend: As for `affine_conv`.
+
+  Returns:
+    As for `affine_conv`.
 
   Raises:
-    ValueError: on shapes, dtypes or options that do not fit.
-    RuntimeError: a kernel that was asked for by name is not available.
+    ValueError: A shape, a dtype or an option is not as described.
+    RuntimeError: The kernel that `backend` names is not available here.
   """
   expected = (*check(x, kernel, stride, backend), kernel.shape[0] ** 2, 2)
   _check_coords("offsets", offsets, expected, x.shape, stride)
+  x, offsets, kernel = (jnp.asarray(v) for v in (x, offsets, kernel))
   return _backend(backend)(x, offsets, None, kernel, stride)
 
 
@@ -108,12 +118,23 @@ def _backend(name: str) -> Callable[..., jax.Array]:
 
 
 def check(
-  x, kernel, stride: int, backend: str, backends: tuple[str, ...] = _NAMES
+  x: ArrayLike,
+  kernel: ArrayLike,
+  stride: int,
+  backend: str,
+  backends: tuple[str, ...] = _NAMES,
 ) -> tuple[int, int, int]:
-  """Raises ValueError on arguments of a convolution that do not fit.
+  """Raises ValueError for arguments of a convolution that do not fit each other.
+
+  Args:
+    x: The input.
+    kernel: The weights.
+    stride: The stride.
+    backend: The name that the user gave.
+    backends: The valid names.
 
   Returns:
-    N, Ho, Wo of its result.
+    The sizes N, Ho and Wo of the result.
   """
   if backend not in backends:
     raise ValueError(f"backend must be one of {list(backends)}, got {backend!r}")
@@ -140,7 +161,13 @@ def check(
   return x.shape[0], -(-x.shape[1] // stride), -(-x.shape[2] // stride)
 
 
-def _check_coords(name: str, coords, expected, shape, stride: int) -> None:
+def _check_coords(
+  name: str,
+  coords: ArrayLike,
+  expected: tuple[int, ...],
+  shape: tuple[int, ...],
+  stride: int,
+) -> None:
   if coords.shape != expected:
     raise ValueError(
       f"{name} must have shape {expected} for x of shape {shape} and stride {stride}, "
@@ -148,5 +175,6 @@ def _check_coords(name: str, coords, expected, shape, stride: int) -> None:
     )
   if coords.dtype != jnp.float32:
     raise ValueError(
-      f"{name} must be float32, as coordinates need its digits, got {coords.dtype}"
+      f"{name} must be float32, because coordinates need its precision, got "
+      f"{coords.dtype}"
     )

@@ -1,11 +1,11 @@
-"""Affine convolution as the paper's equation 2 spells it: the readable definition."""
+"""Affine convolution written as the paper's equation 2: the readable definition."""
 
 import jax
 import jax.numpy as jnp
 from jax.scipy import ndimage
 from jaxtyping import Array, Float
 
-from affjax.ops import theta as thetas
+from affjax.ops import theta
 
 
 def affine_conv(
@@ -15,38 +15,38 @@ def affine_conv(
   kernel: Float[Array, "k k c o"],
   stride: int,
 ) -> Float[Array, "n i j o"]:
-  """One output pixel of one image, mapped over all of them.
+  """Computes one output pixel of one image, mapped over all pixels and images.
 
-  Arguments as of `_affine_xla.affine_conv`.
+  The arguments are those of `_affine_xla.affine_conv`.
   """
   height, width = x.shape[1:3]
-  regular = jnp.asarray(thetas.taps(kernel.shape[0]))
+  regular = jnp.asarray(theta.taps(kernel.shape[0]))
   window = jnp.concatenate([regular, jnp.ones_like(regular[:, :1])], -1)
   flat = kernel.reshape(-1, *kernel.shape[2:]).astype(jnp.float32)
   affine = coords.shape[3:] == (2, 3)
   if prior is not None:
-    coords = thetas.compose(prior, coords)
+    coords = theta.compose(prior, coords)
 
-  def pixel(image, own, center):
+  def pixel(image: Array, own: Array, center: Array):
     warped = lambda: jnp.matmul(window, own.T, precision="highest")
     moved = warped() if affine else regular + own
     return jnp.einsum("kc,kco->o", _read(image, center[None, :] + moved), flat)
 
   rows = jax.vmap(pixel, (None, 0, 0))
   images = jax.vmap(jax.vmap(rows, (None, 0, 0)), (0, 0, None))
-  centers = jnp.asarray(thetas.centers_px(height, width, stride))
+  centers = jnp.asarray(theta.centers_px(height, width, stride))
   return images(x.astype(jnp.float32), coords, centers).astype(x.dtype)
 
 
 def _read(image: Float[Array, "h w c"], xy: Float[Array, "k 2"]):
-  """Bilinear samples of all channels, zero outside, NaN where a coordinate is NaN."""
+  """Samples all channels bilinearly: zero outside, NaN where a coordinate is NaN."""
   height, width = image.shape[:2]
   nan = jnp.isnan(xy).any(-1, keepdims=True)
-  # Not jnp.clip: at the limit its gradient is one half.
+  # Not jnp.clip, whose gradient at the limit is one half.
   limit = jnp.array([[width, height]], xy.dtype)
   xy = jnp.where(nan | (xy < -1), -1.0, jnp.where(xy > limit, limit, xy))
 
-  def channel(plane):
+  def channel(plane: Array):
     return ndimage.map_coordinates(plane, [xy[:, 1], xy[:, 0]], 1, "constant", 0.0)
 
   return jnp.where(nan, jnp.nan, jax.vmap(channel, 2, 1)(image))

@@ -1,11 +1,12 @@
-"""Affine convolution by kernels in C++ and CUDA, without a matrix of columns.
+"""Affine convolution by kernels in C++ and CUDA that store no matrix of columns.
 
-Both directions are FFI calls; of plain convolution the backward one is. What they do is
-defined in portable XLA, which also stands in on platforms without a kernel and gives
-second derivatives.
+The forward and the backward pass are FFI calls; for plain convolution only the backward
+pass is. Portable XLA defines what they compute, replaces them on platforms without a
+kernel, and provides second derivatives.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -14,72 +15,97 @@ from jaxtyping import Array, Float
 
 from affjax.native import dispatch, library
 from affjax.ops import _affine_xla, _conv_xla
+from affjax.types import ArrayLike
 
 LIBRARY = "affine_conv"
 
-# An argument that is not there.
+# The value of an absent argument.
 _NONE = np.zeros(0, np.float32)
 
 
 def affine_conv(
-  x: Float[Array, "n h w c"],
-  coords: Float[Array, "n i j *m"],
-  prior: Float[Array, "n i j 2 3"] | None,
-  kernel: Float[Array, "k k c o"],
+  x: Float[ArrayLike, "n h w c"],
+  coords: Float[ArrayLike, "n i j *m"],
+  prior: Float[ArrayLike, "n i j 2 3"] | None,
+  kernel: Float[ArrayLike, "k k c o"],
   stride: int,
   platform: str | None = None,
 ) -> Float[Array, "n i j o"]:
-  """As `_affine_xla.affine_conv`, by a kernel.
+  """Computes `_affine_xla.affine_conv` by a kernel.
 
   Args:
-    x: float32 or bfloat16.
-    coords: matrices or offsets.
-    prior: or None.
-    kernel: of the dtype of `x`.
-    stride: px.
-    platform: "cpu" or "cuda" insists on that kernel; None takes what the platform has.
+    x: Input, float32 or bfloat16.
+    coords: Matrices or offsets.
+    prior: Matrices that are applied after those of `coords`, or None.
+    kernel: Weights in the dtype of `x`.
+    stride: Distance of neighboring windows, px.
+    platform: "cpu" or "cuda" to require that kernel; None for the kernel of the
+      platform where the program runs, or portable XLA if there is none.
 
   Raises:
-    RuntimeError: the kernel of `platform` is not available; says why.
+    RuntimeError: The kernel of `platform` is not available here.
   """
   if platform is not None:
     library.require(LIBRARY, platform)
-  prior = jnp.asarray(_NONE) if prior is None else prior
-  return _conv(*dispatch.vary_alike(x, coords, prior, kernel), stride, platform)
+  args = (x, coords, _NONE if prior is None else prior, kernel)
+  return _conv(*dispatch.vary_alike(*map(jnp.asarray, args)), stride, platform)
 
 
 def conv(
-  x: Float[Array, "n h w c"],
-  kernel: Float[Array, "k k c o"],
+  x: Float[ArrayLike, "n h w c"],
+  kernel: Float[ArrayLike, "k k c o"],
   stride: int,
   platform: str | None = None,
 ) -> Float[Array, "n i j o"]:
-  """As `_conv_xla.conv`, with gradients by the kernel on CPUs.
+  """Computes `_conv_xla.conv`, and its gradients on CPUs by the kernel.
 
-  Arguments and errors as of `affine_conv`.
+  Args:
+    x: As for `affine_conv`.
+    kernel: As for `affine_conv`.
+    stride: As for `affine_conv`.
+    platform: As for `affine_conv`.
+
+  Raises:
+    RuntimeError: As for `affine_conv`.
   """
   if platform is not None:
     library.require(LIBRARY, platform)
-  args = dispatch.vary_alike(x, jnp.asarray(_NONE), jnp.asarray(_NONE), kernel)
-  return _conv(*args, stride, platform)
+  args = map(jnp.asarray, (x, _NONE, _NONE, kernel))
+  return _conv(*dispatch.vary_alike(*args), stride, platform)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def _conv(x, coords, prior, kernel, stride: int, platform: str | None):
-  if not _there(coords):
+def _conv(
+  x: Array,
+  coords: Array,
+  prior: Array,
+  kernel: Array,
+  stride: int,
+  platform: str | None,
+):
+  if not _present(coords):
     return _conv_xla.conv(x, kernel, stride)
   run = _dispatched(_call_forward, _forward, stride, platform, coords)
-  flags = (True, True, _there(prior), False)
+  flags = (True, True, _present(prior), False)
   (result,) = dispatch.batch_parallel(run, flags, (True,))(x, coords, prior, kernel)
   return result
 
 
-def _conv_forward(x, coords, prior, kernel, stride, platform):
+def _conv_forward(
+  x: Array,
+  coords: Array,
+  prior: Array,
+  kernel: Array,
+  stride: int,
+  platform: str | None,
+):
   inputs = (x, coords, prior, kernel)
   return _conv(*inputs, stride, platform), inputs
 
 
-def _conv_backward(stride, platform, inputs, grad):
+def _conv_backward(
+  stride: int, platform: str | None, inputs: tuple[Array, ...], grad: Array
+):
   return tuple(_grads(*inputs, grad, stride, platform))
 
 
@@ -87,20 +113,38 @@ _conv.defvjp(_conv_forward, _conv_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
-def _grads(x, coords, prior, kernel, grad, stride: int, platform: str | None):
-  """Gradients by x, coords, prior and kernel."""
+def _grads(
+  x: Array,
+  coords: Array,
+  prior: Array,
+  kernel: Array,
+  grad: Array,
+  stride: int,
+  platform: str | None,
+):
+  """Returns the gradients of x, coords, prior and kernel."""
   run = _dispatched(_call_backward, _backward, stride, platform, coords)
-  flags = (True, _there(coords), _there(prior), False)
+  flags = (True, _present(coords), _present(prior), False)
   call = dispatch.batch_parallel(run, (*flags, True), flags)
   return call(x, coords, prior, kernel, grad)
 
 
-def _grads_forward(x, coords, prior, kernel, grad, stride, platform):
+def _grads_forward(
+  x: Array,
+  coords: Array,
+  prior: Array,
+  kernel: Array,
+  grad: Array,
+  stride: int,
+  platform: str | None,
+):
   inputs = (x, coords, prior, kernel, grad)
   return _grads(*inputs, stride, platform), inputs
 
 
-def _grads_backward(stride, platform, inputs, grads):
+def _grads_backward(
+  stride: int, platform: str | None, inputs: tuple[Array, ...], grads: tuple[Array, ...]
+):
   del platform
   return jax.vjp(functools.partial(_backward, stride), *inputs)[1](grads)
 
@@ -108,7 +152,7 @@ def _grads_backward(stride, platform, inputs, grads):
 _grads.defvjp(_grads_forward, _grads_backward)
 
 
-def _call_forward(stride: int, x, coords, prior, kernel):
+def _call_forward(stride: int, x: Array, coords: Array, prior: Array, kernel: Array):
   n, height, width, _ = x.shape
   shape = (n, -(-height // stride), -(-width // stride), kernel.shape[3])
   return dispatch.ffi_call(
@@ -119,33 +163,37 @@ def _call_forward(stride: int, x, coords, prior, kernel):
   )
 
 
-def _call_backward(stride: int, *args):
+def _call_backward(stride: int, *args: Array):
   like = [(a.shape, a.dtype) for a in args[:4]]
   return dispatch.ffi_call(
     "affjax_affine_conv_backward", like, *args, stride=np.int64(stride)
   )
 
 
-def _dispatched(native, portable, stride: int, platform: str | None, coords):
+def _dispatched(
+  native: Callable, portable: Callable, stride: int, platform: str | None, coords: Array
+):
   native = functools.partial(native, stride)
   if platform is not None:
     return native
-  platforms = ("cpu", "cuda") if _there(coords) else ("cpu",)
+  platforms = ("cpu", "cuda") if _present(coords) else ("cpu",)
   portable = functools.partial(portable, stride)
   return dispatch.per_platform(LIBRARY, native, portable, platforms)
 
 
-def _there(argument: jax.Array) -> bool:
+def _present(argument: jax.Array) -> bool:
   return argument.ndim > 1
 
 
-def _forward(stride: int, x, coords, prior, kernel):
-  if not _there(coords):
+def _forward(stride: int, x: Array, coords: Array, prior: Array, kernel: Array):
+  if not _present(coords):
     return (_conv_xla.conv(x, kernel, stride),)
-  prior = prior if _there(prior) else None
-  return (_affine_xla.affine_conv(x, coords, prior, kernel, stride),)
+  given = prior if _present(prior) else None
+  return (_affine_xla.affine_conv(x, coords, given, kernel, stride),)
 
 
-def _backward(stride: int, x, coords, prior, kernel, grad):
+def _backward(
+  stride: int, x: Array, coords: Array, prior: Array, kernel: Array, grad: Array
+):
   _, pull = jax.vjp(functools.partial(_forward, stride), x, coords, prior, kernel)
   return pull((grad,))

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 def conv(
   x: Float[Array, "n h w c"], kernel: Float[Array, "k k c o"], stride: int
 ) -> Float[Array, "n i j o"]:
-  """Padded with zeros by half the kernel, accumulated in float32."""
+  """Convolves with zero padding of half the kernel, accumulating in float32."""
   size = kernel.shape[0]
   padding = ((size - 1) // 2, size // 2)
   return lax.conv_general_dilated(

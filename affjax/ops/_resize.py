@@ -1,34 +1,44 @@
-"""Changing the size of images and maps."""
+"""Resizing of images and maps."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from affjax.types import ArrayLike
+
 
 def resize_bilinear(
-  x: Float[Array, "n h w c"], size: tuple[int, int], *, antialias: bool = False
+  x: Float[ArrayLike, "n h w c"], size: tuple[int, int], *, antialias: bool = False
 ) -> Float[Array, "n h2 w2 c"]:
-  """Bilinear resize that keeps the outer *edges* in place, clamping at them.
+  """Resizes bilinearly, keeping the outer *edges* in place and clamping at them.
 
   Args:
-    x: images or maps.
-    size: (height, width) wanted.
-    antialias: widen the kernel when shrinking.
+    x: Images or maps.
+    size: (height, width) of the result, px.
+    antialias: Whether the kernel is widened when the size shrinks.
+
+  Raises:
+    ValueError: `x` has not four axes, or a size is below 1.
   """
   if x.ndim != 4 or min(*size, *x.shape[1:3]) < 1:
     raise ValueError(f"expected x [N, H, W, C] and a size >= 1, got {x.shape}, {size}")
   shape = (x.shape[0], *size, x.shape[3])
   if x.shape == shape:
-    return x
+    return jnp.asarray(x)
   return jax.image.resize(x, shape, "linear", antialias=antialias)
 
 
 def upsample_nearest(
-  x: Float[Array, "n h w c"], size: tuple[int, int]
+  x: Float[ArrayLike, "n h w c"], size: tuple[int, int]
 ) -> Float[Array, "n h2 w2 c"]:
-  """Doubles an image by repeating pixels, then crops to `size`.
+  """Doubles the size of images by repeating pixels, then crops to `size`.
 
-  The cropping serves odd sizes: `size` must be 2H or 2H - 1 by 2W or 2W - 1.
+  Args:
+    x: Images or maps.
+    size: (height, width) of the result: 2H or 2H - 1 by 2W or 2W - 1.
+
+  Raises:
+    ValueError: `size` is none of these.
   """
   n, h, w, c = x.shape
   if not (0 <= 2 * h - size[0] <= 1 and 0 <= 2 * w - size[1] <= 1):
@@ -37,11 +47,17 @@ def upsample_nearest(
   return doubled.reshape(n, 2 * h, 2 * w, c)[:, : size[0], : size[1]]
 
 
-def average_pool(x: Float[Array, "n h w c"], factor: int) -> Float[Array, "n h2 w2 c"]:
-  """Means of `factor` x `factor` blocks; an incomplete last block is dropped."""
+def average_pool(
+  x: Float[ArrayLike, "n h w c"], factor: int
+) -> Float[Array, "n h2 w2 c"]:
+  """Averages blocks of `factor` x `factor` pixels, dropping incomplete last blocks.
+
+  Raises:
+    ValueError: `factor` is below 1 or larger than the images.
+  """
   n, h, w, c = x.shape
   if not 1 <= factor <= min(h, w):
     raise ValueError(f"factor must lie in [1, {min(h, w)}], got {factor}")
   h, w = h // factor, w // factor
-  x = x[:, : h * factor, : w * factor]
+  x = jnp.asarray(x)[:, : h * factor, : w * factor]
   return x.reshape(n, h, factor, w, factor, c).mean((2, 4))

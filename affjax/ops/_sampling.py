@@ -7,15 +7,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from affjax.types import ArrayLike
+
 
 class _Corners(NamedTuple):
-  """Where a point falls between the pixels of an image with a border of one zero.
+  """The place of points between the pixels of an image with a border of one zero.
 
   Attributes:
-    corner: flat index of the upper left corner in the bordered image.
-    fx: fraction towards the right corner, in [0, 1]; 0 where the point is NaN.
-    fy: fraction towards the lower corner.
-    nan: points without a place.
+    corner: Flat index of the upper left corner in the bordered image.
+    fx: Fraction towards the right corner, in [0, 1]; 0 where the point is NaN.
+    fy: Fraction towards the lower corner.
+    nan: Whether a coordinate of the point is NaN.
   """
 
   corner: Int[Array, " p"]
@@ -25,25 +27,25 @@ class _Corners(NamedTuple):
 
 
 def bilinear(
-  x: Float[Array, "n h w c"], xy: Float[Array, "n *p 2"]
+  x: Float[ArrayLike, "n h w c"], xy: Float[ArrayLike, "n *p 2"]
 ) -> Float[Array, "n *p c"]:
-  """Reads images at pixel coordinates; zeros outside.
+  """Samples images bilinearly at pixel coordinates, with zeros outside.
 
-  Only `x`, `xy` are kept for the backward pass, which gathers again: four gathered
-  copies cost more memory than time. The derivative by `xy` is one-sided (to the right
-  and down) on the pixel grid, as of `floor`.
+  The backward pass gathers again from `x` and `xy`, because storing four gathered
+  copies would cost much memory and save little time. On the pixel grid, the derivative
+  in `xy` is the one to the right and down.
 
   Args:
-    x: float32 or bfloat16 images; interpolated in float32.
-    xy: float32 `(column, row)`, pixel centres at integers. Anything further out than
-      one pixel, infinities included, reads zero without a gradient; a coordinate that
-      is NaN reads NaN and gives no gradient.
+    x: Images, float32 or bfloat16, interpolated in float32.
+    xy: Coordinates (column, row), float32, with pixel centers at integers. A point more
+      than one pixel outside, infinities included, reads zero and has no gradient; a
+      point with a NaN reads NaN and has no gradient.
 
   Returns:
     Samples in the dtype of `x`.
 
   Raises:
-    ValueError: on shapes or dtypes that do not fit.
+    ValueError: A shape or a dtype is not as described.
   """
   if x.ndim != 4 or xy.ndim < 2 or xy.shape[0] != x.shape[0] or xy.shape[-1] != 2:
     raise ValueError(
@@ -53,9 +55,9 @@ def bilinear(
     raise ValueError(f"x must have at least one pixel, got shape {x.shape}")
   if xy.dtype != jnp.float32:
     raise ValueError(f"xy must be float32, got {xy.dtype}")
-  points = xy.reshape(xy.shape[0], math.prod(xy.shape[1:-1]), 2)
-  # One image at a time under vmap: a gather whose batch axis partitions over devices.
-  samples = jax.vmap(_sample)(x, points)
+  points = jnp.asarray(xy).reshape(xy.shape[0], math.prod(xy.shape[1:-1]), 2)
+  # vmap over images gives a gather whose batch axis can be divided among devices.
+  samples = jax.vmap(_sample)(jnp.asarray(x), points)
   return samples.reshape((*xy.shape[:-1], x.shape[3]))
 
 
@@ -72,11 +74,11 @@ def _sample(
   return jnp.where(corners.nan[:, None], jnp.nan, sample).astype(image.dtype)
 
 
-def _sample_forward(image, xy):
+def _sample_forward(image: Array, xy: Array):
   return _sample(image, xy), (image, xy)
 
 
-def _sample_backward(residuals, grad):
+def _sample_backward(residuals: tuple[Array, Array], grad: Array):
   image, xy = residuals
   height, width, channels = image.shape
   corners = _corners(xy, height, width)
@@ -101,8 +103,8 @@ _sample.defvjp(_sample_forward, _sample_backward)
 
 def _corners(xy: Float[Array, "p 2"], height: int, width: int) -> _Corners:
   nan = jnp.isnan(xy).any(-1)
-  # At the limits all weight falls on the border of zeros; bounding first keeps the
-  # cast to integers defined.
+  # At the limits all weight falls on the border of zeros. Clipping first keeps the cast
+  # to integers defined.
   x = jnp.clip(jnp.where(nan, -1.0, xy[:, 0]), -1, width)
   y = jnp.clip(jnp.where(nan, -1.0, xy[:, 1]), -1, height)
   column = jnp.minimum(jnp.floor(x), width - 1)

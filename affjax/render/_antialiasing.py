@@ -1,11 +1,12 @@
-"""Silhouettes that move smoothly with the vertices.
+"""Antialiasing, which makes silhouettes move smoothly with the vertices.
 
-Rasterizing samples points, so that coverage has no gradient. Here each pair of
-neighbouring pixels across a silhouette is blended by where the silhouette's edge
-crosses the segment between their centres (Laine et al. 2020, section 3.6).
+A raster samples points, so coverage has no gradient. Antialiasing blends each pair of
+neighboring pixels across a silhouette according to where the silhouette edge crosses
+the segment between their centers (Laine et al. 2020, section 3.6).
 """
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.core
@@ -22,51 +23,54 @@ from affjax.render import (
   _silhouettes,
   _topology,
 )
+from affjax.types import ArrayLike
 
-# More channels than this are handled in one array instead of one by one.
+# Images with more channels than this are processed as one array.
 _UNROLLED = 16
 
 
 def antialias(
-  color: Float[Array, "b h w c"],
-  rast: Float[Array, "b h w 4"],
-  pos: Float[Array, "b v 4"],
-  tri: Int[Array, "t 3"] | np.ndarray,
+  color: Float[ArrayLike, "b h w c"],
+  rast: Float[ArrayLike, "b h w 4"],
+  pos: Float[ArrayLike, "b v 4"],
+  tri: Int[ArrayLike, "t 3"],
   *,
-  opposite: Int[Array, "t 3"] | np.ndarray | None = None,
-  neighbors: Int[Array, "t 3"] | np.ndarray | None = None,
+  opposite: Int[ArrayLike, "t 3"] | None = None,
+  neighbors: Int[ArrayLike, "t 3"] | None = None,
   backend: str = "auto",
 ) -> Float[Array, "b h w c"]:
   """Blends the pixels on both sides of each silhouette.
 
-  Of a pair of neighbours that show different triangles, the nearer one's surface is
-  followed towards the other. If it ends at a silhouette edge at a fraction `c` of the
-  way, then the farther pixel takes `c - 0.5` of the nearer colour where `c > 0.5`, and
-  else the nearer takes `0.5 - c` of the farther colour. Following the surface, where
-  the paper looks at one triangle, smooths meshes finer than the pixels as well.
+  For a pair of neighboring pixels that show different triangles, the search follows the
+  surface of the nearer pixel towards the other. If the surface ends at a silhouette
+  edge at a fraction `c` of the way, then the farther pixel takes `c - 0.5` of the
+  nearer color where `c > 0.5`, and otherwise the nearer pixel takes `0.5 - c` of the
+  farther color. The paper looks at one triangle only; following the surface also
+  smooths meshes whose triangles are smaller than pixels.
 
-  Colours get the transpose of the blend as their gradient, the two vertices of the edge
-  theirs through `c`; which pairs, triangles and edges take part is constant. An edge
-  with an end at or behind the eye is not blended.
+  The gradient of `color` is the transpose of the blend; the vertices of the edge have a
+  gradient through `c`. An edge with an end at or behind the eye is not blended.
 
   Args:
-    color: a picture of any number of channels; coverage may be one of them.
-    rast: what `rasterize` gave.
-    pos: the clip-space vertices that were rasterized.
-    tri: the triangles that were rasterized, welded: vertices doubled along a seam make
-      its edges silhouettes.
-    opposite: `geometry.mesh.opposite_vertices(tri)`; built if None, once for a concrete
-      `tri`, and in the program (a sort of all edges) for a traced one, whose topology
-      may change from call to call.
-    neighbors: `geometry.mesh.neighbors(tri)`; built as `opposite` if None.
-    backend: of the search for the edges, as in `rasterize`; "nvdiffrast" is all theirs
-      and finds `opposite` itself.
+    color: Image with any number of channels of any range; coverage may be one.
+    rast: The raster that `rasterize` returned.
+    pos: The clip-space vertices that were rasterized.
+    tri: The triangles that were rasterized, welded: duplicate vertices along a seam
+      turn its edges into silhouettes.
+    opposite: `geometry.mesh.opposite_vertices(tri)`; computed if None. For a traced
+      `tri`, the program itself computes it at each call, by a sort of all edges.
+    neighbors: `geometry.mesh.neighbors(tri)`; computed if None, as `opposite`.
+    backend: As for `rasterize`; "nvdiffrast" ignores `opposite` and `neighbors`.
+
+  Returns:
+    The blended image, in the shape and dtype of `color`.
 
   Raises:
-    ValueError: wrong shapes, or an unknown backend.
-    RuntimeError: `backend` names a kernel that cannot be had here, with the reason.
+    ValueError: A shape or the backend is not as described.
+    RuntimeError: The kernel that `backend` names is not available here.
   """
   _check(color, rast, pos, tri, opposite)
+  color, rast, pos = (jnp.asarray(v) for v in (color, rast, pos))
   if backend == _nvdiffrast.NAME:
     return _nvdiffrast.adapter().antialias(color, rast, pos, tri)
   backend = _rasterization.resolve_backend(backend)
@@ -87,8 +91,8 @@ def antialias(
   return blended[0] if blended[0].ndim == color.ndim else jnp.stack(blended, -1)
 
 
-def _tables(tri, opposite, neighbors):
-  """Triangles, opposite vertices and neighbours as arrays of JAX."""
+def _tables(tri: ArrayLike, opposite: ArrayLike | None, neighbors: ArrayLike | None):
+  """Returns triangles, opposite vertices and neighbors as int32 arrays of JAX."""
   if opposite is None or neighbors is None:
     if isinstance(tri, jax.core.Tracer):
       tables = _topology.adjacency(tri.astype(jnp.int32))
@@ -105,19 +109,19 @@ def _adjacency(faces: bytes) -> tuple[np.ndarray, np.ndarray]:
   return mesh.opposite_vertices(triangles), mesh.neighbors(triangles)
 
 
-def _planes(color):
-  """A picture's channels one by one, on which XLA is faster, unless they are many."""
+def _planes(color: Array) -> Sequence[Array]:
+  """Returns the channels one by one, which is faster in XLA, unless they are many."""
   return jnp.unstack(color, axis=-1) if 0 < color.shape[-1] <= _UNROLLED else [color]
 
 
-def _first_is_near(depth, ids, axis: int):
-  """Whether the first pixel of each pair along an axis is the nearer; ties: it is."""
+def _first_is_near(depth: Array, ids: Array, axis: int):
+  """Returns where the first pixel of a pair along an axis is the nearer; so at ties."""
   first, second = _neighbors(ids, axis)
   nearer = jnp.less_equal(*_neighbors(depth, axis))
   return (first > 0) & ((second == 0) | nearer)
 
 
-def _neighbors(picture, axis: int):
+def _neighbors(picture: Array, axis: int) -> tuple[Array, Array]:
   size = picture.shape[axis]
   return (
     lax.slice_in_dim(picture, 0, size - 1, axis=axis),
@@ -125,12 +129,21 @@ def _neighbors(picture, axis: int):
   )
 
 
-def _exchange(planes, pos, first_is_near, start, end, *, axis: int):
-  """What each pixel of each plane gains from its neighbours along an axis."""
-  size = planes[0].shape[1:3]
+def _exchange(
+  planes: Sequence[Array],
+  pos: Array,
+  first_is_near: Array,
+  start: Array,
+  end: Array,
+  *,
+  axis: int,
+):
+  """Returns the change that each pixel of each plane takes from its neighbors."""
+  size = (planes[0].shape[1], planes[0].shape[2])
   c = _crossing(pos, start, end, first_is_near, size, axis)
   share = jnp.where(start >= 0, jnp.clip(c, 0, 1) - 0.5, 0)
-  # A share > 0 moves the near colour to the far pixel, < 0 the far one to the near.
+  # A positive share moves the near color to the far pixel, a negative one the far color
+  # to the near pixel.
   share = jnp.where(first_is_near, share, -share)
   if planes[0].ndim > share.ndim:
     share = share[..., None]
@@ -146,8 +159,15 @@ def _exchange(planes, pos, first_is_near, start, end, *, axis: int):
   return gains
 
 
-def _crossing(pos, start, end, first_is_near, size: tuple[int, int], axis: int):
-  """Where each pair's edge crosses, as a fraction from the near centre to the far."""
+def _crossing(
+  pos: Array,
+  start: Array,
+  end: Array,
+  first_is_near: Array,
+  size: tuple[int, int],
+  axis: int,
+):
+  """Returns where each pair's edge crosses: 0 at the near center, 1 at the far one."""
   along, across = (0, 1) if axis == 2 else (1, 0)
   a = _to_px(_ends(pos, start, along, across, -1.0), size, axis)
   b = _to_px(_ends(pos, end, along, across, 1.0), size, axis)
@@ -158,10 +178,10 @@ def _crossing(pos, start, end, first_is_near, size: tuple[int, int], axis: int):
   return jnp.where(first_is_near, x, 1 - x)
 
 
-def _ends(pos, vertex, along: int, across: int, otherwise: float):
-  """Coordinates along and across the pair, and w, of a vertex for each pair.
+def _ends(pos: Array, vertex: Array, along: int, across: int, otherwise: float):
+  """Returns a vertex of each pair's edge: its coordinates along and across, and w.
 
-  A pair without an edge reads out of range, so that it costs nothing in the gradient's
+  A pair without an edge reads out of range, so it costs nothing in the gradient's
   scatter, and computes with (0, `otherwise`, 1), whose derivatives are finite.
   """
   found = vertex >= 0
@@ -173,13 +193,19 @@ def _ends(pos, vertex, along: int, across: int, otherwise: float):
   ]
 
 
-def _to_px(clip, size: tuple[int, int], axis: int):
+def _to_px(clip: Sequence[Array], size: tuple[int, int], axis: int):
   along, across, w = clip
   height, width = size if axis == 2 else size[::-1]
   return (along / w + 1) * (width / 2) - 0.5, (across / w + 1) * (height / 2) - 0.5
 
 
-def _check(color, rast, pos, tri, opposite) -> None:
+def _check(
+  color: ArrayLike,
+  rast: ArrayLike,
+  pos: ArrayLike,
+  tri: ArrayLike,
+  opposite: ArrayLike | None,
+) -> None:
   if color.ndim != 4 or color.shape[:3] != rast.shape[:3]:
     raise ValueError(
       f"color must have shape [B, H, W, C] with the raster's {rast.shape[:3]}, got "

@@ -1,34 +1,31 @@
-"""The head's picture, and the exact buffers behind it."""
+"""Rendering of a textured head, and its buffers without antialiasing."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from affjax.geometry import camera as cameras
 from affjax.geometry import mesh
-from affjax.render._antialiasing import antialias as antialiased
+from affjax.geometry.camera import world_to_clip
+from affjax.render import _antialiasing, _texturing
 from affjax.render._interpolation import interpolate
 from affjax.render._rasterization import rasterize
-from affjax.render._texturing import texture as lookup
 from affjax.types import Camera, Template
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class HeadBuffers:
-  """What each pixel shows of the head; zeros (group: -1) where it shows nothing.
+  """The geometry that each pixel shows; zeros (`group`: -1) where the head is not.
 
   Attributes:
-    rast: as `affjax.render.rasterize` gives it.
+    rast: The raster that `affjax.render.rasterize` returned.
     uv: UV coordinates.
-    depth: distance from the camera along its axis, dm.
-    normal: unit normal, smooth, in camera space (+z towards the camera).
-    group: index into the template's `group_names`, -1 where empty.
-    mask: whether the head is there.
+    depth: Distance from the camera along its axis, dm.
+    normal: Smooth unit normal in camera space (+z towards the camera).
+    group: Index into the template's `group_names`, -1 where empty.
+    mask: Whether the pixel shows the head.
   """
 
   rast: Float[Array, "b h w 4"]
@@ -41,40 +38,66 @@ class HeadBuffers:
 
 def render_head(
   vertices_world: Float[Array, "b v 3"],
-  texture: Float[Array, "b s s c"],
+  texture: Float[Array, "b_or_1 s s c"],
   template: Template,
   camera: Camera,
   resolution: tuple[int, int],
   *,
   antialias: bool = True,
 ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w 1"]]:
-  """Paints the textured head over black.
+  """Renders the textured head over black.
 
   Args:
-    vertices_world: the template's vertices after the pose, dm.
-    texture: the shaded UV map; a batch of 1 is shared.
-    template: triangles and UVs.
-    camera: where it is seen from.
-    resolution: (height, width), pixels.
-    antialias: blend the silhouettes, which also gives them a gradient.
+    vertices_world: The template's vertices after the pose, dm.
+    texture: The shaded UV map; a batch of 1 is shared by all images.
+    template: The head's triangles and UVs.
+    camera: The camera.
+    resolution: (height, width) of the image, pixels.
+    antialias: Whether silhouettes are blended, which also gives them a gradient.
 
   Returns:
-    The picture, premultiplied by coverage, and the coverage in [0, 1]; `composite` lays
+    The image, premultiplied by coverage, and the coverage in [0, 1]. `composite` lays
     them over a photo.
   """
   clip = _to_clip(vertices_world, camera, resolution)
   rast = rasterize(clip, template.faces, resolution)
   uv = interpolate(jnp.asarray(template.uvs)[None], rast, template.faces_uv)
+  return paint_raster(clip, rast, uv, texture, template, antialias=antialias)
+
+
+def paint_raster(
+  clip: Float[Array, "b v 4"],
+  rast: Float[Array, "b h w 4"],
+  uv: Float[Array, "b h w 2"],
+  texture: Float[Array, "b_or_1 s s c"],
+  template: Template,
+  *,
+  antialias: bool = True,
+) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w 1"]]:
+  """Textures and antialiases a raster of the head: the last step of `render_head`.
+
+  Args:
+    clip: The template's vertices in clip space.
+    rast: Their raster, such as `HeadBuffers.rast`.
+    uv: The raster's UV coordinates, such as `HeadBuffers.uv`.
+    texture: As for `render_head`.
+    template: As for `render_head`.
+    antialias: As for `render_head`.
+
+  Returns:
+    The image, premultiplied by coverage, and the coverage in [0, 1].
+  """
   mask = (rast[..., 3:] > 0).astype(texture.dtype)
-  layers = jnp.concatenate([lookup(texture, uv) * mask, mask], -1)
+  layers = jnp.concatenate([_texturing.texture(texture, uv) * mask, mask], -1)
   if antialias:
-    layers = antialiased(
+    tables = mesh.adjacency(template)
+    layers = _antialiasing.antialias(
       layers,
       rast,
       clip,
       template.faces,
-      opposite=_opposite(template),
-      neighbors=_neighbors(template),
+      opposite=tables.opposite,
+      neighbors=tables.neighbors,
     )
   return layers[..., :-1], layers[..., -1:]
 
@@ -84,7 +107,7 @@ def composite(
   render: Float[Array, "b h w c"],
   alpha: Float[Array, "b h w 1"],
 ) -> Float[Array, "b h w c"]:
-  """Lays a premultiplied picture over an image: `image (1 - alpha) + render`."""
+  """Composites a premultiplied render over an image: `image (1 - alpha) + render`."""
   return image * (1 - alpha) + render
 
 
@@ -94,7 +117,14 @@ def head_buffers(
   camera: Camera,
   resolution: tuple[int, int],
 ) -> HeadBuffers:
-  """What each pixel shows: UV, depth, normal, group; no blending at silhouettes."""
+  """Returns UV, depth, normal and group of each pixel, without antialiasing.
+
+  Args:
+    vertices_world: As for `render_head`.
+    template: As for `render_head`.
+    camera: As for `render_head`.
+    resolution: As for `render_head`.
+  """
   clip = _to_clip(vertices_world, camera, resolution)
   rast = rasterize(clip, template.faces, resolution)
   mask = rast[..., 3:] > 0
@@ -115,7 +145,7 @@ def head_buffers(
 
 
 def group_of(rast: Float[Array, "b h w 4"], template: Template) -> Int[Array, "b h w"]:
-  """Index of the template's group that each pixel of a raster shows, -1 where empty."""
+  """Returns the index of the template's group at each pixel, -1 where it is empty."""
   triangle = rast[..., 3].astype(jnp.int32) - 1
   groups = jnp.asarray(template.face_groups, jnp.int32)
   return jnp.where(triangle >= 0, groups[jnp.maximum(triangle, 0)], -1)
@@ -129,17 +159,17 @@ def keep_original(
   *,
   groups: tuple[str, ...] = ("eyes", "teeth"),
 ) -> Float[Array, "b h w c"]:
-  """Puts the photo's own eyes and mouth interior back into an overlay (figure 11).
+  """Copies the photo's own eyes and mouth interior back into an overlay (figure 11).
 
   Args:
-    image: the photo.
-    overlay: the head composited over it, same size.
-    buffers: of that head in that photo.
-    template: names the groups.
-    groups: what to take from the photo wherever the head shows it.
+    image: The photo.
+    overlay: The head composited over the photo, of the same size.
+    buffers: The buffers of that head in that photo.
+    template: The head's template, which names the groups.
+    groups: Names of the groups whose pixels come from the photo.
 
   Raises:
-    ValueError: a group that the template does not have.
+    ValueError: The template has no group of that name.
   """
   for name in groups:
     if name not in template.group_names:
@@ -149,16 +179,8 @@ def keep_original(
   return jnp.where(original[..., None], image, overlay)
 
 
-def _to_clip(vertices_world, camera: Camera, resolution: tuple[int, int]):
+def _to_clip(
+  vertices_world: Float[Array, "b v 3"], camera: Camera, resolution: tuple[int, int]
+) -> Float[Array, "b v 4"]:
   height, width = resolution
-  return cameras.world_to_clip(vertices_world, camera, aspect=width / height)
-
-
-@functools.lru_cache(maxsize=16)
-def _opposite(template: Template) -> np.ndarray:
-  return mesh.opposite_vertices(template.faces)
-
-
-@functools.lru_cache(maxsize=16)
-def _neighbors(template: Template) -> np.ndarray:
-  return mesh.neighbors(template.faces)
+  return world_to_clip(vertices_world, camera, aspect=width / height)

@@ -1,40 +1,51 @@
-"""Where in a known triangle each pixel lies, by kernels, with derivatives both ways.
+"""Place of each pixel in a known triangle, by kernels, with forward and reverse mode.
 
-Values come from a kernel. The tangent is plain JAX, held together in a primitive that
-is linear in it: its transpose is the kernel for gradients, and its own derivatives are
-plain JAX's.
+A kernel computes the values. The tangent is plain JAX inside a primitive that is linear
+in the tangent: the primitive's transpose is the kernel for gradients, and its own
+derivatives are those of plain JAX.
 """
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.extend.core
 import jax.numpy as jnp
 from jax.interpreters import ad, batching, mlir
+from jaxtyping import Array, Float, Int
 
 from affjax.native import dispatch
 from affjax.render import _location, _native
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
-def located(pos, tri, ids, derivatives: bool, backend: str):
-  """`_location.located` of float32 `pos`, by the kernels of a backend.
+def located(
+  pos: Float[Array, "b v 4"],
+  tri: Int[Array, "t 3"],
+  ids: Int[Array, "b h w"],
+  derivatives: bool,
+  backend: str,
+) -> tuple[Float[Array, "b h w 4"], Float[Array, "b h w d"]]:
+  """Computes `_location.located` of float32 vertices by the kernels of a backend.
 
   Args:
-    pos: clip-space vertices, float32.
-    tri: triangles, int32.
-    ids: of the triangles shown, int32.
-    derivatives: whether the second result is wanted.
+    pos: Clip-space vertices, float32.
+    tri: Triangles, int32.
+    ids: Index + 1 of the triangle that each pixel shows, int32.
+    derivatives: Whether the second result is requested.
     backend: "auto", "cpp" or "cuda".
 
   Raises:
-    RuntimeError: the kernel of that name cannot be had here; with the reason.
+    RuntimeError: The kernel that `backend` names is not available here.
   """
   return _native.locate(pos, tri, ids, derivatives=derivatives, backend=backend)
 
 
 @located.defjvp
-def _(derivatives: bool, backend: str, primals, tangents):
+def _(
+  derivatives: bool, backend: str, primals: Sequence[Array], tangents: Sequence[Any]
+):
   pos, tri, ids = primals
   out = located(pos, tri, ids, derivatives, backend)
   dot = _push.bind(pos, tri, ids, tangents[0], derivatives=derivatives, backend=backend)
@@ -42,40 +53,41 @@ def _(derivatives: bool, backend: str, primals, tangents):
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(5,))
-def _pull(pos, tri, ids, rast, slopes, backend: str):
+def _pull(pos: Array, tri: Array, ids: Array, rast: Array, slopes: Array, backend: str):
   return _native.pull(pos, tri, ids, rast, slopes, backend=backend)
 
 
 @_pull.defjvp
-def _(backend: str, primals, tangents):
+def _(backend: str, primals: Sequence[Array], tangents: Sequence[Any]):
   pos, tri, ids, *cotangents = primals
   pulled = lambda p, *c: _location.pulled(p, tri, ids, *c)
   moved = (tangents[0], *tangents[3:])
   return _pull(*primals, backend), jax.jvp(pulled, (pos, *cotangents), moved)[1]
 
 
-# Linear in its last argument; `(pos, tri, ids, dot)` as `_location.pushed`.
+# The primitive takes `(pos, tri, ids, dot)` as `_location.pushed` does and is linear in
+# `dot`.
 _push = jax.extend.core.Primitive("affjax_locate_push")
 _push.multiple_results = True
 
 
-def _pushed(*args, derivatives: bool, backend: str):
-  del backend  # of the transpose
+def _pushed(*args: Any, derivatives: bool, backend: str):
+  del backend  # Only the transpose uses it.
   return _location.pushed(*args, derivatives=derivatives)
 
 
 @_push.def_abstract_eval
-def _(*args, **options):
+def _(*args: Any, **options: Any):
   closed = jax.make_jaxpr(functools.partial(_pushed, **options))(*args)
   return closed.out_avals
 
 
 @_push.def_impl
-def _(*args, **options):
+def _(*args: Any, **options: Any):
   return jax.jit(functools.partial(_pushed, **options))(*args)
 
 
-def _jvp(primals, tangents, **options):
+def _jvp(primals: Sequence[Array], tangents: Sequence[Any], **options: Any):
   pos, tri, ids, dot = primals
   by_pos, by_dot = tangents[0], ad.instantiate_zeros(tangents[3])
   if isinstance(by_pos, ad.Zero):
@@ -84,20 +96,29 @@ def _jvp(primals, tangents, **options):
   return jax.jvp(run, (pos, dot), (by_pos, by_dot))
 
 
-def _transposed(cotangents, pos, tri, ids, dot, *, derivatives: bool, backend: str):
+def _transposed(
+  cotangents: Sequence[Any],
+  pos: Array,
+  tri: Array,
+  ids: Array,
+  dot: Any,
+  *,
+  derivatives: bool,
+  backend: str,
+):
   del dot, derivatives
-  cotangents = map(ad.instantiate_zeros, cotangents)
-  return [None, None, None, _pull(pos, tri, ids, *cotangents, backend)]
+  rast, slopes = map(ad.instantiate_zeros, cotangents)
+  return [None, None, None, _pull(pos, tri, ids, rast, slopes, backend)]
 
 
-def _batched(args, axes, **options):
+def _batched(args: Sequence[Array], axes: Sequence[Any], **options: Any):
   if axes[1] is not None or None in (axes[0], axes[2]):
     run = jax.vmap(functools.partial(_pushed, **options), in_axes=axes)
     return run(*args), (0, 0)
-  # The mapped axis joins the batch, so that this stays one call and its transpose too.
+  # The mapped axis joins the batch, so this and its transpose remain one call each.
   size = args[0].shape[axes[0]]
 
-  def fold(arg, axis):
+  def fold(arg: Array, axis: int | None):
     if axis is None:
       arg = jnp.broadcast_to(arg, (size, *arg.shape))
     else:

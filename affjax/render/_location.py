@@ -1,4 +1,6 @@
-"""Where in a known triangle each pixel lies: the definition, in plain JAX."""
+"""Place of each pixel in a known triangle, in plain JAX: the definition."""
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-# An empty pixel computes with this triangle, whose derivatives are finite everywhere.
+# Empty pixels compute with this triangle, whose derivatives are finite everywhere.
 _NOWHERE = np.array([[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 0, 1]], np.float32)
 
 
@@ -17,17 +19,17 @@ def located(
   *,
   derivatives: bool,
 ) -> tuple[Float[Array, "b h w 4"], Float[Array, "b h w d"]]:
-  """What `rasterize` returns, given the id + 1 that each pixel shows (0: none).
+  """Returns the raster of known triangles and the derivatives of its weights.
 
   Args:
-    pos: clip-space vertices.
-    tri: triangles; those with an index outside the vertices must not be shown.
-    ids: of the triangles shown.
-    derivatives: whether the second result is wanted.
+    pos: Clip-space vertices.
+    tri: Triangles. No pixel may show one with an index outside the vertices.
+    ids: Index + 1 of the triangle that each pixel shows, 0 where there is none.
+    derivatives: Whether the second result is requested.
 
   Returns:
-    The raster, and the derivatives of its weights (du/dX, du/dY, dv/dX, dv/dY), which
-    have no channel (d = 0) unless wanted.
+    The raster as `rasterize` returns it, and the derivatives of its weights (du/dX,
+    du/dY, dv/dX, dv/dY), which have no channels (d = 0) unless requested.
   """
   weights, slopes, depth = _locate(pos, tri, ids)
   hit = (ids > 0)[..., None]
@@ -36,23 +38,37 @@ def located(
   return rast, jnp.where(hit, slopes if derivatives else slopes[..., :0], 0)
 
 
-def pushed(pos, tri, ids, dot, *, derivatives: bool):
-  """How `located` changes as `pos` changes by `dot`: linear in that."""
+def pushed(
+  pos: Float[Array, "b v 4"],
+  tri: Int[Array, "t 3"],
+  ids: Int[Array, "b h w"],
+  dot: Float[Array, "b v 4"],
+  *,
+  derivatives: bool,
+) -> tuple[Float[Array, "b h w 4"], Float[Array, "b h w d"]]:
+  """Returns the change of `located` for a change `dot` of `pos`, linear in `dot`."""
   place = lambda p: located(p, tri, ids, derivatives=derivatives)
   return jax.jvp(place, (pos,), (dot,))[1]
 
 
-def pulled(pos, tri, ids, rast, slopes):
-  """Gradient in `pos` of `located`, given the cotangents of both its results."""
+def pulled(
+  pos: Float[Array, "b v 4"],
+  tri: Int[Array, "t 3"],
+  ids: Int[Array, "b h w"],
+  rast: Float[Array, "b h w 4"],
+  slopes: Float[Array, "b h w d"],
+) -> Float[Array, "b v 4"]:
+  """Returns the gradient of `located` in `pos` for cotangents of both results."""
   place = lambda p: located(p, tri, ids, derivatives=slopes.shape[-1] > 0)
   return jax.vjp(place, pos)[1]((rast, slopes))[0]
 
 
-def _locate(pos, tri, ids):
-  """Weights `[B, H, W, 2]`, their derivatives `[.., 4]` and z/w of given triangles.
+def _locate(pos: Array, tri: Array, ids: Array):
+  """Returns weights `[B, H, W, 2]`, their derivatives `[.., 4]` and z/w.
 
-  Coordinate by coordinate: XLA on a CPU is slow at sums over a short last axis. Empty
-  pixels read out of range, so that they cost nothing in the gradient's scatter.
+  The computation goes coordinate by coordinate because XLA on a CPU is slow at sums
+  over a short last axis. Empty pixels read out of range, so they cost nothing in the
+  gradient's scatter.
   """
   height, width = ids.shape[1:]
   vertices = tri.at[jnp.where(ids > 0, ids - 1, len(tri))].get(
@@ -61,7 +77,7 @@ def _locate(pos, tri, ids):
   x, y, z, w = zip(*(_corner(pos, vertices[..., k], k) for k in range(3)), strict=True)
   px = ((2 * jnp.arange(width, dtype=pos.dtype) + 1) / width - 1)[None, None, :]
   py = ((2 * jnp.arange(height, dtype=pos.dtype) + 1) / height - 1)[None, :, None]
-  # The edge functions of `csrc/coverage.h`: corners seen from the pixel's ray.
+  # The edge functions of `csrc/coverage.h`, with corners relative to the pixel's ray.
   x = [x[k] - px * w[k] for k in range(3)]
   y = [y[k] - py * w[k] for k in range(3)]
   after = ((1, 2), (2, 0), (0, 1))
@@ -70,7 +86,7 @@ def _locate(pos, tri, ids):
   total = jnp.where(jnp.abs(total) < 1e-30, 1.0, total)
   weights = [a / total for a in area]
   depth = _dot(weights, z) / _dot(weights, w)
-  # Each area is linear in the pixel's place.
+  # Each area is linear in the pixel's position.
   slopes = []
   for by, size in (
     ([y[i] * w[j] - w[i] * y[j] for i, j in after], width),
@@ -82,8 +98,8 @@ def _locate(pos, tri, ids):
   return jnp.stack(_pin(weights)[:2], -1), slopes, depth
 
 
-def _corner(pos, vertex, k: int):
-  """The coordinates of corner k at each pixel."""
+def _corner(pos: Array, vertex: Array, k: int):
+  """Returns the coordinates of corner k at each pixel."""
   read = jax.vmap(lambda p, i: p.at[i].get(mode="fill", fill_value=0))
   here = vertex < pos.shape[1]
   coordinates = jnp.unstack(read(pos, vertex), axis=-1)
@@ -91,12 +107,12 @@ def _corner(pos, vertex, k: int):
   return [jnp.where(here, c, n) for c, n in zip(coordinates, nowhere, strict=True)]
 
 
-def _dot(a, b):
+def _dot(a: Sequence[Array], b: Sequence[Array]):
   return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-def _pin(weights):
-  """Undoes the rounding that put a covered pixel's weights out of [0, 1]."""
+def _pin(weights: Sequence[Array]):
+  """Corrects weights of covered pixels that rounding moved out of [0, 1]."""
   exact = [jnp.clip(w, 0, 1) for w in weights]
   total = jnp.maximum(exact[0] + exact[1] + exact[2], 1e-6)
   return [

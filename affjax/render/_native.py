@@ -1,4 +1,4 @@
-"""The renderer's kernels: one library for the CPU, one for CUDA, the same handlers."""
+"""Calls of the renderer's kernels, which have the same handlers on CPU and CUDA."""
 
 import functools
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from affjax.native import dispatch, library
 from affjax.render import _location, _silhouettes, _xla
 
 LIBRARY = "rasterizer"
-# Backend -> platform of the library.
+# Backend -> platform of its library.
 PLATFORMS = {"cpp": "cpu", "cuda": "cuda"}
 
 
@@ -23,16 +23,17 @@ def triangle_ids(
   *,
   backend: str,
 ) -> Int[Array, "b h w"]:
-  """`_xla.triangle_ids`, to the bit, by a kernel.
+  """Computes the same bits as `_xla.triangle_ids` by a kernel.
 
   Args:
-    pos: clip-space vertices, float32.
-    tri: triangles, int32.
-    resolution: (height, width).
-    backend: "cpp", "cuda", or "auto" for what the platform has, portable XLA if none.
+    pos: Clip-space vertices, float32.
+    tri: Triangles, int32.
+    resolution: (height, width), pixels.
+    backend: "cpp", "cuda", or "auto" for the platform's kernel, or portable XLA if the
+      platform has none.
 
   Raises:
-    RuntimeError: the kernel of that name cannot be had here; with the reason.
+    RuntimeError: The kernel that `backend` names is not available here.
   """
   require(backend)
   return _search(tuple(resolution), backend)(*dispatch.vary_alike(pos, tri))[0]
@@ -46,17 +47,17 @@ def nearest(
   behind: tuple[Float[Array, "b h w"], Int[Array, "b h w"]],
   backend: str,
 ) -> tuple[Float[Array, "b h w"], Int[Array, "b h w"]]:
-  """`_xla.nearest`, ids and depths to the bit (0 is -0), by a kernel.
+  """Computes the same bits as `_xla.nearest` by a kernel, except the sign of zero.
 
   Args:
-    pos: clip-space vertices, float32.
-    tri: triangles, int32.
-    resolution: (height, width).
-    behind: depths and ids that the results come after.
-    backend: as for `triangle_ids`; "xla" is the portable search itself.
+    pos: Clip-space vertices, float32.
+    tri: Triangles, int32.
+    resolution: (height, width), pixels.
+    behind: Depths and ids; the results lie behind them.
+    backend: As for `triangle_ids`; "xla" is the portable search itself.
 
   Raises:
-    RuntimeError: the kernel of that name cannot be had here; with the reason.
+    RuntimeError: The kernel that `backend` names is not available here.
   """
   require(backend)
   args = dispatch.vary_alike(pos, tri, *behind)
@@ -72,17 +73,17 @@ def locate(
   derivatives: bool,
   backend: str,
 ) -> tuple[Float[Array, "b h w 4"], Float[Array, "b h w d"]]:
-  """`_location.located`, to rounding, by a kernel; without derivatives of its own.
+  """Computes `_location.located` to rounding by a kernel that has no JAX derivatives.
 
   Args:
-    pos: clip-space vertices, float32.
-    tri: triangles, int32.
-    ids: of the triangles shown, int32.
-    derivatives: whether the second result is wanted.
-    backend: as for `triangle_ids`.
+    pos: Clip-space vertices, float32.
+    tri: Triangles, int32.
+    ids: Index + 1 of the triangle that each pixel shows, int32.
+    derivatives: Whether the second result is requested.
+    backend: As for `triangle_ids`.
 
   Raises:
-    RuntimeError: the kernel of that name cannot be had here; with the reason.
+    RuntimeError: The kernel that `backend` names is not available here.
   """
   require(backend)
   rast, slopes = _locator(derivatives, backend)(*dispatch.vary_alike(pos, tri, ids))
@@ -98,18 +99,17 @@ def pull(
   *,
   backend: str,
 ) -> Float[Array, "b v 4"]:
-  """Gradient of `_location.located` in `pos`, by a kernel on a CPU.
+  """Computes the gradient of `_location.located` in `pos`, on a CPU by a kernel.
 
-  The kernel's sums have an order of their own, the same each time. On a GPU it is
-  XLA's.
+  The kernel adds in the same order at each call. On a GPU, XLA computes the gradient.
 
   Args:
-    pos: clip-space vertices, float32.
-    tri: triangles, int32.
-    ids: of the triangles shown, int32.
-    rast: cotangent of the raster.
-    slopes: cotangent of the slopes; `[B, H, W, 0]` without any.
-    backend: as for `triangle_ids`.
+    pos: Clip-space vertices, float32.
+    tri: Triangles, int32.
+    ids: Index + 1 of the triangle that each pixel shows, int32.
+    rast: Cotangent of the raster.
+    slopes: Cotangent of the derivatives; `[B, H, W, 0]` if they were not requested.
+    backend: As for `triangle_ids`.
   """
   args = dispatch.vary_alike(pos, tri, ids, rast, slopes)
   return _puller(backend)(*args)[0]
@@ -122,18 +122,20 @@ def silhouette_edges(
   tri: Int[Array, "t 3"],
   *,
   backend: str,
-) -> tuple[Int[Array, "b h p"], ...]:
-  """`_silhouettes.edges` by a kernel: one walk a pair of pixels, no rounds.
+) -> tuple[
+  Int[Array, "b h p"], Int[Array, "b h p"], Int[Array, "b q w"], Int[Array, "b q w"]
+]:
+  """Computes `_silhouettes.edges` by a kernel that walks once for each pair of pixels.
 
   Args:
-    ids: of the raster, int32.
-    depth: of the raster.
-    outline: of all images.
-    tri: triangles, int32.
-    backend: as for `triangle_ids`; "xla" is the portable search itself.
+    ids: Ids of the raster, int32.
+    depth: Depths of the raster.
+    outline: The triangles of all images.
+    tri: Triangles, int32.
+    backend: As for `triangle_ids`; "xla" is the portable search itself.
 
   Raises:
-    RuntimeError: the kernel of that name cannot be had here; with the reason.
+    RuntimeError: The kernel that `backend` names is not available here.
   """
   require(backend)
   rows = outline.rows.reshape(ids.shape[0], -1, 9).astype(jnp.float32)
@@ -143,7 +145,7 @@ def silhouette_edges(
 
 
 def require(backend: str) -> None:
-  """Raises RuntimeError with the reason if a named backend cannot be had here."""
+  """Raises RuntimeError if the kernel that `backend` names is not available here."""
   if backend not in PLATFORMS:
     return
   platform = PLATFORMS[backend]
@@ -155,7 +157,13 @@ def require(backend: str) -> None:
 
 
 def per_backend(backend: str, kernel: Callable, portable: Callable) -> Callable:
-  """`kernel` on the platform of a backend; of "auto", where there is a library."""
+  """Returns a function that calls `kernel` on the platform of the backend.
+
+  Args:
+    backend: "cpp", "cuda", or "auto" for every platform whose library is ready.
+    kernel: The function that calls the kernel.
+    portable: The function for the other platforms of "auto".
+  """
   if backend == "auto":
     return dispatch.per_platform(LIBRARY, kernel, portable)
   return lambda *args: lax.platform_dependent(*args, **{PLATFORMS[backend]: kernel})
@@ -163,13 +171,13 @@ def per_backend(backend: str, kernel: Callable, portable: Callable) -> Callable:
 
 @functools.lru_cache(maxsize=64)
 def _search(resolution: tuple[int, int], backend: str) -> Callable:
-  """Always the same function for the same arguments, so that it is compiled once."""
+  """Returns the same function for equal arguments, so that it is compiled once."""
 
-  def kernel(pos, tri):
+  def kernel(pos: Array, tri: Array):
     shape = (pos.shape[0], *resolution)
     return dispatch.ffi_call("affjax_rasterize_ids", [(shape, jnp.int32)], pos, tri)
 
-  def portable(pos, tri):
+  def portable(pos: Array, tri: Array):
     return (_xla.triangle_ids(pos, tri, resolution),)
 
   return dispatch.batch_parallel(
@@ -179,12 +187,12 @@ def _search(resolution: tuple[int, int], backend: str) -> Callable:
 
 @functools.lru_cache(maxsize=64)
 def _nearest_search(resolution: tuple[int, int], backend: str) -> Callable:
-  def kernel(*args):
+  def kernel(*args: Array):
     shape = (args[0].shape[0], *resolution)
     results = [(shape, jnp.float32), (shape, jnp.int32)]
     return dispatch.ffi_call("affjax_rasterize_nearest", results, *args)
 
-  def portable(pos, tri, depth, ids):
+  def portable(pos: Array, tri: Array, depth: Array, ids: Array):
     return _xla.nearest(pos, tri, resolution, behind=(depth, ids))
 
   if backend == "xla":
@@ -196,12 +204,12 @@ def _nearest_search(resolution: tuple[int, int], backend: str) -> Callable:
 
 @functools.cache
 def _locator(derivatives: bool, backend: str) -> Callable:
-  def kernel(*args):
+  def kernel(*args: Array):
     shapes = [(*args[2].shape, channels) for channels in (4, 4 * derivatives)]
     results = [(shape, jnp.float32) for shape in shapes]
     return dispatch.ffi_call("affjax_rasterize_locate", results, *args)
 
-  def portable(pos, tri, ids):
+  def portable(pos: Array, tri: Array, ids: Array):
     return _location.located(pos, tri, ids, derivatives=derivatives)
 
   return dispatch.batch_parallel(
@@ -211,11 +219,11 @@ def _locator(derivatives: bool, backend: str) -> Callable:
 
 @functools.cache
 def _puller(backend: str) -> Callable:
-  def kernel(*args):
+  def kernel(*args: Array):
     results = [(args[0].shape, jnp.float32)]
     return dispatch.ffi_call("affjax_rasterize_pull", results, *args)
 
-  def portable(pos, tri, ids, rast, slopes):
+  def portable(pos: Array, tri: Array, ids: Array, rast: Array, slopes: Array):
     return (_location.pulled(pos, tri, ids, rast, slopes),)
 
   call = portable
@@ -226,13 +234,13 @@ def _puller(backend: str) -> Callable:
 
 @functools.cache
 def _edge_search(backend: str) -> Callable:
-  def kernel(*args):
+  def kernel(*args: Array):
     batch, height, width = args[0].shape
     along_x, along_y = (batch, height, width - 1), (batch, height - 1, width)
     shapes = [(s, jnp.int32) for s in (along_x, along_x, along_y, along_y)]
     return dispatch.ffi_call("affjax_silhouette_edges", shapes, *args)
 
-  def portable(ids, depth, rows, neighbors, tri):
+  def portable(ids: Array, depth: Array, rows: Array, neighbors: Array, tri: Array):
     outline = _silhouettes.Outline(rows.reshape(-1, 9), neighbors)
     return _silhouettes.edges(ids, depth, outline, tri)
 

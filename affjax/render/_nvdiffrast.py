@@ -1,22 +1,23 @@
-"""The way to nvdiffrast, for those who brought it (`third_party/nvdiffrast_jax`)."""
+"""Access to nvdiffrast through `third_party/nvdiffrast_jax`, if it is installed."""
 
 import importlib
 import types
 
 NAME = "nvdiffrast"
 
-# As a checkout of affjax holds the adapter, and as an installed one ships it.
+# The adapter's names in a checkout of affjax and in an installed affjax.
 _ADAPTERS = ("third_party.nvdiffrast_jax", "nvdiffrast_jax")
 
 
 def wanted(backend: str, *ours: str) -> bool:
-  """Whether a primitive is to be nvdiffrast's.
+  """Returns whether the backend of a primitive is nvdiffrast.
 
   Args:
-    ours: names of the primitive's own backends.
+    backend: The name that the user gave.
+    *ours: Names of affjax's own backends for the primitive.
 
   Raises:
-    ValueError: an unknown backend.
+    ValueError: The backend is unknown.
   """
   if backend not in (*ours, NAME):
     raise ValueError(f"backend must be one of {[*ours, NAME]}, got {backend!r}")
@@ -24,10 +25,10 @@ def wanted(backend: str, *ours: str) -> bool:
 
 
 def adapter() -> types.ModuleType:
-  """The adapter, imported at the first call.
+  """Imports the adapter.
 
   Raises:
-    ImportError: it was not installed.
+    ImportError: The adapter is not installed.
   """
   for name in _ADAPTERS:
     try:

@@ -1,8 +1,9 @@
-"""The search for the silhouette edge between two neighbouring pixels.
+"""Search for the silhouette edge between two neighboring pixels.
 
-All of it is discrete and lies under `stop_gradient`.
+The search is discrete, so callers apply `stop_gradient` to its inputs.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -11,24 +12,24 @@ from jaxtyping import Array, Bool, Float, Int
 
 from affjax.native import dispatch
 
-# Up to this w a vertex counts as lying at or behind the eye.
+# A vertex whose w is at most this counts as at or behind the eye.
 _TINY_W = 1e-20
-# A crossing this far (pixels) outside the segment is one at its end, but for rounding.
+# A crossing up to this far outside the segment (pixels) counts as one at its end.
 _SLACK = 1e-3
-# Triangles between two neighbouring pixels at most; more only in a mesh that is far too
-# fine for its picture, whose silhouette then stays jagged there.
+# Largest number of triangles between two neighboring pixels. A mesh with more is far
+# too fine for its image, and its silhouette stays jagged there.
 _STEPS = 64
-# Pairs that walk together.
+# Number of pairs that are processed together.
 _BLOCK = 8192
 _SILHOUETTE, _INNER, _UNUSABLE = 1, 0, -1
 
 
 class Pairs(NamedTuple):
-  """Horizontally neighbouring pixels (j, i) and (j, i + 1) of a raster."""
+  """The pairs of horizontally neighboring pixels (j, i) and (j, i + 1) of a raster."""
 
   # Whether the left pixel is the nearer of the two.
   near_left: Bool[Array, "b h p"]
-  # Ids (0 = empty) that the nearer and the farther show.
+  # Ids (0 = empty) of the nearer and of the farther pixel.
   near: Int[Array, "b h p"]
   far: Int[Array, "b h p"]
 
@@ -36,7 +37,13 @@ class Pairs(NamedTuple):
 def pairs(
   depth: Float[Array, "b h w"], ids: Int[Array, "b h w"], *, axis: int
 ) -> Pairs:
-  """Pairs along an axis (1: y, transposed; 2: x); a tie in depth goes to the first."""
+  """Returns the pairs along an axis; the first pixel is the nearer one at equal depths.
+
+  Args:
+    depth: Depths of the raster.
+    ids: Ids of the raster.
+    axis: 2 for x, or 1 for y, whose pairs are those of the transposed image.
+  """
   if axis == 1:
     depth, ids = jnp.swapaxes(depth, 1, 2), jnp.swapaxes(ids, 1, 2)
   left, right = ids[:, :, :-1], ids[:, :, 1:]
@@ -48,21 +55,27 @@ def pairs(
 
 
 class Outline(NamedTuple):
-  """The triangles of all images in the picture plane, `n = B T`."""
+  """The triangles of all images in the image plane, `n = B T`."""
 
-  # x, y of three corners, pixels; then what each edge is.
+  # x and y of three corners, pixels, then the kind of each edge.
   rows: Float[Array, "n 9"]
-  # The triangle across each edge of each triangle, -1 without.
+  # The triangle across each edge of each triangle, -1 if there is none.
   neighbors: Int[Array, "t 3"]
 
   def transposed(self) -> "Outline":
-    """With x and y exchanged."""
+    """Returns the outline with x and y exchanged."""
     order = jnp.array([1, 0, 3, 2, 5, 4, 6, 7, 8])
     return Outline(self.rows[:, order], self.neighbors)
 
 
-def outline(pos, tri, opposite, neighbors, resolution: tuple[int, int]) -> Outline:
-  """Projects the triangles and finds out which of their edges are silhouettes."""
+def outline(
+  pos: Float[Array, "b v 4"],
+  tri: Int[Array, "t 3"],
+  opposite: Int[Array, "t 3"],
+  neighbors: Int[Array, "t 3"],
+  resolution: tuple[int, int],
+) -> Outline:
+  """Projects the triangles and determines which of their edges are silhouettes."""
   height, width = resolution
   front, behind = pos[..., 3] > _TINY_W, pos[..., 3] < -_TINY_W
   w = jnp.where(front | behind, pos[..., 3], 1.0)
@@ -94,12 +107,14 @@ def edges(
   depth: Float[Array, "b h w"],
   outline: Outline,
   tri: Int[Array, "t 3"],
-) -> tuple[Int[Array, "b h p"], ...]:
-  """The silhouette edge between each pixel and the next, along x and along y.
+) -> tuple[
+  Int[Array, "b h p"], Int[Array, "b h p"], Int[Array, "b q w"], Int[Array, "b q w"]
+]:
+  """Finds the silhouette edge between each pixel and the next, along x and along y.
 
   Returns:
-    Its vertices, -1 without: starts and ends along x `[B, H, W - 1]`, then along y
-    `[B, H - 1, W]`.
+    The edges' vertices, -1 where there is no edge: starts and ends along x
+    `[B, H, W - 1]`, then along y `[B, H - 1, W]`.
   """
   along_x = crossed_edges(pairs(depth, ids, axis=2), outline, tri, steeper=False)
   turned = outline.transposed()
@@ -110,13 +125,17 @@ def edges(
 def crossed_edges(
   pairs: Pairs, outline: Outline, tri: Int[Array, "t 3"], *, steeper: bool
 ) -> tuple[Int[Array, "b h p"], Int[Array, "b h p"]]:
-  """The silhouette edge of the near surface between the two pixels of each pair.
+  """Finds the silhouette edge of the near surface between the pixels of each pair.
 
-  From the near pixel's triangle the surface is followed towards the far pixel, from
-  neighbour to neighbour, until a silhouette ends it or the far pixel is reached.
+  The search starts at the near pixel's triangle and goes to neighbor after neighbor
+  towards the far pixel, until it meets a silhouette or reaches the far pixel.
 
   Args:
-    steeper: leave out edges as steep as flat, which the other axis takes.
+    pairs: The pairs of pixels.
+    outline: The triangles of all images.
+    tri: Triangles, int32.
+    steeper: Whether edges at exactly 45 degrees are left out, because the search along
+      the other axis takes them.
 
   Returns:
     The vertices `(start, end)` of the edge, -1 where there is none to blend along.
@@ -132,10 +151,10 @@ def crossed_edges(
   listed = listed.at[place].set(jnp.arange(near.size, dtype=jnp.int32), mode="drop")
   per_image, columns = shape[1] * shape[2], shape[2]
 
-  def more(state):
+  def more(state: tuple[Array, ...]):
     return state[0] < count
 
-  def walk_block(state):
+  def walk_block(state: tuple[Array, ...]):
     first, start, end = state
     item = first + jnp.arange(min(_BLOCK, near.size), dtype=jnp.int32)
     pair = listed[jnp.minimum(item, near.size - 1)]
@@ -162,17 +181,28 @@ def crossed_edges(
   return start.reshape(shape), end.reshape(shape)
 
 
-def _walk(outline, near, far, *, offset, row, origin, towards, walking, steeper):
+def _walk(
+  outline: Outline,
+  near: Array,
+  far: Array,
+  *,
+  offset: Array,
+  row: Array,
+  origin: Array,
+  towards: Array,
+  walking: Array,
+  steeper: bool,
+):
   """Follows the surface from triangle `near` along the row.
 
   Returns:
-    The triangle and its edge 0..2 where a silhouette was met; edge -1 elsewhere.
+    The triangle and its edge 0..2 where it met a silhouette; edge -1 elsewhere.
   """
 
-  def more(state):
+  def more(state: tuple[Array, ...]):
     return (state[0] < _STEPS) & jnp.any(state[-1])
 
-  def step(state):
+  def step(state: tuple[Array, ...]):
     count, triangle, before, edge, walking = state
     columns = jnp.unstack(outline.rows[offset + triangle], axis=1)
     across = jnp.unstack(outline.neighbors[triangle], axis=1)
@@ -185,19 +215,27 @@ def _walk(outline, near, far, *, offset, row, origin, towards, walking, steeper)
     triangle = jnp.where(walking, after, triangle)
     return count + 1, triangle, before, edge, walking
 
-  nobody = jnp.full(near.shape, -2, jnp.int32)
-  state = (jnp.int32(0), near, nobody, jnp.full(near.shape, -1, jnp.int32), walking)
+  nothing = jnp.full(near.shape, -2, jnp.int32)
+  state = (jnp.int32(0), near, nothing, jnp.full(near.shape, -1, jnp.int32), walking)
   state = dispatch.vary_alike(*state)
   _, triangle, _, edge, _ = lax.while_loop(more, step, state)
   return triangle, edge
 
 
-def _exit(columns, across, before, row, origin, towards):
-  """Where the row leaves a triangle that it entered from triangle `before`.
+def _exit(
+  columns: Sequence[Array],
+  across: Sequence[Array],
+  before: Array,
+  row: Array,
+  origin: Array,
+  towards: Array,
+):
+  """Finds where the row leaves a triangle that it entered from triangle `before`.
 
   Returns:
-    `(c, edge, kind, steep, after)`: the distance from the near pixel, the edge, what it
-    is, its rise over its run, and the triangle behind it. -inf and -1 without any.
+    `(c, edge, kind, steep, after)`: the distance from the near pixel, the edge, its
+    kind, its rise over its run, and the triangle behind it; -inf and -1 if the row does
+    not leave through an edge.
   """
   best = jnp.full(row.shape, -jnp.inf, row.dtype)
   edge = jnp.full(row.shape, -1, jnp.int32)
@@ -211,7 +249,7 @@ def _exit(columns, across, before, row, origin, towards):
       columns[2 * j],
       columns[2 * j + 1],
     )
-    # Half-open, as the fill rule: a row through a corner meets one edge on either side.
+    # Half-open, as the fill rule: a row through a corner meets one edge on each side.
     meets = ((ay <= row) != (by <= row)) & (columns[6 + k] != _UNUSABLE)
     run, rise = bx - ax, jnp.where(meets, by - ay, 1.0)
     c = (ax + (row - ay) / rise * run - origin) * towards

@@ -1,4 +1,4 @@
-"""Reading a texture at UV coordinates."""
+"""Texture lookup at UV coordinates."""
 
 import jax
 import jax.numpy as jnp
@@ -6,54 +6,62 @@ from jaxtyping import Array, Float
 
 from affjax.render import _mipmaps, _nvdiffrast
 from affjax.render._mixing import mix
+from affjax.types import ArrayLike
 
 _MIPMAPPED = ("linear-mipmap-nearest", "linear-mipmap-linear")
 _FILTERS = ("linear", "nearest", *_MIPMAPPED)
 _BOUNDARIES = ("clamp", "wrap", "zero")
+# A level of a pyramid: index of its first texel, height, width.
+_Level = tuple[int | Array, int | Array, int | Array]
 
 
 def texture(
-  tex: Float[Array, "b th tw c"],
-  uv: Float[Array, "b h w 2"],
+  tex: Float[ArrayLike, "b_or_1 th tw c"],
+  uv: Float[ArrayLike, "b h w 2"],
   *,
   filter: str = "linear",
   boundary: str = "clamp",
   texel_centers: bool = False,
   uv_derivatives: Float[Array, "b h w 2 2"] | Float[Array, "b h w 4"] | None = None,
-  mip_level_bias: Float[Array, "b h w"] | float | None = None,
+  mip_level_bias: Float[Array, "b h w"] | Float[Array, ""] | float | None = None,
   max_mip_level: int | None = None,
   backend: str = "auto",
 ) -> Float[Array, "b h w c"]:
-  """Looks a texture up; `(u, v) = (0, 0)` is its bottom left, row 0 lies at v = 1.
+  """Samples a texture at UV coordinates.
 
-  A texture that is seen small flickers and moires unless the texels under a pixel are
-  averaged. The mip-mapped filters do it by a pyramid of halved textures (boxes of 2 x 2
-  texels; where a size is odd, of the 3 x 3 or 2 x 3 that lie under the texel, by area)
-  and read, bilinearly, the level whose texels are as large as the pixel's footprint is
-  long (`_mipmaps.footprint_level`): the nearest level, or a mixture of the two around
-  it, which is continuous and has a gradient in `uv_derivatives` and the bias. Gradients
-  reach the texture through all levels.
+  `(u, v) = (0, 0)` is the bottom left of the texture and row 0 lies at v = 1.
+
+  The mip-mapped filters average the texels under a pixel by a pyramid of halved
+  textures. They read, bilinearly, the level whose texels are as large as the pixel's
+  footprint is long: either the nearest level, or a blend of the two levels around it,
+  which has a gradient in `uv_derivatives` and the bias.
 
   Args:
-    tex: a batch of 1 is shared by all images. Any size.
-    uv: where to read.
-    filter: "linear" (differentiable in `uv`), "nearest", "linear-mipmap-nearest" or
-      "linear-mipmap-linear".
-    boundary: outside the texture read its border ("clamp"), its repetition ("wrap"), or
-      "zero".
-    texel_centers: 0 and 1 are the centres of the outermost texels (PyTorch3D's
-      `align_corners=True`) instead of their outer edges.
-    uv_derivatives: change of u and v along x and y, per pixel, as `interpolate(...,
-      derivatives=)` gives it: `[.., (u, v), (x, y)]`, or the four in that order.
-    mip_level_bias: added to the level; alone, it is the level.
-    max_mip_level: the coarsest level to make; None for all, down to one texel.
-    backend: "auto" or "xla", which are the same, or "nvdiffrast" for users who have it.
+    tex: Texture `[B or 1, Ht, Wt, C]` of any size, range and number of channels; a
+      batch of 1 is shared by all images.
+    uv: Coordinates (u, v) to read; [0, 1] spans the texture.
+    filter: "linear", which is differentiable in `uv`, "nearest",
+      "linear-mipmap-nearest" or "linear-mipmap-linear".
+    boundary: "clamp", "wrap" or "zero", the value outside the texture.
+    texel_centers: Whether 0 and 1 are the centers of the outermost texels, as in
+      PyTorch3D, instead of their outer edges.
+    uv_derivatives: Change of (u, v) per pixel along (x, y), `[B, H, W, 2, 2]`, as
+      `interpolate_with_derivatives` returns it, or `[B, H, W, 4]`; only for the
+      mip-mapped filters, as the next two.
+    mip_level_bias: Added to the level; the level itself if `uv_derivatives` is None.
+    max_mip_level: The coarsest level of the pyramid; None for all, down to one texel.
+    backend: "auto" or "xla", which are the same, or "nvdiffrast" if it is installed.
+
+  Returns:
+    Samples `[B, H, W, C]` in the dtype of the texture, differentiable in `tex`, and in
+    `uv` unless the filter is "nearest".
 
   Raises:
-    ValueError: wrong shapes, an unknown option, or a mip-mapped filter with neither
-      `uv_derivatives` nor `mip_level_bias`.
+    ValueError: A shape or an option is not as described, or a mip-mapped filter has
+      neither `uv_derivatives` nor `mip_level_bias`.
   """
   _check(tex, uv, filter, boundary)
+  tex, uv = jnp.asarray(tex), jnp.asarray(uv)
   _check_mip_maps(uv, filter, uv_derivatives, mip_level_bias, max_mip_level)
   theirs = _nvdiffrast.wanted(backend, "auto", "xla")
   read = _nvdiffrast.adapter().texture if theirs else _read
@@ -70,14 +78,14 @@ def texture(
 
 
 def _read(
-  tex,
-  uv,
+  tex: Array,
+  uv: Array,
   *,
   filter: str,
   boundary: str,
   texel_centers: bool,
-  uv_derivatives,
-  mip_level_bias,
+  uv_derivatives: Array | None,
+  mip_level_bias: Array | float | None,
   max_mip_level: int | None,
 ):
   height, width = tex.shape[1:3]
@@ -94,7 +102,12 @@ def _read(
   return _mip_mapped(texels, sizes, row, column, level, boundary, linear=linear)
 
 
-def _level(uv, derivatives, bias, size: tuple[int, int]):
+def _level(
+  uv: Array,
+  derivatives: Array | None,
+  bias: Array | float | None,
+  size: tuple[int, int],
+):
   level = jnp.zeros(uv.shape[:3], uv.dtype)
   if derivatives is not None:
     slopes = derivatives.reshape(*uv.shape[:3], 2, 2)
@@ -102,23 +115,32 @@ def _level(uv, derivatives, bias, size: tuple[int, int]):
   return level if bias is None else level + bias
 
 
-def _texel(place, size: int, boundary: str, texel_centers: bool):
-  """Texel coordinate, centres at integers, of a place in [0, 1] along one axis."""
+def _texel(place: Array, size: int, boundary: str, texel_centers: bool) -> Array:
+  """Returns the texel coordinate, centers at integers, of a place in [0, 1]."""
   if boundary == "wrap":
     place = place - jnp.floor(place)
   return place * (size - 1) if texel_centers else place * size - 0.5
 
 
-def _flat(tex):
+def _flat(tex: Array) -> Array:
   return tex.reshape(tex.shape[0], -1, tex.shape[-1])
 
 
-def _mip_mapped(texels, sizes, row, column, level, boundary: str, *, linear: bool):
+def _mip_mapped(
+  texels: Array,
+  sizes: list[tuple[int, int]],
+  row: Array,
+  column: Array,
+  level: Array,
+  boundary: str,
+  *,
+  linear: bool,
+):
   """Reads one or two levels of a pyramid at texel coordinates of level 0."""
   fine, coarse, share = _mipmaps.blend_of(level, len(sizes), linear=linear)
   height, width = sizes[0]
 
-  def read(level):
+  def read(level: Array) -> Array:
     first = jnp.asarray(_mipmaps.offsets(sizes))[level]
     rows, columns = (jnp.maximum(n >> level, 1) for n in (height, width))
     at_row = (row + 0.5) * (rows.astype(row.dtype) / height) - 0.5
@@ -130,14 +152,14 @@ def _mip_mapped(texels, sizes, row, column, level, boundary: str, *, linear: boo
   return mix([1 - share, share], [read(fine), read(coarse)])
 
 
-def _nearest(texels, level, row, column, boundary: str):
+def _nearest(texels: Array, level: _Level, row: Array, column: Array, boundary: str):
   row, column = _clipped(level, row, column)
   row, column = (jnp.floor(v + 0.5).astype(jnp.int32) for v in (row, column))
   return _tap(texels, level, row, column, boundary)
 
 
-def _bilinear(texels, level, row, column, boundary: str):
-  """Reads a level `(first texel, height, width)`; numbers, or an array of each."""
+def _bilinear(texels: Array, level: _Level, row: Array, column: Array, boundary: str):
+  """Reads a level `(first texel, height, width)`, given as numbers or as arrays."""
   row, column = _clipped(level, row, column)
   top, left = jnp.floor(row), jnp.floor(column)
   down, right = row - top, column - left
@@ -150,12 +172,12 @@ def _bilinear(texels, level, row, column, boundary: str):
   return mix(weights, taps)
 
 
-def _clipped(level, row, column):
-  # Far outside all texels are alike; an integer could not hold the coordinate.
+def _clipped(level: _Level, row: Array, column: Array):
+  # All texels far outside are alike, and an int32 could not hold their coordinates.
   return jnp.clip(row, -2, level[1] + 1), jnp.clip(column, -2, level[2] + 1)
 
 
-def _tap(texels, level, row, column, boundary: str):
+def _tap(texels: Array, level: _Level, row: Array, column: Array, boundary: str):
   first, height, width = level
   inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
   if boundary == "wrap":
@@ -170,7 +192,7 @@ def _tap(texels, level, row, column, boundary: str):
   return jnp.where(inside[..., None], value, 0) if boundary == "zero" else value
 
 
-def _check(tex, uv, filter: str, boundary: str) -> None:
+def _check(tex: ArrayLike, uv: ArrayLike, filter: str, boundary: str) -> None:
   if filter not in _FILTERS:
     raise ValueError(f"filter must be one of {_FILTERS}, got {filter!r}")
   if boundary not in _BOUNDARIES:
@@ -183,12 +205,18 @@ def _check(tex, uv, filter: str, boundary: str) -> None:
     )
 
 
-def _check_mip_maps(uv, filter: str, derivatives, bias, limit) -> None:
+def _check_mip_maps(
+  uv: ArrayLike,
+  filter: str,
+  derivatives: Array | None,
+  bias: Array | float | None,
+  limit: int | None,
+) -> None:
   given = [v for v in (derivatives, bias, limit) if v is not None]
   if filter not in _MIPMAPPED:
     if given:
       raise ValueError(
-        "uv_derivatives, mip_level_bias and max_mip_level are for the filters "
+        "uv_derivatives, mip_level_bias and max_mip_level need one of the filters "
         f"{_MIPMAPPED}, got filter={filter!r}"
       )
     return

@@ -1,13 +1,14 @@
-"""The search for the triangle of each pixel, in portable XLA.
+"""Search for the triangle of each pixel, in portable XLA.
 
-One strategy for triangles of every size: the bounding box of each triangle, in pixels,
-is cut into tiles; the tiles of all triangles form one list, of which a `while_loop`
-takes a block at a time. Shapes are static, the number of rounds is as large as the
-picture needs, and a triangle that covers no pixel centre costs nothing there.
+One strategy serves triangles of every size: the bounding box of each triangle, in
+pixels, is cut into tiles; the tiles of all triangles form one list, and a `while_loop`
+processes this list block by block. All shapes are static, the number of rounds depends
+on the image, and a triangle that covers no pixel center costs nothing in the loop.
 """
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -17,46 +18,51 @@ from jaxtyping import Array, Float, Int
 
 from affjax.native import dispatch
 from affjax.render import _exact
+from affjax.types import ArrayLike
 
 
 class _Setup(NamedTuple):
-  """Triangles of all images in one list `n = B T`, ready for the search."""
+  """The triangles of all images in one list `n = B T`, prepared for the search."""
 
-  # Three scaled corners (x, y, z, w) in ascending order: an edge that two triangles
-  # share is the same arithmetic in both, so that they agree on which side a pixel lies.
+  # Three scaled corners (x, y, z, w) in ascending order: two triangles that share an
+  # edge compute it in the same way, so they agree on which side of it a pixel lies.
   corners: Float[Array, "n 12"]
-  # First column, first row, last column, last row, tiles in a row.
+  # First column, first row, last column, last row, number of tiles in a row.
   boxes: Int[Array, "n 5"]
-  # Running total of tiles, this triangle included.
+  # Cumulative number of tiles, including this triangle's.
   ends: Int[Array, " n"]
 
 
 def triangle_ids(
-  pos: Float[Array, "b v 4"], tri: Int[Array, "t 3"], resolution: tuple[int, int]
+  pos: Float[ArrayLike, "b v 4"],
+  tri: Int[ArrayLike, "t 3"],
+  resolution: tuple[int, int],
 ) -> Int[Array, "b h w"]:
-  """Index + 1 of the visible triangle of each pixel, 0 where there is none.
+  """Returns the index + 1 of each pixel's visible triangle, 0 where there is none.
 
-  The contract of every backend; `affjax.render.rasterize` has the rules of coverage.
+  Every backend has this contract; `affjax.render.rasterize` states the rules of
+  coverage.
   """
   return nearest(pos, tri, resolution)[1]
 
 
 def nearest(
-  pos: Float[Array, "b v 4"],
-  tri: Int[Array, "t 3"],
+  pos: Float[ArrayLike, "b v 4"],
+  tri: Int[ArrayLike, "t 3"],
   resolution: tuple[int, int],
   *,
   behind: tuple[Float[Array, "b h w"], Int[Array, "b h w"]] | None = None,
 ) -> tuple[Float[Array, "b h w"], Int[Array, "b h w"]]:
-  """Depth z/w and id of the visible triangle of each pixel; inf and 0 without any.
+  """Returns depth z/w and id + 1 of each pixel's visible triangle; inf and 0 if none.
 
   Args:
-    pos: clip-space vertices.
-    tri: triangles; those with an index outside the vertices are left out.
-    resolution: (height, width).
-    behind: depths and ids; only what comes after them is seen, a greater id coming
-      after a less one of the same depth.
+    pos: Clip-space vertices.
+    tri: Triangles; those with an index outside the vertices are left out.
+    resolution: (height, width), pixels.
+    behind: Depths and ids; only triangles behind them are visible, where at equal
+      depths a greater id lies behind a smaller one.
   """
+  pos, tri = jnp.asarray(pos), jnp.asarray(tri)
   batch, count = pos.shape[0], tri.shape[0]
   height, width = resolution
   tile, block = _tile_and_block(batch * count, height, width)
@@ -64,10 +70,10 @@ def nearest(
   pixels = batch * height * width
   passed = None if behind is None else [v.reshape(-1) for v in behind]
 
-  def more(state):
+  def more(state: tuple[Array, Array, Array]):
     return state[0] < setup.ends[-1]
 
-  def step(state):
+  def step(state: tuple[Array, Array, Array]):
     first, depth, ids = state
     item = first + jnp.arange(block, dtype=jnp.int32)
     owner, x, y, live = _tile_pixels(setup, item, tile)
@@ -75,7 +81,7 @@ def nearest(
     owner = owner[None, None]
     near, hit = _cover(corners, x, y, height, width)
     hit = hit & live
-    # One value of `near` for every comparison, in whatever fusions they end up.
+    # All comparisons must see the same value of `near`, whichever fusion they are in.
     near = lax.optimization_barrier(near)
     place = jnp.where(hit, (owner // count) * (height * width) + y * width + x, pixels)
     triangle = jnp.broadcast_to(owner % count + 1, place.shape)
@@ -92,24 +98,24 @@ def nearest(
     jnp.zeros(pixels, jnp.int32),
   )
   # Under shard_map the buffers differ from device to device, as `pos` does.
-  start = dispatch.vary_alike(*start, pos)[:3]
-  _, depth, ids = lax.while_loop(more, step, start)
+  first, depth, ids, _ = dispatch.vary_alike(*start, pos)
+  _, depth, ids = lax.while_loop(more, step, (first, depth, ids))
   return depth.reshape(batch, height, width), ids.reshape(batch, height, width)
 
 
 def _tile_and_block(triangles: int, height: int, width: int) -> tuple[int, int]:
-  """Side of a tile in pixels, and tiles in a block."""
+  """Returns the side of a tile in pixels, and the number of tiles in a block."""
   # Measured on 2 CPU cores with a head of 10,000 triangles at 64² to 512².
   tile = 2
   while tile < 8 and (tile * tile * 4) * 10_000 < height * width * 2:
     tile *= 2
-  # The list must be countable in int32 even if every triangle fills the picture.
+  # int32 must be able to count the list even if every triangle fills the image.
   while triangles * math.ceil(height / tile) * math.ceil(width / tile) >= 2**30:
     tile *= 2
   return tile, max(64, 2**16 // (tile * tile))
 
 
-def _set_up(pos, tri, height: int, width: int, tile: int) -> _Setup:
+def _set_up(pos: Array, tri: Array, height: int, width: int, tile: int) -> _Setup:
   known = jnp.all((tri >= 0) & (tri < pos.shape[1]), 1)
   corner = pos[:, jnp.clip(tri, 0, pos.shape[1] - 1)].reshape(-1, 3, 4)
   corner, usable = _exact.scaled(corner)
@@ -134,7 +140,7 @@ def _set_up(pos, tri, height: int, width: int, tile: int) -> _Setup:
   )
 
 
-def _ascending(p, q):
+def _ascending(p: Array, q: Array):
   """Orders two corners by x, then y, w, z."""
   smaller = jnp.zeros(p.shape[0], bool)
   for k in (2, 3, 1, 0):
@@ -143,11 +149,11 @@ def _ascending(p, q):
   return jnp.where(swap, q, p), jnp.where(swap, p, q)
 
 
-def _span(coordinate, w, size: int):
-  """First and last pixel whose centre the triangle may cover along one axis."""
+def _span(coordinate: Array, w: Array, size: int):
+  """Returns the first and last pixel along one axis that a triangle may cover."""
   front = w > _exact.TINY_W
   px = (coordinate / jnp.where(front, w, 1.0) + 1) * (size / 2) - 0.5
-  # A triangle that reaches behind the eye may show anywhere.
+  # A triangle that reaches behind the eye may appear anywhere.
   crossing = ~jnp.all(front, 1)
   slack = size * _exact.SLACK
   low = jnp.where(crossing, 0.0, jnp.ceil(jnp.min(px, 1) - slack))
@@ -156,8 +162,8 @@ def _span(coordinate, w, size: int):
   return low, jnp.clip(jnp.nan_to_num(high), -1, size - 1).astype(jnp.int32)
 
 
-def _tile_pixels(setup: _Setup, item, tile: int):
-  """Owner `[block]` of each item of the list, and its pixels `[tile, tile, block]`."""
+def _tile_pixels(setup: _Setup, item: Array, tile: int):
+  """Returns each item's triangle `[block]` and pixels `[tile, tile, block]`."""
   owner = jnp.searchsorted(setup.ends, item, side="right").astype(jnp.int32)
   owner = jnp.minimum(owner, setup.ends.shape[0] - 1)
   low_x, low_y, high_x, high_y, across = jnp.unstack(setup.boxes[owner], axis=1)
@@ -173,14 +179,14 @@ def _tile_pixels(setup: _Setup, item, tile: int):
 
 @functools.cache
 def _centers(size: int) -> Float[np.ndarray, " size"]:
-  """Pixel centres in [-1, 1]; XLA would divide by multiplying with a reciprocal."""
+  """Returns pixel centers in [-1, 1]; XLA would multiply by a reciprocal instead."""
   return np.arange(1, 2 * size, 2).astype(np.float32) / np.float32(size) - np.float32(1)
 
 
-def _cover(corners, x, y, height: int, width: int):
-  """z/w of triangles at pixels, and whether the triangle covers the pixel's centre.
+def _cover(corners: Sequence[Array], x: Array, y: Array, height: int, width: int):
+  """Returns z/w of triangles at pixels, and whether they cover the pixels' centers.
 
-  The arithmetic of `csrc/coverage.h`, which has the reasons, to the bit.
+  The arithmetic equals that of `csrc/coverage.h`, which explains it, to the bit.
   """
   px = jnp.asarray(_centers(width))[jnp.minimum(x, width - 1)]
   py = jnp.asarray(_centers(height))[jnp.minimum(y, height - 1)]
@@ -195,17 +201,17 @@ def _cover(corners, x, y, height: int, width: int):
   z = _exact.weighted(weights, (az, bz, cz))
   w = _exact.weighted(weights, (aw, bw, cw))
   inside = (side_a == side_c) & (side_a != side_b)
-  # The weights and w are of one sign in front of the eye.
+  # In front of the eye, the weights and w have the same sign.
   inside &= jnp.where(side_a, w > 0, w < 0)
   near = z / jnp.where(w == 0, 1.0, w)
   return near, inside & (jnp.abs(near) <= 1)
 
 
-def _keep_nearest(depth, ids, place, near, triangle):
+def _keep_nearest(depth: Array, ids: Array, place: Array, near: Array, triangle: Array):
   """Writes the nearest of the given fragments into the buffers.
 
-  Blocks come in ascending order of triangles, so that an older fragment wins a tie; in
-  a block the least id wins.
+  Blocks come in ascending order of triangles, so a fragment of an earlier block wins a
+  tie; within a block the lowest id wins.
   """
   before = depth.at[place].get(mode="fill", fill_value=-jnp.inf)
   depth = depth.at[place].min(near, mode="drop")

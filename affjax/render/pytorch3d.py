@@ -1,56 +1,61 @@
-"""Rasters in the form of PyTorch3D's rasterizer, and back.
+"""Conversion of rasters and vertices to and from PyTorch3D's conventions.
 
-PyTorch3D's normalised device coordinates run to the *left* and *up*, the shorter side
-of the picture is 2 long, and z is the depth in view space. The pictures are the same:
-row 0 is the top one, column 0 the left one, where `y/w = -1`, `x/w = -1` here.
+PyTorch3D's normalized device coordinates increase to the *left* and *up*, the shorter
+side of the image has length 2, and z is the depth in view space. The images are the
+same: row 0 is at the top, where `y/w = -1` here, and column 0 at the left, where
+`x/w = -1` here.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from affjax.render import _rasterization
 from affjax.render._interpolation import interpolate
+from affjax.types import ArrayLike
 
 
 class Fragments(NamedTuple):
-  """What `pytorch3d.renderer.MeshRasterizer` returns; everything -1 where empty."""
+  """The result of `pytorch3d.renderer.MeshRasterizer`; all values are -1 where empty.
 
-  # Index into the faces of the whole batch, `image T + triangle`; int32.
+  Attributes:
+    pix_to_face: Index into the faces of the whole batch, `image T + triangle`, int32.
+    zbuf: View-space depth.
+    bary_coords: Perspective-correct weights of the three corners.
+    dists: Minus the squared distance to the triangle's nearest edge in the image, in
+      squared NDC units.
+  """
+
   pix_to_face: Int[Array, "b h w k"]
-  # View-space depth.
   zbuf: Float[Array, "b h w k"]
-  # Perspective-correct weights of the three corners.
   bary_coords: Float[Array, "b h w k 3"]
-  # Minus the squared distance to the triangle's nearest edge in the picture, NDC units.
   dists: Float[Array, "b h w k"]
 
 
 def to_pytorch3d(
   rast: Float[Array, "b h w 4"] | Float[Array, "k b h w 4"],
   pos: Float[Array, "b v 4"],
-  tri: Int[Array, "t 3"] | np.ndarray,
+  tri: Int[ArrayLike, "t 3"],
   *,
   depth: Float[Array, "b v"] | None = None,
 ) -> Fragments:
-  """Fragments as PyTorch3D gives them with `blur_radius=0`.
+  """Converts a raster to the fragments that PyTorch3D returns with `blur_radius=0`.
 
   Args:
-    rast: a raster, or those of `peel`, which become `faces_per_pixel`.
-    pos: the clip-space vertices that were rasterized.
-    tri: the triangles that were rasterized.
-    depth: view-space depth of the vertices; None for w, which is the depth of a
+    rast: A raster, or the layers of `peel`, which become `faces_per_pixel`.
+    pos: The clip-space vertices that were rasterized.
+    tri: The triangles that were rasterized.
+    depth: View-space depth of the vertices. None takes w, which is the depth of a
       perspective camera.
 
   Returns:
-    Arrays for `torch.from_numpy` (cast `pix_to_face` to int64), or for any shader that
-    is written for PyTorch3D's fragments; differentiable in `rast` and `pos`.
+    Fragments for `torch.from_numpy` (cast `pix_to_face` to int64) or for any shader
+    that is written for PyTorch3D's fragments; differentiable in `rast` and `pos`.
 
   Raises:
-    ValueError: wrong shapes.
+    ValueError: A shape is not as described.
   """
   layers = rast[None] if rast.ndim == 4 else rast
   _check(layers, pos, tri)
@@ -80,21 +85,21 @@ def from_pytorch3d(
   pix_to_face: Int[Array, "b h w k"],
   bary_coords: Float[Array, "b h w k 3"],
   pos: Float[Array, "b v 4"],
-  tri: Int[Array, "t 3"] | np.ndarray,
+  tri: Int[ArrayLike, "t 3"],
 ) -> Float[Array, "k b h w 4"]:
-  """Rasters for `interpolate`, `texture` and `antialias` from PyTorch3D's fragments.
+  """Converts PyTorch3D's fragments to rasters for `interpolate` and `antialias`.
 
   Args:
-    pix_to_face: of meshes that share `tri`; -1 where empty.
-    bary_coords: perspective-correct weights.
-    pos: clip-space vertices, see `clip_from_pytorch3d`.
-    tri: their triangles.
+    pix_to_face: Faces of meshes that share `tri`; -1 where empty.
+    bary_coords: Perspective-correct weights.
+    pos: Clip-space vertices, as `clip_from_pytorch3d` returns them.
+    tri: Triangles of the meshes.
 
   Returns:
     One raster for each of `faces_per_pixel`, near to far.
 
   Raises:
-    ValueError: wrong shapes.
+    ValueError: A shape is not as described.
   """
   if bary_coords.shape != (*pix_to_face.shape, 3):
     raise ValueError(
@@ -119,18 +124,18 @@ def clip_from_pytorch3d(
   far: float,
   perspective: bool = True,
 ) -> Float[Array, "b v 4"]:
-  """Clip-space vertices that show PyTorch3D's picture.
+  """Converts PyTorch3D's vertices to clip-space vertices that give the same image.
 
   Args:
-    vertices: as its rasterizer takes them: NDC x and y, view-space depth
+    vertices: NDC x and y, and view-space depth, as PyTorch3D's rasterizer takes them
       (`MeshRasterizer.transform(meshes).verts_padded()`).
-    resolution: (height, width), pixels.
-    near: depth of the near plane, > 0 in perspective; nearer surfaces are clipped.
-    far: depth of the far plane.
-    perspective: whether x and y were divided by the depth.
+    resolution: (height, width) of the image, pixels.
+    near: Depth of the near plane, > 0 in perspective; nearer surfaces are clipped.
+    far: Depth of the far plane.
+    perspective: Whether x and y were divided by the depth.
 
   Raises:
-    ValueError: wrong shape, or planes that are not in order.
+    ValueError: The shape is not as described, or the planes are not in order.
   """
   if vertices.ndim != 3 or vertices.shape[-1] != 3:
     raise ValueError(f"vertices must have shape [B, V, 3], got {vertices.shape}")
@@ -148,15 +153,15 @@ def clip_from_pytorch3d(
   return jnp.stack([x * w, y * w, z, w], -1)
 
 
-def _to_px(pos, size: tuple[int, int]):
-  """Where vertices appear; those at or behind the eye anywhere."""
+def _to_px(pos: Array, size: tuple[int, int]):
+  """Returns vertices in pixels, arbitrary for those at or behind the eye."""
   w = jnp.where(pos[..., 3] > 0, pos[..., 3], 1.0)
   x, y = ((pos[..., k] / w + 1) * (size[1 - k] / 2) - 0.5 for k in (0, 1))
   return jnp.stack([x, y], -1)
 
 
-def _edge_distance2(px, rast, tri):
-  """Squared distance of each pixel's centre to its triangle's nearest edge, pixels²."""
+def _edge_distance2(px: Array, rast: Array, tri: ArrayLike):
+  """Returns the squared distance of pixel centers to the triangle's edges, pixels²."""
   rows = jnp.asarray(tri, jnp.int32)[jnp.maximum(rast[..., 3].astype(jnp.int32) - 1, 0)]
   x, y = (jax.vmap(lambda p, i: p[i])(px[..., k], rows) for k in (0, 1))
   height, width = rast.shape[1:3]
@@ -169,7 +174,7 @@ def _edge_distance2(px, rast, tri):
   return jnp.min((x + along * run) ** 2 + (y + along * rise) ** 2, -1)
 
 
-def _check(layers, pos, tri) -> None:
+def _check(layers: Array, pos: Array, tri: ArrayLike) -> None:
   if layers.ndim != 5 or layers.shape[-1] != 4:
     raise ValueError(f"rast must have shape [(K,) B, H, W, 4], got {layers.shape}")
   if pos.ndim != 3 or pos.shape[-1] != 4 or pos.shape[0] != layers.shape[1]:

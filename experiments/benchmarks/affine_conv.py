@@ -96,7 +96,7 @@ def with_memory(results: list[dict[str, Any]], options) -> None:
   for result in results:
     case = Case(**result["case"])
     if result["direction"] == "forward" and case.batch < largest:
-      continue  # what grows with the batch is seen at the largest
+      continue  # the largest batch shows how memory grows
     for name in result["variants"]:
       if name in SLOW and result["case"]["batch"] > 1:
         continue  # gigabytes, and half a minute each
@@ -116,7 +116,7 @@ def bytes_of(row: Mapping[str, Any], device: str) -> float | None:
   return next((memory[key] for key in order if key in memory), None)
 
 
-# What comes of it.
+# Results.
 
 
 def best_torch(rows: Mapping[str, Any]) -> float | None:
@@ -247,7 +247,7 @@ def plot(results: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
 
 
 def _color(name: str, names: Sequence[str], pyplot) -> Any:
-  """Greys for plain convolutions, blues for PyTorch's forms, reds for ours."""
+  """Returns grays for plain convolutions, blues for PyTorch's forms, reds for ours."""
   maps = {"plain": "Greys", "PyTorch": "Blues", "affjax": "Reds"}
   family = name.split()[0]
   alike = [other for other in names if other.split()[0] == family]

@@ -1,4 +1,4 @@
-"""What `bench_affine_conv.py` compares: the same layer in XLA, PyTorch and kernels.
+"""The variants that `affine_conv.py` compares: one layer in XLA, PyTorch and kernels.
 
 Every variant is made of the same arrays, placed on the device beforehand, and of one of
 two directions: "forward", or "forward+backward" = the output and its pull-back to x,
@@ -41,7 +41,7 @@ class Case(NamedTuple):
     return f"{self.channels}→{self.features} {self.size}² ×{self.batch}{half}"
 
   def flops(self, direction: str) -> float:
-    """Of the matrix products, a multiply-add being two; of sampling none."""
+    """Returns the operations of the matrix products; a multiply-add counts as two."""
     pixels = self.batch * (self.size // STRIDE) ** 2
     once = 2.0 * pixels * KERNEL**2 * self.channels * self.features
     return once * (1 if direction == "forward" else 3)
@@ -58,7 +58,7 @@ class Case(NamedTuple):
 
 
 class Arrays(NamedTuple):
-  """Of a case: NHWC, HWIO, NumPy float32."""
+  """Returns the arrays of a case: NHWC, HWIO, NumPy float32."""
 
   x: np.ndarray
   theta: np.ndarray
@@ -103,7 +103,7 @@ def ours(device: str) -> str:
 
 
 def has_torch(device: str) -> bool:
-  """Whether PyTorch is installed and can use the device."""
+  """Returns whether PyTorch is installed and can use the device."""
   try:
     torch = _torch()
   except ImportError:

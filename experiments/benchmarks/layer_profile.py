@@ -1,4 +1,4 @@
-"""Where a layer's time goes: predicting its matrices, and convolving with them."""
+"""Profiles a layer: the prediction of its matrices, and the convolution with them."""
 
 from collections.abc import Callable, Sequence
 

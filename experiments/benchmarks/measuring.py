@@ -1,4 +1,4 @@
-"""How benchmarks here measure: interleaved medians, peak memory, the machine, JSON.
+"""Measurement for benchmarks: interleaved medians, peak memory, the machine, JSON.
 
 Times come from one process in which all variants take turns, so that a disturbance of
 the machine meets all of them. A turn is a pause (idle threads of the last library stop
@@ -118,7 +118,7 @@ def timing(seconds: Sequence[float]) -> Timing:
 
 
 def geometric_mean(values: Sequence[float]) -> float:
-  """Of positive numbers; NaN of none."""
+  """Returns the geometric mean of positive numbers; NaN if there are none."""
   if not values:
     return math.nan
   return math.exp(statistics.fmean(map(math.log, values)))
@@ -161,7 +161,7 @@ def start(device: str | None, threads: int) -> str:
 
 
 def _has_gpu() -> bool:
-  """Whether there is a GPU that JAX may use, without starting JAX."""
+  """Returns whether there is a GPU that JAX may use, without starting JAX."""
   asked = os.environ.get("JAX_PLATFORMS", "")
   if asked and not {"cuda", "gpu"} & set(asked.split(",")):
     return False
@@ -201,7 +201,7 @@ def _status_kib(field: str) -> int:
 def children(
   script: str, arguments: Sequence[Sequence[str]], *, at_once: int = 2
 ) -> list[Any]:
-  """What Python processes print as JSON on their last line, one for each arguments.
+  """Returns the JSON that Python processes print on their last line, one per job.
 
   A child that fails gives None, its error goes to stderr. Freed arrays go back to the
   system at once in them, so that resident memory follows what is in use.
@@ -227,7 +227,7 @@ def children(
 
 
 def machine(device: str, threads: int) -> dict[str, Any]:
-  """Where and with what a result was measured."""
+  """Returns the machine and the versions with which a result is measured."""
   import jax
 
   load = os.getloadavg()[0] if hasattr(os, "getloadavg") else math.nan

@@ -37,7 +37,7 @@ FORWARD, BOTH = "forward", "forward+backward"
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-  """What goes through: `batch` photos of `size`², through `networks` networks."""
+  """A case: `batch` photos of `size`² through `networks` networks."""
 
   batch: int
   size: int
@@ -50,7 +50,7 @@ class Case:
 
 
 def cases(device: str, *, quick: bool) -> list[Case]:
-  """What a run measures."""
+  """Returns the cases of a run."""
   size = 64 if quick else 512
   if device == "cpu":
     return [Case(1, size)]

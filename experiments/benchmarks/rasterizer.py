@@ -55,7 +55,7 @@ PORTABLE_TRIANGLES, PORTABLE_PIXELS = 300_000, 2**21
 
 
 class Case(NamedTuple):
-  """What is drawn: see the axes of the plot."""
+  """A case: a mesh and an image size, which are the axes of the plot."""
 
   triangles: int
   resolution: int
@@ -243,7 +243,7 @@ def collectives() -> list[str]:
 def targets(
   results: Sequence[Mapping[str, Any]], record: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-  """What the project set itself for two CPU cores."""
+  """Returns the project's targets for two CPU cores."""
   found = {
     (Case(**r["case"]), r["kind"], backend): row["median"]
     for r in results
@@ -349,7 +349,7 @@ def main() -> None:
     }
     if device == "cpu":
       result["targets"] = targets([r for rows in found.values() for r in rows], result)
-    if out:  # what a run that is cut short leaves
+    if out:  # so that an interrupted run leaves its results
       measuring.write_json(out / "results" / f"{name}.json", result)
   for row in result.get("targets", ()):
     print(f"{row['what']}: {row['value']:.4g} ({row['target']}): {row['met']}")

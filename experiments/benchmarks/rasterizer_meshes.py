@@ -1,4 +1,4 @@
-"""What `bench_rasterizer.py` draws."""
+"""The meshes that `rasterizer.py` draws."""
 
 import dataclasses
 

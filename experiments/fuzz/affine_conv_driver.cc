@@ -34,11 +34,11 @@ XLA_FFI_Error* schedule(XLA_FFI_ThreadPool_Schedule_Args* args) {
   return nullptr;
 }
 
-// A coordinate that nobody would choose.
+// Returns an extreme coordinate.
 float hostile() {
   const float inf = std::numeric_limits<float>::infinity();
-  const float choices[] = {0.0f,  1.0f,  -1.0f,      0.5f,   1e9f,   -3e9f,
-                           1e30f, -inf,  inf,        -1e38f, 2.2e9f, -0.0f,
+  const float choices[] = {0.0f,   1.0f, -1.0f,         0.5f,   1e9f,   -3e9f,
+                           1e30f,  -inf, inf,           -1e38f, 2.2e9f, -0.0f,
                            1e-40f, 7.0f, std::nanf(""), -2.0f};
   return choices[pick(0, 15)];
 }
@@ -60,13 +60,14 @@ struct Sum {
   }
 };
 
-// Whether a result is what it should be but for rounding; says where it is not.
+// Returns whether a result is correct to rounding, and prints where it is not.
 template <typename T>
 bool close(const char* name, T got, const Sum& want) {
   const double value = widen(got);
   if (std::isnan(want.value) && std::isnan(value)) return true;
   const double last = std::is_same_v<T, float> ? 0 : std::fabs(want.value) / 256;
-  if (std::fabs(value - want.value) <= 2e-5 * want.magnitude + want.slack + last + 1e-6) {
+  if (std::fabs(value - want.value) <=
+      2e-5 * want.magnitude + want.slack + last + 1e-6) {
     return true;
   }
   std::printf("%s: got %g, expected %g\n", name, value, want.value);
@@ -111,7 +112,7 @@ struct Case {
     for (float& v : prior) v = coordinate(pick(0, 1));
   }
 
-  // Where a tap reads; with `positive` the same sum of absolute values.
+  // Returns the place that a tap reads, or with `positive` the sum of absolute values.
   Point place(int64_t pixel, int64_t tap, bool positive = false) const {
     const auto sign = [&](float v) { return positive ? std::fabs(v) : v; };
     const int64_t inside = pixel % p.pixels();
@@ -132,15 +133,15 @@ struct Case {
     return place_by_affine(theta, d, center);
   }
 
-  // Rounding error of a place, px: half a unit in the last digit of its largest part for
-  // each of eight operations.
+  // Rounding error of a place, px: half a unit in the last digit of its largest part
+  // for each of eight operations.
   double blur(int64_t pixel, int64_t tap) const {
     const Point at = place(pixel, tap, true);
     const double largest = std::fmax(at.x, at.y);
     return std::isfinite(largest) ? 4 * largest / (1 << 23) : 0;
   }
 
-  // Whether rounding may decide on which side of a pixel's centre a place lies.
+  // Returns whether rounding may decide on which side of a pixel's center a place lies.
   static bool doubtful(Point at) {
     const float dx = at.x - std::nearbyint(at.x), dy = at.y - std::nearbyint(at.y);
     return std::fabs(dx) < 1e-3f || std::fabs(dy) < 1e-3f;
@@ -160,8 +161,9 @@ bool Case<T>::run(ffi::ThreadPool& pool) const {
   if (p.batch == 0) return true;
   forward<T>(pool, p, x.data(), coords.data(), prior.data(), kernel.data(), out.data());
   join();
-  backward<T>(pool, p, x.data(), coords.data(), prior.data(), kernel.data(), grad.data(),
-              grad_x.data(), grad_coords.data(), grad_prior.data(), grad_kernel.data());
+  backward<T>(pool, p, x.data(), coords.data(), prior.data(), kernel.data(),
+              grad.data(), grad_x.data(), grad_coords.data(), grad_prior.data(),
+              grad_kernel.data());
   join();
 
   std::vector<Sum> want_x(x.size()), want_kernel(kernel.size());
@@ -207,10 +209,10 @@ bool Case<T>::run(ffi::ThreadPool& pool) const {
           want_kernel[entry + o].add(sample * own, std::fabs(sample * own),
                                      blurred * steep * std::fabs(own));
         }
-        const double dx = (1 - f.fy) * (corner[1] - corner[0]) +
-                          f.fy * (corner[3] - corner[2]);
-        const double dy = (1 - f.fx) * (corner[2] - corner[0]) +
-                          f.fx * (corner[3] - corner[1]);
+        const double dx =
+            (1 - f.fy) * (corner[1] - corner[0]) + f.fy * (corner[3] - corner[2]);
+        const double dy =
+            (1 - f.fx) * (corner[2] - corner[0]) + f.fx * (corner[3] - corner[1]);
         slope[0] += grad_sample * dx;
         slope[1] += grad_sample * dy;
         for (double& s : size) s += grad_size * steep;
@@ -236,7 +238,8 @@ bool Case<T>::run(ffi::ThreadPool& pool) const {
                            p.offsets() ? want_coords[k] : want_matrix[k]);
     }
   }
-  for (size_t i = 0; i < x.size(); ++i) good = good && close("grad_x", grad_x[i], want_x[i]);
+  for (size_t i = 0; i < x.size(); ++i)
+    good = good && close("grad_x", grad_x[i], want_x[i]);
   for (size_t i = 0; i < kernel.size(); ++i) {
     good = good && close("grad_kernel", grad_kernel[i], want_kernel[i]);
   }

@@ -1,12 +1,12 @@
 """Random scenes for the rasterizer under address and undefined sanitizers.
 
-Sub-pixel to full-screen triangles, corners on pixel centres, slivers, corners behind
+Sub-pixel to full-screen triangles, corners on pixel centers, slivers, corners behind
 the eye, homogeneous coordinates of all sizes, NaN, infinities, indices out of range,
 empty meshes and batches. The CPU's search, and CUDA's device code run on the CPU in
 random orders of threads (slow: a fiftieth of the scenes), are compared with the
 definition at every pixel: the nearest surface, and the next behind it (`peel`). The
 places in triangles with their gradient, and the search for silhouettes, run on the same
-scenes and on spoilt ids for the sanitizers alone; their values are the tests' matter.
+scenes and on corrupt ids for the sanitizers alone; the tests check their values.
 
     python -m experiments.fuzz.rasterizer [--scenes 100000] [--seed 0] [--out FOLDER]
 
@@ -29,7 +29,7 @@ from affjax.native import compilers
 HERE = pathlib.Path(__file__).parent
 DRIVER = HERE / "rasterizer_driver.cc"
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-HOST = HERE.parents[1] / "tests" / "native"  # where cuda_host.h lies
+HOST = HERE.parents[1] / "tests" / "native"  # the folder of cuda_host.h
 # A block's threads are fibers, whose stacks the sanitizer must not move.
 ENVIRONMENT = {"ASAN_OPTIONS": "detect_stack_use_after_return=0:detect_leaks=0"}
 

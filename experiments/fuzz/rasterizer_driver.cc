@@ -40,7 +40,7 @@ int pick(int low, int high) {
 }
 float normal() { return std::normal_distribution<float>()(rng); }
 
-// A coordinate that nobody would choose.
+// Returns an extreme coordinate.
 float hostile() {
   const float inf = std::numeric_limits<float>::infinity();
   const float choices[] = {0.0f,   -0.0f,  1.0f,   -1.0f,   1e-40f,        1e-30f,
@@ -55,13 +55,18 @@ struct Scene {
   std::unique_ptr<int[]> tri;
 };
 
-// Loose triangles, small ones, ones on the pixel grid, slivers; some spoilt.
+// Loose triangles, small ones, ones on the pixel grid, slivers; some corrupt.
 Scene random_scene() {
-  Scene s{pick(0, 9) ? pick(1, 3) : 0, pick(0, 24), pick(0, 30),   pick(1, 30),
-          pick(1, 40),                 nullptr,     nullptr};
+  Scene s{pick(0, 9) ? pick(1, 3) : 0,
+          pick(0, 24),
+          pick(0, 30),
+          pick(1, 30),
+          pick(1, 40),
+          nullptr,
+          nullptr};
   if (pick(0, 200) == 0) s.width = pick(100, 900), s.height = pick(1, 3);
   const size_t corners = size_t(s.batch) * s.vertices;
-  // Of the exact size, and aligned as XLA's buffers are.
+  // The buffer has the exact size, and the alignment of XLA's buffers.
   s.pos.reset(new float[4 * corners]);
   s.tri.reset(new int[3 * s.triangles]);
   const int kind = pick(0, 5);
@@ -90,12 +95,13 @@ Scene random_scene() {
   return s;
 }
 
-// What is seen of a scene, and with which depths.
+// The visible triangles of a scene, and their depths.
 struct Layer {
   std::unique_ptr<int[]> ids;
   std::unique_ptr<float[]> depth;
 
-  Layer(size_t pixels, int id, float far) : ids(new int[pixels]), depth(new float[pixels]) {
+  Layer(size_t pixels, int id, float far)
+      : ids(new int[pixels]), depth(new float[pixels]) {
     std::fill(ids.get(), ids.get() + pixels, id);
     std::fill(depth.get(), depth.get() + pixels, far);
   }
@@ -151,7 +157,11 @@ void search(const Scene& s, const Layer* behind, Layer& out) {
 // Memory only: what is found is compared in tests/render.
 void locate(const Scene& s, const int* ids, float* rast, float* slopes) {
   const affjax::locate::Seen seen = {reinterpret_cast<const float4*>(s.pos.get()),
-                                     s.tri.get(), ids, s.vertices, s.triangles, s.height,
+                                     s.tri.get(),
+                                     ids,
+                                     s.vertices,
+                                     s.triangles,
+                                     s.height,
                                      s.width};
   const int64_t pixels = int64_t{s.batch} * s.height * s.width;
   if (!pixels) return;
@@ -160,7 +170,8 @@ void locate(const Scene& s, const int* ids, float* rast, float* slopes) {
   if (cudaGetLastError()) std::printf("%s\n", cuda_host::error), std::exit(1);
 }
 
-void walk(const silhouettes::Images& images, int batch, const silhouettes::Found& found) {
+void walk(const silhouettes::Images& images, int batch,
+          const silhouettes::Found& found) {
   if (!batch) return;
   cuda_host::launch(silhouettes::find_edges, dim3(2, 2), 256, 0, images, int64_t{batch},
                     found);
@@ -219,7 +230,8 @@ void walk(const silhouettes::Images& s, int batch, const Found& found) {
 
 // Along silhouettes of a surface whose triangles touch each other by chance.
 void antialias(const Scene& s, const Layer& seen) {
-  const size_t rows = size_t(s.batch) * s.triangles * 9, sides = size_t(3) * s.triangles;
+  const size_t rows = size_t(s.batch) * s.triangles * 9,
+               sides = size_t(3) * s.triangles;
   const std::unique_ptr<float[]> row(new float[rows]);
   const std::unique_ptr<int[]> neighbor(new int[sides]);
   for (size_t i = 0; i < rows; ++i) {
@@ -235,12 +247,12 @@ void antialias(const Scene& s, const Layer& seen) {
   const size_t along_y = size_t(s.batch) * (s.height - 1) * s.width;
   const std::unique_ptr<int[]> start_x(new int[along_x]), end_x(new int[along_x]);
   const std::unique_ptr<int[]> start_y(new int[along_y]), end_y(new int[along_y]);
-  walk({seen.ids.get(), seen.depth.get(), row.get(), neighbor.get(), s.tri.get(), s.height,
-        s.width, s.triangles},
+  walk({seen.ids.get(), seen.depth.get(), row.get(), neighbor.get(), s.tri.get(),
+        s.height, s.width, s.triangles},
        s.batch, {start_x.get(), end_x.get(), start_y.get(), end_y.get()});
 }
 
-// Ids as nobody finds them.
+// Ids that no search returns.
 void spoil(const Scene& s, int* ids, size_t pixels) {
   const int bad[] = {-1, s.triangles + 1, std::numeric_limits<int>::max(),
                      std::numeric_limits<int>::min(), s.triangles};
@@ -265,8 +277,8 @@ int main(int, char** arguments) {
         covered += want.ids[p] > 0;
         if (got.ids[p] == want.ids[p] && got.depth[p] == want.depth[p]) continue;
         if (!differ++)
-          std::printf("case %ld, layer %d, pixel %zu: %d instead of %d\n", seed, layer, p,
-                      got.ids[p], want.ids[p]);
+          std::printf("case %ld, layer %d, pixel %zu: %d instead of %d\n", seed, layer,
+                      p, got.ids[p], want.ids[p]);
       }
       std::swap(before, want);
       want = Layer(pixels, 0, INFINITY);

@@ -23,7 +23,7 @@ import numpy as np
 
 from affjax.native import library
 from affjax.ops import affine_conv, deformable_conv
-from affjax.render import peel, rasterize
+from affjax.render import peel_with_derivatives, rasterize
 
 CPU = jax.devices("cpu")[0]
 # Relative to the reference's norm; bfloat16 rounds its inputs' samples and its results.
@@ -31,7 +31,7 @@ TOLERANCE = {"float32": 2e-5, "bfloat16": 2e-2}
 
 
 def machine(cpu: bool) -> dict:
-  """What this is."""
+  """Returns the machine and the versions."""
   names = (
     "jax",
     "jaxlib",
@@ -86,7 +86,7 @@ def rasterizer(cpu: bool) -> dict:
     layers = np.asarray(_peel(pos, tri, size, native)[0])
     there = np.asarray(_peel(on_cpu, tri, size, "cpp")[0])
     differ["layers, cpp on cpu"] += int(np.sum(layers[..., 3] != there[..., 3]))
-    if seed % 4 != 3:  # not spoilt
+    if seed % 4 != 3:  # not corrupt
       errors.append(_error(layers[..., :3], there[..., :3]))
   pos, tri = _sphere(20 if cpu else 187, 1 if cpu else 8)
   size = (64, 64) if cpu else (512, 512)
@@ -205,11 +205,11 @@ def _rasterize(pos, tri, size, backend: str):
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def _peel(pos, tri, size, backend: str):
   """Three layers with derivatives: every kernel but that for silhouettes."""
-  return peel(pos, tri, size, layers=3, backend=backend, derivatives=True)
+  return peel_with_derivatives(pos, tri, size, layers=3, backend=backend)
 
 
 def _scenes(random: np.random.Generator, kind: int, batch: int):
-  """Images that share triangles: loose ones, on a grid, behind the eye, spoilt."""
+  """Images that share triangles: loose ones, on a grid, behind the eye, corrupt."""
   vertices, triangles = 90, 150
   pos = random.normal(size=(batch, vertices, 4)).astype(np.float32)
   if kind % 4 != 2:

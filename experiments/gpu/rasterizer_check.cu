@@ -46,15 +46,18 @@ struct Device {
     check(cudaMalloc(&scratch, plan.bytes), "cudaMalloc");
     check(cudaMemset(ids, 0x55, pixels * 4), "poison");
     check(cudaMemset(scratch, 0x55, plan.bytes), "poison");
-    check(cudaMemcpy(pos, s.pos.data(), s.pos.size() * 4, cudaMemcpyHostToDevice), "pos");
-    check(cudaMemcpy(tri, s.tri.data(), s.tri.size() * 4, cudaMemcpyHostToDevice), "tri");
+    check(cudaMemcpy(pos, s.pos.data(), s.pos.size() * 4, cudaMemcpyHostToDevice),
+          "pos");
+    check(cudaMemcpy(tri, s.tri.data(), s.tri.size() * 4, cudaMemcpyHostToDevice),
+          "tri");
   }
   ~Device() {
     for (void* memory : {(void*)pos, (void*)tri, (void*)ids, scratch}) cudaFree(memory);
   }
   void run(const Scene& s) const {
-    raster::rasterize(nullptr, plan, scratch, pos, tri, {ids, nullptr, nullptr, nullptr},
-                      s.batch, s.vertices, s.triangles, s.height, s.width);
+    raster::rasterize(nullptr, plan, scratch, pos, tri,
+                      {ids, nullptr, nullptr, nullptr}, s.batch, s.vertices,
+                      s.triangles, s.height, s.width);
   }
 };
 
@@ -113,7 +116,8 @@ static std::vector<int> definition(const Scene& s) {
         corner[k] = s.pos.data() + 4 * (image * s.vertices + (there ? v : 0));
       }
       coverage::Triangle triangle;
-      if (!there || !coverage::set_up(corner[0], corner[1], corner[2], triangle)) continue;
+      if (!there || !coverage::set_up(corner[0], corner[1], corner[2], triangle))
+        continue;
       for (int y = 0; y < s.height; ++y)
         for (int x = 0; x < s.width; ++x) {
           float depth;

@@ -3,12 +3,12 @@
     python -m experiments.tables.pose_recovery [--starts 100] [--only cube,head,shape]
 
 One picture of a mesh in a random pose (4 x 4 samples a pixel, noise of 2/255, 8 bits)
-is all that the optimiser sees, besides the mesh, its texture and the camera. It starts
+is all that the optimizer sees, besides the mesh, its texture and the camera. It starts
 up to 30 degrees off about each of three axes (composed: 29 degrees in the mean, 50 at
 most) and shifted. It has succeeded if its end is within 0.5 degrees of the truth and,
 of a shape, if the vertices are on average within 1 mm of theirs as well:
 
-- `cube`: six plain colours; rotation and translation.
+- `cube`: six plain colors; rotation and translation.
 - `head`: the embedded head's mean; rotation and translation.
 - `shape`: the head of another person; rotation, shift, scale and six identity
   coefficients (of one standard deviation; the mean head is 6 mm off).
@@ -63,10 +63,10 @@ TURNED_DEG, SCANNED, TRIED = 35.0, 96, 3
 
 
 class Level(NamedTuple):
-  """How the pictures are compared: both shrunk, then their difference blurred."""
+  """A comparison of images: both are shrunk, then their difference is blurred."""
 
   shrunk: int  # the side, by this factor
-  samples: int  # of the mesh's picture, along each axis
+  samples: int  # samples per pixel of the mesh's image, along each axis
   sigma: float  # shrunk pixels, 0 = not blurred
   steps: int  # at most
 
@@ -278,7 +278,7 @@ def distance_dm(task: scenes.Task, a: scenes.State, b: scenes.State) -> np.ndarr
 
 
 def succeeded(task: scenes.Task, found: scenes.State, truth: scenes.State):
-  """Which are found."""
+  """Returns which poses are found."""
   good = angle_deg(found, truth) <= WITHIN_DEG
   return good & (distance_dm(task, found, truth) <= WITHIN_DM) if task.spread else good
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from affjax import render
-from affjax.geometry import camera as cameras
 from affjax.geometry import mesh, rotation, uv
+from affjax.geometry.camera import world_to_clip
 from affjax.heads import open_head
 from affjax.render import render_head
 from affjax.types import Camera
@@ -30,14 +30,14 @@ Rows = jax.Array | np.ndarray
 
 
 class State(NamedTuple):
-  """What is to be found, for each picture."""
+  """The unknowns of each image."""
 
   rotation: Rows  # [N, 3, 3]
   translation: Rows  # [N, 3], dm
   shape: Rows  # [N, K]: log of the scale, then identity coefficients
 
   def moved(self, step) -> "State":
-    """A step `[N, 6 + K]`: turned about the mesh's centre, shifted, deformed."""
+    """A step `[N, 6 + K]`: turned about the mesh's center, shifted, deformed."""
     turn = rotation.axis_angle_to_matrix(step[:, :3])
     turned = jnp.einsum("nij,njk->nik", turn, self.rotation, precision="highest")
     return State(turned, self.translation + step[:, 3:6], self.shape + step[:, 6:])
@@ -52,7 +52,7 @@ class Task(NamedTuple):
 
   draw: Callable  # (state, size) -> pictures [N, size, size, 3] over black
   place: Callable  # state -> vertices in the world [N, V, 3]
-  free: tuple[int, ...]  # of `State.moved`'s step
+  free: tuple[int, ...]  # unknowns that `State.moved` changes
   spread: tuple[float, ...]  # standard deviation of each of `State.shape`
 
 
@@ -63,7 +63,7 @@ def world(points, state: State):
 
 
 def cube() -> Task:
-  """A cube with an edge of 1 dm, a colour on each face."""
+  """A cube with an edge of 1 dm, a color on each face."""
   tri = np.concatenate([QUADS[:, [0, 1, 2]], QUADS[:, [0, 2, 3]]]).astype(np.int32)
   colors = np.repeat(np.tile(COLORS, (2, 1)), 3, 0)[None]
   corner_colors = jnp.asarray(colors, jnp.float32)
@@ -74,7 +74,7 @@ def cube() -> Task:
     return world(jnp.repeat(points, len(state.shape), 0), state)
 
   def draw(state, size):
-    clip = cameras.world_to_clip(place(state), CAMERA)
+    clip = world_to_clip(place(state), CAMERA)
     rast = render.rasterize(clip, tri, (size, size))
     color = render.interpolate(corner_colors, rast, own_corners)
     return render.antialias(color, rast, clip, tri)
@@ -88,7 +88,7 @@ def heads(*, deformed: bool) -> Task:
   template = model.template
   texture = painted(template)
   mean = jnp.asarray(template.vertices)[None]
-  basis = jnp.asarray(model.identity_basis[:MODES])  # of one standard deviation each
+  basis = jnp.asarray(model.identity_basis[:MODES])  # each is one standard deviation
 
   def place(state):
     points = jnp.repeat(mean, len(state.shape), 0)

@@ -17,7 +17,7 @@ def _taps(size):
 
 
 def _places(coords, prior, size, stride):
-  """Where taps read, `[N, Ho, Wo, K * K, 2]`."""
+  """Returns the places that taps read, `[N, Ho, Wo, K * K, 2]`."""
   rows, columns = np.arange(coords.shape[1]), np.arange(coords.shape[2])
   center = stride * np.stack(np.meshgrid(columns, rows), -1)[None, :, :, None]
   if coords.shape[-1] == 2:

@@ -7,7 +7,7 @@
 // then cudaGetLastError(), which also reports deadlocks, bad launch configurations and
 // dynamic shared memory that was not asked for by cudaFuncSetAttribute.
 //
-// What differs from a GPU, so write device code accordingly:
+// Differences from a GPU, which device code must respect:
 // - Dynamic shared memory: CUDA_HOST_DYNAMIC_SHARED(p) declares `unsigned char* p`
 //   (device code hides it in a macro of its own beside `extern __shared__`). It starts
 //   as NaN bytes in every block; static __shared__ keeps the block before's values.
@@ -62,8 +62,8 @@ enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 
 namespace cuda_host {
 
-inline int order = 0;             // of the threads of a block, see above
-inline const char* error = "";    // why the last launch failed, in words
+inline int order = 0;           // order of a block's threads, see above
+inline const char* error = "";  // why the last launch failed, in words
 inline cudaError_t status = cudaSuccess;
 inline std::map<const void*, size_t> shared_limit;  // by kernel, if not 48 KiB
 
@@ -78,7 +78,7 @@ struct Copy {  // one cp.async
 struct Thread {
   Fiber fiber;
   State state;
-  unsigned mask;  // of the warp barrier it waits at
+  unsigned mask;  // mask of the warp barrier at which it waits
   alignas(16) unsigned char slot[64];
   std::deque<std::vector<Copy>> groups;  // committed copies not waited for
   std::vector<Copy> copies;              // not yet committed
@@ -200,12 +200,11 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 size, size_t shared, A&&... gi
   blockDim = size;
   block.threads = std::vector<Thread>(threads);
   std::vector<int> turns(threads);
-  for (size_t i = 0; i < threads; ++i)
-    turns[i] = int(order == 1 ? threads - 1 - i : i);
+  for (size_t i = 0; i < threads; ++i) turns[i] = int(order == 1 ? threads - 1 - i : i);
   std::mt19937 random(order);
   for (size_t i = threads; order > 1 && i > 1; --i)
     std::swap(turns[i - 1], turns[random() % i]);
-  // Of the exact size, so that the address sanitizer sees where it ends.
+  // The exact size lets the address sanitizer find accesses past the end.
   void* memory = nullptr;
   if (posix_memalign(&memory, 128, shared + !shared)) return fail("out of memory");
   block.shared = static_cast<unsigned char*>(memory);

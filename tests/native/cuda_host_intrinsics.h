@@ -91,17 +91,17 @@ T atomicExch(T* at, T value) {
     *at = (expression);                       \
     return old;                               \
   }
-#define CUDA_HOST_INTEGER_ATOMICS(T)                  \
-  CUDA_HOST_ATOMIC(atomicAdd, T, old + v)             \
-  CUDA_HOST_ATOMIC(atomicMin, T, old < v ? old : v)   \
-  CUDA_HOST_ATOMIC(atomicMax, T, old > v ? old : v)   \
-  CUDA_HOST_ATOMIC(atomicOr, T, old | v)              \
-  CUDA_HOST_ATOMIC(atomicAnd, T, old& v)              \
-  CUDA_HOST_ATOMIC(atomicXor, T, old ^ v)             \
-  inline T atomicCAS(T* at, T expected, T v) {        \
-    const T old = *at;                                \
-    if (old == expected) *at = v;                     \
-    return old;                                       \
+#define CUDA_HOST_INTEGER_ATOMICS(T)                \
+  CUDA_HOST_ATOMIC(atomicAdd, T, old + v)           \
+  CUDA_HOST_ATOMIC(atomicMin, T, old < v ? old : v) \
+  CUDA_HOST_ATOMIC(atomicMax, T, old > v ? old : v) \
+  CUDA_HOST_ATOMIC(atomicOr, T, old | v)            \
+  CUDA_HOST_ATOMIC(atomicAnd, T, old& v)            \
+  CUDA_HOST_ATOMIC(atomicXor, T, old ^ v)           \
+  inline T atomicCAS(T* at, T expected, T v) {      \
+    const T old = *at;                              \
+    if (old == expected) *at = v;                   \
+    return old;                                     \
   }
 CUDA_HOST_INTEGER_ATOMICS(int)
 CUDA_HOST_INTEGER_ATOMICS(unsigned)
@@ -157,8 +157,8 @@ inline float __uint_as_float(unsigned v) { return cuda_host::bits<float>(v); }
 inline int __float_as_int(float v) { return cuda_host::bits<int>(v); }
 inline unsigned __float_as_uint(float v) { return cuda_host::bits<unsigned>(v); }
 
-#define CUDA_HOST_MIN_MAX(T)                          \
-  inline T min(T a, T b) { return b < a ? b : a; }    \
+#define CUDA_HOST_MIN_MAX(T)                       \
+  inline T min(T a, T b) { return b < a ? b : a; } \
   inline T max(T a, T b) { return a < b ? b : a; }
 CUDA_HOST_MIN_MAX(int)
 CUDA_HOST_MIN_MAX(unsigned)
@@ -169,17 +169,21 @@ CUDA_HOST_MIN_MAX(unsigned long long)
 inline float min(float a, float b) { return std::fmin(a, b); }
 inline float max(float a, float b) { return std::fmax(a, b); }
 
-#define CUDA_HOST_VECTOR(T, name, align2, align4)                                  \
-  struct alignas(align2) name##2 { T x, y; };                                      \
-  struct name##3 { T x, y, z; };                                                   \
-  struct alignas(align4) name##4 { T x, y, z, w; };                                \
-  inline name##2 make_##name##2(T x, T y) { return {x, y}; }                       \
-  inline name##3 make_##name##3(T x, T y, T z) { return {x, y, z}; }               \
+#define CUDA_HOST_VECTOR(T, name, align2, align4)                    \
+  struct alignas(align2) name##2 { T x, y; };                        \
+  struct name##3 { T x, y, z; };                                     \
+  struct alignas(align4) name##4 { T x, y, z, w; };                  \
+  inline name##2 make_##name##2(T x, T y) { return {x, y}; }         \
+  inline name##3 make_##name##3(T x, T y, T z) { return {x, y, z}; } \
   inline name##4 make_##name##4(T x, T y, T z, T w) { return {x, y, z, w}; }
 CUDA_HOST_VECTOR(float, float, 8, 16)
 CUDA_HOST_VECTOR(int, int, 8, 16)
-struct alignas(8) uint2 { unsigned x, y; };
-struct alignas(16) uint4 { unsigned x, y, z, w; };
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
 inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 inline uint3 make_uint3(unsigned x, unsigned y, unsigned z) { return {x, y, z}; }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
@@ -212,7 +216,7 @@ inline float2 __bfloat1622float2(__nv_bfloat162 v) {
 inline unsigned short __bfloat16_as_ushort(__nv_bfloat16 v) { return v.bits; }
 inline __nv_bfloat16 __ushort_as_bfloat16(unsigned short v) { return {v}; }
 
-// What device code writes as inline PTX.
+// Replacements of the device code's inline PTX.
 
 namespace cuda_host {
 

@@ -17,7 +17,7 @@ extern "C" const char* search(const float* pos, const int* tri, int* ids, int64_
   raster::Plan plan(batch, triangles, height, width, pass_bytes);
   plan.large_blocks = 3;
   plan.tile = int(tile);
-  // Of the exact size, for the address sanitizer, and full of what was there before.
+  // The exact size is for the address sanitizer; the contents are arbitrary.
   void* scratch = std::malloc(plan.bytes);
   std::memset(scratch, 0xa5, plan.bytes);
   const raster::Pictures out = {ids, nullptr, nullptr, nullptr};
@@ -58,7 +58,7 @@ extern "C" const char* define(const float* pos, const int* tri, int* ids, int64_
   return "";
 }
 
-// Pixels of all pictures up to some size whose centre the kernel gets wrong.
+// Pixels of all pictures up to some size whose center the kernel gets wrong.
 extern "C" const char* centers(int64_t largest, int64_t* wrong) {
   for (int size = 1; size <= largest; ++size)
     for (int i = 0; i < size; ++i)
@@ -66,7 +66,7 @@ extern "C" const char* centers(int64_t largest, int64_t* wrong) {
   return "";
 }
 
-// The passes of a call that nobody would run here: images, side of a tile, bytes.
+// The passes of a call too large to run here: images, side of a tile, bytes.
 extern "C" const char* plan(int64_t batch, int64_t triangles, int64_t height,
                             int64_t width, int64_t* out) {
   const raster::Plan plan(batch, triangles, height, width);
@@ -75,7 +75,7 @@ extern "C" const char* plan(int64_t batch, int64_t triangles, int64_t height,
 }
 """
 
-KINDS = ("loose", "small", "grid", "behind", "scaled", "spoilt", "slivers")
+KINDS = ("loose", "small", "grid", "behind", "scaled", "corrupt", "slivers")
 
 
 def scene(seed: int):
@@ -87,7 +87,7 @@ def scene(seed: int):
   )
   height, width = (int(v) for v in random.integers(1, 65, 2))
   pos = random.normal(size=(batch, vertices, 4)) * random.choice([0.3, 1, 3])
-  if kind not in ("behind", "scaled", "spoilt"):
+  if kind not in ("behind", "scaled", "corrupt"):
     pos[..., 3] = np.abs(pos[..., 3]) + 0.5
   tri = random.integers(0, vertices, (triangles, 3))
   if kind == "small":
@@ -96,14 +96,14 @@ def scene(seed: int):
     corners[..., 3] = 1
     pos = corners.reshape(batch, -1, 4)
     tri = np.arange(3 * triangles).reshape(triangles, 3)
-  if kind == "grid":  # corners and edges on pixel centres, equal depths
+  if kind == "grid":  # corners and edges on pixel centers, equal depths
     height, width = (int(v) for v in 2 ** random.integers(1, 7, 2))
     place = random.integers(-3, 20, pos[..., :2].shape)
     pos[..., :2] = (place + 0.5) / 8 - 1
     pos[..., 2], pos[..., 3] = np.round(pos[..., 2]) / 2, 1
   if kind == "scaled":
     pos *= 10.0 ** random.integers(-30, 30, pos[..., :1].shape)
-  if kind == "spoilt":
+  if kind == "corrupt":
     bad = [np.nan, np.inf, -np.inf, 1e38, 3e38, 0, -0.0, 1e-40, 1e-30]
     where = random.random(pos.shape) < 0.04
     pos[where] = random.choice(bad, where.sum())

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import DTypeLike
 
+from affjax import ops
 from affjax.native import compilers
 from affjax.ops import affine_conv
-from affjax.ops import theta as thetas
 from tests.native import affine_conv_host, affine_conv_twin, cuda_host
 from tests.reference import affine_conv as reference
 
@@ -41,7 +41,7 @@ def inputs(shape, mode="theta", dtype: DTypeLike = np.float32, seed=0, spread=0.
   n, h, w, c, o, k, stride = shape
   rng = np.random.default_rng(seed)
   place = (n, -(-h // stride), -(-w // stride))
-  plain = np.broadcast_to(np.array(thetas.IDENTITY), (*place, 2, 3))
+  plain = np.broadcast_to(np.array(ops.theta.IDENTITY), (*place, 2, 3))
   prior = None
   if mode == "offsets":
     coords = 2 * spread * rng.standard_normal((*place, k * k, 2))
@@ -85,8 +85,8 @@ def test_twin_is_the_definition_and_its_gradients_those_of_xla(mode):
   x, coords, prior, kernel, grad, stride = inputs((2, 6, 5, 3, 4, 3, 2), mode)
   y = affine_conv_twin.forward(x, coords, prior, kernel, stride)
   if mode == "offsets":
-    # Where all taps are moved alike, offsets are a shift.
-    theta = np.array(thetas.identity(coords.shape[:3]))
+    # Equal offsets of all taps are a shift.
+    theta = np.array(ops.theta.identity(coords.shape[:3]))
     theta[..., 2] += coords[..., 0, :]
     alike = np.broadcast_to(coords[..., :1, :], coords.shape)
     y = affine_conv_twin.forward(x, alike, None, kernel, stride)
@@ -97,7 +97,7 @@ def test_twin_is_the_definition_and_its_gradients_those_of_xla(mode):
     return
 
   def run(x, coords, prior, kernel):
-    theta = coords if prior is None else thetas.compose(prior, coords)
+    theta = coords if prior is None else ops.theta.compose(prior, coords)
     return affine_conv(x, theta, kernel, stride=stride, backend="xla")
 
   @jax.jit
@@ -151,10 +151,10 @@ def test_nan_in_a_matrix_spoils_its_own_pixel_only(dtype):
   x, theta, _, kernel, grad, stride = inputs((1, 9, 9, 8, 8, 3, 1), dtype=dtype)
   clean = affine_conv_host.forward(x, theta, None, kernel, stride)
   theta[0, 2, 3, 0, 1] = np.nan
-  spoilt = affine_conv_host.forward(x, theta, None, kernel, stride)
-  assert np.isnan(spoilt[0, 2, 3].astype(np.float32)).all()
-  clean[0, 2, 3] = spoilt[0, 2, 3] = 0
-  np.testing.assert_array_equal(clean, spoilt)
+  broken = affine_conv_host.forward(x, theta, None, kernel, stride)
+  assert np.isnan(broken[0, 2, 3].astype(np.float32)).all()
+  clean[0, 2, 3] = broken[0, 2, 3] = 0
+  np.testing.assert_array_equal(clean, broken)
   gx, gtheta, _, _ = affine_conv_host.backward(x, theta, None, kernel, grad, stride)
   # Nothing is read there (the taps in the middle row of this matrix are fine).
   assert np.isfinite(gx.astype(np.float32)).all()

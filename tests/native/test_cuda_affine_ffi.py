@@ -1,4 +1,4 @@
-"""What XLA calls of the CUDA affine convolution, called by XLA on the CPU.
+"""The FFI handlers of the CUDA affine convolution, called by XLA on the CPU.
 
 The whole of affine_conv.cu is compiled for the CPU; only the stream and the scratch
 memory, which XLA has on a GPU alone, are stood in for.

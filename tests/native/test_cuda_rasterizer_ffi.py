@@ -1,7 +1,7 @@
-"""What XLA calls of the CUDA rasterizer, called by XLA on the CPU.
+"""The FFI handlers of the CUDA rasterizer, called by XLA on the CPU.
 
-The whole of rasterizer.cu is compiled for the CPU; only the stream and the scratch
-memory, which XLA has on a GPU alone, are stood in for.
+All of rasterizer.cu is compiled for the CPU; only the stream and the scratch memory,
+which XLA provides on GPUs only, are replaced.
 """
 
 import jax
@@ -126,11 +126,12 @@ def test_silhouette_edges():
   opposite = jnp.asarray(mesh.opposite_vertices(tri))
   neighbors = jnp.asarray(mesh.neighbors(tri), jnp.int32)
   depth, ids = _xla.nearest(pos, tri, size)
+  pos, tri = jnp.asarray(pos), jnp.asarray(tri)
   outline = _silhouettes.outline(pos, tri, opposite, neighbors, size)
   rows = outline.rows.reshape(3, -1, 9)
   got = _edges(ids, depth, rows, neighbors, tri)
   pairs = _silhouettes.pairs(depth, ids, axis=2)
-  want = _silhouettes.crossed_edges(pairs, outline, jnp.asarray(tri), steeper=False)
+  want = _silhouettes.crossed_edges(pairs, outline, tri, steeper=False)
   np.testing.assert_array_equal(got[0], want[0])
   np.testing.assert_array_equal(got[1], want[1])
   assert np.sum(want[0] >= 0) > 20

@@ -88,7 +88,7 @@ def test_equals_portable_xla(library, kind):
     total += sum(int(np.sum(w >= 0)) for w in want)
   assert total > 2000
   # XLA on a CPU may fuse a multiplication and an addition: a crossing at a pixel's very
-  # centre, or an edge at 45 degrees, can fall to the other side.
+  # center, or an edge at 45 degrees, can fall to the other side.
   assert differ <= total // 2000
 
 

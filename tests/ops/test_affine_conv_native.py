@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from affjax import ops
 from affjax.native import library
 from affjax.ops import affine_conv, deformable_conv
-from affjax.ops import theta as thetas
 
 _STATUS = library.status("affine_conv", "cpu")
 pytestmark = pytest.mark.skipif(not _STATUS.ready, reason=_STATUS.reason)
@@ -31,7 +31,7 @@ def _arguments(form, shape, seed=0, dtype=jnp.float32):
   n, h, w, c, o, k, stride = shape
   rng = np.random.default_rng(seed)
   place = (n, -(-h // stride), -(-w // stride))
-  identity = np.array(thetas.identity(place))
+  identity = np.array(ops.theta.identity(place))
   near = lambda s: identity + s * rng.normal(size=identity.shape).astype(np.float32)
   x = jnp.asarray(rng.normal(size=(n, h, w, c)), dtype)
   kernel = jnp.asarray(rng.normal(size=(k, k, c, o)) / (k * c**0.5), dtype)
@@ -114,7 +114,7 @@ def test_second_derivatives_are_those_of_portable_xla():
     np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
 
 
-def test_nobody_gathers_the_batch():
+def test_no_device_gathers_the_batch():
   """Under jit with a divided batch each device convolves its own share."""
   shape = (4, 8, 8, 3, 4, 3, 2)
   mesh = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))

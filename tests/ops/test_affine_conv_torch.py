@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from affjax import ops
 from affjax.native import library
 from affjax.ops import _affine_conv, affine_conv
-from affjax.ops import theta as thetas
 
 torch = pytest.importorskip("torch", reason="PyTorch is in the extra `reference`")
 forms = importlib.import_module("reference.torch_affine_conv")
@@ -63,7 +63,7 @@ def _torch_forward(form, x, theta, kernel, stride):
 
 
 def _torch_gradients(form, x, theta, kernel, stride):
-  """Of the sum of sines, laid out as ours."""
+  """Returns the gradients of the sum of sines, in our layout."""
   leaves = [torch.tensor(v).double().requires_grad_() for v in (x, theta, kernel)]
   out = form(leaves[0].permute(0, 3, 1, 2), leaves[1], _weight(leaves[2]), stride)
   return [g.numpy() for g in torch.autograd.grad(torch.sin(out).sum(), leaves)]
@@ -122,5 +122,5 @@ def test_gradients_are_pytorchs(backend, args):
 def test_absolute_matrices_are_read_as_the_paper_writes_them():
   absolute = np.random.default_rng(0).standard_normal((2, 4, 5, 2, 3))
   want = forms.window_form(torch.tensor(absolute), 7, 10, 2)
-  got = thetas.from_absolute(jnp.asarray(absolute, jnp.float32), 7, 10, 2)
+  got = ops.theta.from_absolute(jnp.asarray(absolute, jnp.float32), 7, 10, 2)
   _close(got, want.numpy(), 1e-6)

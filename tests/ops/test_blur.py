@@ -7,6 +7,7 @@ from affjax.ops import gaussian_blur
 from tests.reference import losses as twin
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_errors_name_the_argument():
   image = jnp.zeros((8, 8, 1))
   with pytest.raises(ValueError, match=r"sigma .*got -1"):

@@ -12,7 +12,6 @@ from jax.sharding import AxisType, PartitionSpec
 
 from affjax import ops
 from affjax.native import library
-from affjax.ops import theta as thetas
 
 _PATH = pathlib.Path(__file__).parents[1] / "reference" / "affine_conv.py"
 _SPEC = importlib.util.spec_from_file_location("reference_affine_conv", _PATH)
@@ -28,7 +27,7 @@ affine_conv = jax.jit(ops.affine_conv, static_argnames=("stride", "backend"))
 def _inputs(n=2, h=5, w=6, c=3, o=4, k=3, stride=1, spread=0.4, seed=0):
   rng = np.random.default_rng(seed)
   ho, wo = -(-h // stride), -(-w // stride)
-  theta = np.array(thetas.identity((n, ho, wo)))
+  theta = np.array(ops.theta.identity((n, ho, wo)))
   theta += spread * rng.standard_normal(theta.shape)
   x = rng.standard_normal((n, h, w, c))
   kernel = rng.standard_normal((k, k, c, o))
@@ -55,6 +54,7 @@ def test_output_shape_is_rounded_up(backend, stride):
   assert y.dtype == jnp.float32
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
   ("change", "message"),
   [
@@ -181,7 +181,7 @@ def test_empty_batch_and_thin_images(backend, shape):
 def test_samples_fade_to_zero_over_the_border(backend):
   x = np.ones((1, 3, 3, 1), np.float32)
   kernel = np.ones((1, 1, 1, 1), np.float32)
-  theta = np.array(thetas.identity((1, 3, 3)))
+  theta = np.array(ops.theta.identity((1, 3, 3)))
   for shift, want in ((-0.25, 0.75), (-1.0, 0.0), (2.5, 0.5), (3.0, 0.0)):
     theta[0, 0, 0, 0, 2] = shift
     got = affine_conv(x, theta, kernel, backend=backend)[0, 0, 0, 0]

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from affjax import ops
 from affjax.native import library
 from affjax.ops import affine_conv, conv
-from affjax.ops import theta as thetas
 
 _STATUS = library.status("affine_conv", "cpu")
 needs_kernel = pytest.mark.skipif(not _STATUS.ready, reason=_STATUS.reason)
@@ -22,7 +22,7 @@ def _arguments(n, h, w, c, o, k, seed=0, dtype=jnp.float32):
 @pytest.mark.parametrize(("k", "stride"), [(1, 1), (3, 2), (4, 1), (5, 3)])
 def test_it_is_affine_convolution_with_the_identity(k, stride):
   x, kernel = _arguments(2, 7, 6, 3, 4, k)
-  theta = thetas.identity((2, -(-7 // stride), -(-6 // stride)))
+  theta = ops.theta.identity((2, -(-7 // stride), -(-6 // stride)))
   want = affine_conv(x, theta, kernel, stride=stride, backend="literal")
   got = conv(x, kernel, stride=stride)
   np.testing.assert_allclose(got, want, atol=1e-5)
@@ -73,6 +73,7 @@ def test_gradients_under_vmap_and_twice():
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_errors_name_what_is_wrong():
   x, kernel = _arguments(1, 4, 4, 2, 3, 3)
   with pytest.raises(ValueError, match="backend must be one of"):

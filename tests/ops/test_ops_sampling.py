@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from affjax import ops
 from affjax.ops import average_pool, bilinear, resize_bilinear, upsample_nearest
-from affjax.ops import theta as thetas
 
 
 def _image(n=2, h=5, w=6, c=3, seed=0):
@@ -37,6 +37,7 @@ def test_bilinear_matches_scipy(shape):
       np.testing.assert_allclose(got[n, ..., c], want, atol=1e-5)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
   ("x", "xy", "message"),
   [
@@ -108,8 +109,8 @@ def test_absolute_frame_is_equation_two():
   rng = np.random.default_rng(3)
   height, width, stride = 7, 9, 2
   absolute = rng.standard_normal((1, 4, 5, 2, 3)).astype(np.float32)
-  theta = thetas.from_absolute(absolute, height, width, stride)
-  got = thetas.sample_xy(theta, 3, height, width, stride)
+  theta = ops.theta.from_absolute(absolute, height, width, stride)
+  got = ops.theta.sample_xy(theta, 3, height, width, stride)
   half = np.array([(width - 1) / 2, (height - 1) / 2])
   for i, j, k in np.ndindex(4, 5, 9):
     place = np.array([stride * j + k % 3 - 1, stride * i + k // 3 - 1])
@@ -118,10 +119,12 @@ def test_absolute_frame_is_equation_two():
 
 
 def test_absolute_identity_is_window_identity():
-  one = thetas.identity((1, 3, 4))
-  np.testing.assert_allclose(thetas.from_absolute(one, 5, 8, 2), one, atol=1e-6)
-  single = thetas.identity((1, 1, 1))
-  np.testing.assert_allclose(thetas.from_absolute(single, 1, 1, 1), single, atol=1e-6)
+  one = ops.theta.identity((1, 3, 4))
+  np.testing.assert_allclose(ops.theta.from_absolute(one, 5, 8, 2), one, atol=1e-6)
+  single = ops.theta.identity((1, 1, 1))
+  np.testing.assert_allclose(
+    ops.theta.from_absolute(single, 1, 1, 1), single, atol=1e-6
+  )
 
 
 def test_compose_applies_the_right_one_first():
@@ -129,14 +132,14 @@ def test_compose_applies_the_right_one_first():
   a, b = rng.standard_normal((2, 5, 2, 3)).astype(np.float32)
   square = lambda m: np.concatenate([m, np.tile([[[0, 0, 1]]], (5, 1, 1))], 1)
   want = (square(a) @ square(b))[:, :2]
-  np.testing.assert_allclose(thetas.compose(a, b), want, atol=1e-5)
+  np.testing.assert_allclose(ops.theta.compose(a, b), want, atol=1e-5)
 
 
 def test_grid_of_an_affine_map_gives_its_matrix():
   matrix = np.array([[0.8, 0.3, 2.0], [-0.2, 1.1, 1.0]], np.float32)
   columns, rows = np.meshgrid(np.arange(7), np.arange(8))
   grid = np.stack([columns, rows, np.ones_like(rows)], -1) @ matrix.T
-  theta = np.array(thetas.from_grid(grid[None].astype(np.float32)))
+  theta = np.array(ops.theta.from_grid(grid[None].astype(np.float32)))
   assert theta.shape == (1, 4, 4, 2, 3)
   np.testing.assert_allclose(
     theta[0, :, :3, :, :2], np.tile(matrix[:, :2], (4, 3, 1, 1)), atol=0.16
@@ -152,7 +155,7 @@ def test_grid_of_an_affine_map_gives_its_matrix():
 def test_grid_jumps_are_bounded():
   grid = np.zeros((1, 8, 8, 2), np.float32)
   grid[:, :, 4:] = 1000
-  theta = thetas.from_grid(grid, max_scale=2.0)
+  theta = ops.theta.from_grid(grid, max_scale=2.0)
   assert float(jnp.abs(theta[..., :2]).max()) == 2.0
   with pytest.raises(ValueError, match="at least 3 x 3"):
-    thetas.from_grid(grid[:, :2])
+    ops.theta.from_grid(grid[:, :2])

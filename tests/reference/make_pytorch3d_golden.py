@@ -3,7 +3,7 @@
     python tests/reference/make_pytorch3d_golden.py
 
 Needs PyTorch3D, which no part of the package does. Made with these, on a machine
-without a GPU (the package below is a build of PyTorch3D 0.7.9 by others, BSD licence):
+without a GPU (the package below is a build of PyTorch3D 0.7.9 by others, BSD license):
 
     pip install torch==2.11.0 easypytorch3d==0.7.9.post1
 

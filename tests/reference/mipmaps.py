@@ -60,7 +60,7 @@ def _read(levels, index, place, *, boundary="clamp", texel_centers=False):
   """One level, whose texels cover [0, 1] of the texture evenly edge to edge."""
   height, width = levels[0].shape[:2]
   u, v = place
-  if texel_centers:  # where [0, 1] from centre to centre lies in the whole texture
+  if texel_centers:  # [0, 1] runs from center to center
     u = (u * (width - 1) + 0.5) / width
     v = 1 - ((1 - v) * (height - 1) + 0.5) / height
   return rasterizer.texture(levels[index], np.array([u, v]), boundary=boundary)

@@ -101,7 +101,7 @@ def antialias(color, raster, pos, tri):
 
 
 def _blend(out, color, raster, px, tri, first, second):
-  """One pair of neighbours."""
+  """One pair of neighbors."""
   id_a, id_b = int(raster[first][3]), int(raster[second][3])
   if id_a == id_b:
     return
@@ -150,7 +150,7 @@ def _silhouette_between(raster, px, tri, near, far):
 
 
 def is_silhouette(px, tri, a, b):
-  """Whether edge a-b borders one triangle, or two on the same side of it."""
+  """Returns whether edge a-b borders one triangle, or two on the same side of it."""
   sides = []
   for triangle in tri:
     if a in triangle and b in triangle:

@@ -20,7 +20,7 @@ except ImportError:
 
 
 def _windows(count: int, stride: int, like: Tensor) -> Tensor:
-  """Centres of `ceil(count / stride)` windows along one axis, px."""
+  """Centers of `ceil(count / stride)` windows along one axis, px."""
   return torch.arange(0, count, stride, dtype=like.dtype, device=like.device)
 
 
@@ -46,14 +46,14 @@ def places(
 def window_form(absolute: Tensor, height: int, width: int, stride: int) -> Tensor:
   """`theta` of matrices that act as the paper writes it, `[C 1] A`.
 
-  There a tap's place in the photo, scaled so that the outermost pixel centres are -1
+  There a tap's place in the photo, scaled so that the outermost pixel centers are -1
   and 1, is mapped to the place that is read, scaled alike.
   """
   half = torch.tensor([width - 1, height - 1], dtype=absolute.dtype) / 2
   half = half.clamp(min=0.5).to(absolute.device)
 
   def reads(dx: float, dy: float) -> Tensor:
-    """Where a tap at `(dx, dy)` from its window's centre reads, from that centre."""
+    """Returns where a tap at `(dx, dy)` reads, relative to its window's center."""
     column = _windows(width, stride, absolute)
     row = _windows(height, stride, absolute)[:, None].expand(-1, len(column))
     center = torch.stack([column.expand_as(row), row], -1)

@@ -10,7 +10,7 @@ def scenes(kind: str, seed: int, *, batch: int, resolution: tuple[int, int]):
 
   Args:
     kind: "sizes": from below a pixel to the whole picture; "eye": through w = 0 and the
-      near and far plane; "grid": shared edges; "centers": corners on pixel centres or
+      near and far plane; "grid": shared edges; "centers": corners on pixel centers or
       next to them; "depths": copies at one depth; "slivers"; "scales": homogeneous
       coordinates from 1e-30 to 1e30; "broken": NaN, infinite, huge, zero.
     seed: of the random numbers.
@@ -55,7 +55,7 @@ def _grid(rng, batch: int):
 
 
 def _near_centers(rng, xy, resolution):
-  """Each vertex on the nearest pixel centre, or up to 1e-6 pixels from it."""
+  """Each vertex on the nearest pixel center, or up to 1e-6 pixels from it."""
   size = np.array(resolution[::-1])
   xy = (2 * np.round((xy + 1) * size / 2 - 0.5) + 1) / size - 1
   off = rng.choice([0.0, 1e-7, 1e-6], (*xy.shape[:2], 1))
@@ -63,7 +63,7 @@ def _near_centers(rng, xy, resolution):
 
 
 def _lines(rng, shape, resolution):
-  """Vertices on a line through pixel centres, or nearly so."""
+  """Vertices on a line through pixel centers, or nearly so."""
   size = np.array(resolution[::-1])
   start = np.floor(rng.uniform(0.3, 0.7, (shape[0], 1, 2)) * size)
   along = rng.integers(-3, 4, (shape[0], 1, 2)) * rng.uniform(-5, 5, shape)

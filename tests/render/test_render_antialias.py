@@ -16,13 +16,14 @@ rasterize = jax.jit(render.rasterize, static_argnums=2)
 
 
 def _painted(pos, tri, resolution=RESOLUTION, seed=0):
-  """A raster, and a picture with a colour for each triangle and one behind."""
+  """A raster, and a picture with a color for each triangle and one behind."""
   rast = rasterize(pos, tri, resolution)
   colors = np.random.default_rng(seed).uniform(size=(len(tri) + 1, 3))
   picture = jnp.asarray(colors)[rast[..., 3].astype(int)]
   return rast, picture.astype(pos.dtype)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_errors_name_the_argument():
   pos, tri = scenes.cube()
   rast, color = _painted(pos, tri)
@@ -127,7 +128,7 @@ def test_coverage_is_the_area_of_a_moving_plate():
     for shift in (0.0, 0.011, 0.023, 0.049):
       # Corners, where two blends add up in a pixel, are a quarter off at most each.
       assert abs(float(area(shift, scale)) - expected) < 1
-  # Each side is 26.6 rows long, of which 26 pass through pixel centres, and moves 16 px
+  # Each side is 26.6 rows long, of which 26 pass through pixel centers, and moves 16 px
   # a unit.
   slope = jax.grad(area, 1)(0.013, 0.83)
   np.testing.assert_allclose(slope, 2 * 16**2 * 0.83, rtol=1 / 26.6)

@@ -39,7 +39,7 @@ def test_weights_and_their_derivatives_by_vertices(seed):
 
     @jax.jit
     def loss(pos):
-      rast, slopes = render.rasterize(pos, tri, SIZE, derivatives=True, backend="xla")
+      rast, slopes = render.rasterize_with_derivatives(pos, tri, SIZE, backend="xla")
       # Squashed: where a triangle is seen edge-on its weights turn very fast.
       return jnp.sum(jnp.tanh(jnp.concatenate([rast[..., :2], slopes], -1)) * probe)
 
@@ -58,7 +58,7 @@ def test_attributes_by_everything(channels):
   with jax.enable_x64(True):
     pos, tri = scenes.cube(0.5)
     rng = np.random.default_rng(1)
-    raster = functools.partial(render.rasterize, derivatives=True, backend="xla")
+    raster = functools.partial(render.rasterize_with_derivatives, backend="xla")
     rast, slopes = jax.jit(raster, static_argnums=2)(
       jnp.asarray(pos, jnp.float64), tri, SIZE
     )
@@ -68,7 +68,7 @@ def test_attributes_by_everything(channels):
     @jax.jit
     def loss(attr, weights, slopes):
       shown = jnp.concatenate([weights, rast[..., 2:]], -1)
-      value, change = render.interpolate(attr, shown, tri, derivatives=slopes)
+      value, change = render.interpolate_with_derivatives(attr, shown, tri, slopes)
       both = jnp.concatenate([value[..., None], change], -1)
       return jnp.sum(jnp.sin(both) * probe)
 
@@ -92,8 +92,8 @@ def test_a_whole_picture_by_its_vertices():
 
     @jax.jit
     def loss(pos):
-      rast, slopes = render.rasterize(pos, tri, SIZE, derivatives=True, backend="xla")
-      uv, change = render.interpolate(uvs, rast, tri, derivatives=slopes)
+      rast, slopes = render.rasterize_with_derivatives(pos, tri, SIZE, backend="xla")
+      uv, change = render.interpolate_with_derivatives(uvs, rast, tri, slopes)
       color = render.texture(
         tex, uv, filter="linear-mipmap-linear", uv_derivatives=change
       )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from affjax import render
-from affjax.geometry import camera as cameras
+from affjax.geometry.camera import world_to_px
 from affjax.render import composite, keep_original
 from affjax.types import Camera
 from tests.render import scenes
@@ -42,7 +42,7 @@ def _vertices(z=0.0):
 
 def test_the_texture_lies_upright_where_the_camera_puts_it():
   render, alpha = render_head(_vertices(), TEXTURE, size=40)
-  corners = np.asarray(cameras.world_to_px(_vertices()[0], Camera(), 40, 40))
+  corners = np.asarray(world_to_px(_vertices()[0], Camera(), 40, 40))
   (left, top), (right, bottom) = corners.min(0), corners.max(0)
   seen = np.argwhere(np.asarray(alpha)[0, ..., 0] > 0.5)
   np.testing.assert_allclose(seen.min(0), [top, left], atol=1)

@@ -26,7 +26,7 @@ def _raster(backend, *, derivatives=True, size=SIZE):
   def run(pos, tri):
     if not derivatives:
       return render.rasterize(pos, tri, size, backend=backend)
-    found = render.rasterize(pos, tri, size, backend=backend, derivatives=True)
+    found = render.rasterize_with_derivatives(pos, tri, size, backend=backend)
     return jnp.concatenate(found, -1)
 
   return run
@@ -75,7 +75,7 @@ def test_hostile_scenes_give_the_same_numbers(kind):
   want = np.asarray(_location.located(*args, derivatives=True)[0])
   np.testing.assert_array_equal(got[..., 3], ids)
   assert not got[ids == 0].any()
-  # Where both are sure of the depth they are sure of the weights.
+  # If both agree on the depth, they agree on the weights.
   sure = (ids > 0) & (np.abs(want[..., 2] - depth) < 1e-4)
   sure &= np.abs(got[..., 2] - depth) < 1e-4
   assert sure.mean() > 0.3 * (ids > 0).mean() > 0
@@ -190,9 +190,9 @@ def test_gradients_twice_the_same_and_not_by_the_batch():
   np.testing.assert_array_equal(many, np.repeat(first, 5, 0))
 
 
-def test_ids_that_nobody_found_are_empty():
+def test_ids_without_a_triangle_are_empty():
   pos, tri = scenes.random_scene(0)
-  tri[3] = 10_000  # of id 4
+  tri[3] = 10_000  # the triangle of id 4
   bad = [-1, len(tri) + 1, 2**31 - 1, -(2**31), 4]
   ids = jnp.asarray(bad, jnp.int32).reshape(1, 1, 5)
   pos, tri = jnp.asarray(pos), jnp.asarray(tri)

@@ -36,6 +36,7 @@ def _lookup(tex, uv, slopes, **options):
   return texture(*args, **options)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_errors_name_the_argument():
   tex, uv = jnp.zeros((1, 4, 4, 3)), jnp.zeros((1, 2, 2, 2))
   slopes = jnp.zeros((1, 2, 2, 2, 2))
@@ -107,8 +108,8 @@ def test_bias_and_limit_agree_with_the_definition():
 @functools.partial(jax.jit, static_argnums=3)
 def _seen(pos, uvs, tri, size):
   """The raster, UVs, and how they change by pixel."""
-  rast, slopes = render.rasterize(pos, tri, size, derivatives=True)
-  return rast, *render.interpolate(uvs, rast, tri, derivatives=slopes)
+  rast, slopes = render.rasterize_with_derivatives(pos, tri, size)
+  return rast, *render.interpolate_with_derivatives(uvs, rast, tri, slopes)
 
 
 def test_takes_what_interpolate_gives():
@@ -206,7 +207,7 @@ def test_vmap_equals_a_loop():
 
 
 def test_far_surfaces_do_not_flicker():
-  """A checkered floor to the horizon: far rows are the checkers' mean, grey."""
+  """A checkered floor to the horizon: far rows are the checkers' mean, gray."""
   pos = jnp.asarray(
     [[-30.0, 1, 0, 1], [30, 1, 0, 1], [30, 1, 0.9, 30], [-30, 1, 0.9, 30]]
   )
@@ -252,8 +253,8 @@ def test_scene_gradient_reaches_the_vertices_through_the_level():
 
     @jax.jit
     def loss(pos):
-      rast, slopes = render.rasterize(pos, tri, (12, 12), derivatives=True)
-      uv, by_pixel = render.interpolate(uvs, rast, tri, derivatives=slopes)
+      rast, slopes = render.rasterize_with_derivatives(pos, tri, (12, 12))
+      uv, by_pixel = render.interpolate_with_derivatives(uvs, rast, tri, slopes)
       out = render.texture(tex, uv, filter=LINEAR, uv_derivatives=by_pixel)
       return jnp.sum(out * probe * (rast[..., 3:] > 0))
 

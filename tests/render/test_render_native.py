@@ -58,7 +58,7 @@ def test_large_mesh_large_picture_and_batch():
 
 
 def test_hidden_triangles_that_fill_the_picture():
-  """What is skipped because a whole tile is nearer must not show, ties included."""
+  """Triangles behind a whole tile are skipped; they must not show, even at ties."""
   rng = np.random.default_rng(0)
   depth = np.repeat(np.round(rng.uniform(-1, 1, 300), 1), 3)[:, None]
   xy = np.tile([[-5.0, -5], [9, -5], [-5, 9]], (300, 1))

@@ -16,9 +16,7 @@ from tests.render import hostile, scenes
 
 RESOLUTION = (12, 16)
 rasterize = jax.jit(render.rasterize, static_argnums=2)
-peel = jax.jit(
-  render.peel, static_argnums=2, static_argnames=("layers", "backend", "derivatives")
-)
+peel = jax.jit(render.peel, static_argnums=2, static_argnames=("layers", "backend"))
 
 
 def _stack_of_plates(depths):
@@ -30,6 +28,7 @@ def _stack_of_plates(depths):
   return jnp.asarray(np.concatenate(pos)[None], jnp.float32), tri.astype(np.int32)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_errors_name_the_argument():
   pos, tri = scenes.dyadic_grid(2)
   for bad, match in (
@@ -137,7 +136,7 @@ def test_gradients_of_every_layer_against_finite_differences():
 
     @jax.jit
     def loss(pos):
-      rast, slopes = render.peel(pos, tri, RESOLUTION, layers=3, derivatives=True)
+      rast, slopes = render.peel_with_derivatives(pos, tri, RESOLUTION, layers=3)
       value = jnp.concatenate([rast[..., :2], 0.1 * slopes], -1)
       return jnp.sum(jnp.tanh(value) * probe, (1, 2, 3, 4))
 

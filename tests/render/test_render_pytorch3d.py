@@ -37,6 +37,7 @@ def fragments_of(vertices, tri, size, perspective):
   return rasts, found, back
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_errors_name_the_argument():
   pos, tri = scenes.cube()
   pos = jnp.asarray(pos)

@@ -10,11 +10,10 @@ from affjax import render
 from tests.reference import rasterizer as reference
 from tests.render import scenes
 
-rasterize = jax.jit(
-  render.rasterize, static_argnums=2, static_argnames=("backend", "derivatives")
-)
+rasterize = jax.jit(render.rasterize, static_argnums=2, static_argnames="backend")
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
   ("pos", "tri", "resolution", "match"),
   [
@@ -63,7 +62,7 @@ def test_agrees_with_the_definition_on_random_scenes(perspective):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_each_pixel_of_a_surface_belongs_to_one_triangle(seed):
-  """Exact coordinates, corners and edges on pixel centres: ids must agree exactly."""
+  """Exact coordinates, corners and edges on pixel centers: ids must agree exactly."""
   pos, tri = scenes.dyadic_grid(5, seed)
   expected, _ = reference.rasterize(pos[0], tri, (32, 32))
   for order in (np.arange(len(tri)), np.arange(len(tri))[::-1]):
@@ -169,9 +168,9 @@ def test_gradients_of_the_weights_against_finite_differences():
       np.testing.assert_allclose((gradient * step).sum(), change, rtol=1e-5)
 
 
-def test_screen_derivatives_are_differences_of_neighbours():
+def test_screen_derivatives_are_differences_of_neighbors():
   pos, tri = scenes.cube(angle=0.3)
-  rast, slopes = rasterize(pos, tri, (48, 48), derivatives=True)
+  rast, slopes = render.rasterize_with_derivatives(pos, tri, (48, 48))
   rast, slopes = np.asarray(rast)[0], np.asarray(slopes)[0]
   ids = rast[..., 3]
   same = (ids[:, 2:] == ids[:, :-2]) & (ids[:, 2:] == ids[:, 1:-1]) & (ids[:, 2:] > 0)

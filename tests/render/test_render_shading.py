@@ -9,11 +9,10 @@ from affjax import render
 from tests.reference import rasterizer as reference
 from tests.render import scenes
 
-rasterize = jax.jit(
-  render.rasterize, static_argnums=2, static_argnames=("backend", "derivatives")
-)
+rasterize = jax.jit(render.rasterize, static_argnums=2, static_argnames="backend")
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_errors_name_the_argument():
   pos, tri = scenes.dyadic_grid(2)
   rast = rasterize(pos, tri, (8, 8))
@@ -32,7 +31,7 @@ def test_errors_name_the_argument():
 
 
 def test_a_linear_attribute_is_reproduced_under_perspective():
-  """What is linear in space is hit exactly: the weights are perspective-correct."""
+  """Linear functions in space are exact: the weights are perspective-correct."""
   pos, tri = scenes.cube()
   rast = rasterize(pos, tri, (32, 32))
   clip = np.asarray(render.interpolate(jnp.asarray(pos), rast, tri))[0]
@@ -68,9 +67,9 @@ def test_shared_attributes_equal_repeated_ones():
 
 def test_attribute_derivatives():
   pos, tri = scenes.cube(angle=0.3)
-  rast, slopes = rasterize(pos, tri, (32, 32), derivatives=True)
+  rast, slopes = render.rasterize_with_derivatives(pos, tri, (32, 32))
   ndc_x = jnp.asarray(pos[..., :1])
-  value, change = render.interpolate(ndc_x, rast, tri, derivatives=slopes)
+  value, change = render.interpolate_with_derivatives(ndc_x, rast, tri, slopes)
   value, change, ids = np.asarray(value)[0], np.asarray(change)[0], np.asarray(rast)
   ids = ids[0, ..., 3]
   same = (ids[:, 2:] == ids[:, :-2]) & (ids[:, 2:] == ids[:, 1:-1]) & (ids[:, 2:] > 0)

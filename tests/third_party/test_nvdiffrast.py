@@ -1,6 +1,6 @@
 """The nvdiffrast adapter without a GPU: what it finds, refuses, builds and lowers.
 
-What it computes: test_nvdiffrast_parity.py.
+test_nvdiffrast_parity.py tests its results.
 """
 
 import ctypes
@@ -143,7 +143,7 @@ def test_nothing_of_nvdiffrast_is_kept_here():
     ("rast", lambda: nvdiffrast_jax.interpolate(POS, RAST[..., :3], TRIANGLE)),
     (
       "derivatives",
-      lambda: nvdiffrast_jax.interpolate(POS, RAST, TRIANGLE, derivatives=PICTURE),
+      lambda: nvdiffrast_jax.interpolate_with_derivatives(POS, RAST, TRIANGLE, PICTURE),
     ),
     ("color", lambda: nvdiffrast_jax.antialias(PICTURE[0], RAST, POS, TRIANGLE)),
     ("rast", lambda: nvdiffrast_jax.antialias(PICTURE, RAST[:, 1:], POS, TRIANGLE)),
@@ -170,10 +170,10 @@ def test_bad_arguments_are_named_before_anything_is_built(absent, name, call):
 
 def test_nothing_to_draw_needs_no_nvdiffrast(absent):
   none = np.zeros((0, 3), np.int32)
-  rast, slopes = nvdiffrast_jax.rasterize(POS, none, (4, 6), derivatives=True)
+  rast, slopes = nvdiffrast_jax.rasterize_with_derivatives(POS, none, (4, 6))
   assert rast.shape == slopes.shape == (1, 4, 6, 4)
   assert not rast.any()
-  value, change = nvdiffrast_jax.interpolate(POS, RAST, none, derivatives=RAST)
+  value, change = nvdiffrast_jax.interpolate_with_derivatives(POS, RAST, none, RAST)
   assert value.shape == (1, 4, 6, 4)
   assert change.shape == (1, 4, 6, 4, 2)
   np.testing.assert_array_equal(
@@ -184,10 +184,10 @@ def test_nothing_to_draw_needs_no_nvdiffrast(absent):
 
 def _render(pos, attr, tex):
   theirs = {"backend": "nvdiffrast"}
-  rast, slopes = render.rasterize(
-    pos, TRIANGLE, (16, 24), derivatives=True, backend="nvdiffrast"
+  rast, slopes = render.rasterize_with_derivatives(pos, TRIANGLE, (16, 24), **theirs)
+  uv, change = render.interpolate_with_derivatives(
+    attr, rast, TRIANGLE, slopes, **theirs
   )
-  uv, change = render.interpolate(attr, rast, TRIANGLE, derivatives=slopes, **theirs)
   mips = {"filter": "linear-mipmap-linear", "uv_derivatives": change}
   color = render.texture(tex, uv, boundary="wrap", **mips, **theirs)
   return jnp.sum(render.antialias(color, rast, pos, TRIANGLE, **theirs) ** 2)

@@ -47,7 +47,7 @@ def _cubes(seed):
 
 
 def _raster(pos, tri, size=SIZE):
-  return render.rasterize(pos, tri, size, backend="xla", derivatives=True)
+  return render.rasterize_with_derivatives(pos, tri, size, backend="xla")
 
 
 def _agree(got, expected, tolerance=2e-5):
@@ -58,7 +58,7 @@ def _agree(got, expected, tolerance=2e-5):
 
 
 def _same_gradients(ours, theirs, *args, tolerance=2e-5):
-  """Of two functions that return sums, by all arguments."""
+  """Compares the gradients of two functions that return sums, in all arguments."""
   wanted = tuple(range(len(args)))
   expected = jax.grad(ours, wanted)(*args)
   for got, want in zip(jax.grad(theirs, wanted)(*args), expected, strict=True):
@@ -68,7 +68,7 @@ def _same_gradients(ours, theirs, *args, tolerance=2e-5):
 def test_rasters_agree(device):
   pos, tri = _loose_triangles(0)
   expected = _raster(pos, tri)
-  got = nvdiffrast_jax.rasterize(pos, tri, SIZE, derivatives=True)
+  got = nvdiffrast_jax.rasterize_with_derivatives(pos, tri, SIZE)
   same = np.asarray(got[0][..., 3] == expected[0][..., 3])
   # CudaRaster snaps vertices to 1/16 pixel: test_nvdiffrast_ids.py.
   assert same.mean() > 0.97
@@ -85,15 +85,17 @@ def test_gradients_of_rasters_agree(device, derivatives):
   weights = _random(2, 2, BATCH, HEIGHT, WIDTH, 4)
   weights *= np.asarray(theirs_first[..., 3:] == rast[..., 3:])
 
-  def loss(rasterize, pos):
-    out = rasterize(pos, tri, SIZE, derivatives=derivatives)
-    out = out if derivatives else (out,)
+  def loss(library, pos):
+    if derivatives:
+      out = library.rasterize_with_derivatives(pos, tri, SIZE)
+    else:
+      out = (library.rasterize(pos, tri, SIZE),)
     return sum(jnp.sum(o * w) for o, w in zip(out, weights, strict=False))
 
   # Their gradient keeps the triangle's area away from 0 by an epsilon.
   _same_gradients(
-    functools.partial(loss, render.rasterize),
-    functools.partial(loss, nvdiffrast_jax.rasterize),
+    functools.partial(loss, render),
+    functools.partial(loss, nvdiffrast_jax),
     jnp.asarray(pos),
     tolerance=1e-3,
   )
@@ -110,24 +112,23 @@ def test_interpolation_agrees(device, rows, derivatives):
     _random(5, BATCH, HEIGHT, WIDTH, 5, 2),
   )
 
-  def outputs(interpolate, attr, rast, slopes):
-    out = interpolate(attr, rast, tri, derivatives=slopes if derivatives else None)
-    return out if derivatives else (out,)
+  def outputs(library, attr, rast, slopes):
+    if derivatives:
+      return library.interpolate_with_derivatives(attr, rast, tri, slopes)
+    return (library.interpolate(attr, rast, tri),)
 
-  def loss(interpolate, *args):
-    value, *change = outputs(interpolate, *args)
+  def loss(library, *args):
+    value, *change = outputs(library, *args)
     total = jnp.sum(value[..., None] * weights[0])
     return total + sum(jnp.sum(c * weights[1]) for c in change)
 
   args = (attr, rast, slopes)
-  expected = outputs(render.interpolate, *args)
-  for got, want in zip(
-    outputs(nvdiffrast_jax.interpolate, *args), expected, strict=True
-  ):
+  expected = outputs(render, *args)
+  for got, want in zip(outputs(nvdiffrast_jax, *args), expected, strict=True):
     _agree(got, want)
   _same_gradients(
-    functools.partial(loss, render.interpolate),
-    functools.partial(loss, nvdiffrast_jax.interpolate),
+    functools.partial(loss, render),
+    functools.partial(loss, nvdiffrast_jax),
     *args,
   )
 
@@ -263,7 +264,7 @@ def test_vmap_equals_a_loop(device):
   tex = jnp.asarray(_random(4, BATCH, 1, 8, 8, 3))
 
   def picture(pos, rast, slopes, attr, tex):
-    uv, change = nvdiffrast_jax.interpolate(attr, rast, tri, derivatives=slopes)
+    uv, change = nvdiffrast_jax.interpolate_with_derivatives(attr, rast, tri, slopes)
     color = nvdiffrast_jax.texture(
       tex, uv, filter="linear-mipmap-linear", boundary="wrap", uv_derivatives=change
     )
@@ -288,7 +289,7 @@ def test_devices_share_a_batch(device):
   attr = jnp.asarray(_random(3, 1, pos.shape[1], 4))
 
   def loss(attr, pos, rast, slopes):
-    value, change = nvdiffrast_jax.interpolate(attr, rast, tri, derivatives=slopes)
+    value, change = nvdiffrast_jax.interpolate_with_derivatives(attr, rast, tri, slopes)
     color = value + jnp.sum(change, -1)
     return jnp.sum(nvdiffrast_jax.antialias(color, rast, pos, tri) ** 2)
 

@@ -1,13 +1,13 @@
-"""nvdiffrast's CUDA kernels as JAX functions; see README.md, licence first.
+"""nvdiffrast's CUDA kernels as JAX functions. Read README.md first, for the license.
 
-The four primitives take and give what those of `affjax.render` do, which reach them by
-`backend="nvdiffrast"`.
+The primitives take and return the same arrays as those of `affjax.render`, which call
+them for `backend="nvdiffrast"`.
 """
 
 from .antialiasing import antialias
-from .interpolation import interpolate
+from .interpolation import interpolate, interpolate_with_derivatives
 from .library import build
-from .rasterization import rasterize
+from .rasterization import rasterize, rasterize_with_derivatives
 from .sources import NotInstalledError
 from .texturing import texture
 
@@ -16,6 +16,8 @@ __all__ = [
   "antialias",
   "build",
   "interpolate",
+  "interpolate_with_derivatives",
   "rasterize",
+  "rasterize_with_derivatives",
   "texture",
 ]

@@ -9,8 +9,8 @@ from affjax.render import check_triangles
 
 from . import calls, library
 
-# What its hash of edges takes: 8 entries of 4 words a triangle, of which it provides
-# for the next power of two, and for 64 at least.
+# nvdiffrast's hash of edges takes 8 entries of 4 words per triangle, for the number of
+# triangles rounded up to a power of two, and for at least 64.
 _HASH_ROWS = 8
 _LEAST_TRIANGLES = 64
 
@@ -23,23 +23,24 @@ def antialias(
 ) -> Float[Array, "b h w c"]:
   """Blends the pixels on both sides of each silhouette.
 
-  Unlike `affjax.render.antialias` it looks at one triangle of the nearer surface: where
-  triangles are smaller than pixels the silhouette mostly lies on the next one, and
-  stays jagged.
+  Unlike `affjax.render.antialias`, it looks at one triangle of the nearer surface only.
+  If triangles are smaller than pixels, the silhouette is mostly on the next triangle
+  and stays jagged.
 
   Args:
-    color: a picture of any number of channels, float32.
-    rast: what `rasterize` gave.
-    pos: the clip-space vertices that were rasterized.
-    tri: the triangles that were rasterized, welded. May be traced: adjacency is found
-      on the device at each call.
+    color: Image with any number of channels, float32.
+    rast: The raster that `rasterize` returned.
+    pos: The clip-space vertices that were rasterized.
+    tri: The triangles that were rasterized, welded. They may be traced, because the
+      device computes adjacency at each call.
 
   Returns:
-    The picture, differentiable in `color` and `pos`.
+    The blended image, differentiable in `color` and `pos`.
 
   Raises:
-    ValueError: wrong shapes or types.
-    ImportError, RuntimeError: see `library.require`.
+    ValueError: A shape or a dtype is not as described.
+    ImportError: nvdiffrast is not installed.
+    RuntimeError: nvdiffrast cannot be compiled or JAX sees no CUDA device.
   """
   calls.expect("color", color, None, None, None, None)
   calls.expect("rast", rast, *color.shape[:3], 4)
@@ -53,8 +54,10 @@ def antialias(
   )
 
 
-def _scratch(color, tri) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
-  """The hash of edges, and a list with two items a pixel behind its counters."""
+def _scratch(
+  color: Array, tri: Array
+) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+  """Returns the hash of edges, and a list of two items per pixel after its counter."""
   triangles = max(_LEAST_TRIANGLES, 1 << (tri.shape[0] - 1).bit_length())
   batch, height, width = color.shape[:3]
   pairs = 2 * batch * height * width
@@ -62,8 +65,8 @@ def _scratch(color, tri) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
 
 
 @jax.custom_vjp
-def _antialias(color, rast, pos, tri):
-  def forward(color, rast, pos, tri):
+def _antialias(color: Array, rast: Array, pos: Array, tri: Array):
+  def forward(color: Array, rast: Array, pos: Array, tri: Array):
     out = (calls.floats(*color.shape), *_scratch(color, tri))
     return (calls.handler("antialias_forward", out, color, rast, pos, tri)[0],)
 
@@ -71,12 +74,12 @@ def _antialias(color, rast, pos, tri):
   return calls.batch_parallel(forward, args, (True, True, True, False), (True,))[0]
 
 
-def _antialias_fwd(color, rast, pos, tri):
+def _antialias_fwd(color: Array, rast: Array, pos: Array, tri: Array):
   return _antialias(color, rast, pos, tri), (color, rast, pos, tri)
 
 
-def _antialias_bwd(kept, grad):
-  def backward(color, rast, pos, tri, grad):
+def _antialias_bwd(kept: tuple[Array, ...], grad: Array):
+  def backward(color: Array, rast: Array, pos: Array, tri: Array, grad: Array):
     shapes = (calls.floats(*color.shape), calls.floats(*pos.shape))
     out = (*shapes, *_scratch(color, tri))
     args = (color, rast, pos, tri, grad)

@@ -1,4 +1,4 @@
-"""Calls of the handlers, and what all four primitives check of their arguments."""
+"""Calls of the handlers, and the checks that all four primitives share."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,35 +10,36 @@ from jaxtyping import Array, Float
 
 from affjax.native import dispatch
 
-# nvdiffrast counts elements in int32, and the images of a batch in 16 bits.
+# nvdiffrast counts elements in 32 bits, and the images of a batch in 16 bits.
 _MOST_ELEMENTS = 2**31 - 1
 _MOST_IMAGES = 2**16 - 1
 
 
 def absent() -> Float[Array, " 0"]:
-  """Stands for an input or output that a handler is to do without."""
+  """Returns the value of an absent input or output of a handler."""
   return jnp.zeros((0,), jnp.float32)
 
 
 def floats(*shape: int) -> jax.ShapeDtypeStruct:
-  """A handler's result."""
+  """Returns the description of a float32 result of a handler."""
   return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
 def ints(*shape: int) -> jax.ShapeDtypeStruct:
-  """A handler's result."""
+  """Returns the description of an int32 result of a handler."""
   return jax.ShapeDtypeStruct(shape, jnp.int32)
 
 
 def handler(
-  name: str, results: Sequence[jax.ShapeDtypeStruct], *args, **attributes: int
+  name: str, results: Sequence[jax.ShapeDtypeStruct], *args: Array, **attributes: int
 ) -> Sequence[jax.Array]:
   """Calls a handler of our layer.
 
   Args:
-    name: of the handler without its prefix.
-    results: shapes of all results.
-    attributes: integers.
+    name: Name of the handler without its prefix.
+    results: Descriptions of all results.
+    *args: Arguments of the handler.
+    **attributes: Integer attributes of the handler.
   """
   call = jax.ffi.ffi_call(f"affjax_nvdiffrast_{name}", tuple(results))
   return call(*args, **{key: np.int64(value) for key, value in attributes.items()})
@@ -47,15 +48,17 @@ def handler(
 def batch_parallel(
   fn: Callable, args: Sequence, batched_in: Sequence[bool], batched_out: Sequence[bool]
 ) -> tuple[jax.Array, ...]:
-  """Calls `fn(*args)`, whose batch may be mapped by vmap or lie on several devices."""
+  """Calls `fn(*args)`; vmap or several devices may divide the batch."""
   return dispatch.batch_parallel(fn, batched_in, batched_out)(*args)
 
 
 def expect(name: str, array: jax.Array | np.ndarray, *shape: int | None) -> None:
-  """Raises ValueError unless an array is float32, of the shape, and not too large.
+  """Raises ValueError unless an array is float32, of a shape, and not too large.
 
   Args:
-    shape: None for a length that may be any.
+    name: The argument's name in the message.
+    array: The array.
+    *shape: The expected length of each axis, or None for any length.
   """
   fits = array.ndim == len(shape) and all(
     want in (None, got) for got, want in zip(array.shape, shape, strict=True)

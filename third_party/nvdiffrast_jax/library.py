@@ -1,8 +1,8 @@
-"""Our layer and the user's nvdiffrast as one library: compiled once, registered once.
+"""Compilation of our layer and the user's nvdiffrast to one library.
 
-The library is cached under `affjax.native`'s rules: by the version of jaxlib, the
-compiler, and every byte of the sources. It contains nvdiffrast, so its licence governs
-it: it belongs in this user's cache and nowhere else.
+The library is cached by the rules of `affjax.native`: by the version of jaxlib, the
+compiler, and every byte of the sources. It contains nvdiffrast and is subject to
+nvdiffrast's license, so it must not leave this user's cache.
 """
 
 import ctypes
@@ -11,31 +11,29 @@ import hashlib
 import logging
 import pathlib
 import subprocess
-import tempfile
 import threading
 
 import jax
 import jax.ffi
 import jaxlib.version
 
-from affjax.native import compilers
-from affjax.native import library as native
+from affjax.native import compilers, library
 
 from . import sources
 
 _LOG = logging.getLogger(__name__)
 _LOCK = threading.RLock()
 _LAYER = pathlib.Path(__file__).parent / "csrc"
-# Half a minute on two cores; a busy machine takes several times that.
+# Compilation takes half a minute on two cores, and longer on a busy machine.
 _TIMEOUT_S = 900
 
 
 def require() -> None:
-  """Makes the handlers known to XLA; compiles them at the first call of all.
+  """Registers the handlers with XLA, and compiles them unless they are cached.
 
   Raises:
-    sources.NotInstalledError: there is no nvdiffrast.
-    RuntimeError: there is no nvcc, it failed, or JAX sees no CUDA device.
+    sources.NotInstalledError: nvdiffrast is not installed.
+    RuntimeError: There is no nvcc, it failed, or JAX sees no CUDA device.
   """
   sources.find()
   if not _sees_cuda():
@@ -51,36 +49,34 @@ def build() -> pathlib.Path:
   """Compiles the library unless it is cached.
 
   Returns:
-    Its path.
+    The library's path.
 
   Raises:
-    sources.NotInstalledError: there is no nvdiffrast.
-    affjax.native.compilers.CompileError: there is no nvcc, or it failed.
-    OSError: the cache cannot be written.
+    sources.NotInstalledError: nvdiffrast is not installed.
+    affjax.native.compilers.CompileError: There is no nvcc, or it failed.
+    OSError: The cache cannot be written.
   """
   core = sources.find()
   compiler = compilers.find("cuda")
-  folder = native.own_folder()
+  folder = library.own_folder()
   key = _key(core, compiler)
   path = folder / f"nvdiffrast-cuda-jaxlib{jaxlib.version.__version__}-{key}.so"
-  if native.is_whole(path):
+  if library.is_whole(path):
     return path
   _LOG.info("compiling %s with %s, once: half a minute", core, compiler.path)
-  with tempfile.TemporaryDirectory(dir=folder) as scratch:
-    out = pathlib.Path(scratch) / "nvdiffrast.so"
-    _compile(core, compiler, out)
-    native.keep(out, path)
+  with library.written_library(path) as partial:
+    _compile(core, compiler, partial)
   return path
 
 
 def handlers() -> list[str]:
-  """Names of the FFI handlers of our layer."""
-  return [name for source in _layer() for name in native.handlers(source)]
+  """Returns the names of the FFI handlers of our layer."""
+  return [name for source in _layer() for name in library.handlers(source)]
 
 
 @functools.cache
 def _registered() -> None:
-  # Loaded with its symbols to itself: torch may have loaded a nvdiffrast of its own.
+  # The symbols stay local, because PyTorch may have loaded another nvdiffrast.
   loaded = ctypes.CDLL(str(build()))
   for name in handlers():
     capsule = jax.ffi.pycapsule(getattr(loaded, name))

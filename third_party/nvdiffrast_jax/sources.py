@@ -1,4 +1,4 @@
-"""Where the user's nvdiffrast lies, and which of its sources are its CUDA core."""
+"""The location of the user's nvdiffrast, and the source files of its CUDA core."""
 
 import importlib.util
 import os
@@ -10,9 +10,9 @@ VARIABLE = "NVDIFFRAST_ROOT"
 _HOW = (
   "Install it (pip install 'affjax[nvdiffrast]', or pip install diffrp-nvdiffrast), or "
   f"clone https://github.com/NVlabs/nvdiffrast and set {VARIABLE} to the clone. Its "
-  "licence allows non-commercial use only."
+  "license allows non-commercial use only."
 )
-# A release keeps its CUDA core in the package, the repository since 0.4 beside it.
+# A release has its CUDA core in the package; the repository, since 0.4, beside it.
 _PLACES = ("nvdiffrast/common", "csrc/common", "common")
 _MARK = "cudaraster/CudaRaster.hpp"
 _CORE = ("*.cu", "cudaraster/impl/*.cu", "cudaraster/impl/*.cpp")
@@ -20,16 +20,16 @@ _HEADERS = ("*.h", "cudaraster/*.hpp", "cudaraster/impl/*.hpp", "cudaraster/impl
 
 
 class NotInstalledError(ImportError):
-  """There is no nvdiffrast; the message says how to get it."""
+  """nvdiffrast is not installed; the message says how to install it."""
 
 
 def find() -> pathlib.Path:
-  """The folder of nvdiffrast's CUDA core: NVDIFFRAST_ROOT's, or the installed one's.
+  """Returns the folder of nvdiffrast's CUDA core, in NVDIFFRAST_ROOT or as installed.
 
-  Nothing of nvdiffrast is imported.
+  No code of nvdiffrast is imported.
 
   Raises:
-    NotInstalledError: there is none.
+    NotInstalledError: nvdiffrast is not found.
   """
   root = os.environ.get(VARIABLE)
   if root:
@@ -45,12 +45,12 @@ def find() -> pathlib.Path:
 
 
 def compiled(core: pathlib.Path) -> list[pathlib.Path]:
-  """Sources to compile: the kernels, and CudaRaster's host code; nothing of OpenGL."""
+  """Returns the sources to compile: kernels and CudaRaster's host code, not OpenGL."""
   return _matching(core, _CORE)
 
 
 def included(core: pathlib.Path) -> list[pathlib.Path]:
-  """What those sources include."""
+  """Returns the headers that those sources include."""
   return _matching(core, _HEADERS)
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from . import calls, library
 
-# In the order of nvdiffrast's numbers for them.
+# The index of a name is nvdiffrast's number for it.
 FILTERS = ("nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear")
 BOUNDARIES = ("cube", "wrap", "clamp", "zero")
 _LARGEST_SIDE = 2**16
@@ -18,7 +18,7 @@ _MOST_LEVELS = 15
 
 
 class _Mode(NamedTuple):
-  """The handlers' attributes."""
+  """Attributes of the handlers."""
 
   filter: int
   boundary: int
@@ -36,27 +36,30 @@ def texture(
   mip_level_bias: Float[Array, "b h w"] | float | None = None,
   max_mip_level: int | None = None,
 ) -> Float[Array, "b h w c"]:
-  """Looks a texture up, as `affjax.render.texture` does; and cube maps.
+  """Samples a texture, as `affjax.render.texture` does, or a cube map.
 
-  `(u, v) = (0, 0)` is the texture's bottom left, row 0 lies at v = 1.
+  `(u, v) = (0, 0)` is the bottom left of the texture and row 0 lies at v = 1.
 
   Args:
-    tex: float32; a batch of 1 is shared by all images. Mip maps need sizes that halve
-      without remainder down to 1 texel or `max_mip_level`.
-    uv: where to read; in a cube map, a direction of any length.
+    tex: Texture, float32; a batch of 1 is shared by all images. Mip maps need sizes
+      that halve without remainder down to 1 texel or to `max_mip_level`.
+    uv: Coordinates to read, or directions of any length in a cube map.
     filter: "nearest", "linear", "linear-mipmap-nearest" or "linear-mipmap-linear".
-    boundary: outside the texture read its border ("clamp"), its repetition ("wrap"),
-      "zero"; or "cube": six faces in nvdiffrast's order and orientation.
-    texel_centers: 0 and 1 are the centres of the outermost texels instead of their
-      outer edges. Not of a cube.
-    uv_derivatives: change of each coordinate along x and y, per pixel, as
-      `interpolate(..., derivatives=)` gives it.
-    mip_level_bias: added to the level; alone, it is the level.
-    max_mip_level: the coarsest level to make; None for all.
+    boundary: The value outside the texture: "clamp" for the nearest border texel,
+      "wrap" for the repeated texture, or "zero"; or "cube" for a cube map of six faces
+      in nvdiffrast's order and orientation.
+    texel_centers: Whether 0 and 1 are the centers of the outermost texels instead of
+      their outer edges. Not available for cube maps.
+    uv_derivatives: Change of each coordinate per pixel along x and y, as
+      `interpolate_with_derivatives` returns it.
+    mip_level_bias: Number added to the level; the level itself if `uv_derivatives` is
+      None.
+    max_mip_level: The coarsest level of the pyramid; None for all.
 
   Raises:
-    ValueError: wrong shapes, types or options.
-    ImportError, RuntimeError: see `library.require`.
+    ValueError: A shape, a dtype or an option is not as described.
+    ImportError: nvdiffrast is not installed.
+    RuntimeError: nvdiffrast cannot be compiled or JAX sees no CUDA device.
   """
   _check(tex, uv, filter, boundary, texel_centers)
   mipmapped = "mipmap" in filter
@@ -82,15 +85,15 @@ def texture(
   if not cube:
     if boundary == "wrap":
       # Their kernel wraps too, but out of the texture where int32 is too small for uv;
-      # and with texel centres at the ends a period is longer than the texture.
+      # and with texel centers at the ends a period is longer than the texture.
       uv = uv - jax.lax.stop_gradient(jnp.floor(uv))
     uv, slopes = _to_theirs(uv, slopes, size, texel_centers)
   mode = _Mode(FILTERS.index(filter), BOUNDARIES.index(boundary), levels)
   return _texture(tex, uv, slopes, bias, mode)
 
 
-def _to_theirs(uv, slopes, size: tuple[int, int], texel_centers: bool):
-  """Our v points up, nvdiffrast's down the rows; its texel edges are at 0 and 1."""
+def _to_theirs(uv: Array, slopes: Array, size: tuple[int, int], texel_centers: bool):
+  """Converts UVs: our v points up, nvdiffrast's down, with texel edges at 0 and 1."""
   height, width = size
   scale, shift = jnp.array([1.0, -1.0], jnp.float32), jnp.array([0.0, 1.0], jnp.float32)
   if texel_centers:
@@ -103,7 +106,7 @@ def _to_theirs(uv, slopes, size: tuple[int, int], texel_centers: bool):
 
 
 def _levels(size: tuple[int, int], limit: int | None) -> int:
-  """How many times the texture can be halved, `limit` at most."""
+  """Returns how many times the texture can be halved, at most `limit`."""
   height, width = size
   if limit is not None and limit < 0:
     raise ValueError(f"max_mip_level must be at least 0, got {limit}")
@@ -119,16 +122,16 @@ def _levels(size: tuple[int, int], limit: int | None) -> int:
   return count
 
 
-def _pyramid_size(tex, mode: _Mode) -> int:
-  """Elements of all levels above the texture itself."""
+def _pyramid_size(tex: Array, mode: _Mode) -> int:
+  """Returns the number of elements of all levels above the texture itself."""
   *images, height, width, channels = tex.shape
   sizes = ((max(height >> k, 1), max(width >> k, 1)) for k in range(1, mode.levels + 1))
   return math.prod(images) * channels * sum(h * w for h, w in sizes)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _texture(tex, uv, slopes, bias, mode: _Mode):
-  def forward(tex, uv, slopes, bias):
+def _texture(tex: Array, uv: Array, slopes: Array, bias: Array, mode: _Mode):
+  def forward(tex: Array, uv: Array, slopes: Array, bias: Array):
     value = calls.floats(*uv.shape[:3], tex.shape[-1])
     out = (value, calls.floats(_pyramid_size(tex, mode)))
     args = (tex, uv, slopes, bias)
@@ -138,12 +141,12 @@ def _texture(tex, uv, slopes, bias, mode: _Mode):
   return calls.batch_parallel(forward, args, _batched(*args), (True,))[0]
 
 
-def _texture_fwd(tex, uv, slopes, bias, mode):
+def _texture_fwd(tex: Array, uv: Array, slopes: Array, bias: Array, mode: _Mode):
   return _texture(tex, uv, slopes, bias, mode), (tex, uv, slopes, bias)
 
 
-def _texture_bwd(mode, kept, grad):
-  def backward(tex, uv, slopes, bias, grad):
+def _texture_bwd(mode: _Mode, kept: tuple[Array, ...], grad: Array):
+  def backward(tex: Array, uv: Array, slopes: Array, bias: Array, grad: Array):
     args = (tex, uv, slopes, bias)
     scratch = calls.floats(_pyramid_size(tex, mode))
     out = (*(calls.floats(*a.shape) for a in args), scratch, scratch)
@@ -154,15 +157,17 @@ def _texture_bwd(mode, kept, grad):
   return calls.batch_parallel(backward, (*kept, grad), (*batched, True), batched)
 
 
-def _batched(tex, uv, slopes, bias) -> tuple[bool, ...]:
-  """Which arguments are rows of the batch; a shared texture is not."""
+def _batched(tex: Array, uv: Array, slopes: Array, bias: Array) -> tuple[bool, ...]:
+  """Returns whether the leading axis of each argument is the batch."""
   return tex.shape[0] == uv.shape[0], True, slopes.size > 0, bias.size > 0
 
 
 _texture.defvjp(_texture_fwd, _texture_bwd)
 
 
-def _check(tex, uv, filter: str, boundary: str, texel_centers: bool) -> None:
+def _check(
+  tex: Array, uv: Array, filter: str, boundary: str, texel_centers: bool
+) -> None:
   if filter not in FILTERS:
     raise ValueError(f"filter must be one of {FILTERS}, got {filter!r}")
   if boundary not in BOUNDARIES:

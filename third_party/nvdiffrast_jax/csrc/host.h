@@ -1,4 +1,4 @@
-// What nvdiffrast's sources expect of the framework around them, for a framework that
+// The declarations that nvdiffrast's sources expect from a framework, for one that
 // is neither of theirs: errors become exceptions, log lines go nowhere.
 //
 // Included before everything else in each source (`nvcc -include`).

@@ -1,4 +1,4 @@
-// How our handlers start nvdiffrast's kernels, which are reached by name alone.
+// Launches of nvdiffrast's kernels, which our handlers reach by name only.
 #pragma once
 
 #include "xla/ffi/api/ffi.h"
@@ -16,8 +16,7 @@ using Stream = ffi::PlatformStream<cudaStream_t>;
 constexpr int kSide = 8;
 
 inline dim3 blocks(int width, int height, int depth, dim3 block) {
-  return dim3((width + block.x - 1) / block.x, (height + block.y - 1) / block.y,
-              depth);
+  return dim3((width + block.x - 1) / block.x, (height + block.y - 1) / block.y, depth);
 }
 
 template <typename Params>

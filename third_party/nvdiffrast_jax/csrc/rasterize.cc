@@ -1,5 +1,7 @@
 // nvdiffrast's rasterizer and its gradient as XLA handlers.
 
+#include "rasterize.h"
+
 #include <map>
 #include <memory>
 #include <mutex>
@@ -8,7 +10,6 @@
 #include "cudaraster/CudaRaster.hpp"
 #include "cudaraster/impl/Constants.hpp"
 #include "launch.h"
-#include "rasterize.h"
 
 void RasterizeCudaFwdShaderKernel(const RasterizeCudaFwdShaderParams);
 void RasterizeGradKernel(const RasterizeGradParams);
@@ -35,7 +36,7 @@ Slot& slot_of(cudaStream_t stream) {
   return slots[{device, stream}];
 }
 
-// Pixel centres in clip space, as a factor and an offset of the pixel's index.
+// Pixel centers in clip space, as a factor and an offset of the pixel's index.
 template <typename Params>
 void set_pixel_grid(Params& params, int width, int height) {
   params.xs = 2.0f / static_cast<float>(width);

@@ -12,12 +12,9 @@ using TextureKernel = void (*)(TextureKernelParams);
   void TextureFwdKernel##mode##2(const TextureKernelParams); \
   void TextureFwdKernel##mode##4(const TextureKernelParams); \
   void TextureGradKernel##mode(const TextureKernelParams);
-#define MODE(mode)                                             \
-  {                                                            \
-    {TextureFwdKernel##mode##1, TextureFwdKernel##mode##2,     \
-     TextureFwdKernel##mode##4},                               \
-        TextureGradKernel##mode                                \
-  }
+#define MODE(mode)                                                                    \
+  {{TextureFwdKernel##mode##1, TextureFwdKernel##mode##2, TextureFwdKernel##mode##4}, \
+   TextureGradKernel##mode}
 DECLARE(Nearest)
 DECLARE(Linear)
 DECLARE(LinearMipmapNearest)

@@ -25,7 +25,7 @@ cudaError_t resident_blocks(int* count, Kernel, int, size_t) {
 inline cudaError_t attributes(Attributes* found, const void*) {
   return found->maxThreadsPerBlock = 1024, cudaSuccess;
 }
-// Never zeros, so that what nobody wrote is seen.
+// Not zeros, so that reads of unwritten memory show.
 template <typename Value>
 cudaError_t allocate(Value** to, size_t bytes) {
   *to = static_cast<Value*>(std::malloc(bytes));

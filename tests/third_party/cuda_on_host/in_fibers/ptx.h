@@ -1,4 +1,5 @@
-// PTX instructions as functions, after the PTX ISA's manual; `ptx_as_cpp.py` calls them.
+// PTX instructions as functions, after the PTX ISA's manual; `ptx_as_cpp.py` calls
+// them.
 #pragma once
 
 #include <cmath>
@@ -21,11 +22,16 @@ inline uint32_t video(char first, int64_t a, int64_t b, bool is_signed, bool sat
                       int byte, char second, uint32_t c) {
   auto apply = [](char op, int64_t x, int64_t y) {
     switch (op) {
-      case '+': return x + y;
-      case '-': return x - y;
-      case '*': return x * y;
-      case '>': return x > y ? x : y;
-      default: return x < y ? x : y;
+      case '+':
+        return x + y;
+      case '-':
+        return x - y;
+      case '*':
+        return x * y;
+      case '>':
+        return x > y ? x : y;
+      default:
+        return x < y ? x : y;
     }
   };
   int64_t out = apply(first, a, b), most = byte < 0 ? 0xffffffffll : 255;

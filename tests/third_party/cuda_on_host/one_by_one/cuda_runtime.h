@@ -29,16 +29,14 @@ inline thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 }
 using namespace one_by_one;
 
-#define VECTORS(type, scalar, align2, align4)                                     \
-  struct alignas(align2) type##2 { scalar x, y; };                                \
-  struct type##3 { scalar x, y, z; };                                             \
-  struct alignas(align4) type##4 { scalar x, y, z, w; };                          \
-  inline type##2 make_##type##2(scalar x, scalar y) { return {x, y}; }            \
-  inline type##3 make_##type##3(scalar x, scalar y, scalar z) {                   \
-    return {x, y, z};                                                             \
-  }                                                                               \
-  inline type##4 make_##type##4(scalar x, scalar y, scalar z, scalar w) {         \
-    return {x, y, z, w};                                                          \
+#define VECTORS(type, scalar, align2, align4)                                       \
+  struct alignas(align2) type##2 { scalar x, y; };                                  \
+  struct type##3 { scalar x, y, z; };                                               \
+  struct alignas(align4) type##4 { scalar x, y, z, w; };                            \
+  inline type##2 make_##type##2(scalar x, scalar y) { return {x, y}; }              \
+  inline type##3 make_##type##3(scalar x, scalar y, scalar z) { return {x, y, z}; } \
+  inline type##4 make_##type##4(scalar x, scalar y, scalar z, scalar w) {           \
+    return {x, y, z, w};                                                            \
   }
 VECTORS(float, float, 8, 16)
 VECTORS(int, int, 8, 16)

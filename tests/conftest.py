@@ -16,7 +16,7 @@ os.environ.setdefault(
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 # Shapes and types of annotated functions are checked while the tests run.
-if os.environ.get("AFFJAX_CHECK_SHAPES", "0") == "1":
+if os.environ.get("AFFJAX_CHECK_SHAPES", "1") == "1":
   import jaxtyping
 
   from tests import typechecker  # noqa: F401

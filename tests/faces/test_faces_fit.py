@@ -141,7 +141,7 @@ def test_derivatives_of_the_landmarks(people):
   jacobian = SIZE / 2 * see(state).jacobian[:51]
   h = 1e-3
   for k in (0, 1, 2, 3, 5, 6, 7, 40, 100):
-    step = h * np.eye(7 + len(values), dtype=np.float32)[k]
+    step = h * jnp.eye(7 + len(values))[k]
     above, below = (see(solver.moved(state, s)).ndc[:51] for s in (step, -step))
     slope = SIZE / 2 * np.asarray(above - below) / (2 * h)
     np.testing.assert_allclose(jacobian[:, :, k], slope, atol=0.3, rtol=2e-2)

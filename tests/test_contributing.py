@@ -29,7 +29,8 @@ RECIPES = _recipes()
 
 
 def test_there_are_recipes():
-  assert {"A loss", "A network"} <= RECIPES.keys()
+  expected = {"A loss", "A network", "A data source", "A head", "An export format"}
+  assert expected | {"A metric"} <= RECIPES.keys()
 
 
 @pytest.mark.parametrize("title", RECIPES)

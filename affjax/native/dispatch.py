@@ -75,9 +75,11 @@ def vary_alike(*args: _AnyArray) -> tuple[jax.Array, ...]:
   """
   varying = frozenset().union(*(jax.typeof(a).manual_axis_type.varying for a in args))
 
-  def cast(arg: _AnyArray):
+  def cast(arg: _AnyArray) -> jax.Array:
     missing = varying - jax.typeof(arg).manual_axis_type.varying
-    return lax.pcast(arg, tuple(sorted(missing)), to="varying") if missing else arg
+    if not missing:
+      return jnp.asarray(arg)
+    return lax.pcast(arg, tuple(sorted(missing)), to="varying")
 
   return tuple(map(cast, args))
 

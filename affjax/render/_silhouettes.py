@@ -119,7 +119,8 @@ def edges(
   along_x = crossed_edges(pairs(depth, ids, axis=2), outline, tri, steeper=False)
   turned = outline.transposed()
   along_y = crossed_edges(pairs(depth, ids, axis=1), turned, tri, steeper=True)
-  return (*along_x, *(jnp.swapaxes(v, 1, 2) for v in along_y))
+  start, end = (jnp.swapaxes(v, 1, 2) for v in along_y)
+  return (*along_x, start, end)
 
 
 def crossed_edges(

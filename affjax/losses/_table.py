@@ -103,7 +103,7 @@ TERMS = (
     "symmetry",
     0.3,
     lambda c: _regularization.symmetry(
-      c.prediction.diffuse, jnp.asarray(c.regions.support)
+      c.prediction.diffuse, jnp.asarray(c.regions.support), c.regions.mirror
     ),
     stages=_LATER,
     help="λ_sym: blurred diffuse map against its mirror image",

@@ -19,7 +19,7 @@ from affjax.losses._mean import Mean
 
 
 class Need(enum.Flag):
-  """What a term needs beside the predicted maps and their pseudo ground truth."""
+  """Needs of a term beside the predicted maps and their pseudo ground truth."""
 
   NOTHING = 0
   RENDER = enum.auto()
@@ -38,7 +38,7 @@ class Term:
     weight: Default weight; the paper's (section 3.4.4) where it names one.
     function: Computes the term.
     stages: Stages of training that use the term.
-    needs: What the term needs.
+    needs: The needs of the term.
     help: One line for people.
   """
 

@@ -8,6 +8,7 @@ from affjax.data import _augmentation, _mirroring, _train_extra
 from affjax.data._augmentation import Ranges
 from affjax.data._mixing import MixedSource
 from affjax.data._record_source import RecordSource
+from affjax.types import Template
 
 with _train_extra.needed_for("training on batches"):
   import grain
@@ -48,14 +49,14 @@ def batched(
 class Mirror(grain.transforms.RandomMap):
   """Mirrors half of the records, chosen by the iterator's own randomness."""
 
-  def __init__(self, opposite: np.ndarray):
-    self._opposite = opposite
+  def __init__(self, template: Template):
+    self._template = template
 
   def random_map(self, element: Any, rng: np.random.Generator) -> Any:
     """Returns the record or its mirror image."""
     if rng.random() < 0.5:
       return element
-    return _mirroring.mirror_record(element, self._opposite)
+    return _mirroring.mirror_record(element, self._template)
 
 
 class Augment(grain.transforms.RandomMap):

@@ -6,7 +6,6 @@ import jax
 
 from affjax.data._augmentation import Ranges
 from affjax.data._record_source import Record, RecordSource
-from affjax.geometry.mirror import mirror_vertices
 from affjax.types import Template
 
 
@@ -59,7 +58,7 @@ def training_batches(
   steps = steps_per_epoch(len(source), batch_size)
   data = _grain.shuffled(source, seed, steps * batch_size)
   if mirror is not None:
-    data = data.random_map(_grain.Mirror(mirror_vertices(mirror)))
+    data = data.random_map(_grain.Mirror(mirror))
   if augment is not None and augment.active:
     data = data.random_map(_grain.Augment(augment))
   return _grain.batched(

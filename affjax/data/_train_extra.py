@@ -11,7 +11,7 @@ def needed_for(task: str) -> Iterator[None]:
   """Turns a failed import of the extra's modules into an error that says how to get it.
 
   Args:
-    task: What needs them, as the subject of the message: "reading shards".
+    task: The task that needs them, as the subject of the message: "reading shards".
 
   Raises:
     ImportError: A module of the extra is not installed.

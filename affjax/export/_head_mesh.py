@@ -1,14 +1,13 @@
 """A head as mesh files need it: in meters, with normals, cut along its UV seams."""
 
 import dataclasses
-import functools
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
 from affjax.geometry import mesh
-from affjax.types import Template
+from affjax.types import Template, per_template
 
 # Head space is in decimeters; OBJ and GLB are written in meters, as glTF demands.
 METERS_PER_UNIT = 0.1
@@ -73,9 +72,9 @@ def head_mesh(vertices: np.ndarray, template: Template) -> HeadMesh:
   return HeadMesh(template=template, vertices=vertices, normals=normals)
 
 
-@functools.lru_cache(maxsize=8)
+@per_template
 def split_at_seams(template: Template) -> Corners:
-  """Returns the mesh cut along its UV seams; cached by identity of the template."""
+  """Returns the mesh cut along its UV seams."""
   pairs = np.stack([template.faces.reshape(-1), template.faces_uv.reshape(-1)], -1)
   distinct, index = np.unique(pairs, axis=0, return_inverse=True)
   return Corners(

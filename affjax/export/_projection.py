@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.spatial.transform import Rotation
 
-from affjax.geometry import camera as cameras
+from affjax.geometry.camera import head_to_world, ndc_to_px, world_to_clip
 from affjax.types import Camera
 
 Projection = Float[np.ndarray, "3 4"]
@@ -51,7 +51,7 @@ def camera_matrix(camera: Camera, size: int) -> Projection:
 
 def rigid(pose: Float[np.ndarray, " 6"]) -> Float[np.ndarray, "4 4"]:
   """Returns a pose as a homogeneous matrix, head space to world space."""
-  rows = _matrix(lambda points: cameras.head_to_world(points, jnp.asarray(pose)))
+  rows = _matrix(lambda points: head_to_world(points, jnp.asarray(pose)))
   return np.concatenate([rows, [[0, 0, 0, 1]]])
 
 
@@ -127,13 +127,13 @@ def yaw_pitch_roll_deg(
 
 @functools.lru_cache(maxsize=8)
 def _world_to_clip(camera: Camera) -> Float[np.ndarray, "4 4"]:
-  return _matrix(lambda points: cameras.world_to_clip(points, camera))
+  return _matrix(lambda points: world_to_clip(points, camera))
 
 
 @functools.lru_cache(maxsize=8)
 def _ndc_to_px(size: int) -> Float[np.ndarray, "3 3"]:
   """Returns the homogeneous matrix from (x, y) in ndc to px of a square image."""
-  rows = _matrix(lambda points: cameras.ndc_to_px(points, size, size))
+  rows = _matrix(lambda points: ndc_to_px(points, size, size))
   return np.concatenate([rows[:, [0, 1, 3]], [[0, 0, 1]]])
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.spatial.transform import Rotation
 
-from affjax.faces import _least_squares as least_squares
-from affjax.geometry import camera as cameras
+from affjax.faces import _least_squares
 from affjax.geometry import rotation
+from affjax.geometry.camera import clip_to_ndc, focal_ndc, world_to_clip
 from affjax.heads import landmarks
 from affjax.types import Camera
 
@@ -120,7 +120,7 @@ def solve(
   # In double precision a pose does not depend on which others are solved with it.
   with jax.enable_x64(True):
     run = functools.partial(_solve, points, weights, camera=camera)
-    found = least_squares.in_chunks(run, ndc_of_px(points_px, size))
+    found = _least_squares.in_chunks(run, ndc_of_px(points_px, size))
   turn, shift, origins = found
   return Poses(vectors(turn, shift), origins)
 
@@ -141,8 +141,8 @@ def _solve(
       return rows.reshape(-1), slopes.reshape(-1, 6)
 
     def descend(start: Rigid):
-      return least_squares.minimize(
-        linearize, least_squares.soft_l1, moved, start,
+      return _least_squares.minimize(
+        linearize, _least_squares.soft_l1, moved, start,
         steps=_STEPS, tolerance=_TOLERANCE,
       )  # fmt: skip
 
@@ -174,7 +174,7 @@ def project(points: Float[Array, "*b 3"], camera: Camera) -> Float[Array, "*b 2"
   """
   z = jnp.minimum(points[..., 2:], camera.distance - NEAREST)
   visible = jnp.concatenate([points[..., :2], z], -1)
-  return cameras.clip_to_ndc(cameras.world_to_clip(visible, camera))[..., :2]
+  return clip_to_ndc(world_to_clip(visible, camera))[..., :2]
 
 
 def see(
@@ -215,7 +215,7 @@ def starts(
   middle, center = share @ points, share @ target
   actual = share @ jnp.linalg.norm((points - middle[None])[:, :2], axis=-1)
   seen = share @ jnp.linalg.norm(target - center[None], axis=-1)
-  focal = cameras.focal_ndc(camera)
+  focal = focal_ndc(camera)
   depth = focal * actual / jnp.maximum(seen, 1e-6)
   side = center * jnp.array([1, -1]) * depth / focal
   place = jnp.append(side, camera.distance - depth)

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from affjax.assets import store
-from affjax.faces import _region_network as network
+from affjax.faces import _region_network
 from affjax.ops import average_pool, resize_bilinear
 
 # Number of photos that pass the network at once.
@@ -67,11 +67,11 @@ def _weights() -> dict[str, np.ndarray]:
 
 @jax.jit
 def _visible(
-  weights: network.Weights, images: UInt8[Array, "n s s 3"]
+  weights: _region_network.Weights, images: UInt8[Array, "n s s 3"]
 ) -> Float[Array, "n s s 1"]:
   size = images.shape[1]
   photo = images.astype(jnp.float32) / 255
-  small = _resized(photo, network.SIZE)
+  small = _resized(photo, _region_network.SIZE)
   share = _decided(_logits(weights, small), small)
   slope, offset = _guided(share, small)
   slope = resize_bilinear(slope, (size, size), antialias=True)
@@ -81,10 +81,10 @@ def _visible(
 
 
 def _logits(
-  weights: network.Weights, photo: Float[Array, "n s s 3"]
+  weights: _region_network.Weights, photo: Float[Array, "n s s 3"]
 ) -> Float[Array, "n s s 1"]:
   """Returns log odds of skin, the mean over the photo and its mirror image."""
-  both = network.logits(weights, jnp.concatenate([photo, photo[:, :, ::-1]]))
+  both = _region_network.logits(weights, jnp.concatenate([photo, photo[:, :, ::-1]]))
   return 0.5 * (both[: len(photo)] + both[len(photo) :, :, ::-1])
 
 

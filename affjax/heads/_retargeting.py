@@ -157,7 +157,7 @@ def retarget_model(
   Args:
     model: a morphable model.
     template: the new template.
-    pairs: see `Retargeter`, as for the other options.
+    pairs: pairs of points, as `Retargeter` takes them.
     groups: counterparts of groups.
     laid: the registration, if it is known.
 

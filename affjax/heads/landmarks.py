@@ -1,9 +1,8 @@
 """The 68 standard (iBUG) landmarks of a head."""
 
 import numpy as np
-from jaxtyping import Float
 
-from affjax.types import ArrayLike, Template
+from affjax.types import Template
 
 JAW = np.arange(17)
 BROWS = np.arange(17, 27)
@@ -24,13 +23,6 @@ MIRRORED = np.concatenate(
     [64, 63, 62, 61, 60, 67, 66, 65],
   ]
 )
-
-
-def landmarks68(
-  vertices: Float[ArrayLike, "*b v 3"], template: Template
-) -> Float[ArrayLike, "*b 68 3"]:
-  """Returns `template.landmark_positions(vertices)`."""
-  return template.landmark_positions(vertices)
 
 
 def outer_eye_distance(template: Template) -> float:

@@ -5,9 +5,9 @@ import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from affjax.geometry import uv
+from affjax.geometry import mirror, uv
 from affjax.models import FeatureNet
 from affjax.types import Batch, Prediction, Template
 
@@ -23,11 +23,14 @@ class Regions:
     support: Texels of the head's charts and the gutter around them.
     skin: Weight of each texel as skin, in [0, 1].
     pose_points: Points spread over the head, head space, dm.
+    mirror: The texel of the mirrored place of each texel; None where a flip of the
+      columns is the mirror image.
   """
 
   support: Bool[np.ndarray, "s s"]
   skin: Float[np.ndarray, "s s"]
   pose_points: Float[np.ndarray, "p 3"]
+  mirror: Int[np.ndarray, "s s"] | None = None
 
 
 def make_regions(template: Template, map_size: int) -> Regions:
@@ -46,11 +49,13 @@ def make_regions(template: Template, map_size: int) -> Regions:
       f"{', '.join(sorted(template.masks)) or 'none'}"
     )
   support = uv.uv_table(template, map_size).support
+  symmetric = mirror.is_symmetric(template)
   every = max(1, len(template.vertices) // _POSE_POINTS)
   return Regions(
     support=support,
     skin=uv.resize_mask(template.masks["skin"], map_size) * support,
     pose_points=template.vertices[::every].astype(np.float32),
+    mirror=None if symmetric else mirror.mirror_texels(template, map_size),
   )
 
 

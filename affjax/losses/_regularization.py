@@ -1,8 +1,10 @@
 """Losses that regularize diffuse and light maps without any ground truth."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
+from affjax.geometry.mirror import flip_map
 from affjax.losses import _mean
 from affjax.losses._mean import Mean
 from affjax.ops import gaussian_blur
@@ -20,13 +22,15 @@ def blurred(diffuse: Float[ArrayLike, "n s s c"]) -> Float[Array, "n s s c"]:
 def symmetry(
   diffuse: Float[ArrayLike, "n s s 3"],
   support: Float[ArrayLike, "s s"] | Bool[ArrayLike, "s s"] | None = None,
+  texels: Int[np.ndarray, "s s"] | None = None,
 ) -> Mean:
-  """Returns the L1 of the blurred diffuse map against its flip (paper, eq. 6).
+  """Returns the L1 of the blurred diffuse map against its mirror image (paper, eq. 6).
 
   Args:
-    diffuse: Diffuse maps in [0, 1]; the UV layout mirrors about u = 0.5, so that the
-      flip is of columns.
+    diffuse: Diffuse maps in [0, 1].
     support: Texels that count; `None` = all, as in the paper.
+    texels: Mirror image of each texel, as `geometry.mirror.flip_map` takes it. `None` =
+      the layout mirrors about u = 0.5, and the flip is of columns.
 
   Returns:
     The mean absolute difference of a channel.
@@ -34,7 +38,7 @@ def symmetry(
   # The kernel is symmetric: the flip of the blurred map is the blurred flip.
   soft = blurred(diffuse)
   mask = None if support is None else support[None, :, :, None]
-  return _mean.masked_l1(soft, soft[:, :, ::-1], mask)
+  return _mean.masked_l1(soft, flip_map(soft, texels), mask)
 
 
 def deviation(

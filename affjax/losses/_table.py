@@ -19,7 +19,7 @@ from affjax.losses._mean import Mean
 
 
 class Need(enum.Flag):
-  """What a term needs beside the predicted maps and their pseudo ground truth."""
+  """Needs of a term beside the predicted maps and their pseudo ground truth."""
 
   NOTHING = 0
   RENDER = enum.auto()
@@ -38,7 +38,7 @@ class Term:
     weight: Default weight; the paper's (section 3.4.4) where it names one.
     function: Computes the term.
     stages: Stages of training that use the term.
-    needs: What the term needs.
+    needs: The needs of the term.
     help: One line for people.
   """
 
@@ -103,7 +103,7 @@ TERMS = (
     "symmetry",
     0.3,
     lambda c: _regularization.symmetry(
-      c.prediction.diffuse, jnp.asarray(c.regions.support)
+      c.prediction.diffuse, jnp.asarray(c.regions.support), c.regions.mirror
     ),
     stages=_LATER,
     help="λ_sym: blurred diffuse map against its mirror image",

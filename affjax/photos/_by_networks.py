@@ -23,7 +23,6 @@ from affjax.faces import (
   warp,
 )
 from affjax.geometry import uv
-from affjax.heads import landmarks
 from affjax.models import Reconstructor
 from affjax.photos._inputs import Inputs
 from affjax.photos._options import Progress, ReconstructOptions
@@ -184,6 +183,6 @@ class NetworkReconstructor:
     """Returns the pose in which the predicted shape meets the detected landmarks."""
     nets = self.networks.reconstructor
     vertices = uv.vertices_from_map(jnp.asarray(position), nets.table)
-    points = np.asarray(landmarks.landmarks68(vertices, nets.template))
+    points = np.asarray(nets.template.landmark_positions(vertices))
     px = warp.transform(crop.matrix, face.landmarks68)
     return solve_pose(points, px, nets.camera, crop.size)

@@ -2,30 +2,28 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from affjax.geometry.mirror import POINT_SIGNS, POSE_SIGNS, flip_map
 from affjax.types import Batch
 
-# An axis-angle vector is axial: reflecting x turns it the other way about y and z.
-_POSE_SIGNS = np.array([1, -1, -1, -1, 1, 1], np.float32)
-_POSITION_SIGNS = np.array([-1, 1, 1], np.float32)
 
-
-def with_mirrored(batch: Batch) -> Batch:
+def with_mirrored(batch: Batch, texels: Int[np.ndarray, "s s"] | None = None) -> Batch:
   """Returns every sample followed by its mirror image, `2 N` samples.
 
-  MeInGame supervises both in each step. Needs a UV layout that is mirror-symmetric
-  about u = 0.5, so that maps are flipped by their columns.
+  MeInGame supervises both in each step.
+
+  Args:
+    batch: The samples.
+    texels: The mirror image of each texel, as `geometry.mirror.flip_map` takes it.
   """
+  position = flip_map(batch.position, texels) * POINT_SIGNS.reshape(1, 1, 1, 3)
   return Batch(
     image=_interleave(batch.image, batch.image[:, :, ::-1]),
     visible=_interleave(batch.visible, batch.visible[:, :, ::-1]),
-    position=_interleave(
-      batch.position,
-      batch.position[:, :, ::-1] * _POSITION_SIGNS.reshape(1, 1, 1, 3),
-    ),
-    pose=_interleave(batch.pose, batch.pose * _POSE_SIGNS.reshape(1, 6)),
-    diffuse=_interleave(batch.diffuse, batch.diffuse[:, :, ::-1]),
+    position=_interleave(batch.position, position),
+    pose=_interleave(batch.pose, batch.pose * POSE_SIGNS.reshape(1, 6)),
+    diffuse=_interleave(batch.diffuse, flip_map(batch.diffuse, texels)),
     has_pose=_interleave(batch.has_pose, batch.has_pose),
     has_diffuse=_interleave(batch.has_diffuse, batch.has_diffuse),
   )

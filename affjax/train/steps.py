@@ -160,7 +160,7 @@ def _update(
   stage = learner.stage
   batch = learner.prepare(record)
   if learner.mirrored:
-    batch = mirror.with_mirrored(batch)
+    batch = mirror.with_mirrored(batch, learner.regions.mirror)
   frozen = states.frozen(stage, now.params)
 
   def loss(trained: Params):

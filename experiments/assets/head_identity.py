@@ -44,7 +44,7 @@ def identity(
     count: number of people.
     symmetric: number of symmetric modes.
     asymmetric: number of antisymmetric modes.
-    seed: of the random people.
+    seed: seed of the random people.
   """
   rng = np.random.default_rng(seed)
   align = head_regions.alignment_weights(base)

@@ -91,7 +91,7 @@ def samples(model: MorphableModel, count: int) -> list[Sample]:
 
 def _sample(model: MorphableModel, record: dict, seen: np.ndarray) -> Sample:
   vertices, pose = jnp.asarray(record["vertices"]), jnp.asarray(record["pose"])
-  points = landmarks.landmarks68(vertices, model.template)
+  points = model.template.landmark_positions(vertices)
   world = cameras.head_to_world(points, pose)
   truth = np.asarray(cameras.world_to_px(world, Camera(), SIZE, SIZE), float)
   given = record["vertices"], record["pose"]

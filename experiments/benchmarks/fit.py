@@ -36,7 +36,7 @@ def people(count: int) -> tuple[np.ndarray, np.ndarray, list["Face"]]:
   from affjax.faces import Face
   from affjax.geometry import camera as cameras
   from affjax.geometry import rotation
-  from affjax.heads import landmarks, open_head, random_vertices
+  from affjax.heads import open_head, random_vertices
   from affjax.types import Camera
 
   rng = np.random.default_rng(11)
@@ -46,7 +46,7 @@ def people(count: int) -> tuple[np.ndarray, np.ndarray, list["Face"]]:
   turn = np.asarray(rotation.euler_deg_to_axis_angle(*degrees.T))
   shift = rng.uniform(-1, 1, (count, 3)) * [0.1, 0.1, 0.5]
   pose = np.concatenate([turn, shift], 1).astype(np.float32)
-  points = jax.vmap(lambda v: landmarks.landmarks68(v, model.template))(vertices)
+  points = jax.vmap(lambda v: model.template.landmark_positions(v))(vertices)
   world = cameras.head_to_world(points, jnp.asarray(pose))
   px = np.asarray(cameras.world_to_px(world, Camera(), SIZE, SIZE))
   between = np.linalg.norm(px[:, 36] - px[:, 45], axis=-1)[:, None, None]

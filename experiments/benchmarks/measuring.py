@@ -70,7 +70,7 @@ def interleaved(
     calls: counted calls a turn.
     slow: names of variants that get two turns of one call only.
     most_s: seconds for all turns of a variant.
-    seed: of the orders.
+    seed: seed of the orders.
   """
   seconds: dict[str, list[float]] = {name: [] for name in variants}
   shuffle = random.Random(seed).shuffle

@@ -20,7 +20,6 @@ from PIL import Image, ImageDraw
 from affjax.data import FIELDS, PreparedSource, _mirroring, to_batch
 from affjax.geometry import uv
 from affjax.geometry.camera import head_to_world
-from affjax.geometry.mirror import mirror_vertices
 from affjax.heads import open_head
 from affjax.render import head_buffers
 from affjax.types import Camera
@@ -47,11 +46,9 @@ def main() -> None:
     size=_SIDE,
     map_size=arguments.map_size,
   )
-  opposite = mirror_vertices(template)
   places = np.linspace(0, len(source) - 1, min(arguments.count, len(source)))
   strips = [
-    _strip(source[int(place)], template, opposite)
-    for place in np.unique(places.astype(int))
+    _strip(source[int(place)], template) for place in np.unique(places.astype(int))
   ]
   blank = [np.full_like(strips[0], 255)] * (-len(strips) % arguments.columns)
   rows = [*strips, *blank]
@@ -62,7 +59,7 @@ def main() -> None:
   Image.fromarray(np.concatenate(sheet, 0)).save(arguments.out)
 
 
-def _strip(record: dict[str, np.ndarray], template, opposite) -> np.ndarray:
+def _strip(record: dict[str, np.ndarray], template) -> np.ndarray:
   """Returns the pictures of a sample, uint8 `[_SIDE, 4 _SIDE + 6, 3]`."""
   photo = Image.fromarray(record["image"])
   draw = ImageDraw.Draw(photo)
@@ -76,7 +73,7 @@ def _strip(record: dict[str, np.ndarray], template, opposite) -> np.ndarray:
     np.asarray(photo),
     np.clip(masked, 0, 255).astype(np.uint8),
     _overlaid(record, template),
-    _overlaid(_mirroring.mirror_record(record, opposite), template),
+    _overlaid(_mirroring.mirror_record(record, template), template),
   ]
   return np.pad(np.concatenate(pictures, 1), ((2, 2), (3, 3), (0, 0)))
 

@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from affjax.data import SyntheticFaces
 from affjax.data._synthetic import sampling
 from affjax.geometry import camera as cameras
-from affjax.heads import landmarks, open_head
+from affjax.heads import open_head
 
 # Shares of the roll and the shift that the source draws which aligned crops leave.
 _ROLL, _SHIFT = 0.3, 0.4
@@ -64,7 +64,7 @@ class Portraits:
     faces = self._faces
     painted = faces.paint(_aligned(faces.parameters(index), faces.split == "test"))
     to_bytes = lambda value: np.rint(np.clip(value, 0, 1) * 255).astype(np.uint8)
-    points = landmarks.landmarks68(painted["vertices"], faces.model.template)
+    points = faces.model.template.landmark_positions(painted["vertices"])
     world = cameras.head_to_world(points, jnp.asarray(painted["pose"]))
     px = cameras.world_to_px(world, faces.camera, faces.size, faces.size)
     return Portrait(

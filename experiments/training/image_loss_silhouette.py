@@ -1,4 +1,4 @@
-"""What the image loss does through an antialiased silhouette.
+"""Measures what the image loss does through an antialiased silhouette.
 
   python -m experiments.training.image_loss_silhouette
 

@@ -115,11 +115,11 @@ def test_a_mirrored_record_is_the_mirrored_scene(head):
     "has_pose": np.float32(1),
   }
   twin = mirror_vertices(head.template)
-  mirrored = _mirroring.mirror_record(record, twin)
+  mirrored = _mirroring.mirror_record(record, head.template)
   np.testing.assert_array_equal(mirrored["image"], record["image"][:, ::-1])
   posed = _posed(record)[twin] * [-1, 1, 1]
   np.testing.assert_allclose(_posed(mirrored), posed, atol=1e-5)
-  again = _mirroring.mirror_record(mirrored, twin)
+  again = _mirroring.mirror_record(mirrored, head.template)
   for name, value in record.items():
     np.testing.assert_array_equal(again[name], value)
 

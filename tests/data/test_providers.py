@@ -14,7 +14,7 @@ from affjax.data._providers.synthetic import RecentRecords, SyntheticProvider
 from affjax.faces import Crop, Face, Fit
 from affjax.geometry import uv
 from affjax.geometry.camera import head_to_world, world_to_px
-from affjax.heads import landmarks, open_head
+from affjax.heads import open_head
 from affjax.types import Camera
 
 SIZE = 128
@@ -44,7 +44,7 @@ def head():
 @pytest.fixture(scope="module")
 def seen(head):
   """Returns arguments of a provider: a photo of the mean head in a known pose."""
-  points = landmarks.landmarks68(jnp.asarray(head.template.vertices), head.template)
+  points = head.template.landmark_positions(jnp.asarray(head.template.vertices))
   world = head_to_world(points, jnp.asarray(POSE))
   px = np.asarray(world_to_px(world, Camera(), SIZE, SIZE))
   face = Face(np.zeros(4), 1.0, np.zeros((468, 3)), px)

@@ -130,7 +130,7 @@ def test_the_crop_frames_the_head_as_in_training(face, portrait):
 @pytest.mark.parametrize("shift", [(0, 0, 0), (0.2, -0.15, 0.5)])
 def test_poses_are_recovered_from_projected_landmarks(yaw, shift):
   points = np.asarray(
-    landmarks.landmarks68(jnp.asarray(TEMPLATE.vertices), TEMPLATE), float
+    TEMPLATE.landmark_positions(jnp.asarray(TEMPLATE.vertices)), float
   )
   turn = rotation.euler_deg_to_axis_angle(*map(jnp.float32, (yaw, 12, -9)))
   pose = jnp.concatenate([turn, jnp.asarray(shift, jnp.float32)])

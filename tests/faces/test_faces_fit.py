@@ -11,7 +11,7 @@ from affjax.faces import Crop, Face, fit_faces
 from affjax.faces._fit import model_points, solver
 from affjax.geometry import camera as cameras
 from affjax.geometry import rotation
-from affjax.heads import landmarks, open_head, random_vertices
+from affjax.heads import open_head, random_vertices
 from affjax.types import Camera
 
 SIZE, COUNT = 256, 6
@@ -34,7 +34,7 @@ def people():
   turn = rotation.euler_deg_to_axis_angle(*degrees.T)
   shift = rng.uniform(-1, 1, (COUNT, 3)) * [0.1, 0.1, 0.5]
   pose = np.concatenate([np.asarray(turn), shift], 1).astype(np.float32)
-  points = jax.vmap(lambda v: landmarks.landmarks68(v, model.template))(vertices)
+  points = jax.vmap(lambda v: model.template.landmark_positions(v))(vertices)
   world = cameras.head_to_world(points, jnp.asarray(pose))
   px = np.asarray(cameras.world_to_px(world, Camera(), SIZE, SIZE))
   return vertices, pose, px
@@ -91,9 +91,8 @@ def test_vertices_belong_to_the_coefficients(found):
 
 
 def test_landmarks_lie_where_the_posed_head_has_them(found):
-  points = landmarks.landmarks68(
-    jnp.asarray(found[2].vertices), open_head("embedded").template
-  )
+  head = open_head("embedded").template
+  points = head.landmark_positions(jnp.asarray(found[2].vertices))
   world = cameras.head_to_world(points, jnp.asarray(found[2].pose))
   px = np.asarray(cameras.world_to_px(world, Camera(), SIZE, SIZE))
   np.testing.assert_allclose(found[2].landmarks[17:], px[17:], atol=0.05)
@@ -114,7 +113,7 @@ def test_one_wild_landmark_does_little(people, found):
 def test_a_near_camera_is_found():
   """A selfie, 40 degrees from 3.5 dm away; part of it passes for an unusual shape."""
   model = open_head("embedded")
-  points = landmarks.landmarks68(jnp.asarray(model.template.vertices), model.template)
+  points = model.template.landmark_positions(jnp.asarray(model.template.vertices))
   world = cameras.head_to_world(points, jnp.array([0, 0, 0, 0, 0, 6.5], jnp.float32))
   wide = Camera(fov_deg=40.0)
   px = np.asarray(cameras.world_to_px(world, wide, SIZE, SIZE))

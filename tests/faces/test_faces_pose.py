@@ -17,7 +17,7 @@ from affjax.faces import (
   solve_poses,
   warp,
 )
-from affjax.heads import landmarks, open_head
+from affjax.heads import open_head
 from affjax.types import Camera
 
 TEMPLATE, CAMERA, SIZE = open_head("embedded").template, Camera(), 256
@@ -122,5 +122,5 @@ def test_crops_of_many_faces_are_as_one_by_one():
 
 
 def test_the_mean_landmarks_are_the_templates():
-  expected = landmarks.landmarks68(TEMPLATE.vertices, TEMPLATE)
+  expected = TEMPLATE.landmark_positions(TEMPLATE.vertices)
   np.testing.assert_allclose(POINTS, expected, atol=1e-6)

@@ -106,3 +106,22 @@ def test_mirrored_texels_of_other_layouts_show_mirrored_places():
 def test_asymmetric_layouts_have_no_mirrored_vertices():
   with pytest.raises(ValueError, match="not mirror-symmetric"):
     mirror.mirror_vertices(squeezed())
+
+
+def test_mirrored_heads_of_any_layout():
+  """A symmetric mesh under an asymmetric layout gives the same mirrored head."""
+  rng = np.random.default_rng(0)
+  bent = HEAD.vertices + rng.normal(0, 0.05, 3).astype(np.float32) * HEAD.vertices**2
+  expected = bent[mirror.mirror_vertices(HEAD)] * mirror.POINT_SIGNS
+  np.testing.assert_array_equal(mirror.mirror_head(bent, HEAD), expected)
+  apart = np.linalg.norm(mirror.mirror_head(bent, squeezed()) - expected, axis=-1)
+  assert np.median(apart) < 1e-3
+  assert np.quantile(apart, 0.99) < 0.02
+
+
+def test_maps_are_flipped_by_columns_or_by_texels():
+  values = np.random.default_rng(0).random((2, 32, 32, 3)).astype(np.float32)
+  columns = mirror.flip_map(values, None)
+  np.testing.assert_array_equal(columns, values[:, :, ::-1])
+  texels = mirror.mirror_texels(HEAD, 32)
+  np.testing.assert_array_equal(mirror.flip_map(values, texels), columns)

@@ -59,7 +59,7 @@ def test_every_vertex_is_used(template):
 
 
 def test_conventions(template):
-  corner = landmarks.landmarks68(template.vertices, template)
+  corner = template.landmark_positions(template.vertices)
   assert landmarks.outer_eye_distance(template) == pytest.approx(0.9, abs=1e-4)
   left, right = (np.asarray(corner[k]) for k in landmarks.OUTER_EYE_CORNERS)
   # The figure's right eye is at the left of the image; the origin lies behind the eyes.
@@ -123,5 +123,5 @@ def test_the_face_is_large_and_upright(template):
 
 
 def test_landmarks_are_mirror_images(template):
-  points = np.asarray(landmarks.landmarks68(template.vertices, template))
+  points = np.asarray(template.landmark_positions(template.vertices))
   np.testing.assert_allclose(points[landmarks.MIRRORED] * [-1, 1, 1], points, atol=2e-3)

@@ -12,7 +12,7 @@ from PIL import Image
 from affjax.assets import store
 from affjax.faces import face_crops, find_faces, fit_faces, standard68, warp
 from affjax.geometry import camera as cameras
-from affjax.heads import facemesh, landmarks, open_head
+from affjax.heads import facemesh, open_head
 from affjax.types import Camera
 
 HEAD = open_head("embedded").template
@@ -44,7 +44,7 @@ def test_the_points_are_symmetric():
 
 def test_the_points_are_where_their_names_say():
   places = _places()
-  marks = np.asarray(landmarks.landmarks68(jnp.asarray(HEAD.vertices), HEAD))
+  marks = np.asarray(HEAD.landmark_positions(jnp.asarray(HEAD.vertices)))
   assert (np.diff(places[MIDLINE, 1]) < 0.01).all()  # the nose's tip looks up a little
   for point, mark in ((33, 36), (133, 39), (362, 42), (263, 45), (61, 48), (291, 54)):
     assert np.linalg.norm(places[point] - marks[mark]) < 0.06

@@ -42,7 +42,7 @@ def test_the_surface_under_a_pixel(script):
 
 def test_places_are_medians_over_both_sides(script):
   """Known points are recovered from noise, with gaps, unequal on both sides."""
-  rng, marks = np.random.default_rng(1), landmarks.landmarks68(HEAD.vertices, HEAD)
+  rng, marks = np.random.default_rng(1), HEAD.landmark_positions(HEAD.vertices)
   marks = np.asarray(marks)[36:48]
   mirror = landmarks.MIRRORED[36:48] - 36
   seen = marks + 0.01 * rng.standard_normal((200, 12, 3))

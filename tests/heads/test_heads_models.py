@@ -18,7 +18,6 @@ from affjax.heads import (
   _flame,
   _ict,
   _surrey,
-  landmarks,
   open_head,
   plain_diffuse,
   with_landmarks,
@@ -124,7 +123,7 @@ class TestBaselFaceModel2009:
   def test_load(self, tmp_path):
     model = _bfm.load_2009(head_files.write_deep3d(tmp_path / "BFM_model_front.mat"))
     template = model.template
-    points = np.asarray(landmarks.landmarks68(template.vertices, template))
+    points = np.asarray(template.landmark_positions(template.vertices))
     _check_head(model, eyes=points[[36, 45]])
     assert points.shape == (68, 3)
     assert points[36, 0] < 0 < points[45, 0]
@@ -320,7 +319,7 @@ class TestIct:
   def test_face(self, folder, data):
     model = _ict.load(folder)
     template = model.template
-    points = np.asarray(landmarks.landmarks68(template.vertices, template))
+    points = np.asarray(template.landmark_positions(template.vertices))
     _check_head(model, eyes=points[[36, 45]])
     own = data["neutral"][data["landmarks68"]] / 10
     np.testing.assert_allclose(points - points[30], own - own[30], atol=1e-6)

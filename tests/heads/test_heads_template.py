@@ -19,7 +19,6 @@ from affjax.heads import (
   open_head,
   read_obj,
 )
-from affjax.heads import landmarks as standard
 
 ROOT = pathlib.Path(__file__).parents[2]
 SHARED = pathlib.Path(os.environ.get("AFFJAX_SHARED", ROOT.parent / "shared"))
@@ -50,7 +49,7 @@ def skin(tmp_path_factory):
   text = obj_text(head_mesh(head.vertices, head), mtl_name="none.mtl")
   path = folder / "head.obj"
   path.write_text(text)
-  points = np.asarray(standard.landmarks68(jnp.asarray(head.vertices), head)) / 10
+  points = np.asarray(head.landmark_positions(jnp.asarray(head.vertices))) / 10
   (folder / "landmarks.json").write_text(json.dumps({"points": points.tolist()}))
   return path
 
@@ -71,8 +70,8 @@ def test_our_own_export_comes_back(skin):
   np.testing.assert_allclose(
     got.to_file(got.template.vertices), got.file_vertices, atol=1e-6
   )
-  mine = standard.landmarks68(jnp.asarray(got.template.vertices), got.template)
-  theirs = standard.landmarks68(jnp.asarray(head.vertices), head)
+  mine = got.template.landmark_positions(jnp.asarray(got.template.vertices))
+  theirs = head.landmark_positions(jnp.asarray(head.vertices))
   np.testing.assert_allclose(mine, theirs, atol=2e-4)
 
 

@@ -78,7 +78,7 @@ def assemble(
     units: Number of units.
     destination: `<root>/<name>/<version>`; replaced at the end if it exists.
     facts: Properties that all records share.
-    plan: What determined the records, for the summary.
+    plan: Options and versions that determined the records, for the summary.
     extra: Members that were skipped before there were units.
     template: Template of the geometry, for the page.
     camera: Camera of the photos, for the page.

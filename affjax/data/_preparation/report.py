@@ -15,7 +15,6 @@ from jaxtyping import Array, Bool, Float
 from PIL import Image, ImageDraw
 
 from affjax.geometry.camera import head_to_world, world_to_px
-from affjax.heads import landmarks
 from affjax.render import head_buffers
 from affjax.types import Camera, Template
 
@@ -150,7 +149,7 @@ def _rendered(
   world = head_to_world(vertices, pose)
   buffers = head_buffers(world, template, camera, (_SIDE, _SIDE))
   light = jnp.sum(buffers.normal * _LIGHT.reshape(1, 1, 1, 3), -1, keepdims=True)
-  points = jax.vmap(lambda one: landmarks.landmarks68(one, template))(world)
+  points = jax.vmap(lambda one: template.landmark_positions(one))(world)
   px = world_to_px(jnp.asarray(points), camera, _SIDE, _SIDE)
   return 0.25 + 0.85 * jnp.maximum(light, 0), buffers.mask, px
 

@@ -266,7 +266,7 @@ class Preparer:
     if not self._provider.aligned or geometry.pose is None:
       return warp.transform(sample.crop.matrix, sample.face.landmarks68)
     shape = jnp.asarray(geometry.vertices)
-    points = landmarks.landmarks68(shape, self._provider.template)
+    points = self._provider.template.landmark_positions(shape)
     world = head_to_world(jnp.asarray(points), jnp.asarray(geometry.pose))
     size = sample.crop.size
     return np.asarray(world_to_px(world, self._camera, size, size))

@@ -34,7 +34,7 @@ def pose_from_landmarks(
     The pose `[6]`, and the mean distance of landmarks 17 to 67 in % of the distance of
     the outer eye corners.
   """
-  points = landmarks.landmarks68(jnp.asarray(vertices), template)
+  points = template.landmark_positions(jnp.asarray(vertices))
   pose = solve_pose(np.asarray(points), px, camera, size).astype(np.float32)
   world = head_to_world(jnp.asarray(points), jnp.asarray(pose))
   found = np.asarray(world_to_px(world, camera, size, size))

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from affjax.data._synthetic import fields, occlusion
 from affjax.data._synthetic.parameters import Numbers
-from affjax.geometry import mesh, uv
+from affjax.geometry import uv
 from affjax.types import Template, per_template
 
 _MASKS = ("skin", "face", "brows", "eyes", "lips", "ears", "scalp", "neck")
@@ -39,8 +39,6 @@ class Anatomy(NamedTuple):
   """The roles of vertices, and their visibility."""
 
   faces: Numbers  # [T, 3] int32
-  opposite: Numbers  # [T, 3] int32, result of `mesh.opposite_vertices`
-  neighbors: Numbers  # [T, 3] int32, result of `mesh.neighbors`
   landmarks: Numbers  # [68, 3] landmarks of the mean shape
   landmark_corners: Numbers  # [68, 3] int32
   landmark_weights: Numbers  # [68, 3]
@@ -97,13 +95,10 @@ def anatomy(template: Template) -> Anatomy:
   low = vertices[skin, 1].min()
   neck = skin[vertices[skin, 1] < low + 0.12]
   eyes = _eyeballs(template)
-  adjacency = mesh.adjacency(template)
   box = vertices[scalp]
   center = 0.5 * (box.min(0) + box.max(0))
   return Anatomy(
     faces=template.faces.astype(np.int32),
-    opposite=adjacency.opposite,
-    neighbors=adjacency.neighbors,
     landmarks=template.landmark_positions(template.vertices),
     landmark_corners=template.faces[template.landmark_faces].astype(np.int32),
     landmark_weights=template.landmark_weights.astype(np.float32),

@@ -25,7 +25,7 @@ from affjax.data._synthetic.layout import Anatomy, Layout
 from affjax.data._synthetic.parameters import Scene
 from affjax.geometry import mesh, rotation
 from affjax.geometry.camera import head_to_world, world_to_clip
-from affjax.render import HeadBuffers, antialias, head_buffers, texture
+from affjax.render import HeadBuffers, head_buffers, paint_raster, texture
 from affjax.types import Camera, Template
 
 _apart = jax.lax.optimization_barrier
@@ -71,7 +71,9 @@ def photograph(
   light_map = _light_map(scene, vertices, world, matrix, layout, anatomy, skull)
   shaded = shade(diffuse, light_map, scene.light.color)
   buffers = _apart(head_buffers(world[None], template, camera, (size, size)))
-  head, alpha = _apart(_paint_head(shaded, world, buffers, anatomy, camera))
+  clip = world_to_clip(world[None], camera)
+  painted = paint_raster(clip, buffers.rast, buffers.uv, shaded[None], template)
+  head, alpha = _apart(tuple(image[0] for image in painted))
 
   view = layers.View(scene, skull, matrix, layout, anatomy, camera, size)
   backdrop = _apart(background.background(scene.backdrop, size))
@@ -177,25 +179,3 @@ def _near_hair(
   """Returns 1 under the hair, falling to 0 within two centimeters of it."""
   gap = hair.distance(solids.Point(*vertices.T), scene.hair, skull)
   return jnp.exp(-jnp.maximum(gap, 0) / 0.12)
-
-
-def _paint_head(
-  shaded: Float[Array, "s s 3"],
-  world: Float[Array, "v 3"],
-  buffers: HeadBuffers,
-  anatomy: Anatomy,
-  camera: Camera,
-) -> tuple[Float[Array, "h w 3"], Float[Array, "h w 1"]]:
-  """Paints the head as `affjax.render` does, from buffers that exist already."""
-  mask = buffers.mask.astype(jnp.float32)
-  picture = jnp.concatenate([texture(shaded[None], buffers.uv) * mask, mask], -1)
-  clip = world_to_clip(world[None], camera)
-  picture = antialias(
-    picture,
-    buffers.rast,
-    clip,
-    anatomy.faces,
-    opposite=anatomy.opposite,
-    neighbors=anatomy.neighbors,
-  )[0]
-  return picture[..., :3], picture[..., 3:]

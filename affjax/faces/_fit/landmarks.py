@@ -8,14 +8,13 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from affjax.faces import _least_squares as least_squares
-from affjax.faces import _pose, warp
+from affjax.faces import _least_squares, _pose, warp
 from affjax.faces._crop import Crop
 from affjax.faces._find import Face
 from affjax.faces._fit import solver
 from affjax.faces._fit.model_points import FittedModes, ModelPoints, model_points
 from affjax.faces._fit.solver import FitSettings
-from affjax.geometry import camera as cameras
+from affjax.geometry.camera import focal_ndc
 from affjax.heads import MorphableModel, landmarks
 from affjax.types import Camera
 
@@ -91,7 +90,7 @@ def fit_faces(
   identity, expression = _all_coefficients(model, fitted, values)
   vertices = np.asarray(_vertices(identity, expression, model=model))
   whole = np.isfinite(pose).all(1) & np.isfinite(vertices).all((1, 2))
-  half = np.exp(-zoom.astype(float)) / cameras.focal_ndc(camera)
+  half = np.exp(-zoom.astype(float)) / focal_ndc(camera)
   good = np.logical_and(converged, whole)
   inner, contour = _errors(target, px)
   return [
@@ -123,7 +122,7 @@ def _solve(
   ordered = np.concatenate([ndc[:, 17:], ndc[:, :17]], 1)
   run = functools.partial(_solve_chunk, points, camera=camera, settings=settings)
   with jax.default_matmul_precision("highest"):
-    turn, shift, *rest = least_squares.in_chunks(run, ordered)
+    turn, shift, *rest = _least_squares.in_chunks(run, ordered)
   pose = _pose.vectors(turn, shift).astype(np.float32)
   zoom, values, seen, converged = rest
   seen = np.concatenate([seen[:, solver.INNER :], seen[:, : solver.INNER]], 1)

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 from scipy import ndimage
 
-from affjax.geometry import camera as cameras
 from affjax.geometry import mesh, uv
+from affjax.geometry.camera import head_to_world, world_to_px
 from affjax.ops import resize_bilinear
 from affjax.render import head_buffers
 from affjax.types import Camera, Template
@@ -134,7 +134,7 @@ def _projected(
   size: int,
   width: int,
 ) -> dict[str, Array]:
-  world = cameras.head_to_world(vertices[None], pose[None])
+  world = head_to_world(vertices[None], pose[None])
   buffers = head_buffers(world, template, camera, (width, width))
   normals = mesh.vertex_normals(world, template.faces)
   both = jnp.concatenate([world, normals], -1)
@@ -145,7 +145,7 @@ def _projected(
   sight = jnp.array([[[0.0, 0.0, camera.distance]]]) - place
   sight = sight / jnp.linalg.norm(sight, axis=-1, keepdims=True)
   return {
-    "px": cameras.world_to_px(place, camera, width, width),
+    "px": world_to_px(place, camera, width, width),
     "distance": camera.distance - place[..., 2],
     "normal": normal,
     "cosine": (normal * sight).sum(-1),

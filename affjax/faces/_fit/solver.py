@@ -16,8 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from affjax.faces import _least_squares as least_squares
-from affjax.faces import _pose
+from affjax.faces import _least_squares, _pose
 from affjax.faces._fit.model_points import ModelPoints
 from affjax.types import Camera
 
@@ -119,7 +118,7 @@ def _descend(
   camera: Camera,
   settings: FitSettings,
   steps: int,
-) -> least_squares.Minimum[State]:
+) -> _least_squares.Minimum[State]:
   unit = 100 / jnp.maximum(jnp.linalg.norm(target[_EYES[1]] - target[_EYES[0]]), 1e-8)
 
   def linearize(state: State):
@@ -138,11 +137,11 @@ def _descend(
     return jnp.concatenate([jnp.ones(6, bool), jnp.array([settings.focal > 0]), ~stuck])
 
   focal = 1 / settings.focal**2 if settings.focal else 0.0
-  prior = least_squares.Prior(
+  prior = _least_squares.Prior(
     lambda state: jnp.concatenate([jnp.zeros(6), state.zoom[None], state.values]),
     jnp.concatenate([jnp.zeros(6), jnp.array([focal]), 1 / points.sigma**2]),
   )
-  return least_squares.minimize(
+  return _least_squares.minimize(
     linearize,
     functools.partial(_loss, limit=settings.outlier**2),
     moved,
@@ -209,12 +208,12 @@ def _standardized(
   return jnp.concatenate([error[:INNER] / settings.inner, outline])
 
 
-def _loss(rows: Float[Array, " m"], *, limit: float) -> least_squares.Loss:
+def _loss(rows: Float[Array, " m"], *, limit: float) -> _least_squares.Loss:
   """Returns Geman and McClure's loss of pairs of rows."""
   square = (rows.reshape(-1, 2) ** 2).sum(-1)
   weight = 2 * jnp.repeat((limit / (limit + square)) ** 2, 2)
   cost = (limit * square / (limit + square)).sum()
-  return least_squares.Loss(cost, weight * rows, weight)
+  return _least_squares.Loss(cost, weight * rows, weight)
 
 
 def moved(state: State, step: Float[Array, " n"]) -> State:

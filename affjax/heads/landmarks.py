@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from affjax.types import ArrayLike, Template
+from affjax.types import ArrayT, Template
 
 JAW = np.arange(17)
 BROWS = np.arange(17, 27)
@@ -27,8 +27,8 @@ MIRRORED = np.concatenate(
 
 
 def landmarks68(
-  vertices: Float[ArrayLike, "*b v 3"], template: Template
-) -> Float[ArrayLike, "*b 68 3"]:
+  vertices: Float[ArrayT, "*b v 3"], template: Template
+) -> Float[ArrayT, "*b 68 3"]:
   """Returns `template.landmark_positions(vertices)`."""
   return template.landmark_positions(vertices)
 

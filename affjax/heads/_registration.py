@@ -152,7 +152,7 @@ class _Pulls:
     return self.start + factorized(system).solve(right)
 
 
-def factorized(matrix: sparse.spmatrix) -> linalg.SuperLU:
+def factorized(matrix: sparse.csr_matrix | sparse.csc_matrix) -> linalg.SuperLU:
   """Returns the factors of a symmetric positive definite matrix."""
   return linalg.splu(
     matrix.tocsc(),

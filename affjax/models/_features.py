@@ -78,9 +78,8 @@ def extract_features(
       f"images must be [n, h, w, 3] with sides of at least {2**poolings} for the "
       f"features of layer {max(net.layers)}, got {images.shape}"
     )
-  x = (images.astype(jnp.float32) - net.mean.reshape(1, 1, 1, 3)) / net.std.reshape(
-    1, 1, 1, 3
-  )
+  mean, std = (v.reshape(1, 1, 1, 3) for v in (net.mean, net.std))
+  x = (jnp.asarray(images, jnp.float32) - mean) / std
   x = x.astype(net.dtype)
   found = []
   for number, (kernel, bias) in enumerate(

@@ -49,8 +49,8 @@ class FeatureNet:
     dtype: Name of the type that the convolutions are computed in.
   """
 
-  kernels: tuple[Float[Array, "3 3 i o"], ...]
-  biases: tuple[Float[Array, " o"], ...]
+  kernels: tuple[Float[Array, "3 3 _ _"], ...]
+  biases: tuple[Float[Array, " _"], ...]
   mean: Float[Array, " 3"]
   std: Float[Array, " 3"]
   name: str
@@ -61,7 +61,7 @@ class FeatureNet:
 
 def extract_features(
   net: FeatureNet, images: Float[ArrayLike, "n h w 3"]
-) -> list[Float[Array, "n hk wk ck"]]:
+) -> list[Float[Array, "n _ _ _"]]:
   """Returns the outputs of `net.layers` after their ReLU, in float32.
 
   Args:

@@ -26,7 +26,7 @@ coordinates: at output pixel `(i, j)` with stride `s`, tap `(dx, dy)` samples
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 import jax
 import numpy as np
@@ -37,6 +37,8 @@ R = TypeVar("R")
 
 # Functions of JAX arrays that take NumPy arrays as well.
 ArrayLike = jax.Array | np.ndarray
+# Functions whose result is a NumPy array exactly when their argument is one.
+ArrayT = TypeVar("ArrayT", jax.Array, np.ndarray)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,10 +118,26 @@ class Template:
       )
 
   def landmark_positions(
-    self, vertices: Float[ArrayLike, "*b v 3"]
-  ) -> Float[ArrayLike, "*b l 3"]:
+    self, vertices: Float[ArrayT, "*b v 3"]
+  ) -> Float[ArrayT, "*b l 3"]:
     """Returns the landmarks on posed or unposed vertices, in the vertices' space."""
     return self.surface_points(vertices, self.landmark_faces, self.landmark_weights)
+
+  @overload
+  def surface_points(
+    self,
+    vertices: Float[np.ndarray, "*b v 3"],
+    triangles: Int[np.ndarray, " l"],
+    weights: Float[np.ndarray, "l 3"],
+  ) -> Float[np.ndarray, "*b l 3"]: ...
+
+  @overload
+  def surface_points(
+    self,
+    vertices: Float[Array, "*b v 3"],
+    triangles: Int[np.ndarray, " l"],
+    weights: Float[np.ndarray, "l 3"],
+  ) -> Float[Array, "*b l 3"]: ...
 
   def surface_points(
     self,
@@ -139,8 +157,8 @@ class Template:
     return (corners * weights.reshape(*lead, *weights.shape, 1)).sum(-2)
 
   @functools.cached_property
-  def _memo(self) -> dict[Any, Any]:
-    """Results of `per_template` functions."""
+  def memo(self) -> dict[Any, Any]:
+    """The results of `per_template` functions, by function and arguments."""
     return {}
 
   def __getstate__(self) -> dict[str, Any]:
@@ -158,9 +176,9 @@ def per_template(
   @functools.wraps(function)
   def remembered(template: Template, *args: P.args, **kwargs: P.kwargs) -> R:
     key = (function, args, tuple(sorted(kwargs.items())))
-    if key not in template._memo:
-      template._memo[key] = function(template, *args, **kwargs)
-    return template._memo[key]
+    if key not in template.memo:
+      template.memo[key] = function(template, *args, **kwargs)
+    return template.memo[key]
 
   return remembered
 

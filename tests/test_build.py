@@ -178,17 +178,23 @@ def test_configs_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   assert build.get_config("stage2").loss.pose_l1 == 1
   assert build.config_file("configs/demo.py").name == "demo.py"
-  (tmp_path / "mine.py").write_text("def get_config(x='a'):\n  return x\n")
-  assert build.get_config("mine.py:b") == "b"
+  (tmp_path / "mine.py").write_text(
+    "from ml_collections import ConfigDict\n"
+    "def get_config(x='a'):\n  return ConfigDict({'x': x})\n"
+  )
+  assert build.get_config("mine.py:b").x == "b"
   with pytest.raises(build.UserError, match=r"one of demo, stage1, .*got 'stage4'"):
     build.config_file("stage4")
 
 
 def test_a_wheel_s_configs_are_found_inside_the_package(tmp_path, monkeypatch):
   (tmp_path / "configs").mkdir()
-  (tmp_path / "configs" / "only.py").write_text("def get_config():\n  return 1\n")
+  (tmp_path / "configs" / "only.py").write_text(
+    "from ml_collections import ConfigDict\n"
+    "def get_config():\n  return ConfigDict({'x': 1})\n"
+  )
   monkeypatch.setattr(_configs, "_FOLDERS", (tmp_path / "configs", *_configs._FOLDERS))
-  assert build.get_config("only") == 1
+  assert build.get_config("only").x == 1
   project = pathlib.Path(_configs.__file__).parents[2] / "pyproject.toml"
   wheel = tomllib.loads(project.read_text("utf-8"))["tool"]["hatch"]["build"]
   assert wheel["targets"]["wheel"]["force-include"] == {"configs": "affjax/configs"}

@@ -39,7 +39,7 @@ class Machine:
   def __init__(
     self,
     *,
-    calls: Mapping[str, Callable[[tuple], Any]],
+    calls: Mapping[str, Callable[[tuple[Any, ...]], Any]],
     names: Set[str] = frozenset(),
     actions: Mapping[str, Callable[["Machine", Any], None]] | None = None,
     purpose: str,
@@ -51,7 +51,7 @@ class Machine:
     self.purpose = purpose
     self.content = content
     self.stack: list[Any] = []
-    self.memo = {}
+    self.memo: dict[int | str, Any] = {}
 
   def run(self, data: bytes) -> tuple[Any, int]:
     """Returns the value of a pickle, and the pickle's length in bytes.
@@ -94,7 +94,7 @@ class Machine:
       raise ValueError("its pickle is damaged: a mark is no value")
     return self.stack[-1]
 
-  def pop_items(self) -> list:
+  def pop_items(self) -> list[Any]:
     """Removes and returns everything down to the last mark."""
     items = []
     while not (self.stack and isinstance(self.stack[-1], _Mark)):
@@ -116,11 +116,11 @@ class Machine:
     """Packs the top items of the stack into a tuple."""
     self.stack.append(tuple([self.pop() for _ in range(length)][::-1]))
 
-  def append(self, items: list) -> None:
+  def append(self, items: list[Any]) -> None:
     """Adds items to the list below them."""
     self.top(list).extend(items)
 
-  def set_items(self, items: list) -> None:
+  def set_items(self, items: list[Any]) -> None:
     """Adds keys and values, alternating, to the dict below them."""
     if len(items) % 2:
       raise ValueError("its pickle is damaged: a key without a value")
@@ -135,7 +135,7 @@ class Machine:
       )
     self.stack.append(Global(name))
 
-  def reduce(self, arguments: tuple) -> None:
+  def reduce(self, arguments: tuple[Any, ...]) -> None:
     """Imitates a call."""
     name = self.pop(Global).name
     if name not in self.calls:
@@ -143,7 +143,7 @@ class Machine:
     self.stack.append(self.calls[name](arguments))
 
 
-def update(target: dict, pairs: Iterable[Sequence[Any]]) -> None:
+def update(target: dict[str | int, Any], pairs: Iterable[Sequence[Any]]) -> None:
   """Adds keys, which must be names or numbers, and values to a dict."""
   for key, value in pairs:
     if not isinstance(key, str | int):
@@ -151,9 +151,9 @@ def update(target: dict, pairs: Iterable[Sequence[Any]]) -> None:
     target[key] = value
 
 
-def ordered_dict(arguments: tuple) -> dict:
+def ordered_dict(arguments: tuple[Any, ...]) -> dict[str | int, Any]:
   """Imitates `collections.OrderedDict()`, with or without a list of pairs."""
-  result = {}
+  result: dict[str | int, Any] = {}
   match arguments:
     case ():
       pass

@@ -1,15 +1,24 @@
 """The names of `affjax.data` that need JAX; it imports them on first use."""
 
-# ruff: noqa: F401
-from affjax.data._augmentation import Ranges, augmented
-from affjax.data._batching import FIELDS, to_batch
-from affjax.data._cache import DiskCache, StaleCacheError
-from affjax.data._folder import FolderSource
-from affjax.data._mixing import MixedSource
-from affjax.data._pipeline import steps_per_epoch, training_batches
-from affjax.data._preparation.outcomes import Tally
-from affjax.data._preparation.run import PrepareReport, prepare
-from affjax.data._prepared import PreparedSource
-from affjax.data._record_source import Record, RecordFacts, RecordSource
-from affjax.data._sources import SOURCES, Wanted, mixed, pair
-from affjax.data._synthetic.source import SyntheticFaces
+from affjax.data._augmentation import Ranges as Ranges
+from affjax.data._augmentation import augmented as augmented
+from affjax.data._batching import FIELDS as FIELDS
+from affjax.data._batching import to_batch as to_batch
+from affjax.data._cache import DiskCache as DiskCache
+from affjax.data._cache import StaleCacheError as StaleCacheError
+from affjax.data._folder import FolderSource as FolderSource
+from affjax.data._mixing import MixedSource as MixedSource
+from affjax.data._pipeline import steps_per_epoch as steps_per_epoch
+from affjax.data._pipeline import training_batches as training_batches
+from affjax.data._preparation.outcomes import Tally as Tally
+from affjax.data._preparation.run import PrepareReport as PrepareReport
+from affjax.data._preparation.run import prepare as prepare
+from affjax.data._prepared import PreparedSource as PreparedSource
+from affjax.data._record_source import Record as Record
+from affjax.data._record_source import RecordFacts as RecordFacts
+from affjax.data._record_source import RecordSource as RecordSource
+from affjax.data._sources import SOURCES as SOURCES
+from affjax.data._sources import Wanted as Wanted
+from affjax.data._sources import mixed as mixed
+from affjax.data._sources import pair as pair
+from affjax.data._synthetic.source import SyntheticFaces as SyntheticFaces

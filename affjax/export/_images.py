@@ -15,7 +15,7 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
   """Returns an image in [0, 1] as uint8, rounded; NaN becomes 0, uint8 is returned."""
   if image.dtype == np.uint8:
     return image
-  return np.round(255 * np.clip(np.nan_to_num(image), 0, 1)).astype(np.uint8)
+  return np.asarray(np.round(255 * np.clip(np.nan_to_num(image), 0, 1)), np.uint8)
 
 
 def png_bytes(image: np.ndarray, *, compression: int = 6) -> bytes:
@@ -58,8 +58,8 @@ def position_picture(
 
 
 def light_picture(
-  light: Float[np.ndarray, "l l 1"],
-) -> tuple[Float[np.ndarray, "l l 1"], float]:
+  light: Float[np.ndarray, "h w 1"],
+) -> tuple[Float[np.ndarray, "h w 1"], float]:
   """Returns a light map as gray in [0, 1], and the light that white stands for.
 
   White is 2 (double the neutral light), doubled until it covers the map: the images of

@@ -19,9 +19,6 @@ Move = Callable[[State, Float[Array, " n"]], State]
 # Returns which unknowns may move, given the state and the gradient of the cost.
 Free = Callable[[State, Float[Array, " n"]], Bool[Array, " n"]]
 
-# Number of steps so far, largest component of the last step, damping, best state.
-Descent = tuple[Any, Float[Array, "*b"], Float[Array, "*b"], "Minimum[State]"]
-
 # Problems solved at once; smaller sets are filled up to one of these sizes.
 CHUNKS = (1, 4, 16)
 
@@ -69,6 +66,10 @@ class Minimum(Generic[State]):
   change: Float[Array, "*b"]
 
 
+# Number of steps so far, largest component of the last step, damping, best state.
+Descent = tuple[Any, Float[Array, "*b"], Float[Array, "*b"], Minimum[State]]
+
+
 def soft_l1(residual: Float[Array, " m"]) -> Loss:
   """Returns the loss `2 (sqrt(1 + r²) - 1)`, linear far from zero."""
   root = jnp.sqrt(1 + residual**2)
@@ -110,7 +111,7 @@ def minimize(
     cost = loss(linearize(state)[0]).cost
     return cost if prior is None else cost + _square(prior, state)
 
-  def body(carry: Descent) -> Descent:
+  def body(carry: Descent[State]) -> Descent[State]:
     count, _, damping, now = carry
     gradient, hessian = _equations(linearize, loss, prior, now.state)
     may = jnp.ones_like(gradient, bool) if free is None else free(now.state, gradient)
@@ -124,7 +125,7 @@ def minimize(
     damping = jnp.clip(damping * jnp.where(better, 0.2, 8.0), 1e-6, 1e6)
     return count + 1, jnp.abs(step).max(), damping, Minimum(state, least, change)
 
-  def going(carry: Descent) -> Bool[Array, ""]:
+  def going(carry: Descent[State]) -> Bool[Array, ""]:
     # A step that is not a number goes on, with more damping.
     return (carry[0] < steps) & ~(carry[1] <= tolerance)
 

@@ -101,7 +101,9 @@ def networks(asset: Mapping[str, np.ndarray]) -> dict[str, Network]:
   return {name: _network(asset, name, entry) for name, entry in graph.items()}
 
 
-def _network(asset: Mapping[str, np.ndarray], name: str, entry: dict) -> Network:
+def _network(
+  asset: Mapping[str, np.ndarray], name: str, entry: Mapping[str, Any]
+) -> Network:
   unknown = {node["op"] for node in entry["nodes"]} - _OPERATORS.keys()
   if unknown:
     raise ValueError(
@@ -114,7 +116,9 @@ def _network(asset: Mapping[str, np.ndarray], name: str, entry: dict) -> Network
 
 
 @functools.cache
-def _jitted(network: Network) -> Callable:
+def _jitted(
+  network: Network,
+) -> Callable[[Sequence[np.ndarray], np.ndarray], dict[str, Array]]:
   return jax.jit(functools.partial(_run, network.nodes, network.outputs))
 
 

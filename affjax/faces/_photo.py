@@ -49,7 +49,7 @@ class PhotoError(ValueError):
 
 
 def read_photo(
-  path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS
+  path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
 ) -> UInt8[np.ndarray, "h w 3"]:
   """Reads a photo as 8-bit RGB, turned upright by its EXIF orientation.
 

@@ -213,7 +213,7 @@ class Tracker:
     for identity, face in zip(identities, faces, strict=True):
       state = self._filtered(known.get(identity), face, time)
       known[identity] = _Track(face.box, state)
-      tracked.append(TrackedFace(identity, _moved(face, state.values)))
+      tracked.append(TrackedFace(identity, _moved(face, np.asarray(state.values))))
     self._tracks, self._time = known, time
     return tracked
 

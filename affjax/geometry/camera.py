@@ -23,8 +23,8 @@ def focal_px(camera: Camera, height: float) -> float:
 
 
 def head_to_world(
-  points: Float[ArrayLike, "*b v 3"], pose: Float[ArrayLike, "*b 6"]
-) -> Float[Array, "*b v 3"]:
+  points: Float[ArrayLike, "*#b v 3"], pose: Float[ArrayLike, "*#b 6"]
+) -> Float[Array, "... v 3"]:
   """Applies a pose: `R p + t`."""
   matrix = rotation.axis_angle_to_matrix(pose[..., :3])
   # Accelerators would round to 10 bits (TF32) by default: a tenth of a millimetre.
@@ -64,6 +64,7 @@ def cam_to_clip(
 
 def clip_to_ndc(points: Float[ArrayLike, "*b 4"]) -> Float[Array, "*b 3"]:
   """Divides by `w`."""
+  points = jnp.asarray(points)
   return points[..., :3] / points[..., 3:]
 
 
@@ -95,4 +96,4 @@ def ndc_depth_to_distance(
 ) -> Float[Array, "*b"]:
   """Returns the distance along the optical axis, dm, of a raster's `z/w`."""
   near, far = camera.near, camera.far
-  return 2 * near * far / (far + near - depth * (far - near))
+  return 2 * near * far / (far + near - jnp.asarray(depth) * (far - near))

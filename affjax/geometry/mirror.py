@@ -130,4 +130,4 @@ def _uv_twins(template: Template) -> tuple[float, Int[np.ndarray, " u"]]:
   """The largest distance of a uv's mirror image from another uv, and those uvs."""
   mirrored = template.uvs * [-1, 1] + [1, 0]
   distance, twin = KDTree(template.uvs).query(mirrored)
-  return float(distance[np.unique(template.faces_uv)].max()), twin
+  return float(distance[np.unique(template.faces_uv)].max()), np.asarray(twin)

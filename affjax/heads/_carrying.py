@@ -123,7 +123,9 @@ def _carried(
     [sampled(channel) for channel in np.moveaxis(source.diffuse, -1, 0)], -1
   )
   # Beyond the charts the nearest color goes on, so that no filter reads black.
-  rows, columns = ndimage.distance_transform_edt(
-    ~table.support, return_distances=False, return_indices=True
+  rows, columns = np.asarray(
+    ndimage.distance_transform_edt(
+      ~table.support, return_distances=False, return_indices=True
+    )
   )
   return masks, np.rint(colors[rows, columns]).astype(np.uint8)

@@ -89,7 +89,7 @@ def read(given: object) -> Mapping[str, Any]:
 
 
 def places(
-  given: Mapping, vertices: Float[np.ndarray, "v 3"], faces: np.ndarray
+  given: Mapping[str, Any], vertices: Float[np.ndarray, "v 3"], faces: np.ndarray
 ) -> Float[np.ndarray, "68 3"]:
   """Returns the positions of 68 vertices, points or positions in triangles."""
   kind = next(k for k in ("vertices", "points", "faces") if k in given)
@@ -183,7 +183,7 @@ def _check_symmetry(points: np.ndarray) -> None:
     raise _recognition.doubt(f"its halves differ by {np.median(off) * 100:.1f} mm")
 
 
-def _some(given: Mapping, count: int) -> dict[int, int]:
+def _some(given: Mapping[str | int, int], count: int) -> dict[int, int]:
   """The vertex of each known landmark."""
   some = {int(number): int(vertex) for number, vertex in given.items()}
   bad = {n: v for n, v in some.items() if not (0 <= n < 68 and 0 <= v < count)}

@@ -123,7 +123,9 @@ class _Parser:
       group_names=tuple(self._names),
     )
 
-  def _add(self, rows: list, number: int, words: list[str], count: int) -> None:
+  def _add(
+    self, rows: list[list[float]], number: int, words: list[str], count: int
+  ) -> None:
     try:
       row = [float(word) for word in words[:count]]
     except ValueError as error:

@@ -64,7 +64,7 @@ def open_head(spec: str | os.PathLike[str]) -> MorphableModel:
 
 def open_obj(path: pathlib.Path) -> tuple[ObjTemplate, MorphableModel]:
   """Returns an OBJ's template, and the embedded model retargeted to it."""
-  options = {"landmarks": "auto", **_sidecar.read(path, _sidecar.OBJ)}
+  options: dict[str, Any] = {"landmarks": "auto", **_sidecar.read(path, _sidecar.OBJ)}
   try:
     loaded = load_template(path, **options)
     model = _retargeting.retarget_model(

@@ -102,7 +102,7 @@ def find_face(
   views.sort(key=lambda view: -view[0])
   few = slice(None, None, len(points) // _SPARSE)
   near = functools.partial(_closest, points[few], normals[few])
-  refined = [near(*view[1:], _ROUGH, both=True) for view in views[:_TRIED]]
+  refined = [near(turn, shift, _ROUGH, both=True) for _, turn, shift in views[:_TRIED]]
   alike = [_correlation(points, normals, *found[:2]) for found in refined]
   turn, shift, _ = refined[int(np.argmax(alike))]
   turn, shift, distance = near(turn, shift, _FINE, both=False)
@@ -310,7 +310,7 @@ def _closest(
     distance = float(np.median(np.abs(off[to])))
     own = own[to]
     if both:
-      apart, match = tree.query(there[near])
+      apart, match = map(np.asarray, tree.query(there[near]))
       kept = np.argsort(apart)[: int(_KEPT_BACK * len(near))]
       kept = kept[:: max(1, len(kept) // len(to))]
       own, to = np.concatenate([own, near[kept]]), np.concatenate([to, match[kept]])

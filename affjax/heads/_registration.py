@@ -6,7 +6,7 @@ Matches that tear or fold the mesh are dropped; there it keeps its shape and fol
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -149,17 +149,20 @@ class _Pulls:
       pull = reads.T @ sparse.diags(trust)
       system = system + pull @ reads
       right = right + pull @ (places - reads @ self.start)
-    return self.start + factorized(system).solve(right)
+    return self.start + factorized(system)(right)
 
 
-def factorized(matrix: sparse.spmatrix) -> linalg.SuperLU:
-  """Returns the factors of a symmetric positive definite matrix."""
-  return linalg.splu(
+def factorized(
+  matrix: sparse.csr_matrix | sparse.csc_matrix,
+) -> Callable[[np.ndarray], np.ndarray]:
+  """Returns the solver of a symmetric positive definite system."""
+  factors = linalg.splu(
     matrix.tocsc(),
     permc_spec="MMD_AT_PLUS_A",
     diag_pivot_thresh=0.0,
     options={"SymmetricMode": True},
   )
+  return factors.solve
 
 
 def _reading(corners: np.ndarray, weights: np.ndarray, count: int) -> sparse.csr_matrix:

@@ -311,8 +311,8 @@ def _bending(
   # Translations are preserved: each row of the weights sums to one.
   across = energy[bent][:, np.flatnonzero(carried)].tocsc()
   touched = np.flatnonzero(np.diff(across.indptr))
-  inner = _registration.factorized(energy[bent][:, bent])
-  solved = inner.solve(-across[:, touched].toarray())
+  solve = _registration.factorized(energy[bent][:, bent])
+  solved = solve(-across[:, touched].toarray())
   solved /= solved.sum(1, keepdims=True)
   return bent, touched, solved
 

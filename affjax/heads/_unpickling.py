@@ -80,7 +80,7 @@ def _filled(value: Any) -> Any:
   raise ValueError(f"its pickle has an unfinished {value.name.replace(' ', '.')}")
 
 
-def _sparse(layout: str, state: dict) -> Any:
+def _sparse(layout: str, state: dict[str | int, Any]) -> Any:
   """A sparse matrix from its attributes."""
   parts = [_filled(state.get(key)) for key in ("data", "indices", "indptr")]
   shape = state.get("_shape", state.get("shape"))
@@ -143,7 +143,7 @@ def _array(content: Any, dtype: np.dtype | None, shape: Any, order: Any) -> np.n
   return np.frombuffer(content, dtype).reshape(shape, order=order)
 
 
-def _dtype(arguments: tuple) -> _Shell:
+def _dtype(arguments: tuple[Any, ...]) -> _Shell:
   """`numpy.dtype(code, align, copy)`."""
   match arguments:
     case (str(code), *_) if code[:1] in tuple("biuf") and code[1:] in ("1", *"248"):
@@ -161,7 +161,7 @@ def _ordered_dtype(dtype: np.dtype | None, state: Any) -> np.dtype | None:
   raise ValueError("its pickle has a number type without a byte order")
 
 
-def _scalar(arguments: tuple) -> Any:
+def _scalar(arguments: tuple[Any, ...]) -> Any:
   """`numpy.core.multiarray.scalar(dtype, bytes)`."""
   match arguments:
     case (_Shell("dtype", dtype), content):
@@ -169,7 +169,7 @@ def _scalar(arguments: tuple) -> Any:
   raise ValueError("its pickle has a number without a type")
 
 
-def _from_buffer(arguments: tuple) -> _Shell:
+def _from_buffer(arguments: tuple[Any, ...]) -> _Shell:
   """`numpy.core.numeric._frombuffer(bytes, dtype, shape, order)`, protocol 5."""
   match arguments:
     case (content, _Shell("dtype", dtype), shape, order):
@@ -177,7 +177,7 @@ def _from_buffer(arguments: tuple) -> _Shell:
   raise ValueError("its pickle has an array without a type, shape or content")
 
 
-def _empty_array(arguments: tuple) -> _Shell:
+def _empty_array(arguments: tuple[Any, ...]) -> _Shell:
   """`numpy.core.multiarray._reconstruct(ndarray, (0,), b"b")`."""
   match arguments:
     case (Global("numpy ndarray"), *_):
@@ -185,7 +185,7 @@ def _empty_array(arguments: tuple) -> _Shell:
   raise ValueError("its pickle has an array of a strange class")
 
 
-def _reconstructed(arguments: tuple) -> _Shell:
+def _reconstructed(arguments: tuple[Any, ...]) -> _Shell:
   """`copy_reg._reconstructor(cls, object, None)`: an object of protocols 0 and 1."""
   match arguments:
     case (Global(name), Global("__builtin__ object" | "builtins object"), None):
@@ -193,7 +193,7 @@ def _reconstructed(arguments: tuple) -> _Shell:
   raise ValueError("its pickle makes an object of something strange")
 
 
-def _encoded(arguments: tuple) -> bytes:
+def _encoded(arguments: tuple[Any, ...]) -> bytes:
   """`_codecs.encode(text, "latin1")`: how Python 3 writes bytes in protocol 2."""
   match arguments:
     case (str(text), "latin1"):
@@ -201,14 +201,14 @@ def _encoded(arguments: tuple) -> bytes:
   raise ValueError("its pickle encodes something strange")
 
 
-def _no_bytes(arguments: tuple) -> bytes:
+def _no_bytes(arguments: tuple[Any, ...]) -> bytes:
   """`bytes()`: how Python 3 writes no bytes in protocol 2."""
   if arguments:
     raise ValueError("its pickle makes bytes of something strange")
   return b""
 
 
-def _items(arguments: tuple) -> list:
+def _items(arguments: tuple[Any, ...]) -> list[Any]:
   """`set(items)`, as a list."""
   match arguments:
     case ([*items],):

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from affjax.assets import store
 from affjax.heads import _embedded
-from affjax.types import ArrayLike, Template
+from affjax.types import ArrayT, Template
 
 COUNT = 468
 _SCRIPT = "experiments/assets/facemesh_correspondence.py"
@@ -102,7 +102,7 @@ def _checked(
 
 
 def positions(
-  vertices: Float[ArrayLike, "*b v 3"], template: Template, points: FaceMeshPoints
-) -> Float[ArrayLike, "*b 468 3"]:
+  vertices: Float[ArrayT, "*b v 3"], template: Template, points: FaceMeshPoints
+) -> Float[ArrayT, "*b 468 3"]:
   """Returns the points on posed or unposed vertices, in the vertices' own space."""
   return template.surface_points(vertices, points.faces, points.weights)

@@ -49,8 +49,8 @@ class FeatureNet:
     dtype: Name of the type that the convolutions are computed in.
   """
 
-  kernels: tuple[Float[Array, "3 3 i o"], ...]
-  biases: tuple[Float[Array, " o"], ...]
+  kernels: tuple[Float[Array, "3 3 _ _"], ...]
+  biases: tuple[Float[Array, " _"], ...]
   mean: Float[Array, " 3"]
   std: Float[Array, " 3"]
   name: str
@@ -61,7 +61,7 @@ class FeatureNet:
 
 def extract_features(
   net: FeatureNet, images: Float[ArrayLike, "n h w 3"]
-) -> list[Float[Array, "n hk wk ck"]]:
+) -> list[Float[Array, "n _ _ _"]]:
   """Returns the outputs of `net.layers` after their ReLU, in float32.
 
   Args:
@@ -78,9 +78,8 @@ def extract_features(
       f"images must be [n, h, w, 3] with sides of at least {2**poolings} for the "
       f"features of layer {max(net.layers)}, got {images.shape}"
     )
-  x = (images.astype(jnp.float32) - net.mean.reshape(1, 1, 1, 3)) / net.std.reshape(
-    1, 1, 1, 3
-  )
+  mean, std = (v.reshape(1, 1, 1, 3) for v in (net.mean, net.std))
+  x = (jnp.asarray(images, jnp.float32) - mean) / std
   x = x.astype(net.dtype)
   found = []
   for number, (kernel, bias) in enumerate(

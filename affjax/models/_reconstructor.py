@@ -132,7 +132,7 @@ class Reconstructor:
       self.definitions[name], parameters[name], *args
     )
     residual = apply("position", images, None)
-    pose_vector = apply("pose", images) if pose is None else pose
+    pose_vector = apply("pose", images) if pose is None else jnp.asarray(pose)
     chex.assert_equal_shape([residual, images])
     chex.assert_shape(pose_vector, (len(images), 6))
     position = self._position(residual)

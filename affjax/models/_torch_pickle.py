@@ -99,7 +99,7 @@ def _build(machine: Machine) -> None:
   machine.top(dict)
 
 
-def _tensor(arguments: tuple) -> TensorRef:
+def _tensor(arguments: tuple[Any, ...]) -> TensorRef:
   """Interprets `_rebuild_tensor(storage, offset, shape, strides, ...)`."""
   match arguments:
     case (StorageRef() as storage, int(offset), tuple(shape), tuple(strides), *_) if (
@@ -112,7 +112,7 @@ def _tensor(arguments: tuple) -> TensorRef:
   raise ValueError("its pickle has a tensor without a proper storage, shape or strides")
 
 
-def _parameter(arguments: tuple) -> TensorRef:
+def _parameter(arguments: tuple[Any, ...]) -> TensorRef:
   """Interprets `_rebuild_parameter(tensor, ...)`."""
   if not (arguments and isinstance(arguments[0], TensorRef)):
     raise ValueError("its pickle has a parameter that is not a tensor")

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.extend.core
@@ -13,11 +13,17 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.typing import DTypeLike
 
 from affjax.native import compilers, library
 
 # Kernels take NumPy arrays as well.
 _AnyArray = jax.Array | np.ndarray
+# Functions of arrays that return a tuple of arrays: kernels and what replaces them.
+ArrayFunction = Callable[..., tuple[jax.Array, ...]]
+# Shape and dtype.
+_Result = tuple[tuple[int, ...], DTypeLike]
+R = TypeVar("R")
 
 
 def ready_platforms(name: str) -> tuple[str, ...]:
@@ -41,10 +47,10 @@ def _present(platform: str) -> bool:
 
 def per_platform(
   name: str,
-  native: Callable,
-  portable: Callable,
+  native: Callable[..., R],
+  portable: Callable[..., R],
   platforms: Sequence[str] = compilers.PLATFORMS,
-) -> Callable:
+) -> Callable[..., R]:
   """Returns a function that calls a kernel, or portable code where there is no kernel.
 
   The choice is made when the program is lowered, for the platform of the lowering.
@@ -56,7 +62,7 @@ def per_platform(
     platforms: The platforms on which the kernel may be called.
   """
 
-  def call(*args: _AnyArray):
+  def call(*args: _AnyArray) -> R:
     ready = set(ready_platforms(name)) & set(platforms)
     branches = {platform: native for platform in sorted(ready)}
     if not branches:
@@ -85,8 +91,8 @@ def vary_alike(*args: _AnyArray) -> tuple[jax.Array, ...]:
 
 
 def ffi_call(
-  target: str, results: Sequence[tuple], *args: _AnyArray, **attributes: np.generic
-):
+  target: str, results: Sequence[_Result], *args: _AnyArray, **attributes: np.generic
+) -> tuple[jax.Array, ...]:
   """Calls a handler, whose results vary along the axes of its arguments.
 
   Args:
@@ -101,8 +107,8 @@ def ffi_call(
 
 
 def batch_parallel(
-  fn: Callable, batched_in: Sequence[bool], batched_out: Sequence[bool]
-) -> Callable:
+  fn: ArrayFunction, batched_in: Sequence[bool], batched_out: Sequence[bool]
+) -> ArrayFunction:
   """Returns a function of batches that runs under vmap and on several devices.
 
   XLA does not know what a kernel computes. Without this wrapper it would copy the whole
@@ -118,7 +124,9 @@ def batch_parallel(
   call = custom_vmap(_divided(fn, tuple(batched_in), tuple(batched_out)))
 
   @call.def_vmap
-  def _(axis_size: int, mapped: Sequence[bool], *args: _AnyArray):
+  def _(
+    axis_size: int, mapped: Sequence[bool], *args: _AnyArray
+  ) -> tuple[tuple[jax.Array, ...], tuple[bool, ...]]:
     shared = any(m and not b for m, b in zip(mapped, batched_in, strict=True))
     if shared or not all(batched_out):
       out = _one_by_one(call, mapped, args)
@@ -129,8 +137,10 @@ def batch_parallel(
   return call
 
 
-def _one_by_one(call: Callable, mapped: Sequence[bool], args: Sequence[_AnyArray]):
-  def one(moving: tuple[_AnyArray, ...]):
+def _one_by_one(
+  call: ArrayFunction, mapped: Sequence[bool], args: Sequence[_AnyArray]
+) -> tuple[jax.Array, ...]:
+  def one(moving: tuple[_AnyArray, ...]) -> tuple[jax.Array, ...]:
     rest = iter(moving)
     return call(*(next(rest) if m else a for m, a in zip(mapped, args, strict=True)))
 
@@ -138,15 +148,15 @@ def _one_by_one(call: Callable, mapped: Sequence[bool], args: Sequence[_AnyArray
 
 
 def _folded(
-  call: Callable,
+  call: ArrayFunction,
   axis_size: int,
   mapped: Sequence[bool],
   batched_in: Sequence[bool],
   args: Sequence[_AnyArray],
-):
+) -> tuple[jax.Array, ...]:
   """Calls once, with the mapped axis joined with the batch."""
 
-  def fold(is_mapped: bool, is_batched: bool, arg: _AnyArray):
+  def fold(is_mapped: bool, is_batched: bool, arg: _AnyArray) -> _AnyArray:
     if not is_batched:
       return arg
     if not is_mapped:
@@ -163,11 +173,11 @@ def unfolded(array: jax.Array, size: int) -> jax.Array:
 
 
 def _divided(
-  fn: Callable, batched_in: tuple[bool, ...], batched_out: tuple[bool, ...]
-) -> Callable:
+  fn: ArrayFunction, batched_in: tuple[bool, ...], batched_out: tuple[bool, ...]
+) -> ArrayFunction:
   """Returns a function that divides the batch and adds sums over devices."""
 
-  def call(*args: _AnyArray):
+  def call(*args: _AnyArray) -> tuple[jax.Array, ...]:
     closed = jax.make_jaxpr(fn)(*args)
     # `custom_partitioning` accepts no constants, so they become arguments.
     inner = closed.jaxpr
@@ -188,13 +198,13 @@ def _divided(
 
 
 def _partition(
-  fn: Callable,
+  fn: ArrayFunction,
   batched_in: Sequence[bool],
   batched_out: Sequence[bool],
   mesh: Mesh,
   arg_shapes: Sequence[jax.ShapeDtypeStruct],
   result_shape: Any,
-):
+) -> tuple[Mesh, ArrayFunction, tuple[NamedSharding, ...], tuple[NamedSharding, ...]]:
   """Returns each device's function, and the shardings of results and arguments."""
   del result_shape
   found = (
@@ -208,7 +218,7 @@ def _partition(
     spec = PartitionSpec(axes) if axes and batched else PartitionSpec()
     return NamedSharding(mesh, spec)
 
-  def lower(*args: _AnyArray):
+  def lower(*args: _AnyArray) -> tuple[jax.Array, ...]:
     out = fn(*args)
     return tuple(
       o if batched or not axes else lax.psum(o, axes)

@@ -46,7 +46,7 @@ def _read(image: Float[Array, "h w c"], xy: Float[Array, "k 2"]):
   limit = jnp.array([[width, height]], xy.dtype)
   xy = jnp.where(nan | (xy < -1), -1.0, jnp.where(xy > limit, limit, xy))
 
-  def channel(plane: Array):
+  def channel(plane: Array) -> Array:
     return ndimage.map_coordinates(plane, [xy[:, 1], xy[:, 0]], 1, "constant", 0.0)
 
   return jnp.where(nan, jnp.nan, jax.vmap(channel, 2, 1)(image))

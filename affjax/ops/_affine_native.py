@@ -6,7 +6,6 @@ kernel, and provides second derivatives.
 """
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +81,7 @@ def _conv(
   kernel: Array,
   stride: int,
   platform: str | None,
-):
+) -> Array:
   if not _present(coords):
     return _conv_xla.conv(x, kernel, stride)
   run = _dispatched(_call_forward, _forward, stride, platform, coords)
@@ -98,14 +97,14 @@ def _conv_forward(
   kernel: Array,
   stride: int,
   platform: str | None,
-):
+) -> tuple[Array, tuple[Array, ...]]:
   inputs = (x, coords, prior, kernel)
   return _conv(*inputs, stride, platform), inputs
 
 
 def _conv_backward(
   stride: int, platform: str | None, inputs: tuple[Array, ...], grad: Array
-):
+) -> tuple[Array, ...]:
   return tuple(_grads(*inputs, grad, stride, platform))
 
 
@@ -121,7 +120,7 @@ def _grads(
   grad: Array,
   stride: int,
   platform: str | None,
-):
+) -> tuple[Array, ...]:
   """Returns the gradients of x, coords, prior and kernel."""
   run = _dispatched(_call_backward, _backward, stride, platform, coords)
   flags = (True, _present(coords), _present(prior), False)
@@ -137,14 +136,14 @@ def _grads_forward(
   grad: Array,
   stride: int,
   platform: str | None,
-):
+) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
   inputs = (x, coords, prior, kernel, grad)
   return _grads(*inputs, stride, platform), inputs
 
 
 def _grads_backward(
   stride: int, platform: str | None, inputs: tuple[Array, ...], grads: tuple[Array, ...]
-):
+) -> tuple[Array, ...]:
   del platform
   return jax.vjp(functools.partial(_backward, stride), *inputs)[1](grads)
 
@@ -152,7 +151,9 @@ def _grads_backward(
 _grads.defvjp(_grads_forward, _grads_backward)
 
 
-def _call_forward(stride: int, x: Array, coords: Array, prior: Array, kernel: Array):
+def _call_forward(
+  stride: int, x: Array, coords: Array, prior: Array, kernel: Array
+) -> tuple[Array, ...]:
   n, height, width, _ = x.shape
   shape = (n, -(-height // stride), -(-width // stride), kernel.shape[3])
   return dispatch.ffi_call(
@@ -163,7 +164,7 @@ def _call_forward(stride: int, x: Array, coords: Array, prior: Array, kernel: Ar
   )
 
 
-def _call_backward(stride: int, *args: Array):
+def _call_backward(stride: int, *args: Array) -> tuple[Array, ...]:
   like = [(a.shape, a.dtype) for a in args[:4]]
   return dispatch.ffi_call(
     "affjax_affine_conv_backward", like, *args, stride=np.int64(stride)
@@ -171,8 +172,12 @@ def _call_backward(stride: int, *args: Array):
 
 
 def _dispatched(
-  native: Callable, portable: Callable, stride: int, platform: str | None, coords: Array
-):
+  native: dispatch.ArrayFunction,
+  portable: dispatch.ArrayFunction,
+  stride: int,
+  platform: str | None,
+  coords: Array,
+) -> dispatch.ArrayFunction:
   native = functools.partial(native, stride)
   if platform is not None:
     return native
@@ -185,7 +190,9 @@ def _present(argument: jax.Array) -> bool:
   return argument.ndim > 1
 
 
-def _forward(stride: int, x: Array, coords: Array, prior: Array, kernel: Array):
+def _forward(
+  stride: int, x: Array, coords: Array, prior: Array, kernel: Array
+) -> tuple[Array, ...]:
   if not _present(coords):
     return (_conv_xla.conv(x, kernel, stride),)
   given = prior if _present(prior) else None
@@ -194,6 +201,6 @@ def _forward(stride: int, x: Array, coords: Array, prior: Array, kernel: Array):
 
 def _backward(
   stride: int, x: Array, coords: Array, prior: Array, kernel: Array, grad: Array
-):
+) -> tuple[Array, ...]:
   _, pull = jax.vjp(functools.partial(_forward, stride), x, coords, prior, kernel)
   return pull((grad,))

@@ -74,7 +74,7 @@ def _sample(
   return jnp.where(corners.nan[:, None], jnp.nan, sample).astype(image.dtype)
 
 
-def _sample_forward(image: Array, xy: Array):
+def _sample_forward(image: Array, xy: Array) -> tuple[Array, tuple[Array, Array]]:
   return _sample(image, xy), (image, xy)
 
 

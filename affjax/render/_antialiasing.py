@@ -137,7 +137,7 @@ def _exchange(
   end: Array,
   *,
   axis: int,
-):
+) -> list[Array]:
   """Returns the change that each pixel of each plane takes from its neighbors."""
   size = (planes[0].shape[1], planes[0].shape[2])
   c = _crossing(pos, start, end, first_is_near, size, axis)

@@ -45,7 +45,7 @@ def located(
 @located.defjvp
 def _(
   derivatives: bool, backend: str, primals: Sequence[Array], tangents: Sequence[Any]
-):
+) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
   pos, tri, ids = primals
   out = located(pos, tri, ids, derivatives, backend)
   dot = _push.bind(pos, tri, ids, tangents[0], derivatives=derivatives, backend=backend)
@@ -53,12 +53,16 @@ def _(
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(5,))
-def _pull(pos: Array, tri: Array, ids: Array, rast: Array, slopes: Array, backend: str):
+def _pull(
+  pos: Array, tri: Array, ids: Array, rast: Array, slopes: Array, backend: str
+) -> Array:
   return _native.pull(pos, tri, ids, rast, slopes, backend=backend)
 
 
 @_pull.defjvp
-def _(backend: str, primals: Sequence[Array], tangents: Sequence[Any]):
+def _(
+  backend: str, primals: Sequence[Array], tangents: Sequence[Any]
+) -> tuple[Array, Array]:
   pos, tri, ids, *cotangents = primals
   pulled = lambda p, *c: _location.pulled(p, tri, ids, *c)
   moved = (tangents[0], *tangents[3:])
@@ -71,7 +75,7 @@ _push = jax.extend.core.Primitive("affjax_locate_push")
 _push.multiple_results = True
 
 
-def _pushed(*args: Any, derivatives: bool, backend: str):
+def _pushed(*args: Any, derivatives: bool, backend: str) -> tuple[Array, Array]:
   del backend  # Only the transpose uses it.
   return _location.pushed(*args, derivatives=derivatives)
 
@@ -83,11 +87,13 @@ def _(*args: Any, **options: Any):
 
 
 @_push.def_impl
-def _(*args: Any, **options: Any):
+def _(*args: Any, **options: Any) -> tuple[Array, Array]:
   return jax.jit(functools.partial(_pushed, **options))(*args)
 
 
-def _jvp(primals: Sequence[Array], tangents: Sequence[Any], **options: Any):
+def _jvp(
+  primals: Sequence[Array], tangents: Sequence[Any], **options: Any
+) -> tuple[Sequence[Array], Sequence[Array]]:
   pos, tri, ids, dot = primals
   by_pos, by_dot = tangents[0], ad.instantiate_zeros(tangents[3])
   if isinstance(by_pos, ad.Zero):
@@ -105,7 +111,7 @@ def _transposed(
   *,
   derivatives: bool,
   backend: str,
-):
+) -> list[Array | None]:
   del dot, derivatives
   rast, slopes = map(ad.instantiate_zeros, cotangents)
   return [None, None, None, _pull(pos, tri, ids, rast, slopes, backend)]

@@ -1,7 +1,6 @@
 """Calls of the renderer's kernels, which have the same handlers on CPU and CUDA."""
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -141,7 +140,8 @@ def silhouette_edges(
   rows = outline.rows.reshape(ids.shape[0], -1, 9).astype(jnp.float32)
   depth = depth.astype(jnp.float32)
   args = dispatch.vary_alike(ids, depth, rows, outline.neighbors, tri)
-  return _edge_search(backend)(*args)
+  start_x, end_x, start_y, end_y = _edge_search(backend)(*args)
+  return start_x, end_x, start_y, end_y
 
 
 def require(backend: str) -> None:
@@ -156,7 +156,9 @@ def require(backend: str) -> None:
     raise RuntimeError(f"backend {backend!r} needs a device: {error}") from error
 
 
-def per_backend(backend: str, kernel: Callable, portable: Callable) -> Callable:
+def per_backend(
+  backend: str, kernel: dispatch.ArrayFunction, portable: dispatch.ArrayFunction
+) -> dispatch.ArrayFunction:
   """Returns a function that calls `kernel` on the platform of the backend.
 
   Args:
@@ -170,7 +172,7 @@ def per_backend(backend: str, kernel: Callable, portable: Callable) -> Callable:
 
 
 @functools.lru_cache(maxsize=64)
-def _search(resolution: tuple[int, int], backend: str) -> Callable:
+def _search(resolution: tuple[int, int], backend: str) -> dispatch.ArrayFunction:
   """Returns the same function for equal arguments, so that it is compiled once."""
 
   def kernel(pos: Array, tri: Array):
@@ -186,7 +188,9 @@ def _search(resolution: tuple[int, int], backend: str) -> Callable:
 
 
 @functools.lru_cache(maxsize=64)
-def _nearest_search(resolution: tuple[int, int], backend: str) -> Callable:
+def _nearest_search(
+  resolution: tuple[int, int], backend: str
+) -> dispatch.ArrayFunction:
   def kernel(*args: Array):
     shape = (args[0].shape[0], *resolution)
     results = [(shape, jnp.float32), (shape, jnp.int32)]
@@ -203,7 +207,7 @@ def _nearest_search(resolution: tuple[int, int], backend: str) -> Callable:
 
 
 @functools.cache
-def _locator(derivatives: bool, backend: str) -> Callable:
+def _locator(derivatives: bool, backend: str) -> dispatch.ArrayFunction:
   def kernel(*args: Array):
     shapes = [(*args[2].shape, channels) for channels in (4, 4 * derivatives)]
     results = [(shape, jnp.float32) for shape in shapes]
@@ -218,7 +222,7 @@ def _locator(derivatives: bool, backend: str) -> Callable:
 
 
 @functools.cache
-def _puller(backend: str) -> Callable:
+def _puller(backend: str) -> dispatch.ArrayFunction:
   def kernel(*args: Array):
     results = [(args[0].shape, jnp.float32)]
     return dispatch.ffi_call("affjax_rasterize_pull", results, *args)
@@ -233,7 +237,7 @@ def _puller(backend: str) -> Callable:
 
 
 @functools.cache
-def _edge_search(backend: str) -> Callable:
+def _edge_search(backend: str) -> dispatch.ArrayFunction:
   def kernel(*args: Array):
     batch, height, width = args[0].shape
     along_x, along_y = (batch, height, width - 1), (batch, height - 1, width)

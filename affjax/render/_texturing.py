@@ -87,7 +87,7 @@ def _read(
   uv_derivatives: Array | None,
   mip_level_bias: Array | float | None,
   max_mip_level: int | None,
-):
+) -> Array:
   height, width = tex.shape[1:3]
   row = _texel(1 - uv[..., 1], height, boundary, texel_centers)
   column = _texel(uv[..., 0], width, boundary, texel_centers)
@@ -152,13 +152,17 @@ def _mip_mapped(
   return mix([1 - share, share], [read(fine), read(coarse)])
 
 
-def _nearest(texels: Array, level: _Level, row: Array, column: Array, boundary: str):
+def _nearest(
+  texels: Array, level: _Level, row: Array, column: Array, boundary: str
+) -> Array:
   row, column = _clipped(level, row, column)
   row, column = (jnp.floor(v + 0.5).astype(jnp.int32) for v in (row, column))
   return _tap(texels, level, row, column, boundary)
 
 
-def _bilinear(texels: Array, level: _Level, row: Array, column: Array, boundary: str):
+def _bilinear(
+  texels: Array, level: _Level, row: Array, column: Array, boundary: str
+) -> Array:
   """Reads a level `(first texel, height, width)`, given as numbers or as arrays."""
   row, column = _clipped(level, row, column)
   top, left = jnp.floor(row), jnp.floor(column)
@@ -177,7 +181,9 @@ def _clipped(level: _Level, row: Array, column: Array):
   return jnp.clip(row, -2, level[1] + 1), jnp.clip(column, -2, level[2] + 1)
 
 
-def _tap(texels: Array, level: _Level, row: Array, column: Array, boundary: str):
+def _tap(
+  texels: Array, level: _Level, row: Array, column: Array, boundary: str
+) -> Array:
   first, height, width = level
   inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
   if boundary == "wrap":

@@ -140,7 +140,7 @@ def _set_up(pos: Array, tri: Array, height: int, width: int, tile: int) -> _Setu
   )
 
 
-def _ascending(p: Array, q: Array):
+def _ascending(p: Array, q: Array) -> tuple[Array, Array]:
   """Orders two corners by x, then y, w, z."""
   smaller = jnp.zeros(p.shape[0], bool)
   for k in (2, 3, 1, 0):

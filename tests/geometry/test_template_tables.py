@@ -51,7 +51,7 @@ def test_templates_are_pickled_without_tables():
   template = other()
   uv.uv_table(template, 16)
   again = pickle.loads(pickle.dumps(template))
-  assert again._memo == {}
+  assert again.memo == {}
   np.testing.assert_array_equal(again.vertices, template.vertices)
 
 

@@ -329,6 +329,7 @@ class TestAdversarial:
     found = losses.adversarial_discriminator(zeros, zeros).value
     np.testing.assert_allclose(found, 6 * np.log(2), rtol=1e-6)
 
+  @pytest.mark.usefixtures("unchecked_shapes")
   def test_scales_must_match(self):
     with pytest.raises(ValueError, match="one entry for each scale, got 1 and 2"):
       losses.adversarial_discriminator([jnp.zeros(1)], [jnp.zeros(1)] * 2)

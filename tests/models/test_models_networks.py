@@ -77,6 +77,7 @@ def test_affine_net_starts_as_the_plain_net(frame):
 
 @pytest.mark.parametrize("size", [64, 512, 50])
 @pytest.mark.parametrize("prior", ["none", "geometry"])
+@pytest.mark.usefixtures("unchecked_shapes")  # abstract arrays have no values
 def test_output_is_as_large_as_the_photo(size, prior):
   config = AffUNetConfig(global_context=True, prior=prior)
   definition = _params.define_network(config)

@@ -279,6 +279,7 @@ def test_gathering(tmp_path):
   assert dict(inputs.problems) == {str(tmp_path / "void"): "no photos in this folder"}
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_unknown_pose_is_refused(tmp_path, template):
   with pytest.raises(ValueError, match="pose must be one of landmarks, network"):
     go([], tmp_path / "out", template, pose="guess")

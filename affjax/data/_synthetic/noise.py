@@ -96,10 +96,11 @@ def fractal(
   if not kept:
     return jnp.zeros(points.shape[:-1], jnp.float32)
   seed = jnp.asarray(seed, jnp.uint32)
+  place = [jnp.asarray(points[..., axis]) for axis in range(3)]
 
   def octave(k: Float[Array, ""]) -> Array:
     scale = frequency * jnp.exp2(k)
-    x, y, z = (points[..., axis] * scale + 17.13 * k for axis in range(3))
+    x, y, z = (v * scale + 17.13 * k for v in place)
     return _lattice_noise(x, y, z, seed + 101 * k.astype(jnp.uint32))
 
   # Mapping one octave leaves a quarter of the code to compile.

@@ -119,8 +119,10 @@ def length(*parts: Float[Array, "*b"]) -> Float[Array, "*b"]:
 
 def transform(point: Point, matrix: Float[Array, "3 3"], origin: Triple) -> Point:
   """Returns `(p - origin) @ matrix`: the frame's axes are the columns."""
-  p = [v - o for v, o in zip(point, origin, strict=True)]
-  return Point(*(sum(p[i] * matrix[i, j] for i in range(3)) for j in range(3)))
+  x, y, z = (v - o for v, o in zip(point, origin, strict=True))
+  return Point(
+    *(x * matrix[0, j] + y * matrix[1, j] + z * matrix[2, j] for j in range(3))
+  )
 
 
 def ellipsoid(point: Point, radii: Triple) -> Float[Array, "*b"]:

@@ -136,9 +136,12 @@ def _descend(
     stuck = ((state.values <= points.low) & down) | ((state.values >= points.high) & up)
     return jnp.concatenate([jnp.ones(6, bool), jnp.array([settings.focal > 0]), ~stuck])
 
+  def unknowns(state: State) -> Float[Array, " n"]:
+    return jnp.concatenate([jnp.zeros(6), state.zoom[None], state.values])
+
   focal = 1 / settings.focal**2 if settings.focal else 0.0
   prior = _least_squares.Prior(
-    lambda state: jnp.concatenate([jnp.zeros(6), state.zoom[None], state.values]),
+    unknowns,
     jnp.concatenate([jnp.zeros(6), jnp.array([focal]), 1 / points.sigma**2]),
   )
   return _least_squares.minimize(

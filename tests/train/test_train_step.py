@@ -137,7 +137,7 @@ def test_mirrored_pose_moves_mirrored_points_to_mirrored_places():
   points = np.float32([[0.1, 0.5, 0.9], [-0.3, 0.2, 0.4]])
   flip = np.float32([[-1, 1, 1]])
   straight = camera.head_to_world(points, pose)
-  flipped = camera.head_to_world(points * flip, pose * mirror._POSE_SIGNS[None])
+  flipped = camera.head_to_world(points * flip, pose * mirror.POSE_SIGNS[None])
   np.testing.assert_allclose(np.asarray(straight) * flip, flipped, atol=1e-6)
 
 

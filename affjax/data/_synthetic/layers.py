@@ -215,7 +215,7 @@ def _seen(
   gap, distance = fields[0], fields[1]
   point = Point(*(o + r * distance for o, r in zip(origin, ray, strict=True)))
   norm = jnp.maximum(solids.length(*fields[2:]), 1e-6)
-  return ray, solids.Hit(gap, distance, point), Point(*(fields[2:] / norm))
+  return ray, solids.Hit(gap, distance, point), Point(*(v / norm for v in fields[2:]))
 
 
 def _shoulders(

@@ -13,7 +13,7 @@ from affjax.geometry import uv
 from affjax.heads import MorphableModel
 from affjax.types import Camera
 
-VERSION = 2  # raised when the same index gives another picture
+VERSION = 3  # raised when the same index gives another picture
 
 _SPLITS = ("train", "test")
 

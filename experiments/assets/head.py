@@ -22,12 +22,15 @@ from experiments.assets import (
   head_people,
   head_regions,
   head_source,
+  head_space,
   head_types,
   head_uv,
 )
 
 OUTPUT = pathlib.Path(store.__file__).with_name("head.npz")
-_PEOPLE, _SYMMETRIC, _ASYMMETRIC, _SEED = 3000, 90, 20, 20200901
+_PEOPLE, _PEOPLE_SYMMETRIC, _PEOPLE_ASYMMETRIC, _SEED = 3000, 90, 20, 20200901
+# Modes of the finished space: with those of the Gaussian process.
+_SYMMETRIC, _ANTISYMMETRIC = 160, 40
 # Distance of the outer eye corners of the mean head, and distance of the origin behind
 # their midpoint, dm.
 _EYE_DISTANCE, _ORIGIN_BEHIND = 0.9, 0.55
@@ -40,14 +43,17 @@ def build(
   base_mesh = source.base_mesh()
   mesh = head_mesh.extract(base_mesh)
   base = mesh.weights @ base_mesh.vertices
-  identity = head_identity.identity(
+  people_only = head_identity.identity(
     head_people.People(source, mesh.weights),
     mesh,
     base,
     count=people,
-    symmetric=_SYMMETRIC,
-    asymmetric=_ASYMMETRIC,
+    symmetric=_PEOPLE_SYMMETRIC,
+    asymmetric=_PEOPLE_ASYMMETRIC,
     seed=_SEED,
+  )
+  identity = head_space.enriched(
+    people_only, mesh, base, symmetric=_SYMMETRIC, antisymmetric=_ANTISYMMETRIC
   )
   uvs, faces_uv = head_uv.layout(mesh, base, identity.mean)
   landmark_faces, landmark_weights = head_landmarks.landmarks(mesh, base)

@@ -23,7 +23,7 @@ _LID, _FREE = 1.15, 2.2
 # Share of the motion along the eyeball that its lids keep.
 _ALONG_LIDS = 0.5
 # Rounds and random heads of the relaxation; a side may grow or shrink so many times.
-_RELAXING, _SAMPLES, _STRETCH = 12, 150, 3.0
+_RELAXING, _SAMPLES, _STRETCH = 30, 150, 3.0
 
 
 @dataclasses.dataclass(frozen=True)

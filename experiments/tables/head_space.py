@@ -357,7 +357,7 @@ def main() -> None:
       ],
     )
   )
-  print(random_heads)
+  print({name: float(value) for name, value in random_heads.items()})
 
 
 def _other(path: pathlib.Path) -> MorphableModel:

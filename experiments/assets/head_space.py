@@ -7,8 +7,9 @@ mostly along the blurred normal of the skin, with an amplitude for each region. 
 of both covariances is reduced to the modes of largest variance; each is symmetric or
 antisymmetric under the mirror.
 
-The constants were set once on ICT-FaceKit's odd identity modes
-(`experiments/tables/head_space.py`); the builder does not need ICT.
+The constants were chosen by hand so that random heads look like people; nothing was
+fitted to ICT-FaceKit, whose shapes only measure the result
+(`experiments/tables/head_space.py`).
 """
 
 import dataclasses

@@ -7,8 +7,9 @@ Random shapes of ICT-FaceKit's light-stage statistics are the ground truth. Each
 fitted directly in 3D: a similarity and the identity modes, by closest points, the 68
 landmarks and the prior N(0, 1). The error is the mean distance, mm, from the truth's
 points that are visible from outside and within 0.95 dm of the nose tip to the fitted
-surface after a last similarity; the ratio is to that of the mean head. The builder's
-constants were set on shapes of the odd modes; those of the even modes are held out.
+surface after a last similarity; the ratio is to that of the mean head. Shapes of the
+odd modes are for tuning the builder's constants, those of the even modes are held out;
+the present constants were chosen by hand and fitted to neither.
 Writes `results/head_space.json`.
 """
 

@@ -3,10 +3,7 @@
 import types
 
 import numpy as np
-import pytest
-from scipy.spatial import KDTree
 
-from affjax.heads import open_head
 from experiments.assets import head_space, head_space_parts
 from experiments.assets.head_space_parts import Region
 from experiments.assets.head_types import EYE, SKIN
@@ -105,36 +102,3 @@ def test_relaxation_leaves_no_fold():
   got = head_space_parts.relaxed(modes, points, mesh, np.random.default_rng(0))
   assert count(modes) > 0
   assert count(got) == 0
-
-
-@pytest.fixture(scope="module")
-def model():
-  return open_head("embedded")
-
-
-def test_modes_are_symmetric_or_antisymmetric(model):
-  template = model.template
-  points = template.vertices.astype(np.float64)
-  distance, mirror = KDTree(points).query(points * [-1, 1, 1])
-  known = np.flatnonzero(distance < 1e-5)
-  assert len(known) > 0.9 * len(mirror)
-  modes = model.identity_basis[:, known]
-  flipped = model.identity_basis[:, mirror[known]] * [-1, 1, 1]
-  size = np.linalg.norm(modes, axis=(1, 2))
-  even = np.linalg.norm(modes - flipped, axis=(1, 2)) / size
-  odd = np.linalg.norm(modes + flipped, axis=(1, 2)) / size
-  assert np.minimum(even, odd).max() < 0.1
-  assert 20 <= (odd < even).sum() < 0.4 * len(modes)
-
-
-def test_random_heads_do_not_fold(model):
-  template = model.template
-  faces = template.faces[template.face_groups == 0]
-  rng = np.random.default_rng(5)
-  bad = 0
-  for coefficients in 2.5 * np.tanh(
-    rng.standard_normal((60, len(model.identity_std))) / 2.5
-  ):
-    head = template.vertices + np.tensordot(coefficients, model.identity_basis, 1)
-    bad += head_space_parts.folded(head, template.vertices, faces).sum()
-  assert bad / 60 / len(faces) < 1e-4

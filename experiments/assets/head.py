@@ -22,21 +22,30 @@ from experiments.assets import (
   head_people,
   head_regions,
   head_source,
+  head_space,
   head_types,
   head_uv,
 )
 
 OUTPUT = pathlib.Path(store.__file__).with_name("head.npz")
-_PEOPLE, _SYMMETRIC, _ASYMMETRIC, _SEED = 3000, 90, 20, 20200901
+_PEOPLE, _PEOPLE_SYMMETRIC, _PEOPLE_ASYMMETRIC, _SEED = 3000, 90, 20, 20200901
+# Modes of the space that `--enriched` adds a Gaussian process to.
+_SYMMETRIC, _ANTISYMMETRIC = 160, 40
 # Distance of the outer eye corners of the mean head, and distance of the origin behind
 # their midpoint, dm.
 _EYE_DISTANCE, _ORIGIN_BEHIND = 0.9, 0.55
 
 
 def build(
-  source: head_source.Source, *, people: int = _PEOPLE
+  source: head_source.Source, *, people: int = _PEOPLE, enriched: bool = False
 ) -> dict[str, np.ndarray]:
-  """Returns all arrays of the asset."""
+  """Returns all arrays of the asset.
+
+  Args:
+    source: source of the base mesh and its targets.
+    people: number of random people whose shapes span the identity space.
+    enriched: whether a Gaussian process is added to that space.
+  """
   base_mesh = source.base_mesh()
   mesh = head_mesh.extract(base_mesh)
   base = mesh.weights @ base_mesh.vertices
@@ -45,10 +54,14 @@ def build(
     mesh,
     base,
     count=people,
-    symmetric=_SYMMETRIC,
-    asymmetric=_ASYMMETRIC,
+    symmetric=_PEOPLE_SYMMETRIC,
+    asymmetric=_PEOPLE_ASYMMETRIC,
     seed=_SEED,
   )
+  if enriched:
+    identity = head_space.enriched(
+      identity, mesh, base, symmetric=_SYMMETRIC, antisymmetric=_ANTISYMMETRIC
+    )
   uvs, faces_uv = head_uv.layout(mesh, base, identity.mean)
   landmark_faces, landmark_weights = head_landmarks.landmarks(mesh, base)
   names = source.expression_names()
@@ -120,8 +133,14 @@ def main() -> None:
   parser.add_argument("--package", help=f"the file of {head_source.PACKAGE}")
   parser.add_argument("--output", type=pathlib.Path, default=OUTPUT)
   parser.add_argument("--people", type=int, default=_PEOPLE)
+  parser.add_argument(
+    "--enriched",
+    action="store_true",
+    help="add a Gaussian process to the identity space; the shipped asset does without",
+  )
   arguments = parser.parse_args()
-  arrays = build(head_source.open_source(arguments.package), people=arguments.people)
+  source = head_source.open_source(arguments.package)
+  arrays = build(source, people=arguments.people, enriched=arguments.enriched)
   head_pack.write(arguments.output, arrays)
   size = arguments.output.stat().st_size
   print(f"{arguments.output} {size} bytes, sha256 {store.sha256(arguments.output)}")

@@ -26,7 +26,6 @@ from affjax.geometry import surface
 from affjax.heads import (
   MorphableModel,
   _matching,
-  landmarks,
   open_head,
   sample_identity,
 )
@@ -109,7 +108,7 @@ def truths(ict: MorphableModel, split: str, count: int, seed: int) -> list[Truth
   result = []
   for coefficients in rng.standard_normal((count, len(basis))):
     vertices = ict.template.vertices + np.tensordot(coefficients, basis, 1)
-    points68 = np.asarray(landmarks.landmarks68(vertices, ict.template), np.float64)
+    points68 = np.asarray(ict.template.landmark_positions(vertices), np.float64)
     distance = np.linalg.norm(vertices - points68[30], axis=1)
     near = seen & (distance < _PULL_RADIUS)
     near[np.arange(len(near)) % _EVERY != 0] = False

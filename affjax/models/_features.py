@@ -49,10 +49,10 @@ class FeatureNet:
     dtype: Name of the type that the convolutions are computed in.
   """
 
-  kernels: tuple[Float[Array, "3 3 _ _"], ...]
-  biases: tuple[Float[Array, " _"], ...]
-  mean: Float[Array, " 3"]
-  std: Float[Array, " 3"]
+  kernels: tuple[Float[ArrayLike, "3 3 _ _"], ...]
+  biases: tuple[Float[ArrayLike, " _"], ...]
+  mean: Float[ArrayLike, " 3"]
+  std: Float[ArrayLike, " 3"]
   name: str
   blocks: tuple[int, ...]
   layers: tuple[int, ...]
@@ -89,7 +89,7 @@ def extract_features(
       x = _max_pool(x)
     x = jax.lax.conv_general_dilated(
       x,
-      kernel.astype(x.dtype),
+      jnp.asarray(kernel).astype(x.dtype),
       (1, 1),
       ((1, 1), (1, 1)),
       dimension_numbers=("NHWC", "HWIO", "NHWC"),

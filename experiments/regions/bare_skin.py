@@ -15,6 +15,7 @@ from affjax.data import SyntheticFaces
 from affjax.data._synthetic import sampling
 from affjax.geometry import camera as cameras
 from affjax.heads import open_head
+from affjax.types import Camera
 
 # Shares of the roll and the shift that the source draws which aligned crops leave.
 _ROLL, _SHIFT = 0.3, 0.4
@@ -29,11 +30,13 @@ class Portrait:
     bare: Mask, 255 where the picture shows the head's own surface or the neck: skin,
       brows, a beard that lies on the skin, lips, eyes, teeth; neither hair nor things.
     landmarks: The 68 landmarks, px of the image.
+    pose: Axis-angle rotation and translation (dm) of the head.
   """
 
   image: UInt8[np.ndarray, "s s 3"]
   bare: UInt8[np.ndarray, "s s"]
   landmarks: Float[np.ndarray, "68 2"]
+  pose: Float[np.ndarray, " 6"]
 
 
 class Portraits:
@@ -44,25 +47,44 @@ class Portraits:
     size: Width and height, px.
     split: "train" or "test"; microphones are in the test split only.
     occluders: Chance of an occluder before the face.
+    seed: Seed of the portraits.
+    camera: Camera; `Camera()` if not given.
+    map_size: Size of the diffuse maps; 1.5 times that of the photos if not given.
   """
 
-  def __init__(self, count: int, size: int, split: str, *, occluders: float = 0.35):
+  def __init__(
+    self,
+    count: int,
+    size: int,
+    split: str,
+    *,
+    occluders: float = 0.35,
+    seed: int = 57,
+    camera: Camera | None = None,
+    map_size: int | None = None,
+  ):
     self._faces = SyntheticFaces(
       open_head("embedded"),
       count,
       size,
-      map_size=-(-size * 3 // 16) * 8,
-      seed=57,
+      map_size=map_size or -(-size * 3 // 16) * 8,
+      seed=seed,
       split=split,
       occluders=occluders,
+      camera=camera,
     )
 
   def __len__(self) -> int:
     return len(self._faces)
 
+  def scene(self, index: int) -> sampling.Scene:
+    """Returns the parameters that a portrait is painted from."""
+    faces = self._faces
+    return _aligned(faces.parameters(index), faces.split == "test")
+
   def __getitem__(self, index: int) -> Portrait:
     faces = self._faces
-    painted = faces.paint(_aligned(faces.parameters(index), faces.split == "test"))
+    painted = faces.paint(self.scene(index))
     to_bytes = lambda value: np.rint(np.clip(value, 0, 1) * 255).astype(np.uint8)
     points = faces.model.template.landmark_positions(painted["vertices"])
     world = cameras.head_to_world(points, jnp.asarray(painted["pose"]))
@@ -71,6 +93,7 @@ class Portraits:
       to_bytes(np.asarray(painted["clean"])),
       to_bytes(np.asarray(painted["bare"])[..., 0]),
       np.asarray(px, np.float32),
+      np.asarray(painted["pose"]),
     )
 
 

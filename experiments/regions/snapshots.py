@@ -36,7 +36,7 @@ _TRAINING = [name for name in disguises.SEEN for _ in range(_OFTEN.get(name, 1))
 
 
 def training_snapshot(
-  rng: Rng, portrait: Portrait, other: Portrait
+  rng: Rng, portrait: Portrait, other: Portrait, *, moved: bool = True
 ) -> tuple[Image, Plane]:
   """Makes a photo with none to three things of `disguises.SEEN`, and its bare skin.
 
@@ -44,8 +44,9 @@ def training_snapshot(
     rng: Generator, advanced by the call.
     portrait: Portrait of the training split.
     other: Another portrait, whose picture some of the things show.
+    moved: Whether the portrait is moved, scaled and mirrored, too.
   """
-  image, bare, landmarks = _placed(rng, portrait)
+  image, bare, landmarks = _placed(rng, portrait) if moved else _as_painted(portrait)
   image = _made_up(rng, image, bare, landmarks)
   for _ in range(rng.choice(4, p=[0.2, 0.45, 0.25, 0.1])):
     name = _TRAINING[rng.integers(len(_TRAINING))]

@@ -53,11 +53,11 @@ def pool(cache: pathlib.Path, count: int) -> list[Portrait]:
       chance = 0.6 if first >= MORE_FROM else 0.25
       source = Portraits(1_000_000, network.SIZE, "train", occluders=chance)
       drawn = [source[i] for i in range(first, first + CHUNK)]
-      fields = ("image", "bare", "landmarks")
+      fields = ("image", "bare", "landmarks", "pose")
       arrays = {name: np.stack([getattr(p, name) for p in drawn]) for name in fields}
       write_npz(path, arrays)
     with np.load(path, allow_pickle=False) as file:
-      rows = zip(file["image"], file["bare"], file["landmarks"], strict=True)
+      rows = zip(*(file[name] for name in file.files), strict=True)
       portraits += [Portrait(*row) for row in rows]
   return portraits
 

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from affjax.ops import conv, upsample_nearest
 
 # Side of the photos that it was trained with, px.
-SIZE = 256
+SIZE = 192
 # Number of features at 1/2, 1/4, 1/8, 1/16 and 1/32 of the side.
 _WIDTHS = (16, 40, 72, 128, 192)
 # Features of the context, and of each place that the context reaches.

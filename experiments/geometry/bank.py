@@ -8,8 +8,8 @@ The photos lie in shards of 32; a shard is written whole, so that the script goe
 where it was killed, and several processes (`--process 0/2`, `--process 1/2`) share the
 work. A shard holds
 
-  photo       uint8 [32, 256, 256, 3]
-  skin        uint8 [32, 128, 128]     share of visible bare skin, 255 = all
+  photo       uint8 [32, 192, 192, 3]
+  skin        uint8 [32, 96, 96]       share of visible bare skin, 255 = all
   identity    float32 [32, K]
   expression  float32 [32, E]
   pose        float32 [32, 6]
@@ -29,7 +29,7 @@ from affjax.types import Camera
 from experiments.regions import snapshots
 from experiments.regions.bare_skin import Portraits
 
-SIZE, SHARD = 256, 32
+SIZE, SHARD = 192, 32
 # Distances of the camera, dm, and their frequencies; the size in the image is the same.
 DISTANCES, FREQUENCIES = (10.0, 6.5, 4.5, 3.3), (0.55, 0.2, 0.15, 0.1)
 # Chance that things are laid before a portrait and that the photo is degraded.
@@ -54,7 +54,7 @@ def portraits(split: str, distance: float) -> Portraits:
     occluders=0.3,
     seed=612,
     camera=camera(distance),
-    map_size=288,
+    map_size=256,
   )
 
 

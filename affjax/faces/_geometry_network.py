@@ -1,10 +1,10 @@
 """The network that reads the head's surface off an aligned photo.
 
-A U-Net of plain convolutions. It takes blocks of 2 x 2 px, works from 1/4 to 1/32 of the
-photo's side, and predicts at 1/4 what each pixel shows of the head (surface coordinates
-after Taylor et al. 2012, *The Vitruvian Manifold*; likelihood after Wood et al. 2022,
-*3D Face Reconstruction with Dense Landmarks*), and visible skin at 1/2. Its weights are
-a dictionary, as the asset holds them.
+A U-Net of plain convolutions. It takes blocks of 2 x 2 px, works from 1/4 to 1/32 of
+the photo's side, and predicts at 1/4 what each pixel shows of the head (surface
+coordinates after Taylor et al. 2012, *The Vitruvian Manifold*; likelihood after Wood et
+al. 2022, *3D Face Reconstruction with Dense Landmarks*), and visible skin at 1/2. Its
+weights are a dictionary, as the asset holds them.
 """
 
 from collections.abc import Mapping

@@ -4,11 +4,12 @@
   python -m experiments.geometry.bank --photos 320 --split test
   python -m experiments.geometry.train --steps 30000
 
-The photos are those of `experiments.geometry.bank`, of the synthetic source alone. What
-each pixel should show is rasterized in the training step from the head's shape and pose.
-A training state is written every 250 steps; the script goes on from it. New shards of the
-bank are used as they appear. Held-out errors are printed and appended to `curve.jsonl`
-every 500 steps. `weights.npz` holds the moving average of the weights in float16.
+The photos are those of `experiments.geometry.bank`, of the synthetic source alone.
+What each pixel should show is rasterized in the training step from the head's shape and
+pose. A training state is written every 250 steps; the script goes on from it. New
+shards of the bank are used as they appear. Held-out errors are printed and appended to
+`curve.jsonl` every 500 steps. `weights.npz` holds the moving average of the weights in
+float16.
 """
 
 import argparse
@@ -41,8 +42,8 @@ SIZE, HALF, QUARTER = bank.SIZE, bank.SIZE // 2, bank.SIZE // 4
 _MOVE = 2
 # Weight of a hidden pixel, and additional weight of the front of the face.
 _HIDDEN, _FRONT = 0.1, 2.0
-# Share of the moving average that a step replaces.
-_AVERAGED = 1e-3
+# The moving average reaches back over this share of all steps so far.
+_AVERAGED = 1 / 8
 _FIELDS = ("photo", "skin", "identity", "expression", "pose", "distance")
 
 
@@ -139,7 +140,9 @@ def augmented(
   steps = jax.random.randint(move, (n, 2), 0, 2 * _MOVE + 1)
   photo = _moved(back(photo), steps, 4, "edge")
   widths = Truth(1, 1, 1, 2)
-  true = Truth(*(_moved(x, steps, w, "constant") for x, w in zip(true, widths)))
+  true = Truth(
+    *(_moved(x, steps, w, "constant") for x, w in zip(true, widths, strict=True))
+  )
   gain = jnp.exp(0.08 * jax.random.normal(tint, (n, 1, 1, 3)))
   strength = 0.03 * jax.random.uniform(grain, (n, 1, 1, 1)) ** 2
   photo = photo * gain + strength * jax.random.normal(noise, photo.shape)
@@ -248,7 +251,7 @@ def stepper(transform: optax.GradientTransformation):
     gradient, terms = jax.grad(loss, has_aux=True)(state.weights, photo, true)
     update, inner = transform.update(gradient, state.optimizer, state.weights)
     weights = optax.apply_updates(state.weights, update)
-    share = jnp.maximum(_AVERAGED, 1 / (state.step + 1.0))
+    share = 1 / (1 + _AVERAGED * state.step)
     average = jax.tree.map(lambda a, w: a + share * (w - a), state.average, weights)
     return State(state.step + 1, weights, average, inner), terms
 
@@ -358,7 +361,7 @@ def main() -> None:
   step, photos, tests = stepper(transform), Bank(options.bank, "train"), None
   begun, recent, count = time.monotonic(), [], 0
   for k in range(int(state.step), options.steps):
-    if not recent and k % 50 == 0 or not count:
+    if (k % 50 == 0 and not recent) or not count:
       count = photos.refresh()
     rng = np.random.default_rng([options.seed, k])
     batch = photos.rows(rng.choice(count, options.batch, replace=False))

@@ -54,10 +54,10 @@ def judge(
     progress: Function that is called with the numbers of judged photos and of all.
   """
   total = len(benchmark)
-  parts = []
+  size, parts = min(_CHUNK, total), []
   for start in range(0, total, _CHUNK):
     indices = range(start, min(start + _CHUNK, total))
-    parts.append(_chunk(contestant, benchmark.truths(indices)))
+    parts.append(_chunk(contestant, benchmark.truths(indices), size))
     progress(indices.stop, total)
   return _joined(parts, contestant.about)
 
@@ -71,15 +71,15 @@ class _Part:
   problems: dict[str, str]
 
 
-def _chunk(contestant: Contestant, truths: Truths) -> _Part:
+def _chunk(contestant: Contestant, truths: Truths, size: int) -> _Part:
   mean = MeanHead()
   baseline = mean.heads_in(truths)
   answer = baseline if isinstance(contestant, MeanHead) else contestant.heads_in(truths)
   answer = without_nan(answer)
   return _Part(
     tuple(truths.names),
-    _values(answer, truths),
-    _values(baseline, truths),
+    _values(answer, truths, size),
+    _values(baseline, truths, size),
     dict(properties(truths)),
     {truths.names[k]: reason for k, reason in answer.problems.items()},
   )
@@ -90,7 +90,7 @@ def without_nan(answer: Answer) -> Answer:
   if answer.heads is None:
     return answer
   heads, problems = answer.heads, dict(answer.problems)
-  good = np.isfinite(heads.vertices).all((1, 2)).tolist()
+  good = [bool(np.isfinite(head).all()) for head in heads.vertices]
   keep = [k for k, fine in enumerate(good) if fine]
   for number, fine in zip(answer.index, good, strict=True):
     if not fine:
@@ -99,13 +99,13 @@ def without_nan(answer: Answer) -> Answer:
   return Answer(index, heads.chosen(keep) if keep else None, problems)
 
 
-def _values(answer: Answer, truths: Truths) -> Table:
-  """Returns the measures of a chunk; NaN for photos without a head."""
+def _values(answer: Answer, truths: Truths, size: int) -> Table:
+  """Returns the measures of up to `size` photos; NaN for those without a head."""
   if answer.heads is None:
     return {}
   # Repeats fill the chunk, so that functions are compiled for few sizes.
   index = list(answer.index)
-  padding = [0] * (_CHUNK - len(index))
+  padding = [0] * (size - len(index))
   cases = Cases(
     truths.chosen([*index, *(index[k] for k in padding)]),
     answer.heads.chosen([*range(len(index)), *padding]),

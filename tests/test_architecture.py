@@ -26,12 +26,14 @@ _NETS = _RENDER | {"nn", "assets"}
 _HEADS = _BASE | {"assets", "heads"}
 _FACES = _NETS | _HEADS | {"models", "faces"}
 _PHOTOS = _FACES | {"export", "photos"}
-_ALL = _PHOTOS | {"losses", "data", "train", "eval"}
+_BENCHMARK = _PHOTOS | {"data", "eval", "pool", "benchmark"}
+_ALL = _BENCHMARK | {"losses", "train"}
 ALLOWED = {
   "__init__": set(),
   "types": set(),
   "bugs": set(),
   "files": set(),
+  "pool": set(),
   "assets": {"types", "geometry"},
   "geometry": {"types"},
   "native": {"files"},
@@ -42,11 +44,12 @@ ALLOWED = {
   "losses": _NETS | {"models"},
   "heads": _HEADS,
   "faces": _FACES,
-  "data": _FACES,
+  "data": _FACES | {"pool"},
   "export": _FACES - {"faces"},
   "photos": _PHOTOS,
   "eval": _FACES | {"losses"},
   "train": _NETS | {"models", "losses", "eval"},
+  "benchmark": _BENCHMARK,
   "build": _ALL,
   "main": _ALL | {"build"},
   "commands": _ALL | {"build", "main"},

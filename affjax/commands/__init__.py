@@ -23,6 +23,8 @@ COMMANDS = {
   "reconstruct": ("_reconstruct", "Reconstruct"),
   "prepare": ("_prepare", "Prepare"),
   "train": ("_train", "Train"),
+  "benchmark": ("_benchmark", "Benchmark"),
+  "evaluate": ("_evaluate", "Evaluate"),
   "doctor": ("_doctor", "Doctor"),
 }
 

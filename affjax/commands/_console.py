@@ -107,6 +107,29 @@ def preparation_progress() -> Iterator[Callable[[Any, int], None]]:
     yield step
 
 
+@contextlib.contextmanager
+def counting_progress(
+  noun: str, every: int = 20
+) -> Iterator[Callable[[int, int], None]]:
+  """Yields a function to call with the numbers of finished things and of all.
+
+  It moves a progress bar on a terminal, and prints a line now and then elsewhere.
+
+  Args:
+    noun: Word for the things.
+    every: Number of things between two lines.
+  """
+  with _bar() as bar:
+    task = bar.add_task(noun, total=None)
+
+    def step(done: int, total: int) -> None:
+      bar.update(task, completed=done, total=total)
+      if not ERR.is_terminal and (done % every == 0 or done == total):
+        ERR.print(f"{done} of {total} {noun}")
+
+    yield step
+
+
 def _bar() -> progress.Progress:
   columns = (
     progress.TextColumn("{task.description}"),

@@ -26,8 +26,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageFilter
 
+from affjax import pool
 from affjax.data._pictures import MAP_ENDING
-from affjax.data._preparation import pool
 from affjax.data._record_source import RecordSource
 from affjax.data._synthetic.source import SyntheticFaces
 from affjax.files import write_file

@@ -5,6 +5,7 @@ print it in every table.
 """
 
 from affjax.eval._alignment import ALIGNMENTS, Similarity, align, aligned
+from affjax.eval._cases import Cases, Heads, Truths
 from affjax.eval._depth import (
   DepthErrors,
   depth_errors,
@@ -20,15 +21,25 @@ from affjax.eval._geometry import (
   translation_error,
 )
 from affjax.eval._image import color_difference, l1_error, lab, psnr, ssim
+from affjax.eval._measures import MEASURES, Measure, measured, rendered
 from affjax.eval._regions import REGIONS, face_regions
 from affjax.eval._scan import ScanDistances, scan_distances
+from affjax.eval._statistics import Summary, summary
+from affjax.eval._strata import STRATA, properties, stratum
 
 __all__ = [
   "ALIGNMENTS",
+  "MEASURES",
   "REGIONS",
+  "STRATA",
+  "Cases",
   "DepthErrors",
+  "Heads",
+  "Measure",
   "ScanDistances",
   "Similarity",
+  "Summary",
+  "Truths",
   "align",
   "aligned",
   "color_difference",
@@ -40,11 +51,16 @@ __all__ = [
   "l1_error",
   "lab",
   "landmark_error",
+  "measured",
   "normal_error",
   "position_error",
+  "properties",
   "psnr",
+  "rendered",
   "rotation_error",
   "scan_distances",
   "ssim",
+  "stratum",
+  "summary",
   "translation_error",
 ]

@@ -36,34 +36,80 @@ def nearest_points(
   Returns:
     `(triangle [P], weights [P, 3])`, the weights barycentric, ≥ 0, of sum 1.
   """
-  corners = vertices[faces].astype(np.float64)
-  count = _CANDIDATES if normals is None else _CANDIDATES_LEANING
-  count = min(count, len(faces))
-  center, look = corners.mean(1), np.zeros((len(points), 3))
-  if normals is not None:
-    look = lean * normals
-    own = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    own *= lean / np.maximum(np.linalg.norm(own, axis=-1, keepdims=True), 1e-30)
-    center = np.concatenate([center, own], 1)
-  tree = KDTree(center)
-  triangle = np.empty(len(points), np.int64)
-  weights = np.empty((len(points), 3))
-  for start in range(0, len(points), _CHUNK):
-    part = slice(start, start + _CHUNK)
-    point = np.asarray(points[part], np.float64)
-    wanted = point if normals is None else np.concatenate([point, look[part]], 1)
-    found: Any = tree.query(wanted, count)
+  mesh = Surface(vertices, faces, lean=None if normals is None else lean)
+  return mesh.nearest(points, normals=normals)
+
+
+class Surface:
+  """A triangle mesh to which nearest points are found many times.
+
+  Attributes:
+    corners: float64 `[T, 3, 3]`, the corners of the triangles.
+  """
+
+  def __init__(
+    self,
+    vertices: Float[np.ndarray, "v 3"],
+    faces: Int[np.ndarray, "t 3"],
+    *,
+    lean: float | None = None,
+  ):
+    """Prepares the search.
+
+    Args:
+      vertices: vertices of the mesh.
+      faces: triangles of the mesh.
+      lean: as `nearest_points` takes it; None if normals do not count.
+    """
+    self.corners = vertices[faces].astype(np.float64)
+    self._lean, self._center = lean, self.corners.mean(1)
+    if lean is not None:
+      a, b, c = (self.corners[:, k] for k in range(3))
+      own = np.cross(b - a, c - a)
+      own *= lean / np.maximum(np.linalg.norm(own, axis=-1, keepdims=True), 1e-30)
+      self._center = np.concatenate([self._center, own], 1)
+    self._tree = KDTree(self._center)
+
+  def nearest(
+    self,
+    points: Float[np.ndarray, "p 3"],
+    *,
+    normals: Float[np.ndarray, "p 3"] | None = None,
+    candidates: int | None = None,
+  ) -> tuple[Int[np.ndarray, " p"], Float[np.ndarray, "p 3"]]:
+    """Returns what `nearest_points` returns.
+
+    Args:
+      points: query points.
+      normals: unit normals at the points, where the mesh was made with `lean`.
+      candidates: number of triangles that are tested for each point; fewer are faster
+        and less exact.
+    """
+    usual = _CANDIDATES if normals is None else _CANDIDATES_LEANING
+    count = min(candidates or usual, len(self.corners))
+    triangle = np.empty(len(points), np.int64)
+    weights = np.empty((len(points), 3))
+    for start in range(0, len(points), _CHUNK):
+      part = slice(start, start + _CHUNK)
+      look = None if normals is None else (self._lean or 0.0) * normals[part]
+      point = np.asarray(points[part], np.float64)
+      triangle[part], weights[part] = self._nearest(point, look, count)
+    return triangle.astype(np.int32), weights
+
+  def _nearest(
+    self, point: np.ndarray, look: np.ndarray | None, count: int
+  ) -> tuple[np.ndarray, np.ndarray]:
+    wanted = point if look is None else np.concatenate([point, look], 1)
+    found: Any = self._tree.query(wanted, count)
     near = found[1].reshape(-1, count)
-    weight = _in_triangle(point[:, None], corners[near])
-    place = np.einsum("pck,pckx->pcx", weight, corners[near])
+    weight = _in_triangle(point[:, None], self.corners[near])
+    place = np.einsum("pck,pckx->pcx", weight, self.corners[near])
     square = lambda apart: np.einsum("pcx,pcx->pc", apart, apart)
     cost = square(place - point[:, None])
-    if normals is not None:
-      cost += square(center[near, 3:] - look[part][:, None])
-    best = cost.argmin(1)
-    rows = np.arange(len(point))
-    triangle[part], weights[part] = near[rows, best], weight[rows, best]
-  return triangle.astype(np.int32), weights
+    if look is not None:
+      cost += square(self._center[near, 3:] - look[:, None])
+    best, rows = cost.argmin(1), np.arange(len(point))
+    return near[rows, best], weight[rows, best]
 
 
 def _in_triangle(points: np.ndarray, corners: np.ndarray) -> np.ndarray:

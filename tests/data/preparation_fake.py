@@ -7,8 +7,9 @@ import time
 
 import numpy as np
 
+from affjax import pool
 from affjax.data import _record, _shards
-from affjax.data._preparation import assembly, pool, workspace
+from affjax.data._preparation import assembly, workspace
 from affjax.data._preparation.outcomes import Kept, Skipped, UnitOutcome
 from affjax.data._preparation.workspace import Workspace
 from affjax.heads import open_head

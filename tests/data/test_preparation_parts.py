@@ -11,7 +11,8 @@ import zlib
 import numpy as np
 import pytest
 
-from affjax.data._preparation import outcomes, pool, quality, workspace
+from affjax import pool
+from affjax.data._preparation import outcomes, quality, workspace
 from affjax.data._preparation.options import PrepareOptions
 from affjax.data._preparation.outcomes import Kept, Skipped, UnitOutcome
 from affjax.data._preparation.splits import Splits
@@ -244,7 +245,7 @@ def test_pool_does_every_task_and_tells_what_went_wrong():
 
 _ORPHANS = """
 import os, pathlib, sys, time
-from affjax.data._preparation import pool
+from affjax import pool
 def make():
   return work
 def work(place):

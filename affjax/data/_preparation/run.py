@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import affjax
+from affjax import pool
 from affjax.data import _shards
-from affjax.data._preparation import assembly, inputs, opening, pool, workspace
+from affjax.data._preparation import assembly, inputs, opening, workspace
 from affjax.data._preparation.assembly import ShardWriter
 from affjax.data._preparation.inputs import Entry, InputError, Listing
 from affjax.data._preparation.options import PrepareOptions, PrepareRun

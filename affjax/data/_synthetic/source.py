@@ -13,8 +13,6 @@ from affjax.geometry import uv
 from affjax.heads import MorphableModel
 from affjax.types import Camera
 
-VERSION = 3  # raised when the same index gives another picture
-
 _SPLITS = ("train", "test")
 
 
@@ -38,10 +36,15 @@ class SyntheticFaces:
       cut.
     camera: Camera; `Camera()` if not given.
 
+  Attributes:
+    VERSION: Number that is raised when the same index gives another picture.
+
   Raises:
     ValueError: A number is out of range, the split is unknown, or the folder of
       backgrounds holds no images.
   """
+
+  VERSION = 3
 
   def __init__(
     self,
@@ -116,7 +119,7 @@ class SyntheticFaces:
     """Returns what determines the records, as JSON values."""
     return {
       "source": "SyntheticFaces",
-      "version": VERSION,
+      "version": self.VERSION,
       "template": self.model.template.name,
       "vertices": float(np.abs(self.model.identity_basis).sum()),
       "count": self.count,

@@ -1,0 +1,141 @@
+"""The table of measures on heads that are moved in known ways."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from affjax import eval as evaluation
+from affjax.eval import Cases, Heads, Truths
+from affjax.heads import open_head, random_vertices
+from affjax.types import Camera
+
+
+@pytest.fixture(scope="module")
+def truths():
+  """Two random heads, the second turned, in photos of a single gray."""
+  model = open_head("embedded")
+  vertices = random_vertices(np.random.default_rng(0), model, 2)
+  pose = np.zeros((2, 6), np.float32)
+  pose[1, 1] = np.radians(40)
+  marks = model.template.landmark_positions(vertices)[:, 30]
+  near = np.linalg.norm(vertices - marks[:, None], axis=-1) < 0.5
+  near[:, model.template.faces[model.template.face_groups != 0]] = False
+  return Truths(
+    names=("a", "b"),
+    template=model.template,
+    camera=Camera(),
+    photos=np.full((2, 64, 64, 3), 128, np.uint8),
+    visible=np.ones((2, 64, 64), bool),
+    vertices=vertices,
+    pose=pose,
+    diffuse=np.full((2, 64, 64, 3), 0.5, np.float32),
+    light=np.ones((2, 8, 8, 1), np.float32),
+    scans=tuple(v[some][::7] for v, some in zip(vertices, near, strict=True)),
+  )
+
+
+def _heads(truths, **changes):
+  same = Heads(truths.vertices, truths.pose, truths.diffuse, truths.light)
+  return dataclasses.replace(same, **changes)
+
+
+def test_the_truth_itself_has_no_error(truths):
+  found = evaluation.measured(Cases(truths, _heads(truths)))
+  assert list(found) == [measure.name for measure in evaluation.MEASURES]
+  for measure in evaluation.MEASURES:
+    whole = found[measure.name][""]
+    assert whole.shape == (2,), measure.name
+    if measure.higher:
+      # Perfect maps have an infinite PSNR; gray photos do not look like the head.
+      assert (whole > 0.1).all(), measure.name
+    elif not measure.name.startswith("render"):
+      limit = 0.1 if measure.unit == "deg" else 0.02
+      assert (whole < limit).all(), measure.name
+
+
+def test_a_similarity_counts_only_in_raw_numbers(truths):
+  turn = Rotation.from_rotvec([0.05, 0.1, -0.03]).as_matrix()
+  moved = (1.1 * truths.vertices @ turn.T + [0.02, 0.01, 0.05]).astype(np.float32)
+  found = evaluation.measured(Cases(truths, _heads(truths, vertices=moved)))
+  assert (found["position, raw"][""] > 0.02).all()
+  assert (found["position, rigid"][""] > 0.01).all()
+  assert (found["position, similarity"][""] < 1e-4).all()
+  assert (found["scan (NoW-like)"][""] < 0.02).all()
+  assert (found["normals, visible face"][""] < 0.1).all()
+
+
+def test_regions_tell_where_the_error_is(truths):
+  regions = evaluation.face_regions(truths.template, 64)
+  nose = truths.template.landmark_positions(truths.template.vertices)[30]
+  near = np.linalg.norm(truths.template.vertices - nose, axis=-1) < 0.15
+  moved = truths.vertices.copy()
+  moved[:, near, 2] += 0.1
+  found = evaluation.measured(
+    Cases(truths, _heads(truths, vertices=moved)), ("distance, similarity",)
+  )["distance, similarity"]
+  assert set(found) == {"", *regions}
+  assert (found["nose"] > 4 * found["forehead"]).all()
+
+
+def test_a_pose_counts_where_poses_do(truths):
+  pose = truths.pose.copy()
+  pose[:, 5] -= 0.1
+  found = evaluation.measured(Cases(truths, _heads(truths, pose=pose)))
+  np.testing.assert_allclose(found["translation along"][""], 10, rtol=1e-3)
+  np.testing.assert_allclose(found["translation across"][""], 0, atol=1e-3)
+  assert (found["position, raw"][""] < 1e-6).all()
+  assert (found["SIDE, similarity"][""] < found["SIDE, raw"][""] + 1e-3).all()
+
+
+def test_measures_need_their_fields(truths):
+  bare = dataclasses.replace(truths, diffuse=None, scans=None)
+  found = evaluation.measured(Cases(bare, Heads(truths.vertices)))
+  assert "position, raw" in found
+  assert not {"scan (NoW-like)", "rotation", "diffuse L1, visible", "render L1"} & set(
+    found
+  )
+  with pytest.raises(ValueError, match="measure must be one of position, raw"):
+    evaluation.measured(Cases(bare, Heads(truths.vertices)), ("beauty",))
+
+
+def test_heads_of_another_topology_are_refused(truths):
+  with pytest.raises(ValueError, match="vertices of the heads must have shape"):
+    Cases(truths, Heads(truths.vertices[:, 1:]))
+
+
+def test_a_covered_face_has_no_visible_normals(truths):
+  dark = dataclasses.replace(truths, visible=np.zeros_like(truths.visible))
+  found = evaluation.measured(Cases(dark, _heads(truths)))
+  assert np.isnan(found["normals, visible face"][""]).all()
+  np.testing.assert_allclose(evaluation.properties(dark)["occlusion"], 1)
+
+
+def test_properties_and_their_strata(truths):
+  found = evaluation.properties(truths)
+  np.testing.assert_allclose(found["yaw"], [0, 40], atol=1e-3)
+  np.testing.assert_allclose(found["occlusion"], 0, atol=1e-6)
+  assert np.isnan(found["expression"]).all()
+  assert evaluation.stratum("yaw", 40.0) == "30° and more"
+  assert evaluation.stratum("yaw", float("nan")) is None
+
+
+def test_exposed_texels_are_those_that_a_photo_shows(truths):
+  exposed = Cases(truths, _heads(truths)).exposed
+  left, right = exposed[..., :64].mean((1, 2)), exposed[..., 64:].mean((1, 2))
+  assert abs(left[0] - right[0]) < 0.03
+  # The face turns to the right of the image: its own left side is turned away.
+  assert left[1] > right[1] + 0.05
+
+
+def test_summaries_pair_photos():
+  values = np.array([1.0, 2.0, np.nan, 4.0], np.float32)
+  base = np.array([2.0, 4.0, 1.0, 8.0], np.float32)
+  found = evaluation.summary(values, base)
+  assert found.n == 3
+  np.testing.assert_allclose(found.mean, 7 / 3)
+  np.testing.assert_allclose(found.ratio, 0.5)
+  np.testing.assert_allclose(found.ratio_interval, 0.5)
+  assert found.interval[0] < found.mean < found.interval[1]
+  assert evaluation.summary(values[2:3], base[:1]).n == 0

@@ -8,8 +8,8 @@ from affjax.benchmark._contestants import (
   CONTESTANTS,
   Answer,
   Contestant,
-  LandmarkFit,
   MeanHead,
+  ModelFit,
   contestant,
 )
 from affjax.benchmark._judging import Judgment, judge
@@ -30,8 +30,8 @@ __all__ = [
   "BenchmarkSet",
   "Contestant",
   "Judgment",
-  "LandmarkFit",
   "MeanHead",
+  "ModelFit",
   "Recipe",
   "SetError",
   "as_json",

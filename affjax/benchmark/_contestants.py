@@ -16,9 +16,12 @@ from affjax.eval import Heads, Truths
 from affjax.faces import (
   Crop,
   Face,
+  Fit,
+  apply_crop,
   face_crops,
   find_in_all,
   fit_faces,
+  fit_surface,
   mean_landmarks,
   solve_pose,
   solve_poses,
@@ -85,29 +88,45 @@ class MeanHead:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class LandmarkFit:
-  """`affjax fit`: a morphable model fitted to the detected landmarks.
+class ModelFit:
+  """`affjax fit`: a morphable model fitted to the photos.
 
   Attributes:
     model: The embedded head model.
+    about: A phrase that names the method.
+    pixels: Whether it is fitted to what pixels show, or to landmarks alone.
   """
 
   model: MorphableModel
-
-  about = "morphable model fitted to landmarks"
+  about: str
+  pixels: bool
 
   def heads_in(self, truths: Truths) -> Answer:
     """Returns the fits of the largest face of each photo."""
     found, problems = largest_faces(truths)
     faces = list(found.values())
     crops = face_crops(faces, self.model.template, truths.camera, _CROP_SIZE)
-    fits = fit_faces(self.model, faces, crops, truths.camera)
+    fits = self._fits(list(found), faces, crops, truths)
     if not fits:
       return Answer((), None, problems)
     vertices = np.stack([fit.vertices for fit in fits])
     pose = np.stack([fit.pose for fit in fits])
     heads = Heads(vertices, poses_in_photos(vertices, pose, crops, truths))
     return Answer(tuple(found), heads, problems)
+
+  def _fits(
+    self,
+    numbers: Sequence[int],
+    faces: Sequence[Face],
+    crops: Sequence[Crop],
+    truths: Truths,
+  ) -> list[Fit]:
+    if not (self.pixels and faces):
+      return fit_faces(self.model, faces, crops, truths.camera)
+    photos = [truths.photos[k] for k in numbers]
+    images = [apply_crop(p, c) for p, c in zip(photos, crops, strict=True)]
+    pixels = np.rint(255 * np.stack(images)).astype(np.uint8)
+    return fit_surface(self.model, faces, crops, pixels, truths.camera)
 
 
 @functools.lru_cache(maxsize=1)
@@ -153,11 +172,21 @@ def poses_in_photos(
   return np.array(found, np.float32).reshape(-1, 6)
 
 
-def _fit() -> LandmarkFit:
-  return LandmarkFit(open_head("embedded"))
+def _fit() -> ModelFit:
+  about = "morphable model fitted to landmarks"
+  return ModelFit(open_head("embedded"), about, pixels=False)
 
 
-_BY_NAME: dict[str, Callable[[], Contestant]] = {"mean": MeanHead, "fit": _fit}
+def _surface() -> ModelFit:
+  about = "morphable model fitted to the surface that pixels show"
+  return ModelFit(open_head("embedded"), about, pixels=True)
+
+
+_BY_NAME: dict[str, Callable[[], Contestant]] = {
+  "mean": MeanHead,
+  "fit": _fit,
+  "surface": _surface,
+}
 CONTESTANTS = tuple(_BY_NAME)
 
 

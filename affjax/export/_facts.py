@@ -50,4 +50,6 @@ def page_facts(head: Reconstruction) -> dict[str, str]:
   facts = {"Yaw": f"{yaw:+.1f}°", "Pitch": f"{pitch:+.1f}°", "Roll": f"{roll:+.1f}°"}
   notes = {"Pose from": "pose_from", "Landmark error, %": "inner_error_percent"}
   facts |= {n: str(head.notes[k]) for n, k in notes.items() if k in head.notes}
+  if head.notes.get("doubts"):
+    facts["Doubts"] = "; ".join(head.notes["doubts"])
   return {**facts, "Maps": maps, "Mesh": f"{len(head.mesh.vertices)} vertices"}

@@ -1,8 +1,12 @@
 """Reconstruction without trained networks: a morphable head model is fitted."""
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +24,9 @@ from affjax.faces import (
   face_crops,
   find_faces,
   fit_faces,
+  fit_surface,
   read_colors,
+  read_photo,
   visible_skin,
 )
 from affjax.geometry import uv
@@ -56,25 +62,34 @@ def fit_photos(
   """
   reconstructor = FitReconstructor(
     open_head(options.template),
+    method=options.method,
     map_size=options.map_size,
     photometric=options.photometric,
   )
+  if options.same_person:
+    reconstructor = reconstructor.of_one_person(inputs.photos)
   return write_heads(inputs, out, reconstructor, options, progress=progress)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FitReconstructor:
-  """A `PhotoReconstructor` that fits a morphable head model to landmarks.
+  """A `PhotoReconstructor` that fits a morphable head model.
 
   Attributes:
     model: The head model; it needs the 68 standard landmarks.
+    method: "landmarks" (`affjax.faces.fit_faces`) or "surface" (`fit_surface`).
     map_size: Side of the UV maps, texels.
     photometric: Whether diffuse and light maps are read off the photo.
+    known: Fits of the largest faces of photos, by path, that are known already.
   """
 
   model: MorphableModel
+  method: Literal["landmarks", "surface"] = FitOptions.method
   map_size: int = FitOptions.map_size
   photometric: bool = FitOptions.photometric
+  known: Mapping[pathlib.Path, Fit] = dataclasses.field(
+    default_factory=lambda: MappingProxyType[pathlib.Path, Fit]({})
+  )
 
   def __post_init__(self) -> None:
     check_fittable(self.model)
@@ -82,7 +97,8 @@ class FitReconstructor:
   @property
   def about(self) -> str:
     """A phrase for the page that names the method."""
-    return f"model {self.model.template.name} fitted to landmarks"
+    what = "the surface that pixels show" if self.method == "surface" else "landmarks"
+    return f"model {self.model.template.name} fitted to {what}"
 
   @functools.cached_property
   def plain(self) -> Float[np.ndarray, "s s 3"]:
@@ -98,22 +114,54 @@ class FitReconstructor:
       raise PhotoError("no face found")
     camera = Camera()
     crops = face_crops(faces, self.model.template, camera, _CROP_SIZE)
-    fits = fit_faces(self.model, faces, crops, camera)
+    images = [apply_crop(pixels, crop) for crop in crops]
+    if path in self.known:
+      fits = [self.known[path]]
+    else:
+      fits = self._fits(faces, crops, images)
     return [
-      self._head(pixels, path, face, crop, fit)
-      for face, crop, fit in zip(faces, crops, fits, strict=True)
+      self._head(image, path, face, crop, fit)
+      for image, face, crop, fit in zip(images, faces, crops, fits, strict=False)
     ]
+
+  def of_one_person(self, photos: Sequence[pathlib.Path]) -> "FitReconstructor":
+    """Returns a reconstructor whose photos share the identity of their largest face.
+
+    Photos that cannot be read or show no face are left out; `heads_of` says why.
+    """
+    found: dict[pathlib.Path, tuple[Face, Crop, Float[np.ndarray, "c c 3"]]] = {}
+    for path in photos:
+      with contextlib.suppress(PhotoError):
+        pixels = read_photo(path)
+        faces = find_faces(pixels)[:1]
+        crops = face_crops(faces, self.model.template, Camera(), _CROP_SIZE)
+        for face, crop in zip(faces, crops, strict=True):
+          found[path] = face, crop, apply_crop(pixels, crop)
+    rows = list(zip(*found.values(), strict=True)) or [(), (), ()]
+    fits = self._fits(*rows, people=[0] * len(found))
+    return dataclasses.replace(self, known=dict(zip(found, fits, strict=True)))
+
+  def _fits(
+    self,
+    faces: Sequence[Face],
+    crops: Sequence[Crop],
+    images: Sequence[Float[np.ndarray, "c c 3"]],
+    people: Sequence[int] | None = None,
+  ) -> list[Fit]:
+    if self.method == "landmarks" or not faces:
+      return fit_faces(self.model, faces, crops, Camera())
+    pixels = np.rint(np.stack(images) * 255).astype(np.uint8)
+    return fit_surface(self.model, faces, crops, pixels, Camera(), people=people)
 
   def _head(
     self,
-    pixels: UInt8[np.ndarray, "h w 3"],
+    image: Float[np.ndarray, "c c 3"],
     path: pathlib.Path,
     face: Face,
     crop: Crop,
     fit: Fit,
   ) -> Reconstruction:
     template, camera = self.model.template, Camera()
-    image = apply_crop(pixels, crop)
     diffuse, light = self._colors(image, fit, camera)
     table = uv.uv_table(template, self.map_size)
     return Reconstruction(
@@ -156,4 +204,16 @@ def _notes(path: pathlib.Path, model: MorphableModel, fit: Fit) -> dict[str, obj
     "inner_error_percent": round(fit.inner_error, 3),
     "contour_error_percent": round(fit.contour_error, 3),
     "converged": fit.converged,
+    "doubts": list(fit.doubts),
+    **_deviations(fit),
+  }
+
+
+def _deviations(fit: Fit) -> dict[str, object]:
+  """Returns how far the vertices may be off, as far as it is known."""
+  if fit.deviations is None:
+    return {}
+  return {
+    "deviation_mm_mean": round(float(fit.deviations.mean()), 2),
+    "deviation_mm_by_vertex": np.round(fit.deviations.astype(float), 1).tolist(),
   }

@@ -35,6 +35,11 @@ class FitOptions(OutputOptions):
   Attributes:
     template: Fit this head model: "embedded", the folder of ICT-FaceKit, a file of BFM,
       FLAME or Surrey, or an OBJ file with UVs.
+    method: Find shape and pose from this: "landmarks" fits to 68 landmarks, "surface"
+      reads off each pixel which point of the head it shows (the embedded head only;
+      others are fitted to landmarks).
+    same_person: All photos show the same person, whose identity they share: the
+      largest face of each photo counts, and the method must be "surface".
     map_size: Set the width and height of the UV maps, in texels: a
       multiple of 8 from 64 to 1024.
     photometric: Read the diffuse and light maps off the photo; with
@@ -42,10 +47,19 @@ class FitOptions(OutputOptions):
   """
 
   template: str = "embedded"
+  method: Literal["landmarks", "surface"] = "landmarks"
+  same_person: bool = False
   map_size: int = 512
   photometric: bool = True
 
   def __post_init__(self) -> None:
+    if self.method not in ("landmarks", "surface"):
+      raise ValueError(f"method must be one of landmarks, surface, got {self.method!r}")
+    if self.same_person and (self.method, self.template) != ("surface", "embedded"):
+      raise ValueError(
+        "same_person needs method 'surface' and template 'embedded', got "
+        f"{self.method!r} and {self.template!r}"
+      )
     low, high = _MAP_SIZES
     if self.map_size % 8 or not low <= self.map_size <= high:
       raise ValueError(

@@ -22,7 +22,7 @@ _RADIUS, _AGREES = 0.07, 0.75
 # Distances of neighbors, dm: elsewhere, on the face, near the features.
 _SPACINGS, _NEAR = (0.17, 0.11, 0.065), 0.12
 # Identity modes that are fitted.
-MODES = 120
+MODES = 80
 
 
 def arrays(model: MorphableModel) -> dict[str, np.ndarray]:
@@ -68,7 +68,7 @@ def visible_vertices(template: Template) -> Bool[np.ndarray, " v"]:
 
 def _chosen(template: Template, allowed: Bool[np.ndarray, " v"]) -> np.ndarray:
   """Returns vertices, each as far from those before as its region allows."""
-  x, y, z = template.vertices.T
+  _, y, z = template.vertices.T
   inside = {n: _on_vertices(template, n) > 0.5 for n in ("face", "eyes", "scalp")}
   allowed = allowed & _skin(template) & ~inside["eyes"] & (z > -0.45) & (y > -1.15)
   allowed &= ~inside["scalp"] | ((y < 0.95) & (z > 0.1))

@@ -1,5 +1,6 @@
 """What photos of the bank say about the anchors, and what is true of them."""
 
+import functools
 import pathlib
 from typing import NamedTuple
 
@@ -8,13 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from affjax.faces import _geometry_network as network
-from affjax.faces import _pose, find_in_all
-from affjax.faces._dense_fit import anchors as anchoring
-from affjax.faces._dense_fit import head_model, reading
-from affjax.faces._dense_fit.reading import Maps, Observed
+from affjax import files
+from affjax.faces import _pose, find_in_all, mean_landmarks, standard68
+from affjax.faces._surface import anchors as anchoring
+from affjax.faces._surface import head_model, network, votes
+from affjax.faces._surface.head_model import View
+from affjax.faces._surface.read import maps_of
+from affjax.faces._surface.votes import Observed
+from affjax.geometry import rotation
+from affjax.heads import MorphableModel
 from affjax.types import Camera
-from experiments.geometry import bank, train
+from experiments.geometry import bank
 
 # Photos whose face is found farther than this from the middle (px) are not used.
 _NEAR = 50
@@ -22,10 +27,19 @@ _CHUNK = 16
 
 
 class Sample(NamedTuple):
-  """Photos, what they say and what is true: arrays of N photos."""
+  """Photos, what they say and what is true: arrays of N photos.
+
+  Attributes:
+    observed: What the photos say.
+    start: Pose of the mean head on the landmarks, which the estimate starts from.
+    identity: True identity coefficients.
+    expression: True expression coefficients.
+    pose: True pose.
+    distance: True distance of the camera, dm.
+  """
 
   observed: Observed
-  mesh68: Float[np.ndarray, "n 68 2"]
+  start: Float[np.ndarray, "n 6"]
   identity: Float[np.ndarray, "n k"]
   expression: Float[np.ndarray, "n e"]
   pose: Float[np.ndarray, "n 6"]
@@ -33,107 +47,117 @@ class Sample(NamedTuple):
 
 
 def sample(
+  model: MorphableModel,
   anchors: anchoring.Anchors,
+  weights: network.Weights,
   folder: pathlib.Path,
-  split: str,
   shards: range,
-  weights: network.Weights | None,
-  cache: pathlib.Path | None = None,
+  cache: pathlib.Path,
 ) -> Sample:
-  """Reads photos of a bank; without weights from the exact maps."""
-  parts = [
-    _shard(anchors, folder, split, k, weights, cache)
-    for k in shards
-    if bank.path(folder, split, k).exists()
-  ]
+  """Reads held-out photos of a bank.
+
+  Args:
+    model: The embedded head.
+    anchors: Anchors on it.
+    weights: Weights of the network.
+    folder: The bank.
+    shards: Which shards.
+    cache: Folder in which FaceMesh's points are kept.
+  """
+  parts: list[Sample] = []
+  for index in shards:
+    with np.load(bank.path(folder, "test", index), allow_pickle=False) as file:
+      data = {name: file[name] for name in file.files}
+    points = _mesh_points(data["photo"], cache / f"test-{index:05d}.npz")
+    ndc = _pose.ndc_of_px(points, bank.SIZE)[:, :: anchoring.MESH_STEP]
+    observed = [
+      _observed(anchors, weights, data["photo"][k : k + _CHUNK], ndc[k : k + _CHUNK])
+      for k in range(0, bank.SHARD, _CHUNK)
+    ]
+    truth = (data[name] for name in ("identity", "expression", "pose"))
+    distance = np.full(bank.SHARD, data["distance"], np.float32)
+    joined = jax.tree.map(lambda *rows: np.concatenate(rows), *observed)
+    parts.append(Sample(joined, _starts(model, points), *truth, distance))
   return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
 
 
-def _shard(anchors, folder, split, index, weights, cache) -> Sample:
-  with np.load(bank.path(folder, split, index), allow_pickle=False) as file:
-    data = {name: file[name] for name in file.files}
-  points = _mesh(data["photo"], cache and cache / f"{split}-{index:05d}.npz")
-  ndc = _pose.ndc_of_px(points.astype(np.float32), bank.SIZE)
-  mesh = ndc[:, :: anchoring.MESH_STEP]
-  distance = np.full(len(mesh), data["distance"], np.float32)
-  batch = train.Batch(
-    *(data[name] for name in ("photo", "skin", "identity", "expression", "pose")),
-    distance,
-  )
-  observed = []
-  for first in range(0, len(mesh), _CHUNK):
-    part = jax.tree.map(lambda x, f=first: x[f : f + _CHUNK], batch)
-    maps = exact_maps(part) if weights is None else network_maps(weights, part.photo)
-    observed.append(_read(anchors, maps, mesh[first : first + _CHUNK]))
-  observed = jax.tree.map(lambda *rows: np.concatenate(rows), *observed)
-  from affjax.faces import standard68
-
-  marks = np.stack([standard68(p) for p in points])
-  return Sample(observed, marks, batch.identity, batch.expression, batch.pose, distance)
-
-
 @jax.jit
-def _read(anchors, maps: Maps, mesh: Float[Array, "n m 2"]) -> Observed:
-  return jax.vmap(lambda m, x: reading.read(anchors, m, x, Camera()))(maps, mesh)
+def _observed(
+  anchors: anchoring.Anchors,
+  weights: network.Weights,
+  photos: Array,
+  mesh: Float[Array, "n m 2"],
+) -> Observed:
+  maps = maps_of(weights, photos)
+  return jax.vmap(lambda m, x: votes.observe(anchors, m, x, Camera()))(maps, mesh)
 
 
-@jax.jit
-def network_maps(weights: network.Weights, photo: Array) -> Maps:
-  """Returns what the network says of photos."""
-  out = network.outputs(weights, photo.astype(jnp.float32) / 255)
-  q = out.points.shape[1]
-  skin = jax.nn.sigmoid(out.skin).reshape(-1, q, 2, q, 2, 1).mean((2, 4))
-  deviations = jnp.exp(out.log_deviations) * jnp.array([network.UNIT, 1.0])
-  return Maps(out.points * network.UNIT, out.normals, deviations, skin)
+def _starts(
+  model: MorphableModel, points: Float[np.ndarray, "n 468 2"]
+) -> Float[np.ndarray, "n 6"]:
+  """Returns poses of the mean head; zero where no face is found."""
+  there = np.isfinite(points).all((1, 2))
+  pose = np.zeros((len(points), 6), np.float32)
+  marks = np.array([standard68(p) for p in points[there]]).reshape(-1, 68, 2)
+  mean = mean_landmarks(model.template)
+  pose[there] = _pose.solve_poses(mean, marks, Camera(), bank.SIZE)
+  return pose
 
 
-def exact_maps(batch: train.Batch) -> Maps:
-  """Returns what a perfect network would say."""
-  true = _truth(batch)
-  q = true.points.shape[1]
-  skin = true.skin.reshape(-1, q, 2, q, 2, 1).mean((2, 4)) * (true.weight > 0.15)
-  deviations = jnp.broadcast_to(jnp.array([0.005, 0.1]), (*skin.shape[:3], 2))
-  return Maps(true.points * network.UNIT, true.normals, deviations, skin)
-
-
-@jax.jit
-def _truth(batch: train.Batch) -> train.Truth:
-  head, faces = train._head()
-  return train.truth(head, faces, batch)
-
-
-def _mesh(photos: np.ndarray, cache: pathlib.Path | None) -> np.ndarray:
+def _mesh_points(
+  photos: np.ndarray, cache: pathlib.Path
+) -> Float[np.ndarray, "n 468 2"]:
   """Returns FaceMesh's points, px; NaN where no face is found."""
-  if cache and cache.exists():
+  if cache.exists():
     with np.load(cache, allow_pickle=False) as file:
-      return file["landmarks"][..., :2]
+      return file["landmarks"]
   points = np.full((len(photos), 468, 2), np.nan, np.float32)
   middle = (photos.shape[1] - 1) / 2
   for k, found in enumerate(find_in_all(list(photos))):
-    near = [
-      f for f in found if np.abs((f.box[:2] + f.box[2:]) / 2 - middle).max() < _NEAR
-    ]
+    off = [np.abs((f.box[:2] + f.box[2:]) / 2 - middle).max() for f in found]
+    near = [f for f, far in zip(found, off, strict=True) if far < _NEAR]
     if near:
       points[k] = near[0].landmarks[:, :2]
+  cache.parent.mkdir(parents=True, exist_ok=True)
+  with files.written_file(cache) as partial, partial.open("wb") as file:
+    np.savez(file, allow_pickle=False, landmarks=points)
   return points
 
 
+def true_numbers(
+  anchors: anchoring.Anchors, face: Float[np.ndarray, "n d"], part: Sample
+) -> Float[np.ndarray, "n q"]:
+  """Returns the numbers that photos should give.
+
+  Args:
+    anchors: Anchors on the head.
+    face: True components of the faces.
+    part: The photos.
+  """
+  rows = [
+    _true(anchors, face[k : k + _CHUNK], part.pose[k : k + _CHUNK], far)
+    for k, far in _chunks(part.distance)
+  ]
+  return np.concatenate(rows)
+
+
+def _chunks(values: np.ndarray) -> list[tuple[int, np.ndarray]]:
+  return [(k, values[k : k + _CHUNK]) for k in range(0, len(values), _CHUNK)]
+
+
 @jax.jit
-def numbers(anchors, identity, expression, pose, distance):
-  """Returns the true numbers `[N, Q]` of photos, in the order of `Errors`."""
-  from affjax.geometry import rotation
+@functools.partial(jax.vmap, in_axes=(None, 0, 0, 0))
+def _true(
+  anchors: anchoring.Anchors, face: Array, pose: Array, distance: Array
+) -> Array:
+  turn = rotation.axis_angle_to_matrix(pose[:3])
+  return head_model.numbers(anchors, face, View(turn, pose[3:], jnp.log(distance)))[0]
 
-  def one(identity, expression, pose, distance):
-    local = head_model.Local(
-      rotation.axis_angle_to_matrix(pose[:3]), pose[3:], jnp.log(distance), expression,
-      jnp.zeros(0),
-    )  # fmt: skip
-    values = jnp.concatenate([identity, expression])
-    place, _ = head_model._seen(anchors.points, anchors.modes, values, local, distance)
-    normal, _ = head_model._normals(anchors, values, local)
-    mesh, _ = head_model._seen(
-      anchors.mesh, anchors.mesh_modes, values, local, distance
-    )
-    return jnp.concatenate([place, normal, mesh]).reshape(-1)
 
-  return jax.vmap(one)(identity, expression, pose, distance)
+def told_numbers(
+  observed: Observed,
+) -> tuple[Float[np.ndarray, "n q"], Float[np.ndarray, "n q"], np.ndarray]:
+  """Returns the numbers that photos give, their units, and which are known."""
+  unit, known = jax.vmap(head_model.scales)(observed)
+  said = jax.vmap(head_model.told)(observed)
+  return np.asarray(said), np.asarray(unit), np.asarray(known) > 0

@@ -28,7 +28,7 @@ from jaxtyping import Array, Float, UInt8
 from optax import contrib
 
 from affjax import files
-from affjax.faces import _geometry_network as network
+from affjax.faces._surface import network
 from affjax.geometry import camera as cameras
 from affjax.geometry import mesh
 from affjax.heads import open_head

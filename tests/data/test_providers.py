@@ -72,7 +72,9 @@ def test_embedded_gives_the_fits_and_refuses_bad_ones(head, seen):
 
   provider = FitProvider(head, Camera(), fit)
   good, bad, broken, giant = provider(*seen)
-  assert asked[0] == (head, seen[1], seen[2], Camera())
+  assert asked[0][:3] == (head, seen[1], seen[2])
+  assert asked[0][3] is seen[0]
+  assert asked[0][4] == Camera()
   assert isinstance(good, Geometry)
   assert good.quality == 1
   np.testing.assert_array_equal(good.vertices, mean)

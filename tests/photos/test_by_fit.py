@@ -176,3 +176,37 @@ def test_without_colors_the_map_is_the_plain_one(astronaut, tmp_path):
   np.testing.assert_allclose(
     written, plain_diffuse(open_head("embedded").template, MAP), atol=1 / 255
   )
+
+
+def test_photos_of_one_person_share_the_identity(astronaut, tmp_path):
+  small = astronaut.resize((256, 256), Image.Resampling.LANCZOS)
+  small.save(tmp_path / "one.png")
+  small.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "two.png")
+  out = tmp_path / "out"
+  options = ("--method", "surface", "--same-person", "--no-photometric")
+  result = run(
+    "fit",
+    tmp_path / "one.png",
+    tmp_path / "two.png",
+    "-o",
+    out,
+    "--map-size",
+    MAP,
+    *options,
+  )
+  assert result.exit_code == 0, result.output
+  made = [
+    json.loads((out / name / "face1/pose.json").read_text("utf-8"))["made"]
+    for name in ("one", "two")
+  ]
+  assert made[0]["identity"] == made[1]["identity"]
+  assert any(made[0]["identity"])
+  vertices = len(open_head("embedded").template.vertices)
+  assert all(len(m["deviation_mm_by_vertex"]) == vertices for m in made)
+  assert made[0]["doubts"] == []
+
+
+def test_one_person_needs_the_surface(tmp_path):
+  result = run("fit", tmp_path, "-o", tmp_path / "out", "--same-person")
+  assert result.exit_code == 2
+  assert "same_person needs method 'surface'" in result.stderr

@@ -5,7 +5,7 @@ import pathlib
 
 from affjax.data._preparation.splits import Splits
 
-PROVIDERS = ("fit", "deep3d", "precomputed", "synthetic")
+PROVIDERS = ("fit", "surface", "deep3d", "precomputed", "synthetic")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +15,8 @@ class PrepareOptions:
   Attributes:
     name: Name the data set; its files are written to OUT/NAME/1.0.0.
     provider: Take the geometry of the heads from this provider: "fit" (a morphable
-      model fitted to the landmarks), "deep3d" (Deep3DFaceRecon's network),
+      model fitted to landmarks), "surface" (the embedded head fitted to what each pixel
+      shows of it; other models to landmarks), "deep3d" (Deep3DFaceRecon's network),
       "precomputed" (files of another program) or "synthetic" (exact, for synthetic
       photos).
     template: Store the vertices of this head: "embedded", or the path of an ICT-FaceKit

@@ -1,4 +1,4 @@
-"""Geometry from a morphable model that is fitted to the landmarks."""
+"""Geometry from a morphable model that is fitted to the photos."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -7,9 +7,21 @@ import numpy as np
 
 from affjax.data._providers import pose
 from affjax.data._providers.interface import Geometry, Refusal, require_head
-from affjax.faces import Crop, Face, Fit
+from affjax.faces import Crop, Face, Fit, fit_faces
 from affjax.heads import MorphableModel
 from affjax.types import Camera
+
+
+def fit_landmarks(
+  model: MorphableModel,
+  faces: Sequence[Face],
+  crops: Sequence[Crop],
+  images: np.ndarray,
+  camera: Camera,
+) -> list[Fit]:
+  """Returns `fit_faces`, which needs no pixels, with the signature of `fit_surface`."""
+  del images
+  return fit_faces(model, faces, crops, camera)
 
 
 class FitProvider:
@@ -18,7 +30,8 @@ class FitProvider:
   Args:
     model: Morphable model.
     camera: Camera of the aligned photos.
-    fit: `affjax.faces.fit_faces`, or a function with its signature.
+    fit: `affjax.faces.fit_surface`, or a function with its signature.
+    name: Name of the provider in the settings of a data set.
     worst: Mean error of the inner landmarks above which a fit is refused, % of the
       interocular distance.
   """
@@ -31,12 +44,14 @@ class FitProvider:
     camera: Camera,
     fit: Callable[..., Sequence[Fit]],
     *,
+    name: str = "fit",
     worst: float = pose.WORST,
   ):
     if worst <= pose.BEST:
       raise ValueError(f"worst must be above {pose.BEST} %, got {worst}")
     self.template = model.template
     self._model, self._camera, self._fit, self._worst = model, camera, fit, worst
+    self._name = name
 
   def __call__(
     self,
@@ -46,13 +61,13 @@ class FitProvider:
     names: Sequence[str],
   ) -> list[Geometry | Refusal]:
     """Returns the fits; refuses those that failed or are worse than `worst`."""
-    fits = self._fit(self._model, faces, crops, self._camera)
+    fits = self._fit(self._model, faces, crops, images, self._camera)
     return [self._checked(fit) for fit in fits]
 
   def settings(self) -> Mapping[str, Any]:
     """Returns what determines the geometry."""
     return {
-      "provider": "fit",
+      "provider": self._name,
       "template": self.template.name,
       "modes": len(self._model.identity_basis),
       "worst": self._worst,

@@ -10,11 +10,11 @@ import numpy as np
 
 from affjax.data._preparation.options import PrepareOptions
 from affjax.data._providers.deep3d import Deep3DProvider
-from affjax.data._providers.fit import FitProvider
+from affjax.data._providers.fit import FitProvider, fit_landmarks
 from affjax.data._providers.interface import Provider
 from affjax.data._providers.precomputed import PrecomputedProvider
 from affjax.data._providers.synthetic import SyntheticProvider, painted_faces
-from affjax.faces import fit_faces
+from affjax.faces import fit_surface
 from affjax.heads import Retargeter, open_head
 from affjax.models import deep3d
 from affjax.types import Camera
@@ -30,7 +30,11 @@ def open_provider(options: PrepareOptions) -> Provider:
 
 
 def _fit(options: PrepareOptions) -> Provider:
-  return FitProvider(open_head(options.template), Camera(), fit_faces)
+  return FitProvider(open_head(options.template), Camera(), fit_landmarks)
+
+
+def _surface(options: PrepareOptions) -> Provider:
+  return FitProvider(open_head(options.template), Camera(), fit_surface, name="surface")
 
 
 def _precomputed(options: PrepareOptions) -> Provider:
@@ -80,6 +84,7 @@ def _deep3d(options: PrepareOptions) -> Provider:
 
 
 _OPENERS: dict[str, Callable[[PrepareOptions], Provider]] = {
+  "surface": _surface,
   "fit": _fit,
   "deep3d": _deep3d,
   "precomputed": _precomputed,

@@ -36,6 +36,8 @@ class Fit:
     contour_error: Mean distance of the photo's landmarks 0-16 from the line through the
       model's, in the same unit.
     converged: Whether the last step changed the cost by less than a hundredth.
+    deviations: Standard deviation of each vertex, mm; None where it is not known.
+    doubts: Reasons not to trust the fit, each a phrase.
   """
 
   pose: Float[np.ndarray, " 6"]
@@ -47,6 +49,8 @@ class Fit:
   inner_error: float
   contour_error: float
   converged: bool
+  deviations: Float[np.ndarray, " v"] | None = None
+  doubts: tuple[str, ...] = ()
 
 
 def fit_faces(
@@ -92,7 +96,7 @@ def fit_faces(
   whole = np.isfinite(pose).all(1) & np.isfinite(vertices).all((1, 2))
   half = np.exp(-zoom.astype(float)) / focal_ndc(camera)
   good = np.logical_and(converged, whole)
-  inner, contour = _errors(target, px)
+  inner, contour = landmark_errors(target, px)
   return [
     Fit(
       pose[k],
@@ -165,7 +169,7 @@ def _vertices(
   return model.vertices(identity, expression)
 
 
-def _errors(
+def landmark_errors(
   target: Float[np.ndarray, "n 68 2"], px: Float[np.ndarray, "n 68 2"]
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
   """Returns mean inner and contour error, % of the interocular distance."""

@@ -7,7 +7,7 @@ al. 2022, *3D Face Reconstruction with Dense Landmarks*), and visible skin at 1/
 weights are a dictionary, as the asset holds them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -93,8 +93,13 @@ def outputs(weights: Weights, images: Float[Array, "n s s 3"]) -> Outputs:
     weights: Kernels and biases of the `shapes`.
     images: Photos in [0, 1], SIZE x SIZE px, aligned as `face_crops` does it.
   """
-  layer = lambda name, x, stride=1: jax.nn.relu(_convolved(weights, name, x, stride))
-  more = lambda name, x: x + layer(f"{name}c", x + layer(f"{name}b", x))
+
+  def layer(name: str, x: Array, stride: int = 1) -> Array:
+    return jax.nn.relu(_convolved(weights, name, x, stride))
+
+  def more(name: str, x: Array) -> Array:
+    return x + layer(f"{name}c", x + layer(f"{name}b", x))
+
   x2 = layer("half", _blocks(images))
   x4 = layer("down4", x2, 2)
   x4 = x4 + layer("down4b", x4)
@@ -116,7 +121,9 @@ def outputs(weights: Weights, images: Float[Array, "n s s 3"]) -> Outputs:
   )
 
 
-def _context(layer, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+def _context(
+  layer: Callable[[str, Array], Array], x: Float[Array, "n h w c"]
+) -> Float[Array, "n h w c"]:
   """Returns features of the whole photo, different at each place."""
   shared = layer("gather", x)
   n, h, w, c = shared.shape

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from affjax.faces._dense_fit.anchors import Anchors
-from affjax.types import Camera
+from affjax.faces._surface.anchors import Anchors
+from affjax.types import ArrayLike, Camera
 
 # Reach of the votes on the mean head, dm.
 _REACH = 0.07
 # Least number of pixels that must vote, and the largest distance of their middle.
-_LEAST, _GAP = 2.0, 0.05
+_LEAST, _GAP = 2.0, 0.15
 # Share of visible skin from which on a pixel votes.
 _SKIN = 0.3
 # Deviation (dm) below which pixels are not told apart, and the spread (dm) of votes in
@@ -34,10 +34,10 @@ class Maps(NamedTuple):
     skin: Share of visible skin.
   """
 
-  points: Float[Array, "*n q q 3"]
-  normals: Float[Array, "*n q q 3"]
-  deviations: Float[Array, "*n q q 2"]
-  skin: Float[Array, "*n q q 1"]
+  points: Float[ArrayLike, "*n q q 3"]
+  normals: Float[ArrayLike, "*n q q 3"]
+  deviations: Float[ArrayLike, "*n q q 2"]
+  skin: Float[ArrayLike, "*n q q 1"]
 
 
 class Observed(NamedTuple):
@@ -67,10 +67,11 @@ def half_side(camera: Camera) -> float:
 
 def places_of_ndc(ndc: Float[Array, "*n 2"], camera: Camera) -> Float[Array, "*n 2"]:
   """Returns places of image coordinates in [-1, 1]."""
-  return ndc * (half_side(camera) * jnp.array([1.0, -1.0]))
+  half = half_side(camera)
+  return jnp.stack([half * ndc[..., 0], -half * ndc[..., 1]], -1)
 
 
-def read(
+def observe(
   anchors: Anchors,
   maps: Maps,
   mesh_ndc: Float[Array, "m 2"],
@@ -103,15 +104,14 @@ def _pixels(maps: Maps, camera: Camera) -> tuple[Array, Array, Array, Array, Arr
   q = maps.points.shape[0]
   line = (jnp.arange(q) + 0.5) * (2 / q) - 1
   grid = jnp.stack(jnp.meshgrid(line, line), -1)
-  flat = lambda x: x.reshape(q * q, -1)
   length = jnp.linalg.norm(maps.normals, axis=-1, keepdims=True)
   values = (maps.points, maps.normals / jnp.maximum(length, 1e-6), maps.deviations)
-  together = flat(jnp.concatenate([*values, maps.skin], -1))
+  together = _flat(jnp.concatenate([*values, maps.skin], -1))
   whole = jnp.isfinite(together).all(1)
   together = jnp.where(whole[:, None], together, 1.0)
   points, normals, deviations, skin = jnp.split(together, (3, 6, 8), 1)
   share = jnp.where(whole & (skin[:, 0] > _SKIN), skin[:, 0], 0.0)
-  return places_of_ndc(flat(grid), camera), points, normals, deviations, share
+  return places_of_ndc(_flat(grid), camera), points, normals, deviations, share
 
 
 def _votes(
@@ -132,11 +132,11 @@ def _votes(
   )
   affine = jnp.linalg.solve(equations, (known * weight[:, None]).T @ places)
   left = places - known @ affine
-  square = ((anchors**2).sum(1)[:, None] - 2 * anchors @ points.T) + (points**2).sum(1)
-  near = jnp.exp(-0.5 * jnp.maximum(square, 0) / (_REACH**2 + deviations[:, 0] ** 2))
-  outer = lambda x, y: (x[:, :, None] * y[:, None]).reshape(len(x), -1)
-  sums = (near * weight) @ jnp.concatenate(
-    [one, points, outer(points, points), left, outer(points, left), normals,
+  square = (anchors**2).sum(1)[:, None] - 2 * anchors @ points.T
+  square = jnp.maximum(square + (points**2).sum(1)[None], 0)
+  near = jnp.exp(-0.5 * square / (_REACH**2 + deviations[:, 0] ** 2)[None])
+  sums = (near * weight[None]) @ jnp.concatenate(
+    [one, points, _outer(points, points), left, _outer(points, left), normals,
      jnp.log(deviations)], 1
   )  # fmt: skip
   means = sums[:, 1:] / jnp.maximum(sums[:, :1], 1e-12)
@@ -144,10 +144,13 @@ def _votes(
   off = middle - anchors
   # Moments about the anchor.
   second = (
-    second - outer(anchors, middle) - outer(middle, anchors) + outer(anchors, anchors)
+    second
+    - _outer(anchors, middle)
+    - _outer(middle, anchors)
+    + _outer(anchors, anchors)
   )
-  mixed = (mixed - outer(anchors, rest)).reshape(-1, 3, 2)
-  second = second.reshape(-1, 3, 3) + _FLAT**2 * jnp.eye(3)
+  mixed = (mixed - _outer(anchors, rest)).reshape(-1, 3, 2)
+  second = second.reshape(-1, 3, 3) + _FLAT**2 * jnp.eye(3)[None]
   head = jnp.concatenate([jnp.ones((len(off), 1, 1)), off[:, None]], 2)
   lower = jnp.concatenate([off[:, :, None], second], 2)
   right = jnp.concatenate([rest[:, None], mixed], 1)
@@ -156,3 +159,12 @@ def _votes(
   seen = (near @ share > _LEAST) & (jnp.linalg.norm(off, axis=1) < _GAP)
   length = jnp.linalg.norm(normal, axis=1, keepdims=True)
   return place, normal / jnp.maximum(length, 1e-9), jnp.exp(log), seen
+
+
+def _flat(x: Float[Array, "q q c"]) -> Float[Array, "p c"]:
+  return x.reshape(x.shape[0] * x.shape[1], -1)
+
+
+def _outer(x: Float[Array, "a i"], y: Float[Array, "a j"]) -> Float[Array, "a ij"]:
+  """Returns the products of all pairs of components, row by row."""
+  return (x[:, :, None] * y[:, None]).reshape(len(x), -1)

@@ -20,7 +20,7 @@ def truths():
   pose = np.zeros((2, 6), np.float32)
   pose[1, 1] = np.radians(40)
   marks = model.template.landmark_positions(vertices)[:, 30]
-  near = np.linalg.norm(vertices - marks[:, None], axis=-1) < 0.5
+  near = np.linalg.norm(vertices - marks[:, None], axis=-1) < 0.95
   near[:, model.template.faces[model.template.face_groups != 0]] = False
   return Truths(
     names=("a", "b"),
@@ -32,7 +32,7 @@ def truths():
     pose=pose,
     diffuse=np.full((2, 64, 64, 3), 0.5, np.float32),
     light=np.ones((2, 8, 8, 1), np.float32),
-    scans=tuple(v[some][::7] for v, some in zip(vertices, near, strict=True)),
+    scans=tuple(v[some][::9] for v, some in zip(vertices, near, strict=True)),
   )
 
 
@@ -58,7 +58,9 @@ def test_the_truth_itself_has_no_error(truths):
 def test_a_similarity_counts_only_in_raw_numbers(truths):
   turn = Rotation.from_rotvec([0.05, 0.1, -0.03]).as_matrix()
   moved = (1.1 * truths.vertices @ turn.T + [0.02, 0.01, 0.05]).astype(np.float32)
-  found = evaluation.measured(Cases(truths, _heads(truths, vertices=moved)))
+  names = ("position, raw", "position, rigid", "position, similarity")
+  names += ("scan (NoW-like)", "normals, visible face", "SIDE, similarity")
+  found = evaluation.measured(Cases(truths, _heads(truths, vertices=moved)), names)
   assert (found["position, raw"][""] > 0.02).all()
   assert (found["position, rigid"][""] > 0.01).all()
   assert (found["position, similarity"][""] < 1e-4).all()
@@ -82,11 +84,14 @@ def test_regions_tell_where_the_error_is(truths):
 def test_a_pose_counts_where_poses_do(truths):
   pose = truths.pose.copy()
   pose[:, 5] -= 0.1
-  found = evaluation.measured(Cases(truths, _heads(truths, pose=pose)))
+  names = ("translation across", "translation along", "position, raw")
+  names += ("SIDE, raw", "SIDE, scale and shift", "SIDE, similarity")
+  found = evaluation.measured(Cases(truths, _heads(truths, pose=pose)), names)
   np.testing.assert_allclose(found["translation along"][""], 10, rtol=1e-3)
   np.testing.assert_allclose(found["translation across"][""], 0, atol=1e-3)
   assert (found["position, raw"][""] < 1e-6).all()
   assert (found["SIDE, similarity"][""] < found["SIDE, raw"][""] + 1e-3).all()
+  assert (found["SIDE, scale and shift"][""] < 0.02).all()
 
 
 def test_measures_need_their_fields(truths):
@@ -107,7 +112,8 @@ def test_heads_of_another_topology_are_refused(truths):
 
 def test_a_covered_face_has_no_visible_normals(truths):
   dark = dataclasses.replace(truths, visible=np.zeros_like(truths.visible))
-  found = evaluation.measured(Cases(dark, _heads(truths)))
+  names = ("normals, visible face",)
+  found = evaluation.measured(Cases(dark, _heads(truths)), names)
   assert np.isnan(found["normals, visible face"][""]).all()
   np.testing.assert_allclose(evaluation.properties(dark)["occlusion"], 1)
 

@@ -4,6 +4,10 @@
 
 Without `--package`, the package is downloaded into a temporary folder. It is read as a
 zip and never installed. Put the printed hash into `affjax/assets/store.py`.
+
+The flattening of the UV layout ends in slightly different places on different machines.
+The committed asset keeps its layout, so that trained networks and painted maps fit:
+`--layout-of affjax/assets/head.npz`.
 """
 
 import argparse
@@ -29,7 +33,7 @@ from experiments.assets import (
 
 OUTPUT = pathlib.Path(store.__file__).with_name("head.npz")
 _PEOPLE, _PEOPLE_SYMMETRIC, _PEOPLE_ASYMMETRIC, _SEED = 3000, 90, 20, 20200901
-# Modes of the space that `--enriched` adds a Gaussian process to.
+# Modes of the shipped space, to which a Gaussian process is added.
 _SYMMETRIC, _ANTISYMMETRIC = 160, 40
 # Distance of the outer eye corners of the mean head, and distance of the origin behind
 # their midpoint, dm.
@@ -37,32 +41,26 @@ _EYE_DISTANCE, _ORIGIN_BEHIND = 0.9, 0.55
 
 
 def build(
-  source: head_source.Source, *, people: int = _PEOPLE, enriched: bool = False
+  source: head_source.Source,
+  *,
+  people: int = _PEOPLE,
+  plain: bool = False,
+  layout: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
   """Returns all arrays of the asset.
 
   Args:
     source: source of the base mesh and its targets.
     people: number of random people whose shapes span the identity space.
-    enriched: whether a Gaussian process is added to that space.
+    plain: whether the identity space has the people's modes alone.
+    layout: UVs and their faces over the same mesh; a new layout if absent.
   """
-  base_mesh = source.base_mesh()
-  mesh = head_mesh.extract(base_mesh)
-  base = mesh.weights @ base_mesh.vertices
-  identity = head_identity.identity(
-    head_people.People(source, mesh.weights),
-    mesh,
-    base,
-    count=people,
-    symmetric=_PEOPLE_SYMMETRIC,
-    asymmetric=_PEOPLE_ASYMMETRIC,
-    seed=_SEED,
-  )
-  if enriched:
+  identity, mesh, base = parts(source, people=people)
+  if not plain:
     identity = head_space.enriched(
       identity, mesh, base, symmetric=_SYMMETRIC, antisymmetric=_ANTISYMMETRIC
     )
-  uvs, faces_uv = head_uv.layout(mesh, base, identity.mean)
+  uvs, faces_uv = layout or head_uv.layout(mesh, base, identity.mean)
   landmark_faces, landmark_weights = head_landmarks.landmarks(mesh, base)
   names = source.expression_names()
   keep = 1 - head_regions.neck_falloff(base)[:, None]
@@ -91,6 +89,25 @@ def build(
     expression * scale,
     names,
   )
+
+
+def parts(
+  source: head_source.Source, *, people: int = _PEOPLE
+) -> tuple[head_identity.Identity, head_types.HeadMesh, np.ndarray]:
+  """Returns the people's modes, the mesh, and its vertices in the base mesh."""
+  base_mesh = source.base_mesh()
+  mesh = head_mesh.extract(base_mesh)
+  base = mesh.weights @ base_mesh.vertices
+  identity = head_identity.identity(
+    head_people.People(source, mesh.weights),
+    mesh,
+    base,
+    count=people,
+    symmetric=_PEOPLE_SYMMETRIC,
+    asymmetric=_PEOPLE_ASYMMETRIC,
+    seed=_SEED,
+  )
+  return identity, mesh, base
 
 
 def _frame(mean, faces, landmark_faces, landmark_weights):
@@ -134,13 +151,22 @@ def main() -> None:
   parser.add_argument("--output", type=pathlib.Path, default=OUTPUT)
   parser.add_argument("--people", type=int, default=_PEOPLE)
   parser.add_argument(
-    "--enriched",
+    "--plain",
     action="store_true",
-    help="add a Gaussian process to the identity space; the shipped asset does without",
+    help="an identity space of the people alone, without the Gaussian process",
+  )
+  parser.add_argument(
+    "--layout-of",
+    type=pathlib.Path,
+    help="an earlier asset over the same mesh whose UV layout is kept",
   )
   arguments = parser.parse_args()
   source = head_source.open_source(arguments.package)
-  arrays = build(source, people=arguments.people, enriched=arguments.enriched)
+  layout = None
+  if arguments.layout_of is not None:
+    earlier = store.read_npz(arguments.layout_of.read_bytes(), "the earlier asset")
+    layout = earlier["uvs"], earlier["faces_uv"]
+  arrays = build(source, people=arguments.people, plain=arguments.plain, layout=layout)
   head_pack.write(arguments.output, arrays)
   size = arguments.output.stat().st_size
   print(f"{arguments.output} {size} bytes, sha256 {store.sha256(arguments.output)}")

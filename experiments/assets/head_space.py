@@ -7,9 +7,10 @@ mostly along the blurred normal of the skin, with an amplitude for each region. 
 of both covariances is reduced to the modes of largest variance; each is symmetric or
 antisymmetric under the mirror.
 
-The constants were chosen by hand so that random heads look like people; nothing was
-fitted to ICT-FaceKit, whose shapes only measure the result
-(`experiments/tables/head_space.py`).
+Lengths and regions were chosen by hand so that random heads look like people. The
+amplitudes are the most likely ones for half of ICT-FaceKit's identity modes, as
+`python -m experiments.assets.head_amplitudes` printed them;
+`experiments/tables/head_space.py` measures the result on the other half.
 """
 
 import dataclasses
@@ -52,16 +53,16 @@ _FINE = (
   Region((0.3, 7.28, 1.2), 0.16, 0.5),
 )
 KERNELS = (
-  Kernel(0.7, 0.025, 0.018, _COARSE, 0.5),
-  Kernel(0.35, 0.026, 0.013, _COARSE, 0.25),
-  Kernel(0.2, 0.016, 0.007, _FINE, 0.03),
-  Kernel(0.11, 0.007, 0.0, _FINE, 0.0),
+  Kernel(0.7, 0.030, 0.021, _COARSE, 0.5),
+  Kernel(0.35, 0.022, 0.011, _COARSE, 0.25),
+  Kernel(0.2, 0.013, 0.006, _FINE, 0.03),
+  Kernel(0.11, 0.005, 0.0, _FINE, 0.0),
 )
 # What the standard deviation of MakeHuman's people is multiplied with: with the process
-# added, heads vary about as much as before.
-_PEOPLE_SHARE = 0.85
+# added, faces vary about as much as before, the rest of the head by a third less.
+PEOPLE_SHARE = 0.55
 # Share of the standard deviation that the antisymmetric part keeps.
-_ASYMMETRY = 0.3
+_ASYMMETRY = 0.19
 # Share of a kernel's variance that its factors may leave out at a vertex.
 _UNEXPLAINED = 0.03
 # Vertices count in the reduction by area and place: face, then eyes, nose and mouth.
@@ -91,7 +92,7 @@ def enriched(
     seed: of the random start of the reduction.
   """
   added = process(identity.mean, mesh, base, kernels)
-  people = _PEOPLE_SHARE * identity.basis.reshape(len(identity.basis), -1)
+  people = PEOPLE_SHARE * identity.basis.reshape(len(identity.basis), -1)
   both = np.concatenate([people, added])
   flipped = _mirrored(both, mesh)
   weights = np.sqrt(np.repeat(_reduction_weights(identity.mean, mesh, base), 3))
@@ -111,21 +112,28 @@ def process(
   points: np.ndarray, mesh: HeadMesh, base: np.ndarray, kernels: tuple[Kernel, ...]
 ) -> np.ndarray:
   """Factors `[M, 3 V]` of the process: a sum of them with N(0, 1) weights is a draw."""
+  moves = factors(points, mesh, base, kernels)
+  return _without_camera(moves, points, base)
+
+
+def factors(
+  points: np.ndarray, mesh: HeadMesh, base: np.ndarray, kernels: tuple[Kernel, ...]
+) -> np.ndarray:
+  """Factors `[M, V, 3]` of the process before it is conditioned."""
   normals = head_space_parts.blurred_normals(points, mesh)
   across = np.eye(3) - normals[:, :, None] * normals[:, None]
   face = head_regions.step(head_regions.face_distance(base), -0.3, 0.05)
-  factors = []
+  parts = []
   for kernel in kernels:
     amplitude = kernel.off_face + (1 - kernel.off_face) * face
     amplitude *= head_space_parts.amplitude(base, kernel.regions)
     scalar = _gaussian_factors(points, kernel.length, amplitude)
-    fields = [kernel.normal * normals]
+    fields = [kernel.normal * normals] if kernel.normal else []
     fields += [kernel.tangent * across[:, i] for i in range(3) if kernel.tangent]
-    factors += [(scalar[..., None] * field).astype(np.float32) for field in fields]
-  moves = np.concatenate(factors)
+    parts += [(scalar[..., None] * field).astype(np.float32) for field in fields]
+  moves = np.concatenate(parts)
   moves *= (1 - head_regions.neck_falloff(base))[:, None].astype(np.float32)
-  moves = head_space_parts.with_rigid_parts(moves, points, mesh)
-  return _without_similarity(moves, points, head_regions.alignment_weights(base))
+  return head_space_parts.with_rigid_parts(moves, points, mesh)
 
 
 def _gaussian_factors(points, length: float, amplitude) -> np.ndarray:
@@ -146,18 +154,21 @@ def _gaussian_factors(points, length: float, amplitude) -> np.ndarray:
   return np.stack(factors)
 
 
-def _without_similarity(moves, points, weights) -> np.ndarray:
-  """The factors of the process, given that no draw shifts, turns or grows the head.
+def _without_camera(moves, points, base) -> np.ndarray:
+  """The factors of the process, given that no draw looks like another view.
 
-  The Gaussian process conditioned on seven weighted moments being zero; the neck's end
-  and other places that do not move stay at rest.
+  The Gaussian process conditioned on eight weighted moments being zero: those of a
+  shift, a turn, a change of size, and of what a nearer camera does to a picture of the
+  face. The neck's end and other places that do not move stay at rest.
   """
+  weights = head_regions.alignment_weights(base)
   centered = points - (weights[:, None] * points).sum(0) / weights.sum()
   x, y, z = centered.T
   o, one = np.zeros_like(x), np.ones_like(x)
   rows = ((one, o, o), (o, one, o), (o, o, one), (o, -z, y), (z, o, -x), (-y, x, o))
-  moments = [np.stack(row, -1) for row in rows] + [centered]
-  read = np.stack([(weights[:, None] * moment).reshape(-1) for moment in moments])
+  moments = [weights[:, None] * np.stack(row, -1) for row in (*rows, (x, y, z))]
+  moments.append(_face_weights(base)[:, None] * np.stack((x * z, y * z, o), -1))
+  read = np.stack([moment.reshape(-1) for moment in moments])
   flat = moves.reshape(len(moves), -1)
   q, _ = np.linalg.qr(flat @ read.T.astype(np.float32))
   return flat - q @ (q.T @ flat)
@@ -169,9 +180,12 @@ def _mirrored(factors: np.ndarray, mesh: HeadMesh) -> np.ndarray:
 
 
 def _reduction_weights(points, mesh: HeadMesh, base) -> np.ndarray:
-  face = head_regions.step(head_regions.face_distance(base), -0.2, 0.1)
-  weights = _OFF_FACE_WEIGHT + (1 - _OFF_FACE_WEIGHT) * face
+  weights = _OFF_FACE_WEIGHT + (1 - _OFF_FACE_WEIGHT) * _face_weights(base)
   return weights * head_space_parts.vertex_areas(points, mesh.faces)
+
+
+def _face_weights(base) -> np.ndarray:
+  return head_regions.step(head_regions.face_distance(base), -0.2, 0.1)
 
 
 def _largest(factors, weights, number: int, rng) -> np.ndarray:

@@ -23,7 +23,7 @@ _LID, _FREE = 1.15, 2.2
 # Share of the motion along the eyeball that its lids keep.
 _ALONG_LIDS = 0.5
 # Rounds and random heads of the relaxation; a side may grow or shrink so many times.
-_RELAXING, _SAMPLES, _STRETCH = 30, 150, 3.0
+_RELAXING, _SAMPLES, _STRETCH = 30, 250, 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,8 +125,7 @@ def relaxed(
     now = flat.reshape(count, len(modes), 3)
     weights = rng.standard_normal((_SAMPLES, len(modes))).astype(np.float32)
     bad = np.zeros(len(faces))
-    for row in weights:
-      head = points + np.einsum("k,vkx->vx", row, now)
+    for head in points + np.tensordot(weights, now, (1, 1)):
       bad += folded(head, points, faces) | stretched(head, points, faces)
     rate = np.zeros(count)
     np.maximum.at(rate, faces, np.repeat(bad[:, None], 3, 1))

@@ -67,11 +67,17 @@ def meingame() -> ObjTemplate:
   )
 
 
-def ict(identities: int = 20) -> MorphableModel:
-  """Returns ICT's face from arrays, in place of the folder that `open_head` reads."""
+def ict(identities: int = 20, *, inside: bool = False) -> MorphableModel:
+  """Returns ICT's face from arrays, in place of the folder that `open_head` reads.
+
+  Args:
+    identities: number of identity modes, the first ones.
+    inside: whether eyes, mouth, teeth and gums come along, as parts of the face.
+  """
   with np.load(ICT) as file:
     data = dict(file)
-  quads, quads_uv = (data[key][data["face_part"] == 0] for key in ("faces", "faces_uv"))
+  used_quads = data["face_part"] <= (data["face_part"].max() if inside else 0)
+  quads, quads_uv = (data[key][used_quads] for key in ("faces", "faces_uv"))
   whole = quads_uv[:, 3] >= 0
   faces, faces_uv = (
     np.concatenate([q[:, [0, 1, 2]], q[whole][:, [0, 2, 3]]]) for q in (quads, quads_uv)

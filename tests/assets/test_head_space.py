@@ -4,7 +4,7 @@ import types
 
 import numpy as np
 
-from experiments.assets import head_space, head_space_parts
+from experiments.assets import head_regions, head_space, head_space_parts
 from experiments.assets.head_space_parts import Region
 from experiments.assets.head_types import EYE, SKIN
 
@@ -25,18 +25,22 @@ def test_gaussian_factors_rebuild_the_kernel():
   assert rest.max() <= head_space._UNEXPLAINED * amplitude.max() ** 2
 
 
-def test_conditioned_factors_do_not_move_the_head_as_a_whole():
-  rng, points = np.random.default_rng(1), _points()
-  moves = rng.standard_normal((40, len(points), 3)).astype(np.float32)
+def test_conditioned_factors_look_like_no_other_view():
+  rng = np.random.default_rng(1)
+  base = _points() * [0.6, 0.6, 0.4] + [0, 7.2, 1.0]
+  moves = rng.standard_normal((40, len(base), 3)).astype(np.float32)
   moves[:, :5] = 0
-  weights = rng.uniform(0.1, 1, len(points))
-  got = head_space._without_similarity(moves, points, weights)
-  got = got.reshape(moves.shape)
-  center = (weights[:, None] * points).sum(0) / weights.sum()
-  weighted = weights[:, None] * got
+  got = head_space._without_camera(moves, base, base).reshape(moves.shape)
+  weights = head_regions.alignment_weights(base)[:, None]
+  out = base - (weights * base).sum(0) / weights.sum()
+  weighted = weights * got
   np.testing.assert_allclose(weighted.sum(1), 0, atol=2e-4)
-  np.testing.assert_allclose(np.cross(points - center, weighted).sum(1), 0, atol=2e-4)
-  np.testing.assert_allclose((weighted * (points - center)).sum((1, 2)), 0, atol=2e-4)
+  np.testing.assert_allclose(np.cross(out, weighted).sum(1), 0, atol=2e-4)
+  np.testing.assert_allclose((weighted * out).sum((1, 2)), 0, atol=2e-4)
+  face = head_space._face_weights(base)
+  assert (face > 0).sum() > 10
+  nearer = (face[:, None] * got[..., :2] * out[:, :2] * out[:, 2:]).sum((1, 2))
+  np.testing.assert_allclose(nearer, 0, atol=2e-4)
   np.testing.assert_array_equal(got[:, :5], 0)
 
 

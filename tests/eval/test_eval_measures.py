@@ -7,9 +7,10 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from affjax import eval as evaluation
-from affjax.eval import Cases, Heads, Truths
+from affjax.eval import Cases, Heads, Meshes, Truths
 from affjax.heads import open_head, random_vertices
 from affjax.types import Camera
+from tests.reference import measures
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,66 @@ def test_a_similarity_counts_only_in_raw_numbers(truths):
   assert (found["position, similarity"][""] < 1e-4).all()
   assert (found["scan (NoW-like)"][""] < 0.02).all()
   assert (found["normals, visible face"][""] < 0.1).all()
+
+
+@pytest.mark.parametrize(
+  ("measure", "alignment"),
+  [
+    ("position, raw", "none"),
+    ("position, rigid", "rigid"),
+    ("position, similarity", "similarity"),
+  ],
+)
+def test_positions_are_those_of_their_twin(truths, measure, alignment):
+  other = truths.vertices[::-1] * np.float32(1.05)
+  cases = Cases(truths, _heads(truths, vertices=np.ascontiguousarray(other)))
+  found = evaluation.measured(cases, (measure,))[measure]
+  flat = lambda maps: maps[0].reshape(-1, 3).astype(np.float64)
+  own, true = flat(cases.head_texels), flat(cases.true_texels)
+  face = cases.face.ravel().astype(np.float64)
+  for part, weights in (("", face), ("nose", cases.regions["nose"].ravel())):
+    wanted = measures.position_error(own, true, alignment, (face, weights))
+    np.testing.assert_allclose(found[part][0], wanted, rtol=1e-3)
+
+
+def test_a_scale_and_a_shift_are_those_of_their_twin():
+  rng = np.random.default_rng(0)
+  own, true = rng.normal(size=(2, 40, 3)).astype(np.float32)
+  weights = rng.uniform(0, 1, 40).astype(np.float32)
+  found = evaluation.aligned(own, true, weights, "scale")
+  wanted = measures.similarity(own, true, weights, turned=False)
+  np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_each_region_of_a_scan_is_laid_once_more(truths):
+  """A nose that is moved as a whole has the right shape, in the wrong place."""
+  name, whole = "scan by region (REALY-like)", "scan (NoW-like)"
+  cases = Cases(truths, _heads(truths))
+  tip = truths.template.landmark_positions(truths.vertices)[:, 30]
+  gap = np.linalg.norm(truths.vertices - tip[:, None], axis=-1)
+  shift = np.clip((0.5 - gap) / 0.2, 0, 1)[..., None] * np.float32(0.1)
+  moved = truths.vertices + shift * np.array([0, 0, 1], np.float32)
+  found = evaluation.measured(
+    Cases(truths, _heads(truths, vertices=moved)), (name, whole)
+  )
+  true = evaluation.measured(cases, (name,))[name]
+  assert set(found[name]) == {"", "nose", "mouth", "forehead", "cheeks"}
+  assert (true[""] < 0.02).all()
+  assert (found[name]["nose"] < 0.5 * found[whole][""]).all()
+
+
+def test_surfaces_of_any_topology_are_compared_by_scans_and_depths(truths):
+  template = truths.template
+  faces = template.faces[template.face_groups == 0]
+  used, faces = np.unique(faces, return_inverse=True)
+  points = [3 * vertices[used] + 1 for vertices in truths.vertices]
+  marks = template.landmark_positions(truths.vertices)[:, list(evaluation.INNER)]
+  meshes = Meshes(points, [faces.reshape(-1, 3).astype(np.int32)] * 2, 3 * marks + 1)
+  names = ("position, raw", "scan (NoW-like)", "SIDE, similarity", "SIDE, raw")
+  found = evaluation.measured(Cases(truths, meshes), names)
+  assert set(found) == {"scan (NoW-like)", "SIDE, similarity"}
+  assert (found["scan (NoW-like)"][""] < 0.02).all()
+  assert (found["SIDE, similarity"][""] < 0.3).all()
 
 
 def test_regions_tell_where_the_error_is(truths):

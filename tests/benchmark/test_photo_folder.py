@@ -2,7 +2,6 @@
 
 import importlib.resources
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -16,8 +15,8 @@ from tests.command_line import run
 def folder(tmp_path_factory):
   """A portrait, a photo without a face and a damaged one."""
   folder = tmp_path_factory.mktemp("photos")
-  with importlib.resources.path("affjax.assets", "astronaut.jpg") as path:
-    shutil.copy(path, folder / "astronaut.jpg")
+  portrait = importlib.resources.files("affjax.assets") / "astronaut.jpg"
+  (folder / "astronaut.jpg").write_bytes(portrait.read_bytes())
   Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(folder / "gray.png")
   (folder / "broken.png").write_bytes(b"nothing")
   return folder

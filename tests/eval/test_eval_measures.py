@@ -33,7 +33,7 @@ def truths():
     pose=pose,
     diffuse=np.full((2, 64, 64, 3), 0.5, np.float32),
     light=np.ones((2, 8, 8, 1), np.float32),
-    scans=tuple(v[some][::9] for v, some in zip(vertices, near, strict=True)),
+    scans=tuple(v[some][::3] for v, some in zip(vertices, near, strict=True)),
   )
 
 

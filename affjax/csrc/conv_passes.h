@@ -22,11 +22,12 @@ struct Convolution {
   int64_t rows() const { return ceil_div(height, stride); }
   int64_t columns() const { return ceil_div(width, stride); }
   Tiles tiles() const { return {batch, height, width}; }
-  // Whether Winograd's algorithm is faster, as measured: tiles must be mostly inside
-  // the image, and the products must outweigh the transforms.
-  bool winograd() const {
+  // Whether Winograd's algorithm is faster, as measured, for sums over `depth`
+  // channels: tiles must be mostly inside the image, and products must outweigh
+  // transforms.
+  bool winograd(int64_t depth) const {
     constexpr int64_t kLeast = 8;
-    return size == 3 && stride == 1 && channels >= kLeast && out_channels >= kLeast &&
+    return size == 3 && stride == 1 && depth >= kLeast &&
            5 * batch * height * width >= 2 * kOutSide * kOutSide * tiles().count();
   }
 };
@@ -34,7 +35,7 @@ struct Convolution {
 inline void forward(xla::ffi::ThreadPool& pool, const Convolution& c, const float* x,
                     const float* kernel, float* y) {
   if (c.batch == 0) return;
-  if (c.winograd()) {
+  if (c.winograd(c.channels)) {
     KernelPlanes planes{nullptr, c.channels, c.out_channels};
     const Lease memory(planes.size());
     planes.data = memory.get();
@@ -55,7 +56,7 @@ inline void forward(xla::ffi::ThreadPool& pool, const Convolution& c, const floa
 inline void input_gradient(xla::ffi::ThreadPool& pool, const Convolution& c,
                            const float* kernel, const float* grad, float* out) {
   if (c.batch == 0) return;
-  if (c.winograd()) {
+  if (c.winograd(c.out_channels)) {
     KernelPlanes planes{nullptr, c.out_channels, c.channels};
     const Lease memory(planes.size());
     planes.data = memory.get();
@@ -93,7 +94,7 @@ inline void kernel_gradient(xla::ffi::ThreadPool& pool, const Convolution& c,
                             const float* x, const float* grad, float* out) {
   if (c.batch == 0) {
     std::fill(out, out + c.size * c.size * c.channels * c.out_channels, 0.0f);
-  } else if (c.winograd()) {
+  } else if (c.winograd(c.channels)) {
     winograd_kernel_gradient(pool, c.tiles(), x, c.channels, grad, c.out_channels, out);
   } else {
     direct_kernel_gradient(pool, {x, c.batch, c.height, c.width, c.channels},

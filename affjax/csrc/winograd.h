@@ -79,11 +79,12 @@ inline void return_kernel(const Vec (&u)[6], Vec (&to)[3]) {
   to[2] = u[5] + kThird * (far_even - near_even);
 }
 
-// Applies a transform to the columns and then to the rows of a square.
+// Applies a transform to the columns and then to the rows of a square. The functions
+// are passed by value, and must capture by value, so that addresses stay in registers.
 template <int kFrom, int kTo, typename Load, typename Store>
-inline void transform(void (&line)(const Vec (&)[kFrom], Vec (&)[kTo]),
-                      const Load& load_at, const Store& store_at) {
-  Vec half[kTo][kFrom];
+inline void transform(void (&line)(const Vec (&)[kFrom], Vec (&)[kTo]), Load load_at,
+                      Store store_at) {
+  alignas(64) Vec half[kTo][kFrom];
   for (int j = 0; j < kFrom; ++j) {
     Vec from[kFrom], to[kTo];
     for (int i = 0; i < kFrom; ++i) from[i] = load_at(i, j);
@@ -158,8 +159,8 @@ void transform_tile(void (&line)(const Vec (&)[kSide], Vec (&)[kInSide]),
   }
   for (int64_t c = 0; c < padded; c += kLanes) {
     transform(
-        line, [&](int i, int j) { return load(pixels + i * row + j * pixel + c); },
-        [&](int i, int j, Vec v) { store(planes + (i * kInSide + j) * plane + c, v); });
+        line, [=](int i, int j) { return load(pixels + i * row + j * pixel + c); },
+        [=](int i, int j, Vec v) { store(planes + (i * kInSide + j) * plane + c, v); });
   }
 }
 
@@ -191,9 +192,21 @@ struct Kernel3 {
   int64_t channels, out_channels;
   bool turned;
 
-  float at(int64_t tap, int64_t from, int64_t to) const {
-    return turned ? data[((8 - tap) * channels + to) * out_channels + from]
-                  : data[(tap * channels + from) * out_channels + to];
+  // Copies `columns` columns of `rows` rows of the matrix of a tap, which becomes
+  // [rows, kPanel].
+  void copy(int64_t tap, int64_t row, int64_t rows, int64_t column, int64_t columns,
+            float* to) const {
+    if (turned) {
+      const float* from = data + ((8 - tap) * channels + column) * out_channels + row;
+      for (int64_t c = 0; c < columns; ++c)
+        for (int64_t r = 0; r < rows; ++r)
+          to[r * kPanel + c] = from[c * out_channels + r];
+    } else {
+      const float* from = data + (tap * channels + row) * out_channels + column;
+      for (int64_t r = 0; r < rows; ++r)
+        std::copy(from + r * out_channels, from + r * out_channels + columns,
+                  to + r * kPanel);
+    }
   }
 };
 
@@ -203,35 +216,28 @@ inline void fill_planes(xla::ffi::ThreadPool& pool, const Kernel3& kernel,
   const int64_t runs = ceil_div(to.depth, kRun);
   parallel_for(pool, to.panels() * runs, [&](int64_t item) {
     const int64_t panel = item / runs, first = item % runs * kRun;
-    const int64_t end = std::min(first + kRun, to.depth);
+    const int64_t rows = std::min(kRun, to.depth - first), plane = to.plane();
     const int64_t column = panel * kPanel;
     const int64_t used = std::min<int64_t>(kPanel, to.columns - column);
     float taps[9][kRun][kPanel] = {};
     for (int64_t tap = 0; tap < 9; ++tap)
-      for (int64_t k = first; k < end; ++k)
-        for (int64_t o = 0; o < used; ++o)
-          taps[tap][k - first][o] = kernel.at(tap, k, column + o);
-    for (int64_t k = first; k < end; ++k) {
-      for (int64_t v = 0; v < kPanel; v += kLanes) {
-        float* planes = to.data + (panel * to.depth + k) * kPanel + v;
-        transform(
-            transform_kernel,
-            [&](int i, int j) { return load(&taps[3 * i + j][k - first][v]); },
-            [&](int i, int j, Vec u) {
-              store(planes + (i * kInSide + j) * to.plane(), u);
-            });
-      }
+      kernel.copy(tap, first, rows, column, used, taps[tap][0]);
+    for (int64_t i = 0; i < rows * kPanel; i += kLanes) {
+      const float* from = taps[0][0] + i;
+      float* planes = to.data + (panel * to.depth + first) * kPanel + i;
+      transform(
+          transform_kernel,
+          [=](int y, int x) { return load(from + (3 * y + x) * kRun * kPanel); },
+          [=](int y, int x, Vec u) { store(planes + (kInSide * y + x) * plane, u); });
     }
   });
 }
 
-// Returns how many tiles are worked on at a time: as many as keep `floats` a tile in
-// the second-level cache, in whole blocks of rows.
-inline int64_t tiles_at_once(int64_t count, int64_t floats) {
-  constexpr int64_t kFloats = 96 * 1024, kMost = 48;
-  const int64_t fitting = std::min(kMost, kFloats / (kPlanes * floats));
-  const int64_t some = std::max<int64_t>(2, fitting / kBlockRows) * kBlockRows;
-  return ceil_div(count, ceil_div(count, some));
+// Returns how many tiles are worked on at a time, at most: the measured times hardly
+// depend on it between 12 and 48.
+inline int64_t tiles_at_once(int64_t count) {
+  constexpr int64_t kMost = 24;
+  return ceil_div(count, ceil_div(count, kMost));
 }
 
 // Transforms the sums of a tile back and writes `count` channels of its pixels.
@@ -239,20 +245,23 @@ inline void write_tile(const float* sums, ptrdiff_t plane, const Place& at,
                        int64_t count, float* to, ptrdiff_t row, ptrdiff_t pixel) {
   for (int64_t o = 0; o < count; o += kLanes) {
     const int64_t used = std::min<int64_t>(kLanes, count - o);
-    const auto load_at = [&](int i, int j) {
+    const auto load_at = [=](int i, int j) {
       return load(sums + (i * kInSide + j) * plane + o);
     };
     if (at.height == kOutSide && at.width == kOutSide && used == kLanes) {
       transform(transform_output, load_at,
-                [&](int i, int j, Vec v) { store(to + i * row + j * pixel + o, v); });
+                [=](int i, int j, Vec v) { store(to + i * row + j * pixel + o, v); });
       continue;
     }
-    float pixels[kOutSide][kOutSide][kLanes];
-    transform(transform_output, load_at,
-              [&](int i, int j, Vec v) { store(pixels[i][j], v); });
+    float pixels[kOutSide * kOutSide * kLanes];
+    float* into = pixels;
+    transform(transform_output, load_at, [=](int i, int j, Vec v) {
+      store(into + (i * kOutSide + j) * kLanes, v);
+    });
     for (int64_t i = 0; i < at.height; ++i)
       for (int64_t j = 0; j < at.width; ++j)
-        std::memcpy(to + i * row + j * pixel + o, pixels[i][j], 4 * used);
+        std::memcpy(to + i * row + j * pixel + o, pixels + (i * kOutSide + j) * kLanes,
+                    4 * used);
   }
 }
 
@@ -261,7 +270,7 @@ inline void winograd(xla::ffi::ThreadPool& pool, const Tiles& tiles, const float
                      const KernelPlanes& kernel, float* y) {
   const Channels from{x, kernel.depth, 0, kernel.depth};
   const int64_t count = tiles.count(), all = kernel.columns;
-  const int64_t some = tiles_at_once(count, from.padded() + round_up(all, kLanes));
+  const int64_t some = tiles_at_once(count);
   const int64_t blocks = ceil_div(count, some);
   // If there are few tiles, several threads transform the same ones and divide their
   // outputs.

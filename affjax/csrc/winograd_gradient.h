@@ -21,16 +21,17 @@ inline void write_kernel(const float* planes, ptrdiff_t plane, int64_t row,
   for (int64_t c = 0; c < channels; ++c) {
     for (int64_t o = 0; o < out_channels; o += kLanes) {
       const int64_t used = std::min<int64_t>(kLanes, out_channels - o);
-      float taps[3][3][kLanes];
+      float taps[9 * kLanes];
+      float* into = taps;
       transform(
           return_kernel,
-          [&](int i, int j) {
+          [=](int i, int j) {
             return load(planes + (i * kInSide + j) * plane + c * row + o);
           },
-          [&](int i, int j, Vec v) { store(taps[i][j], v); });
+          [=](int i, int j, Vec v) { store(into + (3 * i + j) * kLanes, v); });
       for (int64_t tap = 0; tap < 9; ++tap) {
         std::memcpy(to + (tap * all_channels + c) * out_channels + o,
-                    taps[tap / 3][tap % 3], 4 * used);
+                    taps + tap * kLanes, 4 * used);
       }
     }
   }
@@ -42,12 +43,13 @@ inline void winograd_kernel_gradient(xla::ffi::ThreadPool& pool, const Tiles& ti
                                      const float* x, int64_t channels,
                                      const float* grad, int64_t out_channels,
                                      float* out) {
-  constexpr int64_t kGroup = 32;  // channels of the input that are taken together
+  constexpr int64_t kGroup = 64;  // channels of the input that are taken together
+  constexpr int64_t kSome = 48;   // tiles that are taken together
   const int64_t groups = ceil_div(channels, kGroup);
   const Channels from{grad, out_channels, 0, out_channels};
   const int64_t count = tiles.count(), row = from.padded();
-  const int64_t some = tiles_at_once(count, kGroup + row);
-  const Parts parts(count, 4 * some, 9 * channels * out_channels, out);
+  const int64_t some = std::min(kSome, count);
+  const Parts parts(count, 2 * some, 9 * channels * out_channels, out);
   const int64_t grad_plane = plane_size(some * row);
   const int64_t kernel_plane = plane_size(kGroup * row);
   parallel_for(pool, parts.count * groups, [&](int64_t item) {

@@ -29,8 +29,8 @@ def conv(
   The result is that of `affine_conv` with identity matrices. On CPUs a kernel in C++
   computes it and its gradients (times: `experiments/benchmarks/conv.py`), by Winograd's
   algorithm for 3 x 3 px and stride 1. This rounds differently from a sum over the
-  window, by 2e-6 of the largest value at most, and an infinity or NaN in `x` reaches
-  results up to 5 px away.
+  window, by 3e-6 of the largest value as measured, and an infinity or NaN in `x`
+  reaches results up to 5 px away.
 
   Args:
     x: Input, float32 or bfloat16.

@@ -61,16 +61,18 @@ class LightCNN(nnx.Module):
   def __call__(self, images: Float[ArrayLike, "n 128 128 3"]) -> Float[Array, "n 256"]:
     """Returns the embedding of aligned faces in [0, 1]."""
     x = jnp.asarray(images) @ jnp.array(_LUMA).reshape(3, 1)
-    x = self._pooled(self.conv1(x))
+    x = self._pooled(self._layer("conv1", x))
     for stage, (_, depth, halved) in enumerate(_STAGES, start=1):
-      for block in range(depth):
-        inner = getattr(self, f"block{stage}_{block}_conv1")(x)
-        x = x + getattr(self, f"block{stage}_{block}_conv2")(inner)
-      x = getattr(self, f"group{stage}_conv_a")(x)
-      x = getattr(self, f"group{stage}_conv")(x)
+      for block in (f"block{stage}.{k}" for k in range(depth)):
+        x = x + self._layer(f"{block}.conv2", self._layer(f"{block}.conv1", x))
+      x = self._layer(f"group{stage}.conv_a", x)
+      x = self._layer(f"group{stage}.conv", x)
       x = self._pooled(x) if halved else x
     x = self.fc(x.reshape(len(x), -1))
     return _larger_half(x) if self.variant == "v1" else x
+
+  def _layer(self, name: str, x: Array) -> Array:
+    return getattr(self, _attribute(name))(x)
 
   def _pooled(self, x: Array) -> Array:
     window = (1, 2, 2, 1)

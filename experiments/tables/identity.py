@@ -50,6 +50,7 @@ from affjax.eval import (
   identity_distance,
   identity_features,
   retrieval,
+  summary,
 )
 from affjax.export import Reconstruction, to_uint8
 from affjax.faces import (
@@ -114,7 +115,7 @@ def main() -> None:
     encoder[name] = separation(*painted(options.synthetic, options.seed, name), net)
   for name, row in encoder.items():
     print(f"{name:12} {row}")
-  fit = fitted(options.photos, net, options.seed, options.out)
+  fit = fitted(options.photos, net, options.out)
   for name, row in fit["rows"].items():
     print(f"{name:40} {row}")
   measuring.write_json(
@@ -216,7 +217,6 @@ def _auc(same: np.ndarray, different: np.ndarray) -> float:
 def fitted(
   folders: list[pathlib.Path],
   net: IdentityNet,
-  seed: int,
   out: pathlib.Path | None,
 ) -> dict[str, Any]:
   """Returns cosine, distance and retrieval of renders of the photos' heads."""
@@ -240,15 +240,19 @@ def fitted(
         renders[f"{name} | {view}"].landmarks.append(landmarks)
   own = photos.features(net)
   kept = distinct(own)
-  rows = {
-    name: row(own[kept], seen.features(net)[kept], seed)
+  found = {
+    name: measures(own[kept], seen.features(net)[kept])
     for name, seen in renders.items()
   }
-  gallery = own[kept]
-  others = [np.roll(gallery, k, 0) for k in range(1, len(gallery))]
-  rows["stranger"] = {
-    name: interval(np.mean([measure(gallery, other) for other in others], 0), seed)
-    for name, measure in (("cosine", identity_cosine), ("distance", identity_distance))
+  found["stranger"] = strangers(own[kept])
+  # The view of a name is what follows its bar; strangers have none.
+  base = lambda name: found[f"mean head | {name.partition(' | ')[2] or VIEWS[0]}"]
+  rows = {
+    name: {
+      measure: summarized(values, base(name)[measure])
+      for measure, values in row.items()
+    }
+    for name, row in found.items()
   }
   if out:
     out.mkdir(parents=True, exist_ok=True)
@@ -348,22 +352,36 @@ def distinct(features: np.ndarray) -> list[int]:
   return kept
 
 
-def row(photos: np.ndarray, renders: np.ndarray, seed: int) -> dict[str, list[float]]:
-  """Returns mean and 95 % interval of each measure."""
+def measures(photos: np.ndarray, renders: np.ndarray) -> dict[str, np.ndarray]:
+  """Returns the values of each photo."""
   values = {
     "cosine": identity_cosine(renders, photos),
     "distance": identity_distance(renders, photos),
     "top1": retrieval(renders, photos, top=1),
     "top5": retrieval(renders, photos, top=5),
   }
-  return {name: interval(np.asarray(v), seed) for name, v in values.items()}
+  return {name: np.asarray(value) for name, value in values.items()}
 
 
-def interval(values: np.ndarray, seed: int) -> list[float]:
-  """Returns the mean and its 95 % bootstrap interval over photos."""
-  picks = np.random.default_rng(seed).integers(0, len(values), (2000, len(values)))
-  low, high = np.quantile(values[picks].mean(1), (0.025, 0.975))
-  return [round(float(v), 4) for v in (values.mean(), low, high)]
+def strangers(photos: np.ndarray) -> dict[str, np.ndarray]:
+  """Returns the means over all other photos."""
+  others = [measures(np.roll(photos, k, 0), photos) for k in range(1, len(photos))]
+  return {
+    name: np.mean([other[name] for other in others], 0)
+    for name in ("cosine", "distance")
+  }
+
+
+def summarized(values: np.ndarray, baseline: np.ndarray) -> dict[str, Any]:
+  """Returns the mean of a measure, its interval and the mean head's mean."""
+  found = summary(values, baseline)
+  rounded = lambda *numbers: [round(float(number), 4) for number in numbers]
+  return {
+    "mean": rounded(found.mean)[0],
+    "interval": rounded(*found.interval),
+    "mean_head": rounded(found.baseline)[0],
+    "n": found.n,
+  }
 
 
 def sheet(photos: Seen, renders: dict[str, Seen]) -> Image.Image:

@@ -3,8 +3,8 @@
     python -m experiments.tables.perceptual
 
 Prints `affjax.eval.perceptual_distance` at 256 px between the portrait of the astronaut
-and what becomes of it, over the whole picture and over its middle (a mask of the central
-half of the rows and columns) where only the rest is changed: 0, as it must be. Writes
+and what becomes of it, over the whole picture; and over its middle half where only the
+rest is noise: 0, as it must be. Writes
 `experiments/results/perceptual.json`. Seconds on one core.
 """
 

@@ -118,7 +118,7 @@ def _rows() -> tuple[Measure, ...]:
         higher=error in ("PSNR", "SSIM"),
       )
       for name in ("visible", "hidden")
-      for error, unit in (("L1", ""), ("PSNR", "dB"), ("SSIM", ""), ("color", "ΔE"))
+      for error, unit in photo.PICTURES
     ),
     *(
       Measure(
@@ -129,8 +129,9 @@ def _rows() -> tuple[Measure, ...]:
         drawn,
         higher=error in ("PSNR", "SSIM"),
       )
-      for error, unit in (("L1", ""), ("PSNR", "dB"), ("SSIM", ""), ("color", "ΔE"))
+      for error, unit in photo.PICTURES
     ),
+    Measure("identity cosine", "", photo.identities, any_photo, drawn, higher=True),
   )
 
 

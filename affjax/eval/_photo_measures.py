@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from affjax.eval import _geometry, _image, _texels
+from affjax.eval import _geometry, _identity, _image, _texels
 from affjax.eval._cases import Cases
+from affjax.eval._perceptual import perceptual_distance
 from affjax.eval._shape_measures import Values
 from affjax.geometry import uv
 from affjax.geometry.camera import head_to_world, world_to_px
@@ -17,7 +18,19 @@ from affjax.ops import resize_bilinear
 from affjax.render import render_head, shade
 from affjax.types import Camera, Template
 
+# The measures of pictures, with their units.
+PICTURES = (
+  ("L1", ""),
+  ("PSNR", "dB"),
+  ("SSIM", ""),
+  ("color", "ΔE"),
+  ("perceptual", ""),
+)
 _RENDER_SIZE = 256
+# Side of the renders whose perceptual distance is taken: VGG takes most of the time.
+_PERCEPTUAL_SIZE = 128
+# Background of the renders that the face encoder sees.
+_GRAY = 0.5
 
 
 def rotations(cases: Cases) -> Values:
@@ -46,26 +59,40 @@ def landmarks(cases: Cases, part: int) -> Values:
   The true landmarks are those of the true head, or the detected ones of a photo whose
   geometry is not known.
   """
-  true = cases.given.landmarks
-  if true is None:
-    true = _landmarks_px(cases, cases.truths.vertices, cases.truths.pose)
-  own = _landmarks_px(cases, cases.heads.vertices, _own_pose(cases))
-  return {"": np.asarray(_geometry.landmark_error(own, true)[:, part])}
+  own = _own_landmarks(cases, cases.given.photos.shape[1])
+  return {
+    "": np.asarray(_geometry.landmark_error(own, _true_landmarks(cases))[:, part])
+  }
+
+
+def _true_landmarks(cases: Cases) -> Float[np.ndarray, "n 68 2"]:
+  if cases.given.landmarks is not None:
+    return cases.given.landmarks.astype(np.float32)
+  truths, size = cases.truths, cases.given.photos.shape[1]
+  return _landmarks_px(cases, truths.vertices, truths.pose, size)
+
+
+def _own_landmarks(cases: Cases, size: int) -> Float[np.ndarray, "n 68 2"]:
+  return _landmarks_px(cases, cases.heads.vertices, _own_pose(cases), size)
 
 
 def _landmarks_px(
-  cases: Cases, vertices: Float[np.ndarray, "n v 3"], pose: Float[np.ndarray, "n 6"]
+  cases: Cases,
+  vertices: Float[np.ndarray, "n v 3"],
+  pose: Float[np.ndarray, "n 6"],
+  size: int,
 ) -> Float[np.ndarray, "n 68 2"]:
-  size = cases.given.photos.shape[1]
+  """Returns the landmarks of posed heads in pictures of a size."""
   world = head_to_world(cases.template.landmark_positions(vertices), pose)
   return np.asarray(world_to_px(world, cases.given.camera, size, size))
 
 
-_PICTURES: dict[str, Callable[..., object]] = {
+_ERRORS: dict[str, Callable[..., object]] = {
   "L1": _image.l1_error,
   "PSNR": _image.psnr,
   "SSIM": _image.ssim,
   "color": _image.color_difference,
+  "perceptual": perceptual_distance,
 }
 
 
@@ -77,7 +104,7 @@ def diffuses(cases: Cases, error: str, shown: bool) -> Values:
   which = cases.shown if shown else ~cases.shown
   mask = (which * cases.face)[..., None].astype(np.float32)
   maps = (np.stack([_resized(m) for m in maps]) for maps in (own, true))
-  return {"": np.asarray(_PICTURES[error](*maps, mask))}
+  return {"": np.asarray(_ERRORS[error](*maps, mask))}
 
 
 def _resized(values: Float[np.ndarray, "s s 3"]) -> Float[np.ndarray, "m m 3"]:
@@ -87,7 +114,7 @@ def _resized(values: Float[np.ndarray, "s s 3"]) -> Float[np.ndarray, "m m 3"]:
 
 def renders(cases: Cases, error: str) -> Values:
   """Errors of the rendered head over the visible pixels that it covers."""
-  size = _RENDER_SIZE
+  size = _PERCEPTUAL_SIZE if error == "perceptual" else _RENDER_SIZE
   images, alpha = rendered(cases, size)
   small = lambda values: np.asarray(
     resize_bilinear(jnp.asarray(values, jnp.float32), (size, size))
@@ -95,7 +122,25 @@ def renders(cases: Cases, error: str) -> Values:
   photos = small(cases.given.photos / np.float32(255))
   visible = small(cases.given.visible[..., None])
   mask = ((visible > 0.5) & (alpha > 0.99)).astype(np.float32)
-  return {"": np.asarray(_PICTURES[error](images, photos, mask))}
+  return {"": np.asarray(_ERRORS[error](images, photos, mask))}
+
+
+def identities(cases: Cases) -> Values:
+  """Cosine of the embeddings of photo and head, the latter rendered over gray."""
+  images, alpha = rendered(cases, _RENDER_SIZE)
+  # The render of a head without a pose holds NaN; it counts as none.
+  over = np.nan_to_num(images + _GRAY * (1 - alpha))
+  pictures = np.rint(255 * np.clip(over, 0, 1)).astype(np.uint8)
+  own, true = _own_landmarks(cases, _RENDER_SIZE), _true_landmarks(cases)
+  placed = np.flatnonzero(np.isfinite(own).all((1, 2)))
+  values = np.full(len(own), np.nan, np.float32)
+  if len(placed):
+    features = (
+      _identity.identity_features([some[k] for k in placed], marks[placed])
+      for some, marks in ((pictures, own), (cases.given.photos, true))
+    )
+    values[placed] = _identity.identity_cosine(*features)
+  return {"": values}
 
 
 def rendered(

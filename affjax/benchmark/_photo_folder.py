@@ -1,7 +1,6 @@
 """A folder of photos, for the measures that need no known geometry."""
 
 import dataclasses
-import functools
 import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -54,7 +53,7 @@ class PhotoFolder:
     """Name of each photo that shows a face, without suffix."""
     return [path.stem for path, _, _ in self.faces]
 
-  @functools.cached_property
+  @property
   def sha256(self) -> str:
     """Hash of the photos that are judged."""
     found = hashlib.sha256()

@@ -220,7 +220,7 @@ class BenchmarkSet:
     """Name of the set."""
     return self.recipe.name
 
-  @functools.cached_property
+  @property
   def sha256(self) -> str:
     """Hash of all its samples."""
     return _total({_stem(k): value for k, value in enumerate(self.hashes)})

@@ -116,7 +116,7 @@ class Meshes:
     return len(self.points)
 
 
-Chosen = TypeVar("Chosen", Photos, Truths, Heads, Meshes)
+Chosen = TypeVar("Chosen", bound=Photos | Heads | Meshes)
 
 
 def chosen(whole: Chosen, index: Sequence[int]) -> Chosen:

@@ -98,13 +98,20 @@ _ERRORS: dict[str, Callable[..., object]] = {
 
 def diffuses(cases: Cases, error: str, shown: bool) -> Values:
   """Errors of diffuse maps over the face's texels that the photo shows, or hides."""
+  which = cases.shown if shown else ~cases.shown
+  mask = (which * cases.face)[..., None].astype(np.float32)
+  return {"": np.asarray(_ERRORS[error](*_diffuse_maps(cases), mask))}
+
+
+@functools.lru_cache(maxsize=2)
+def _diffuse_maps(
+  cases: Cases,
+) -> tuple[Float[np.ndarray, "n m m 3"], Float[np.ndarray, "n m m 3"]]:
+  """Returns the diffuse maps of the heads and the true ones at the size of masks."""
   own, true = cases.heads.diffuse, cases.truths.diffuse
   assert own is not None
   assert true is not None
-  which = cases.shown if shown else ~cases.shown
-  mask = (which * cases.face)[..., None].astype(np.float32)
-  maps = (np.stack([_resized(m) for m in maps]) for maps in (own, true))
-  return {"": np.asarray(_ERRORS[error](*maps, mask))}
+  return np.stack([_resized(m) for m in own]), np.stack([_resized(m) for m in true])
 
 
 def _resized(values: Float[np.ndarray, "s s 3"]) -> Float[np.ndarray, "m m 3"]:
@@ -143,6 +150,7 @@ def identities(cases: Cases) -> Values:
   return {"": values}
 
 
+@functools.lru_cache(maxsize=2)
 def rendered(
   cases: Cases, size: int
 ) -> tuple[Float[np.ndarray, "n h h 3"], Float[np.ndarray, "n h h 1"]]:

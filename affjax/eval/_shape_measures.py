@@ -125,7 +125,7 @@ def _depth_errors(cases: Cases, alignment: str) -> DepthErrors:
     depth = np.stack(
       [
         _texels.surface_depth(
-          np.asarray(head_to_world(np.float32(found.vertices), pose)),
+          np.asarray(head_to_world(found.vertices.astype(np.float32), pose)),
           faces,
           camera,
           _DEPTH_SIZE,

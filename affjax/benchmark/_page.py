@@ -13,7 +13,7 @@ from affjax import files
 from affjax.benchmark import _pictures, _tables
 from affjax.benchmark._contestants import Contestant
 from affjax.benchmark._judging import Judgment, Samples
-from affjax.eval import MEASURES, Cases, chosen
+from affjax.eval import MEASURES, Cases
 from affjax.export import OutputError, is_page, jpeg_bytes
 
 # The first of these measures that a judgment has ranks the photos.
@@ -94,7 +94,7 @@ def _section(
   answer = contestant.heads_in(photos)
   if answer.heads is None:
     return ""
-  pictures = _pictures.of_case(Cases(chosen(photos, [0]), answer.heads), 0)
+  pictures = _pictures.of_case(Cases(photos, answer.heads), 0)
   figures = []
   for k, (caption, picture) in enumerate(pictures.items()):
     path = out / "pictures" / f"{rank}_{k}.jpg"
@@ -106,11 +106,9 @@ def _section(
     )
   unit = next(measure.unit for measure in MEASURES if measure.name == by)
   own, mean = (float(v[by][""][number]) for v in (judgment.values, judgment.baseline))
-  value = (
-    f"{own:.4g} {unit}, mean head {mean:.4g}"
-    if np.isfinite(mean)
-    else f"{own:.4g} {unit}"
-  )
+  value = f"{own:.4g} {unit}"
+  if np.isfinite(mean):
+    value += f", mean head {mean:.4g}"
   return (
     f"<section><h3>{rank.capitalize()}: {html.escape(photos.names[0])}"
     f'<small>{html.escape(value)}</small></h3><div class="row">{"".join(figures)}</div>'

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from affjax import render
-from affjax.eval import Cases, Heads, alignment_of, rendered
+from affjax.eval import Cases, Heads, Truths, alignment_of, rendered
 from affjax.export import to_uint8
 from affjax.geometry import mesh, surface, uv
 from affjax.geometry.camera import head_to_world, world_to_clip
@@ -85,7 +85,7 @@ def of_case(cases: Cases, k: int) -> dict[str, UInt8[np.ndarray, "h h 3"]]:
   pictures = {"photo": cases.given.photos[k]}
   if isinstance(cases.answers, Heads) and cases.answers.diffuse is not None:
     pictures["render on the photo"] = _over_photo(cases, k)
-  if hasattr(cases.given, "vertices"):
+  if isinstance(cases.given, Truths):
     pictures |= _shapes(cases, k)
   return pictures
 

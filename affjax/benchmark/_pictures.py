@@ -19,7 +19,7 @@ _PAPER = 0.96
 # Side of the pictures, px; they are drawn at twice the size.
 SIZE = 384
 # Distance that has the last color of the heat map, mm, and its colors.
-WORST_MM = 5.0
+WORST_MM = 6.0
 RAMP = np.array(
   (
     (0.93, 0.96, 0.98),

@@ -82,8 +82,9 @@ def _run_backward(
   c: Array,
 ) -> tuple[Array, Array]:
   a, b = inputs
-  following = _run(b, c, (index + 1) % 3, sizes, platform)
-  return following, _run(c, a, (index + 2) % 3, sizes, platform)
+  to_a: Array = _run(b, c, (index + 1) % 3, sizes, platform)
+  to_b: Array = _run(c, a, (index + 2) % 3, sizes, platform)
+  return to_a, to_b
 
 
 _run.defvjp(_run_forward, _run_backward)

@@ -25,9 +25,11 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(photos, tmp_path_factory):
-  """A workdir with two updates of stage 1."""
+  """A workdir with two updates of stage 1, compared with the known shapes."""
   root = tmp_path_factory.mktemp("trained") / "a"
-  config = tiny_config.config("stage1", data__path=str(photos), steps=2)
+  config = tiny_config.config(
+    "stage1", data__path=str(photos), steps=2, log__shapes_every=2
+  )
   loop.run(build.task(config, root))
   return root
 
@@ -229,6 +231,20 @@ def test_a_run_is_loaded_with_its_weights(trained):
   assert np.isfinite(found.position).all()
   same = build.load_run(trained / "stage1")
   assert same.stage == "stage1"
+
+
+def test_held_out_shapes_are_logged_beside_the_mean_head(trained):
+  text = (trained / "stage1" / "metrics.jsonl").read_text()
+  lines = [json.loads(line) for line in text.splitlines()]
+  name = "position, similarity"
+  logged = [line for line in lines if f"held_out/{name}" in line]
+  assert [line["step"] for line in logged] == [0, 2]
+  for line in logged:
+    # The networks start at the mean head, and two steps move them little.
+    ratio = line[f"held_out/{name}"] / line[f"mean_head/{name}"]
+    assert 0.9 < ratio < 1.2
+    assert line["held_out/rotation"] > 0
+    assert "mean_head/rotation" not in line
 
 
 def test_a_folder_without_weights_says_what_to_do(tmp_path):

@@ -6,31 +6,30 @@ A new method that needs only photos is a class with `about` and `heads_in`, and 
 
 import dataclasses
 import functools
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
-from affjax.eval import Heads, Truths
+from affjax.eval import Heads, Meshes, Photos
+from affjax.export import Reconstruction
 from affjax.faces import (
-  Crop,
   Face,
-  Fit,
-  apply_crop,
-  face_crops,
   find_in_all,
-  fit_faces,
-  fit_surface,
   mean_landmarks,
   solve_pose,
   solve_poses,
   warp,
 )
 from affjax.geometry.camera import head_to_world, world_to_px
-from affjax.heads import MorphableModel, open_head
+from affjax.heads import open_head, plain_diffuse
+from affjax.photos import FitReconstructor, PhotoReconstructor
+from affjax.types import Template
 
-_CROP_SIZE = 512
+# Side of the diffuse map of the mean head.
+_PLAIN_SIZE = 128
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,7 +43,7 @@ class Answer:
   """
 
   index: Sequence[int]
-  heads: Heads | None
+  heads: Heads | Meshes | None
   problems: dict[int, str]
 
 
@@ -57,11 +56,11 @@ class Contestant(Protocol):
     """A phrase that names the method."""
     ...
 
-  def heads_in(self, truths: Truths) -> Answer:
+  def heads_in(self, photos: Photos) -> Answer:
     """Returns the heads of some photos.
 
     Args:
-      truths: The photos; a method reads `names`, `photos`, `template` and `camera`
+      photos: The photos; a method reads `names`, `photos`, `template` and `camera`
         only.
     """
     ...
@@ -69,117 +68,119 @@ class Contestant(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MeanHead:
-  """The baseline: the mean head, placed on the detected landmarks."""
+  """The baseline: the mean head with plain skin, placed on the detected landmarks."""
 
   about = "mean head on detected landmarks"
 
-  def heads_in(self, truths: Truths) -> Answer:
+  def heads_in(self, photos: Photos) -> Answer:
     """Returns the mean head for each photo; photos without a face have no pose."""
-    template, size = truths.template, truths.photos.shape[1]
-    found, _ = largest_faces(truths)
-    poses = np.full((len(truths), 6), np.nan, np.float32)
+    template, size, count = photos.template, photos.photos.shape[1], len(photos)
+    found, _ = largest_faces(photos)
+    poses = np.full((count, 6), np.nan, np.float32)
     if found:
       px = np.stack([face.landmarks68 for face in found.values()])
       poses[list(found)] = solve_poses(
-        mean_landmarks(template), px, truths.camera, size
+        mean_landmarks(template), px, photos.camera, size
       )
-    vertices = np.repeat(template.vertices[None], len(truths), 0).astype(np.float32)
-    return Answer(range(len(truths)), Heads(vertices, poses), {})
+    repeated = lambda values: np.repeat(np.asarray(values, np.float32)[None], count, 0)
+    heads = Heads(
+      repeated(template.vertices),
+      poses,
+      repeated(plain_diffuse(template, _PLAIN_SIZE)),
+      repeated(np.ones((_PLAIN_SIZE // 8, _PLAIN_SIZE // 8, 1))),
+    )
+    return Answer(range(count), heads, {})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ModelFit:
-  """`affjax fit`: a morphable model fitted to the photos.
+class Reconstructed:
+  """Any way to turn photos into heads, such as `affjax fit` or trained networks.
 
   Attributes:
-    model: The embedded head model.
-    about: A phrase that names the method.
-    pixels: Whether it is fitted to what pixels show, or to landmarks alone.
+    reconstructor: The method; its heads must have the topology of the photos' template.
   """
 
-  model: MorphableModel
-  about: str
-  pixels: bool
+  reconstructor: PhotoReconstructor
 
-  def heads_in(self, truths: Truths) -> Answer:
-    """Returns the fits of the largest face of each photo."""
-    found, problems = largest_faces(truths)
-    faces = list(found.values())
-    crops = face_crops(faces, self.model.template, truths.camera, _CROP_SIZE)
-    fits = self._fits(list(found), faces, crops, truths)
-    if not fits:
-      return Answer((), None, problems)
-    vertices = np.stack([fit.vertices for fit in fits])
-    pose = np.stack([fit.pose for fit in fits])
-    heads = Heads(vertices, poses_in_photos(vertices, pose, crops, truths))
-    return Answer(tuple(found), heads, problems)
+  @property
+  def about(self) -> str:
+    """A phrase that names the method."""
+    return self.reconstructor.about
 
-  def _fits(
-    self,
-    numbers: Sequence[int],
-    faces: Sequence[Face],
-    crops: Sequence[Crop],
-    truths: Truths,
-  ) -> list[Fit]:
-    if not (self.pixels and faces):
-      return fit_faces(self.model, faces, crops, truths.camera)
-    photos = [truths.photos[k] for k in numbers]
-    images = [apply_crop(p, c) for p, c in zip(photos, crops, strict=True)]
-    pixels = np.rint(255 * np.stack(images)).astype(np.uint8)
-    return fit_surface(self.model, faces, crops, pixels, truths.camera)
+  def heads_in(self, photos: Photos) -> Answer:
+    """Returns the largest head of each photo.
+
+    Raises:
+      ValueError: The heads have another topology than the photos' template.
+    """
+    found: dict[int, Reconstruction] = {}
+    problems: dict[int, str] = {}
+    for k, (name, photo) in enumerate(zip(photos.names, photos.photos, strict=True)):
+      try:
+        found[k] = self.reconstructor.heads_of(photo, pathlib.Path(name))[0]
+      except ValueError as error:
+        problems[k] = str(error).removeprefix(f"photo {name!r}: ")
+    heads = list(found.values())
+    for head in heads:
+      _check_topology(head.template, photos.template)
+    return Answer(tuple(found), _stacked(heads, photos) if heads else None, problems)
+
+
+def _stacked(heads: Sequence[Reconstruction], photos: Photos) -> Heads:
+  stack = lambda name: np.stack([getattr(head, name) for head in heads])
+  return Heads(
+    np.stack([head.mesh.vertices for head in heads]).astype(np.float32),
+    np.stack([_pose_in_photo(head, photos) for head in heads]),
+    stack("diffuse"),
+    stack("light"),
+    stack("light_color"),
+  )
+
+
+def _check_topology(own: Template, wanted: Template) -> None:
+  if not np.array_equal(own.faces, wanted.faces):
+    raise ValueError(
+      f"heads must have the topology of {wanted.name!r} with {len(wanted.vertices)} "
+      f"vertices, got {own.name!r} with {len(own.vertices)}: write them as OBJ files "
+      "and evaluate the folder"
+    )
+
+
+def _pose_in_photo(head: Reconstruction, photos: Photos) -> Float[np.ndarray, " 6"]:
+  """Returns the pose before the photo's camera instead of the crop's.
+
+  In it the landmarks of the head lie where the crop shows them.
+  """
+  points = head.template.landmark_positions(np.asarray(head.mesh.vertices, np.float32))
+  side = len(head.crop_image)
+  place = head_to_world(points, head.pose)
+  px = np.asarray(world_to_px(place, head.camera, side, side))
+  back = np.linalg.inv(np.concatenate([head.crop, [[0, 0, 1]]]))[:2]
+  pose = solve_pose(
+    points,
+    warp.transform(back, px),
+    photos.camera,
+    photos.photos.shape[1],
+    weights=np.ones(len(points)),
+  )
+  return np.asarray(pose, np.float32)
 
 
 @functools.lru_cache(maxsize=1)
-def largest_faces(truths: Truths) -> tuple[dict[int, Face], dict[int, str]]:
-  """Returns the largest face by photo, and the photos without any.
-
-  The last result is kept, as the mean head and a fit ask for the same faces.
-  """
-  faces = find_in_all(list(truths.photos))
+def largest_faces(photos: Photos) -> tuple[dict[int, Face], dict[int, str]]:
+  """Returns the largest face by photo, and the photos without any."""
+  faces = find_in_all(list(photos.photos))
   found = {k: some[0] for k, some in enumerate(faces) if some}
   missing = {k: "no face found" for k, some in enumerate(faces) if not some}
   return found, missing
 
 
-def poses_in_photos(
-  vertices: Float[np.ndarray, "n v 3"],
-  poses: Float[np.ndarray, "n 6"],
-  crops: Sequence[Crop],
-  truths: Truths,
-) -> Float[np.ndarray, "n 6"]:
-  """Returns poses before the photo's camera instead of the crop's.
-
-  They are those in which the landmarks of a head lie where the crop shows them.
-
-  Args:
-    vertices: Heads, dm.
-    poses: Their poses before the cameras of the crops.
-    crops: Crop of each head.
-    truths: Photos of a single size, whose camera that of the crops is, too.
-  """
-  template, camera = truths.template, truths.camera
-  size = truths.photos.shape[1]
-  marks = template.landmark_positions(vertices)
-  world = head_to_world(marks, poses)
-  found = []
-  for points, place, crop in zip(marks, np.asarray(world), crops, strict=True):
-    px = np.asarray(world_to_px(place, camera, crop.size, crop.size))
-    back = np.linalg.inv(np.concatenate([crop.matrix, [[0, 0, 1]]]))[:2]
-    weights = np.ones(len(points))
-    found.append(
-      solve_pose(points, warp.transform(back, px), camera, size, weights=weights)
-    )
-  return np.array(found, np.float32).reshape(-1, 6)
+def _fit() -> Reconstructed:
+  return Reconstructed(FitReconstructor(open_head("embedded")))
 
 
-def _fit() -> ModelFit:
-  about = "morphable model fitted to landmarks"
-  return ModelFit(open_head("embedded"), about, pixels=False)
-
-
-def _surface() -> ModelFit:
-  about = "morphable model fitted to the surface that pixels show"
-  return ModelFit(open_head("embedded"), about, pixels=True)
+def _surface() -> Reconstructed:
+  return Reconstructed(FitReconstructor(open_head("embedded"), method="surface"))
 
 
 _BY_NAME: dict[str, Callable[[], Contestant]] = {

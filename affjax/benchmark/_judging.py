@@ -1,20 +1,53 @@
 """Judges a method on a set, chunk by chunk, beside the mean head."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
 from affjax.benchmark._contestants import Answer, Contestant, MeanHead
-from affjax.benchmark._sets import BenchmarkSet
-from affjax.eval import Cases, Truths, measured, properties
+from affjax.eval import Cases, Heads, Photos, Truths, chosen, measured, properties
 
 # Number of photos at a time.
 _CHUNK = 20
 
 # Values of each photo by measure and part; NaN where there is none.
 Table = dict[str, dict[str, Float[np.ndarray, " n"]]]
+
+
+@runtime_checkable
+class Samples(Protocol):
+  """Photos that methods are judged on: a `BenchmarkSet` or a `PhotoFolder`."""
+
+  @property
+  def name(self) -> str:
+    """Name of the set."""
+    ...
+
+  @property
+  def sha256(self) -> str:
+    """Hash of all samples."""
+    ...
+
+  @property
+  def names(self) -> Sequence[str]:
+    """Name of each photo that can be judged, without suffix."""
+    ...
+
+  @property
+  def problems(self) -> Mapping[str, str]:
+    """Photos that cannot be judged by name, and the reason for each."""
+    ...
+
+  def __len__(self) -> int:
+    """Returns the number of photos that can be judged."""
+    ...
+
+  def load(self, indices: Sequence[int]) -> Photos:
+    """Returns some of the photos."""
+    ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,46 +75,52 @@ class Judgment:
 
 def judge(
   contestant: Contestant,
-  benchmark: BenchmarkSet,
+  samples: Samples,
   *,
+  measures: Sequence[str] = (),
   progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Judgment:
   """Returns the values of a method and of the mean head on a set.
 
   Args:
     contestant: The method.
-    benchmark: The set.
+    samples: The photos.
+    measures: Names of the measures to take; all that apply if empty.
     progress: Function that is called with the numbers of judged photos and of all.
   """
-  total = len(benchmark)
+  total = len(samples)
   size, parts = min(_CHUNK, total), []
   for start in range(0, total, _CHUNK):
     indices = range(start, min(start + _CHUNK, total))
-    parts.append(_chunk(contestant, benchmark.truths(indices), size))
+    parts.append(_chunk(contestant, samples.load(indices), size, measures))
     progress(indices.stop, total)
-  return _joined(parts, contestant.about)
+  return _joined(parts, contestant.about, samples.problems)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Part:
-  truths: tuple[str, ...]
+  names: tuple[str, ...]
   values: Table
   baseline: Table
   properties: dict[str, np.ndarray]
   problems: dict[str, str]
 
 
-def _chunk(contestant: Contestant, truths: Truths, size: int) -> _Part:
-  mean = MeanHead()
-  baseline = mean.heads_in(truths)
-  answer = baseline if isinstance(contestant, MeanHead) else contestant.heads_in(truths)
-  answer = without_nan(answer)
+def _chunk(
+  contestant: Contestant, photos: Photos, size: int, measures: Sequence[str]
+) -> _Part:
+  mean = MeanHead().heads_in(photos)
+  baseline = values = _values(mean, photos, size, measures)
+  answer = mean
+  if not isinstance(contestant, MeanHead):
+    answer = without_nan(contestant.heads_in(photos))
+    values = _values(answer, photos, size, measures)
   return _Part(
-    tuple(truths.names),
-    _values(answer, truths, size),
-    _values(baseline, truths, size),
-    dict(properties(truths)),
-    {truths.names[k]: reason for k, reason in answer.problems.items()},
+    tuple(photos.names),
+    values,
+    baseline,
+    dict(properties(photos)) if isinstance(photos, Truths) else {},
+    {photos.names[k]: reason for k, reason in answer.problems.items()},
   )
 
 
@@ -90,16 +129,19 @@ def without_nan(answer: Answer) -> Answer:
   if answer.heads is None:
     return answer
   heads, problems = answer.heads, dict(answer.problems)
-  good = [bool(np.isfinite(head).all()) for head in heads.vertices]
+  each = heads.vertices if isinstance(heads, Heads) else heads.points
+  good = [bool(np.isfinite(points).all()) for points in each]
   keep = [k for k, fine in enumerate(good) if fine]
   for number, fine in zip(answer.index, good, strict=True):
     if not fine:
       problems[number] = "NaN or infinity in the vertices"
   index = tuple(answer.index[k] for k in keep)
-  return Answer(index, heads.chosen(keep) if keep else None, problems)
+  return Answer(index, chosen(heads, keep) if keep else None, problems)
 
 
-def _values(answer: Answer, truths: Truths, size: int) -> Table:
+def _values(
+  answer: Answer, photos: Photos, size: int, measures: Sequence[str]
+) -> Table:
   """Returns the measures of up to `size` photos; NaN for those without a head."""
   if answer.heads is None:
     return {}
@@ -107,25 +149,27 @@ def _values(answer: Answer, truths: Truths, size: int) -> Table:
   index = list(answer.index)
   padding = [0] * (size - len(index))
   cases = Cases(
-    truths.chosen([*index, *(index[k] for k in padding)]),
-    answer.heads.chosen([*range(len(index)), *padding]),
+    chosen(photos, [*index, *(index[k] for k in padding)]),
+    chosen(answer.heads, [*range(len(index)), *padding]),
   )
   found: Table = {}
-  for name, parts in measured(cases).items():
+  for name, parts in measured(cases, measures).items():
     found[name] = {}
     for part, values in parts.items():
-      found[name][part] = np.full(len(truths), np.nan, np.float32)
+      found[name][part] = np.full(len(photos), np.nan, np.float32)
       found[name][part][index] = np.asarray(values)[: len(index)]
   return found
 
 
-def _joined(parts: list[_Part], about: str) -> Judgment:
-  names = tuple(name for part in parts for name in part.truths)
+def _joined(parts: list[_Part], about: str, unread: Mapping[str, str]) -> Judgment:
+  names = tuple(name for part in parts for name in part.names)
   values, baseline = (
-    _joined_tables([getattr(p, which) for p in parts], [len(p.truths) for p in parts])
+    _joined_tables([getattr(p, which) for p in parts], [len(p.names) for p in parts])
     for which in ("values", "baseline")
   )
-  problems = {k: v for part in parts for k, v in part.problems.items()}
+  problems = dict(unread)
+  for part in parts:
+    problems |= part.problems
   gaps = {}
   for measure, found in values.items():
     bad = ~np.isfinite(found[""])

@@ -220,7 +220,7 @@ class BenchmarkSet:
     """Name of the set."""
     return self.recipe.name
 
-  @functools.cached_property
+  @property
   def sha256(self) -> str:
     """Hash of all its samples."""
     return _total({_stem(k): value for k, value in enumerate(self.hashes)})
@@ -229,7 +229,17 @@ class BenchmarkSet:
     """Returns the file of a photo."""
     return self.folder / "photos" / f"{_stem(index)}.jpg"
 
-  def truths(self, indices: Sequence[int]) -> Truths:
+  @property
+  def names(self) -> Sequence[str]:
+    """Name of each photo, without suffix."""
+    return [_stem(k) for k in range(len(self))]
+
+  @property
+  def problems(self) -> Mapping[str, str]:
+    """Photos that cannot be judged: a damaged sample is an error instead."""
+    return {}
+
+  def load(self, indices: Sequence[int]) -> Truths:
     """Returns photos with their truth.
 
     Raises:

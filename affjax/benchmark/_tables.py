@@ -106,25 +106,35 @@ def _number(value: Any) -> Any:
 
 def as_text(judgment: Judgment, what: str) -> str:
   """Returns the tables as aligned text."""
+  tables = [_aligned(table) for _, table in blocks(judgment, what)]
+  return "\n\n".join(
+    [*tables, *(["\n".join(notes(judgment))] if notes(judgment) else [])]
+  )
+
+
+def blocks(judgment: Judgment, what: str) -> list[tuple[str, list[tuple[str, ...]]]]:
+  """Returns title and rows of each table; the first row names the columns.
+
+  Args:
+    judgment: The values.
+    what: Name of the method.
+  """
   every = rows(judgment)
   whole = [row for row in every if not row.part and not row.property]
-  head = ("measure", "unit", what, "95 %", "mean head", "ratio", "95 %", "N")
-  blocks = [_aligned([head, *(_cells(row, (row.measure, row.unit)) for row in whole)])]
+  columns = (what, "95 %", "mean head", "ratio", "95 %", "N")
+  table = [_cells(row, (row.measure, row.unit)) for row in whole]
+  found = [("", [("measure", "unit", *columns), *table])]
   for name in _PRINTED:
-    parts = [row for row in every if row.measure == name and row.part]
-    strata = [row for row in every if row.measure == name and row.property]
-    if parts:
-      blocks.append(_block(name, "region", what, parts))
-    if strata:
-      blocks.append(_block(name, "stratum", what, strata))
-  return "\n\n".join([*blocks, *_notes(judgment)])
-
-
-def _block(name: str, by: str, what: str, chosen: Sequence[Row]) -> str:
-  unit = chosen[0].unit
-  head = (f"{name} by {by}", unit, what, "95 %", "mean head", "ratio", "95 %", "N")
-  label = lambda row: row.part or f"{row.property} {row.stratum}"
-  return _aligned([head, *(_cells(row, (label(row), "")) for row in chosen)])
+    for by, some in (
+      ("region", [row for row in every if row.measure == name and row.part]),
+      ("stratum", [row for row in every if row.measure == name and row.property]),
+    ):
+      label = lambda row: row.part or f"{row.property} {row.stratum}"
+      table = [_cells(row, (label(row), "")) for row in some]
+      if some:
+        title = f"{name} by {by}"
+        found.append((title, [(title, some[0].unit, *columns), *table]))
+  return found
 
 
 def _cells(row: Row, start: tuple[str, str]) -> tuple[str, ...]:
@@ -161,14 +171,14 @@ def _aligned(table: Sequence[Sequence[str]]) -> str:
   return "\n".join(lines)
 
 
-def _notes(judgment: Judgment) -> list[str]:
-  """Returns what the tables leave out, with the names of photos."""
-  notes = []
+def notes(judgment: Judgment) -> list[str]:
+  """Returns lines about what the tables leave out, with the names of photos."""
+  found = []
   for reason, names in _by_reason(judgment.problems).items():
-    notes.append(f"without a head: {len(names)} ({reason}): {_listed(names)}")
+    found.append(f"without a head: {len(names)} ({reason}): {_listed(names)}")
   for measure, names in judgment.gaps.items():
-    notes.append(f"without a value of {measure!r}: {len(names)}: {_listed(names)}")
-  return ["\n".join(notes)] if notes else []
+    found.append(f"without a value of {measure!r}: {len(names)}: {_listed(names)}")
+  return found
 
 
 def _by_reason(problems: Mapping[str, str]) -> dict[str, list[str]]:

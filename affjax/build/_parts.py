@@ -32,6 +32,7 @@ from affjax.models import (
 )
 from affjax.train import optimizers, sharding, stages, start, states, workdir
 from affjax.train.loop import Plan, Task
+from affjax.train.shapes import shape_evaluator
 from affjax.train.stages import Stage
 from affjax.train.steps import DiscriminatorLearner, Learner
 from affjax.types import Template
@@ -163,6 +164,7 @@ def _task(options: Options, root: pathlib.Path, command: str) -> Task:
       "features": feature_net.name if feature_net else None,
       "data": options.data.source,
     },
+    shapes=(shape_evaluator(networks, held_out) if options.log.shapes_every else None),
   )
 
 

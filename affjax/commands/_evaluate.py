@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from affjax.commands import _console, _parsing
+from affjax.commands import _console, _parsing, _weights
 
 if TYPE_CHECKING:
   from affjax import benchmark
@@ -18,15 +18,18 @@ class Evaluate(_parsing.Command):
 
   Writes tables on the terminal, with the mean head, which knows nothing of a person,
   beside the method, 95 % bootstrap intervals over photos, and the photos that count;
-  with --out also OUT/result.json.
+  with --out also OUT/result.json and the page OUT/index.html, which shows the best, the
+  median and the worst photo. docs/evaluation.md explains the measures.
 
   Exit status: 0 = every photo has a head, 1 = some have none, 2 = nothing was started.
 
   Example: affjax evaluate fit --on embedded --limit 60 -o out/fit
 
   Attributes:
-    what: Judge this: mean (the mean head) or fit (`affjax fit`).
-    on: Use this benchmark set: embedded, ict, or the folder of a set.
+    what: Judge this: mean (the mean head), fit (`affjax fit`), the workdir of trained
+      networks, or a folder of meshes by another tool.
+    on: Use this benchmark set: embedded, ict, the folder of a set, or a folder of
+      photos, on which only measures that need no 3D truth are taken.
     limit: Take only the first so many samples; 0 takes all.
     out: Write the result into this folder.
   """
@@ -42,23 +45,54 @@ class Evaluate(_parsing.Command):
 
   def run(self) -> None:
     """Runs the command."""
-    from affjax import benchmark, files
+    from affjax import benchmark
 
-    contestant = benchmark.contestant(self.what)
-    judged = self._set()
+    samples = self._samples()
+    contestant = self._contestant(samples)
     with _console.counting_progress("photos") as step:
-      judgment = benchmark.judge(contestant, judged, progress=step)
-    title = f"{self.what} on {judged.name}: {len(judged)} photos, {contestant.about}"
+      judgment = benchmark.judge(contestant, samples, progress=step)
+    title = f"{self.what} on {samples.name}: {len(samples)} photos, {judgment.about}"
     _console.OUT.print(_console.escaped(title + "\n"))
-    _console.OUT.print(_console.escaped(benchmark.as_text(judgment, self.what)))
+    _console.OUT.print(_console.escaped(benchmark.as_text(judgment, self._name)))
     if self.out is not None:
-      self.out.mkdir(parents=True, exist_ok=True)
-      about = {"what": self.what, "set": judged.name, "sha256": judged.sha256}
-      files.write_json(self.out / "result.json", about | benchmark.as_json(judgment))
+      self._write(self.out, judgment, contestant, samples)
     if judgment.problems:
       raise _console.Exit(1)
 
-  def _set(self) -> "benchmark.BenchmarkSet":
+  @property
+  def _name(self) -> str:
+    """Name of the method in the tables."""
+    return pathlib.Path(self.what).name or self.what
+
+  def _write(
+    self,
+    out: pathlib.Path,
+    judgment: "benchmark.Judgment",
+    contestant: "benchmark.Contestant",
+    samples: "benchmark.Samples",
+  ) -> None:
+    from affjax import benchmark, files
+
+    out.mkdir(parents=True, exist_ok=True)
+    about = {"what": self._name, "set": samples.name, "sha256": samples.sha256}
+    files.write_json(out / "result.json", about | benchmark.as_json(judgment))
+    page = benchmark.write_page(out, judgment, contestant, samples, what=self._name)
+    if page is not None:
+      _console.OUT.print(_console.escaped(f"\n{page}"))
+
+  def _contestant(self, samples: "benchmark.Samples") -> "benchmark.Contestant":
+    from affjax import benchmark, photos
+    from affjax.train import workdir
+
+    folder = pathlib.Path(self.what)
+    if self.what in benchmark.CONTESTANTS or not folder.is_dir():
+      return benchmark.contestant(self.what)
+    if workdir.latest_stage(folder) is not None:
+      networks = photos.NetworkReconstructor(_weights.load_run(folder))
+      return benchmark.Reconstructed(networks)
+    return benchmark.tool_folder(folder, samples.names)
+
+  def _samples(self) -> "benchmark.Samples":
     from affjax import benchmark
 
     folder = pathlib.Path(self.on)
@@ -68,4 +102,6 @@ class Evaluate(_parsing.Command):
         limit = f" --limit {self.limit}" if self.limit else ""
         command = f"affjax benchmark {self.on}{limit}"
         raise ValueError(f"benchmark set {self.on!r} is not made yet: {command}")
+    if folder.is_dir() and not (folder / benchmark.INDEX).exists():
+      return benchmark.photo_folder(folder, limit=self.limit)
     return benchmark.read_set(folder, limit=self.limit)

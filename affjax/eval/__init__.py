@@ -4,8 +4,14 @@ Errors of shape are meaningful beside those of the mean head, which looks at not
 print it in every table.
 """
 
-from affjax.eval._alignment import ALIGNMENTS, Similarity, align, aligned
-from affjax.eval._cases import Cases, Heads, Truths
+from affjax.eval._alignment import (
+  ALIGNMENTS,
+  Similarity,
+  align,
+  aligned,
+  alignment_of,
+)
+from affjax.eval._cases import INNER, Cases, Heads, Meshes, Photos, Truths, chosen
 from affjax.eval._depth import (
   DepthErrors,
   depth_errors,
@@ -20,15 +26,27 @@ from affjax.eval._geometry import (
   rotation_error,
   translation_error,
 )
+from affjax.eval._identity import (
+  face_chips,
+  identity_cosine,
+  identity_distance,
+  identity_features,
+  retrieval,
+  retrieval_rank,
+)
 from affjax.eval._image import color_difference, l1_error, lab, psnr, ssim
-from affjax.eval._measures import MEASURES, Measure, measured, rendered
+from affjax.eval._measures import MEASURES, Measure, measured
+from affjax.eval._perceptual import perceptual_distance
+from affjax.eval._photo_measures import rendered
 from affjax.eval._regions import REGIONS, face_regions
 from affjax.eval._scan import ScanDistances, scan_distances
+from affjax.eval._shape_measures import Values
 from affjax.eval._statistics import Summary, summary
 from affjax.eval._strata import STRATA, properties, stratum
 
 __all__ = [
   "ALIGNMENTS",
+  "INNER",
   "MEASURES",
   "REGIONS",
   "STRATA",
@@ -36,27 +54,39 @@ __all__ = [
   "DepthErrors",
   "Heads",
   "Measure",
+  "Meshes",
+  "Photos",
   "ScanDistances",
   "Similarity",
   "Summary",
   "Truths",
+  "Values",
   "align",
   "aligned",
+  "alignment_of",
+  "chosen",
   "color_difference",
   "depth_errors",
   "depth_from_gray",
   "depth_normals",
   "distance_error",
+  "face_chips",
   "face_regions",
+  "identity_cosine",
+  "identity_distance",
+  "identity_features",
   "l1_error",
   "lab",
   "landmark_error",
   "measured",
   "normal_error",
+  "perceptual_distance",
   "position_error",
   "properties",
   "psnr",
   "rendered",
+  "retrieval",
+  "retrieval_rank",
   "rotation_error",
   "scan_distances",
   "ssim",

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from affjax.types import ArrayLike
 
-ALIGNMENTS = ("none", "rigid", "similarity")
+ALIGNMENTS = ("none", "scale", "rigid", "similarity")
 
 
 class Similarity(NamedTuple):
@@ -75,10 +75,38 @@ def aligned(
   Raises:
     ValueError: the name is unknown.
   """
+  return alignment_of(source, target, weights, alignment)(source)
+
+
+def alignment_of(
+  source: Float[ArrayLike, "*b p 3"],
+  target: Float[ArrayLike, "*b p 3"],
+  weights: Float[ArrayLike, " p"],
+  alignment: str,
+) -> Similarity:
+  """Returns the alignment of that name: one of `ALIGNMENTS`.
+
+  "scale" is a scale and a translation, "rigid" a rotation and a translation,
+  "similarity" all three.
+
+  Raises:
+    ValueError: the name is unknown.
+  """
   if alignment not in ALIGNMENTS:
     raise ValueError(
       f"alignment must be one of {', '.join(ALIGNMENTS)}, got {alignment!r}"
     )
+  if alignment in ("rigid", "similarity"):
+    return align(source, target, weights, scaled=alignment == "similarity")
+  lead = jnp.asarray(source).shape[:-2]
+  still = jnp.broadcast_to(jnp.eye(3), (*lead, 3, 3))
   if alignment == "none":
-    return jnp.asarray(source)
-  return align(source, target, weights, scaled=alignment == "similarity")(source)
+    return Similarity(still, jnp.ones(lead), jnp.zeros((*lead, 3)))
+  share = (jnp.asarray(weights) / jnp.sum(jnp.asarray(weights)))[..., None]
+  share = jnp.broadcast_to(share, (*lead, *share.shape))
+  from_mean, to_mean = (jnp.sum(share * p, -2, keepdims=True) for p in (source, target))
+  a, b = source - from_mean, target - to_mean
+  scale = jnp.sum(share * a * b, (-2, -1)) / jnp.sum(share * a * a, (-2, -1))
+  return Similarity(
+    still, scale, to_mean[..., 0, :] - scale[..., None] * from_mean[..., 0, :]
+  )

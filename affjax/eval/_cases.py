@@ -6,33 +6,25 @@ the texels that a photo shows, and normals.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
+from affjax.eval import _texels
 from affjax.eval._alignment import aligned
-from affjax.eval._regions import REGIONS, face_regions
-from affjax.geometry import mesh, uv
-from affjax.geometry.camera import head_to_world, world_to_clip, world_to_px
-from affjax.render import head_buffers
-from affjax.types import Camera, Template, per_template
+from affjax.eval._scan import ScanDistances, scan_distances
+from affjax.geometry.camera import head_to_world
+from affjax.types import Camera, Template
 
-# Side of the UV maps on which heads are compared, and of the buffers that tell which
-# texels a photo shows.
-MAP_SIZE = 128
-_BUFFER_SIZE = 256
-# Least cosine between normal and line of sight of a texel that a photo shows, and the
-# largest distance behind the foremost surface, dm.
-_FACING, _BEHIND = 0.2, 0.04
+# The landmarks that the surfaces of other tools are placed by: without the contour.
+INNER = range(17, 68)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Truths:
-  """N photos of a template's heads whose geometry is known.
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Photos:
+  """N photos of heads.
 
   Attributes:
     names: Name of each photo.
@@ -40,6 +32,26 @@ class Truths:
     camera: Camera of the photos.
     photos: The photos, square.
     visible: Pixels that show the head's surface, without occluders.
+    landmarks: The 68 landmarks that a detector found, px; None where the geometry is
+      known instead.
+  """
+
+  names: Sequence[str]
+  template: Template
+  camera: Camera
+  photos: UInt8[np.ndarray, "n h h 3"]
+  visible: Bool[np.ndarray, "n h h"]
+  landmarks: Float[np.ndarray, "n 68 2"] | None = None
+
+  def __len__(self) -> int:
+    return len(self.names)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Truths(Photos):
+  """N photos of a template's heads whose geometry is known.
+
+  Attributes:
     vertices: Vertices in head space, dm, with expression.
     pose: Axis-angle rotation and translation (dm) in the photo.
     diffuse: Diffuse map in [0, 1]; None where it is unknown.
@@ -50,11 +62,6 @@ class Truths:
       are measured from, head space, dm; None where there are none.
   """
 
-  names: Sequence[str]
-  template: Template
-  camera: Camera
-  photos: UInt8[np.ndarray, "n h h 3"]
-  visible: Bool[np.ndarray, "n h h"]
   vertices: Float[np.ndarray, "n v 3"]
   pose: Float[np.ndarray, "n 6"]
   diffuse: Float[np.ndarray, "n s s 3"] | None = None
@@ -63,12 +70,10 @@ class Truths:
   expression_mm: Float[np.ndarray, " n"] | None = None
   scans: Sequence[Float[np.ndarray, "_ 3"]] | None = None
 
-  def __len__(self) -> int:
-    return len(self.names)
-
-  def chosen(self, index: Sequence[int]) -> "Truths":
-    """Returns some of the photos."""
-    return dataclasses.replace(self, **_chosen(self, index))
+  @functools.cached_property
+  def world(self) -> Float[np.ndarray, "n v 3"]:
+    """Vertices before the camera, dm."""
+    return np.asarray(head_to_world(self.vertices, self.pose))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,67 +97,123 @@ class Heads:
   def __len__(self) -> int:
     return len(self.vertices)
 
-  def chosen(self, index: Sequence[int]) -> "Heads":
-    """Returns some of the heads."""
-    return dataclasses.replace(self, **_chosen(self, index))
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Meshes:
+  """N reconstructed surfaces of any topology, such as those of other tools.
+
+  Attributes:
+    points: Vertices of each, in any unit.
+    faces: Triangles of each.
+    landmarks: Places of the inner landmarks 17 to 67 on each surface.
+  """
+
+  points: Sequence[Float[np.ndarray, "_ 3"]]
+  faces: Sequence[Int[np.ndarray, "_ 3"]]
+  landmarks: Float[np.ndarray, "n 51 3"]
+
+  def __len__(self) -> int:
+    return len(self.points)
 
 
-def _chosen(whole: Truths | Heads, index: Sequence[int]) -> dict[str, object]:
-  """Returns the fields with one entry a head, cut to some of the heads."""
-  chosen: dict[str, object] = {}
+Chosen = TypeVar("Chosen", bound=Photos | Heads | Meshes)
+
+
+def chosen(whole: Chosen, index: Sequence[int]) -> Chosen:
+  """Returns some of the photos or heads.
+
+  Args:
+    whole: Photos or heads.
+    index: Numbers of those to take, which may repeat.
+  """
+  changes: dict[str, object] = {}
   for field in dataclasses.fields(whole):
     value = getattr(whole, field.name)
     if isinstance(value, np.ndarray):
-      chosen[field.name] = value[list(index)]
+      changes[field.name] = value[list(index)]
     elif isinstance(value, Sequence) and not isinstance(value, str):
-      chosen[field.name] = [value[k] for k in index]
-  return chosen
+      changes[field.name] = [value[k] for k in index]
+  return dataclasses.replace(whole, **changes)
+
+
+class Skin(NamedTuple):
+  """The surface of a reconstructed head that is compared with a scan.
+
+  Attributes:
+    vertices: Its vertices.
+    faces: Its triangles.
+    start: Landmarks on it and the same ones on the truth.
+  """
+
+  vertices: Float[np.ndarray, "v 3"]
+  faces: Int[np.ndarray, "t 3"]
+  start: tuple[Float[np.ndarray, "k 3"], Float[np.ndarray, "k 3"]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cases:
-  """N reconstructed heads beside their truth, with what measures share.
+  """N reconstructed heads beside their photos, with what measures share.
 
   Attributes:
-    truths: Photos with their truth.
-    heads: The reconstructed heads, in the same order and topology.
+    given: Photos, with their truth where it is known.
+    answers: The reconstructed heads, in the same order.
 
   Raises:
     ValueError: The numbers of heads or of their vertices differ.
   """
 
-  truths: Truths
-  heads: Heads
+  given: Photos
+  answers: Heads | Meshes
 
   def __post_init__(self):
-    wanted, got = self.truths.vertices.shape, self.heads.vertices.shape
-    if wanted != got:
-      raise ValueError(f"vertices of the heads must have shape {wanted}, got {got}")
+    if len(self.given) != len(self.answers):
+      raise ValueError(
+        f"there must be {len(self.given)} heads, one a photo, got {len(self.answers)}"
+      )
+    if isinstance(self.answers, Heads):
+      wanted = (len(self.given), *self.template.vertices.shape)
+      if self.answers.vertices.shape != wanted:
+        raise ValueError(
+          f"vertices of the heads must have shape {wanted}, got "
+          f"{self.answers.vertices.shape}"
+        )
 
   @property
   def template(self) -> Template:
     """The topology of all heads."""
-    return self.truths.template
+    return self.given.template
+
+  @property
+  def truths(self) -> Truths:
+    """The photos, whose geometry must be known."""
+    assert isinstance(self.given, Truths)
+    return self.given
+
+  @property
+  def heads(self) -> Heads:
+    """The heads, which must be in the topology of the template."""
+    assert isinstance(self.answers, Heads)
+    return self.answers
 
   @functools.cached_property
   def face(self) -> Float[np.ndarray, "s s"]:
     """The weight of each texel in the face."""
-    return face_texels(self.template)
+    return _texels.face_texels(self.template)
 
   @functools.cached_property
   def regions(self) -> dict[str, Float[np.ndarray, "s s"]]:
     """The weight of each texel in each region: first "face", then `REGIONS`."""
-    return {"face": self.face, **region_texels(self.template)}
+    return {"face": self.face, **_texels.region_texels(self.template)}
 
   @functools.cached_property
   def true_texels(self) -> Float[np.ndarray, "n s s 3"]:
     """Position maps of the truth, dm."""
-    return texels(self.truths.vertices, self.template)
+    return _texels.texels(self.truths.vertices, self.template)
 
   @functools.cached_property
   def head_texels(self) -> Float[np.ndarray, "n s s 3"]:
     """Position maps of the heads, dm."""
-    return texels(self.heads.vertices, self.template)
+    return _texels.texels(self.heads.vertices, self.template)
 
   def aligned_texels(self, alignment: str) -> Float[np.ndarray, "n p 3"]:
     """Returns the heads' texels after an alignment on the face, see `aligned`."""
@@ -166,112 +227,35 @@ class Cases:
   @functools.cached_property
   def exposed(self) -> Bool[np.ndarray, "n s s"]:
     """Texels of the truth that face the camera and that no part of the head hides."""
-    return exposed_texels(self.truths)
+    return _texels.exposed_texels(self.truths.world, self.template, self.given.camera)
 
   @functools.cached_property
   def shown(self) -> Bool[np.ndarray, "n s s"]:
     """Exposed texels that the photo shows without an occluder."""
-    return self.exposed & _visible_at(self.truths, self.true_texels)
+    place = _texels.texels(self.truths.world, self.template)
+    return self.exposed & _texels.values_at(
+      self.given.visible, place, self.given.camera
+    )
 
+  @functools.cached_property
+  def skins(self) -> list[Skin]:
+    """The surfaces of the heads, with landmarks to place them by."""
+    template, answers = self.template, self.answers
+    marks = template.landmark_positions(self.truths.vertices)
+    if isinstance(answers, Meshes):
+      inner = marks[:, list(INNER)]
+      rows = zip(answers.points, answers.faces, answers.landmarks, inner, strict=True)
+      return [Skin(points, faces, (own, true)) for points, faces, own, true in rows]
+    skin = template.faces[template.face_groups == template.group_names.index("skin")]
+    own = template.landmark_positions(answers.vertices)
+    rows = zip(answers.vertices, own, marks, strict=True)
+    return [Skin(vertices, skin, (start, true)) for vertices, start, true in rows]
 
-@per_template
-def face_texels(template: Template) -> Float[np.ndarray, "s s"]:
-  """Returns the weight of each texel in the mask "face", float32."""
-  table = uv.uv_table(template, MAP_SIZE)
-  mask = uv.resize_mask(template.masks["face"], MAP_SIZE) * table.support
-  return mask.astype(np.float32)
-
-
-@per_template
-def region_texels(template: Template) -> dict[str, Float[np.ndarray, "s s"]]:
-  """Returns the weights of texels in each region of `REGIONS`."""
-  regions = face_regions(template, MAP_SIZE)
-  return {name: regions[name] for name in REGIONS}
-
-
-def texels(
-  vertices: Float[np.ndarray, "n v c"], template: Template
-) -> Float[np.ndarray, "n s s c"]:
-  """Returns values of vertices as maps of `MAP_SIZE`."""
-  return np.asarray(_map_of(jnp.asarray(vertices), template=template))
-
-
-@functools.partial(jax.jit, static_argnames="template")
-def _map_of(vertices: jax.Array, *, template: Template) -> jax.Array:
-  return uv.map_from_vertices(vertices, uv.uv_table(template, MAP_SIZE))
-
-
-def normal_texels(
-  vertices: Float[np.ndarray, "n v 3"], template: Template
-) -> Float[np.ndarray, "n s s 3"]:
-  """Returns maps of the smooth normals of heads; their lengths are about one."""
-  normals = mesh.vertex_normals(jnp.asarray(vertices), template.faces)
-  return texels(np.asarray(normals), template)
-
-
-def exposed_texels(truths: Truths) -> Bool[np.ndarray, "n s s"]:
-  """Returns the texels that face the camera and that no part of the head hides."""
-  world = head_to_world(truths.vertices, truths.pose)
-  place = texels(np.asarray(world), truths.template)
-  normal = normal_texels(np.asarray(world), truths.template)
-  sight = np.array([0, 0, truths.camera.distance], np.float32) - place
-  cosine = (normal * sight).sum(-1) / np.linalg.norm(sight, axis=-1)
-  foremost = depth_maps(np.asarray(world), truths.template, truths.camera, _BUFFER_SIZE)
-  depth = np.asarray(world_to_clip(place, truths.camera))[..., 3]
-  at, inside = _pixels(place, truths.camera, _BUFFER_SIZE)
-  hit = np.take_along_axis(
-    foremost.reshape(len(place), -1), at.reshape(len(place), -1), 1
-  ).reshape(depth.shape)
-  hidden = (hit > 0) & (depth > hit + _BEHIND)
-  table = uv.uv_table(truths.template, MAP_SIZE)
-  return inside & ~hidden & (cosine > _FACING) & table.inside
-
-
-@functools.partial(jax.jit, static_argnames=("template", "camera", "size"))
-def _depths(
-  world: jax.Array, *, template: Template, camera: Camera, size: int
-) -> jax.Array:
-  return head_buffers(world, template, camera, (size, size)).depth[..., 0]
-
-
-def depth_maps(
-  world: Float[np.ndarray, "n v 3"], template: Template, camera: Camera, size: int
-) -> Float[np.ndarray, "n s s"]:
-  """Returns depths along the optical axis, dm; 0 where the head is not."""
-  found = _depths(jnp.asarray(world), template=template, camera=camera, size=size)
-  return np.asarray(found)
-
-
-def unsup3d_camera(camera: Camera, size: int) -> Camera:
-  """Returns a camera with the rays of Unsup3D's at a size of depth maps.
-
-  It sees a head as large as the given camera does.
-  """
-  half = math.tan(math.radians(camera.fov_deg) / 2)
-  # Unsup3D's principal rays go through the centers of the outermost pixels.
-  own = math.tan(math.radians(5)) * size / (size - 1)
-  distance = camera.distance * half / own
-  fov = math.degrees(2 * math.atan(own))
-  return Camera(fov_deg=fov, distance=distance, near=1.0, far=2 * distance)
-
-
-def _pixels(
-  place: Float[np.ndarray, "n s s 3"], camera: Camera, size: int
-) -> tuple[np.ndarray, Bool[np.ndarray, "n s s"]]:
-  """Returns the flat index of the pixel that shows each place, and if there is one."""
-  px = np.rint(np.asarray(world_to_px(place, camera, size, size))).astype(int)
-  inside = np.all((px >= 0) & (px < size), axis=-1, keepdims=True)[..., 0]
-  px = np.clip(px, 0, size - 1)
-  return px[..., 1] * size + px[..., 0], inside
-
-
-def _visible_at(
-  truths: Truths, place: Float[np.ndarray, "n s s 3"]
-) -> Bool[np.ndarray, "n s s"]:
-  """Returns the value of `visible` at the pixel of each head-space place."""
-  flat = place.reshape(len(place), -1, 3)
-  world = np.asarray(head_to_world(flat, truths.pose)).reshape(place.shape)
-  at, inside = _pixels(world, truths.camera, truths.visible.shape[1])
-  rows = truths.visible.reshape(len(place), -1)
-  seen = np.take_along_axis(rows, at.reshape(len(place), -1), 1)
-  return inside & seen.reshape(inside.shape)
+  @functools.cached_property
+  def laid(self) -> list[ScanDistances]:
+    """Distances of the scans from the surfaces, and the surfaces laid on the scans."""
+    assert self.truths.scans is not None
+    return [
+      scan_distances(points, skin.vertices, skin.faces, start=skin.start)
+      for points, skin in zip(self.truths.scans, self.skins, strict=True)
+    ]

@@ -5,30 +5,12 @@ A new measure is a function of `Cases` and a row of `MEASURES`.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
-
-from affjax.eval import _cases, _geometry, _image
-from affjax.eval._alignment import align
+from affjax.eval import _photo_measures as photo
+from affjax.eval import _shape_measures as shape
 from affjax.eval._cases import Cases
-from affjax.eval._depth import depth_errors
-from affjax.eval._scan import scan_distances
-from affjax.geometry import uv
-from affjax.geometry.camera import head_to_world, world_to_px
-from affjax.ops import resize_bilinear
-from affjax.render import render_head, shade
-from affjax.types import Camera, Template
-
-# Values of each head by part: "" is the whole, the others are regions.
-Values = Mapping[str, Float[np.ndarray, " n"]]
-# Side of the depth maps of SIDE and MAD: normals of other sizes cannot be compared.
-_DEPTH_SIZE = 64
-_RENDER_SIZE = 256
-_OUTER_EYES = (36, 45)
+from affjax.eval._shape_measures import Values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,25 +22,27 @@ class Measure:
     unit: Unit; empty for numbers without any.
     values: Function from cases to one number a head, by part; NaN where nothing of a
       head can be measured.
-    truth: Fields of `Truths` that must not be None.
-    heads: Fields of `Heads` that must not be None.
+    truth: Fields that the photos must have: those of `Truths` or of `Photos`.
+    heads: Fields that the heads must have: those of `Heads` or of `Meshes`.
     higher: Whether higher values are better.
   """
 
   name: str
   unit: str
   values: Callable[[Cases], Values]
-  truth: tuple[str, ...] = ()
-  heads: tuple[str, ...] = ()
+  truth: tuple[str, ...] = ("vertices",)
+  heads: tuple[str, ...] = ("vertices",)
   higher: bool = False
 
   def applies(self, cases: Cases) -> bool:
     """Returns whether the cases have all that the measure needs."""
-    has = lambda whole, names: all(getattr(whole, n) is not None for n in names)
-    return has(cases.truths, self.truth) and has(cases.heads, self.heads)
+    has = lambda whole, names: all(
+      getattr(whole, name, None) is not None for name in names
+    )
+    return has(cases.given, self.truth) and has(cases.answers, self.heads)
 
 
-def measured(cases: Cases, names: tuple[str, ...] = ()) -> dict[str, dict[str, object]]:
+def measured(cases: Cases, names: Sequence[str] = ()) -> dict[str, Values]:
   """Returns the values of all measures that apply, by name and part.
 
   Args:
@@ -76,263 +60,78 @@ def measured(cases: Cases, names: tuple[str, ...] = ()) -> dict[str, dict[str, o
     )
   chosen = [known[name] for name in names] if names else MEASURES
   return {
-    measure.name: dict(measure.values(cases))
-    for measure in chosen
-    if measure.applies(cases)
+    measure.name: measure.values(cases) for measure in chosen if measure.applies(cases)
   }
-
-
-def _positions(cases: Cases, alignment: str) -> Values:
-  """Mean absolute difference of a coordinate, dm, by region."""
-  moved = cases.aligned_texels(alignment)
-  apart = np.abs(moved - cases.true_texels.reshape(moved.shape)).mean(-1)
-  return _by_region(apart, cases)
-
-
-def _distances(cases: Cases, alignment: str) -> Values:
-  """Mean distance of corresponding points, mm, by region."""
-  moved = cases.aligned_texels(alignment)
-  apart = np.linalg.norm(moved - cases.true_texels.reshape(moved.shape), axis=-1)
-  return _by_region(100 * apart, cases)
-
-
-def _distances_percent(cases: Cases) -> Values:
-  """The same after a similarity, percent of the distance of the outer eye corners."""
-  marks = cases.template.landmark_positions(cases.truths.vertices)
-  eyes = np.linalg.norm(marks[:, _OUTER_EYES[0]] - marks[:, _OUTER_EYES[1]], axis=-1)
-  return {
-    part: values / eyes for part, values in _distances(cases, "similarity").items()
-  }
-
-
-def _by_region(values: Float[np.ndarray, "n p"], cases: Cases) -> Values:
-  parts = {"" if part == "face" else part: w for part, w in cases.regions.items()}
-  return {part: values @ w.ravel() / w.sum() for part, w in parts.items()}
-
-
-def _scans(cases: Cases) -> Values:
-  """Mean distance of scan points from the surface after a similarity ICP, mm."""
-  template, truths = cases.template, cases.truths
-  skin = template.faces[template.face_groups == template.group_names.index("skin")]
-  assert truths.scans is not None
-  values = []
-  for points, true, head in zip(
-    truths.scans, truths.vertices, cases.heads.vertices, strict=True
-  ):
-    start = (template.landmark_positions(head), template.landmark_positions(true))
-    found = scan_distances(points, head, skin, start=start)
-    values.append(found.distances.mean())
-  return {"": np.array(values)}
-
-
-def _normals(cases: Cases) -> Values:
-  """Mean angle between normals over the face that the photo shows, degrees.
-
-  The heads are turned by the rotation of the similarity on the face.
-  """
-  flat = lambda maps: maps.reshape(len(maps), -1, 3)
-  turn = np.asarray(
-    align(
-      flat(cases.head_texels), flat(cases.true_texels), cases.face.ravel(), scaled=True
-    ).rotation
-  )
-  true, own = (
-    flat(_cases.normal_texels(vertices, cases.template))
-    for vertices in (cases.truths.vertices, cases.heads.vertices)
-  )
-  own = np.einsum("npj,nij->npi", own, turn)
-  shown = cases.shown.reshape(len(turn), -1)
-  return {
-    "" if part == "face" else part: np.asarray(
-      _geometry.normal_error(own, true, (shown * weights.ravel()).astype(np.float32))
-    )
-    for part, weights in cases.regions.items()
-  }
-
-
-def _depths(cases: Cases, alignment: str, which: str) -> Values:
-  """SIDE (times 100) or MAD of 64² depth maps, protocol "mesh" of `depth_errors`."""
-  assert cases.heads.pose is not None
-  truths, template = cases.truths, cases.template
-  true = np.asarray(head_to_world(truths.vertices, truths.pose))
-  own = np.asarray(head_to_world(cases.heads.vertices, cases.heads.pose))
-  own = _moved(own, true, template, alignment)
-  camera = _cases.unsup3d_camera(truths.camera, _DEPTH_SIZE)
-  maps = (_cases.depth_maps(w, template, camera, _DEPTH_SIZE) for w in (own, true))
-  depth, truth = (values / camera.distance for values in maps)
-  found = depth_errors(depth, truth, protocol="mesh")
-  return {"": np.asarray(100 * found.side if which == "side" else found.mad)}
-
-
-def _moved(
-  own: np.ndarray, true: np.ndarray, template: Template, alignment: str
-) -> np.ndarray:
-  """Returns posed heads after an alignment with the true ones on the face."""
-  if alignment == "none":
-    return own
-  weights = _cases.face_texels(template).ravel()
-  flat = lambda world: _cases.texels(world, template).reshape(len(world), -1, 3)
-  found = align(flat(own), flat(true), weights, scaled=True)
-  return np.asarray(found(own))
-
-
-def _rotations(cases: Cases) -> Values:
-  """Angle of the rotation between both poses, degrees."""
-  return {"": np.asarray(_geometry.rotation_error(_own_pose(cases), cases.truths.pose))}
-
-
-def _own_pose(cases: Cases) -> Float[np.ndarray, "n 6"]:
-  assert cases.heads.pose is not None
-  return cases.heads.pose.astype(np.float32)
-
-
-def _translations(cases: Cases, axis: int) -> Values:
-  """Distance of the centers of the faces across or along the optical axis, mm."""
-  weights = cases.face / cases.face.sum()
-  center = lambda maps: np.einsum("nsxc,sx->nc", maps, weights)[:, None]
-  true = head_to_world(center(cases.true_texels), cases.truths.pose)
-  own = head_to_world(center(cases.head_texels), _own_pose(cases))
-  apart = 100 * np.abs(np.asarray(own - true)[:, 0])
-  return {"": np.linalg.norm(apart[:, :2], axis=-1) if axis == 0 else apart[:, 2]}
-
-
-def _landmarks(cases: Cases, part: int) -> Values:
-  """Normalized mean error of landmarks in the photo: 0 = inner ones, 1 = contour."""
-  size = cases.truths.photos.shape[1]
-
-  def px(vertices: np.ndarray, pose: np.ndarray) -> np.ndarray:
-    marks = cases.template.landmark_positions(vertices)
-    world = head_to_world(marks, pose)
-    return np.asarray(world_to_px(world, cases.truths.camera, size, size))
-
-  true = px(cases.truths.vertices, cases.truths.pose)
-  found = _geometry.landmark_error(px(cases.heads.vertices, _own_pose(cases)), true)
-  return {"": np.asarray(found[:, part])}
-
-
-_PICTURES: dict[str, Callable[..., object]] = {
-  "L1": _image.l1_error,
-  "PSNR": _image.psnr,
-  "SSIM": _image.ssim,
-  "color": _image.color_difference,
-}
-
-
-def _diffuses(cases: Cases, error: str, shown: bool) -> Values:
-  """Errors of diffuse maps over the face's texels that the photo shows, or hides."""
-  own, true = cases.heads.diffuse, cases.truths.diffuse
-  assert own is not None
-  assert true is not None
-  which = cases.shown if shown else ~cases.shown
-  mask = (which * cases.face)[..., None].astype(np.float32)
-  maps = (np.stack([_resized(m) for m in maps]) for maps in (own, true))
-  return {"": np.asarray(_PICTURES[error](*maps, mask))}
-
-
-def _resized(values: Float[np.ndarray, "s s 3"]) -> Float[np.ndarray, "m m 3"]:
-  channels = np.moveaxis(values, -1, 0)
-  return np.stack([uv.resize_mask(c, _cases.MAP_SIZE) for c in channels], -1)
-
-
-def _renders(cases: Cases, error: str) -> Values:
-  """Errors of the rendered head over the visible pixels that it covers."""
-  size = _RENDER_SIZE
-  images, alpha = rendered(cases, size)
-  small = lambda values: np.asarray(
-    resize_bilinear(jnp.asarray(values, jnp.float32), (size, size))
-  )
-  photos = small(cases.truths.photos / np.float32(255))
-  visible = small(cases.truths.visible[..., None])
-  mask = ((visible > 0.5) & (alpha > 0.99)).astype(np.float32)
-  return {"": np.asarray(_PICTURES[error](images, photos, mask))}
-
-
-def rendered(
-  cases: Cases, size: int
-) -> tuple[Float[np.ndarray, "n h h 3"], Float[np.ndarray, "n h h 1"]]:
-  """Returns the heads as the renderer draws them in the photos, and their coverage.
-
-  Args:
-    cases: Cases whose heads have pose, diffuse map and light.
-    size: Side of the pictures, px.
-  """
-  heads = cases.heads
-  assert heads.diffuse is not None
-  assert heads.light is not None
-  color = np.ones((len(heads), 3), np.float32)
-  color = color if heads.light_color is None else heads.light_color
-  world = head_to_world(heads.vertices, _own_pose(cases))
-  maps = (jnp.asarray(values) for values in (heads.diffuse, heads.light, color))
-  options = {"camera": cases.truths.camera, "size": size}
-  images, alpha = _drawn(world, *maps, template=cases.template, **options)
-  return np.asarray(images), np.asarray(alpha)
-
-
-@functools.partial(jax.jit, static_argnames=("template", "camera", "size"))
-def _drawn(
-  world: Float[Array, "n v 3"],
-  diffuse: Float[Array, "n s s 3"],
-  light: Float[Array, "n l l 1"],
-  color: Float[Array, "n 3"],
-  *,
-  template: Template,
-  camera: Camera,
-  size: int,
-) -> tuple[Float[Array, "n h h 3"], Float[Array, "n h h 1"]]:
-  texture = shade(diffuse, light, color)
-  return render_head(world, texture, template, camera, (size, size))
 
 
 def _rows() -> tuple[Measure, ...]:
-  pose, paint = ("pose",), ("diffuse",)
-  drawn = ("pose", "diffuse", "light")
   part = functools.partial
+  geometry, scan, any_surface, any_photo = ("vertices",), ("vertices", "scans"), (), ()
+  pose, paint, drawn = ("pose",), ("diffuse",), ("pose", "diffuse", "light")
   return (
-    Measure("position, raw", "dm", part(_positions, alignment="none")),
-    Measure("position, rigid", "dm", part(_positions, alignment="rigid")),
-    Measure("position, similarity", "dm", part(_positions, alignment="similarity")),
-    Measure("distance, raw", "mm", part(_distances, alignment="none")),
-    Measure("distance, similarity", "mm", part(_distances, alignment="similarity")),
-    Measure("distance, similarity, relative", "% IOD", _distances_percent),
-    Measure("scan (NoW-like)", "mm", _scans, truth=("scans",)),
-    Measure("normals, visible face", "deg", _normals),
+    Measure("position, raw", "dm", part(shape.positions, alignment="none")),
+    Measure("position, rigid", "dm", part(shape.positions, alignment="rigid")),
+    Measure(
+      "position, similarity", "dm", part(shape.positions, alignment="similarity")
+    ),
+    Measure("distance, raw", "mm", part(shape.distances, alignment="none")),
+    Measure(
+      "distance, similarity", "mm", part(shape.distances, alignment="similarity")
+    ),
+    Measure("distance, similarity, relative", "% IOD", shape.distances_percent),
+    Measure("scan (NoW-like)", "mm", shape.scans, scan, any_surface),
+    Measure(
+      "scan by region (REALY-like)", "mm", shape.scans_by_region, scan, any_surface
+    ),
+    Measure("normals, visible face", "deg", shape.normals),
     *(
       Measure(
         f"{which.upper()}, {name}",
         "1e-2" if which == "side" else "deg",
-        part(_depths, alignment=alignment, which=which),
-        heads=pose,
+        part(shape.depths, alignment=alignment, which=which),
+        *needs,
       )
-      for alignment, name in (("none", "raw"), ("similarity", "similarity"))
+      for alignment, name, needs in (
+        ("none", "raw", (geometry, pose)),
+        ("scale", "scale and shift", (geometry, pose)),
+        # Surfaces of other tools are laid on the scan instead.
+        ("similarity", "similarity", (scan, any_surface)),
+      )
       for which in ("side", "mad")
     ),
-    Measure("rotation", "deg", _rotations, heads=pose),
-    Measure("translation across", "mm", part(_translations, axis=0), heads=pose),
-    Measure("translation along", "mm", part(_translations, axis=1), heads=pose),
-    Measure("landmarks, inner", "% IOD", part(_landmarks, part=0), heads=pose),
-    Measure("landmarks, contour", "% IOD", part(_landmarks, part=1), heads=pose),
+    Measure("rotation", "deg", photo.rotations, heads=pose),
+    Measure("translation across", "mm", part(photo.translations, axis=0), heads=pose),
+    Measure("translation along", "mm", part(photo.translations, axis=1), heads=pose),
+    Measure(
+      "landmarks, inner", "% IOD", part(photo.landmarks, part=0), any_photo, pose
+    ),
+    Measure(
+      "landmarks, contour", "% IOD", part(photo.landmarks, part=1), any_photo, pose
+    ),
     *(
       Measure(
         f"diffuse {error}, {name}",
         unit,
-        part(_diffuses, error=error, shown=name == "visible"),
+        part(photo.diffuses, error=error, shown=name == "visible"),
         truth=paint,
         heads=paint,
         higher=error in ("PSNR", "SSIM"),
       )
       for name in ("visible", "hidden")
-      for error, unit in (("L1", ""), ("PSNR", "dB"), ("SSIM", ""), ("color", "ΔE"))
+      for error, unit in photo.PICTURES
     ),
     *(
       Measure(
         f"render {error}",
         unit,
-        part(_renders, error=error),
-        heads=drawn,
+        part(photo.renders, error=error),
+        any_photo,
+        drawn,
         higher=error in ("PSNR", "SSIM"),
       )
-      for error, unit in (("L1", ""), ("PSNR", "dB"), ("SSIM", ""), ("color", "ΔE"))
+      for error, unit in photo.PICTURES
     ),
+    Measure("identity cosine", "", photo.identities, any_photo, drawn, higher=True),
   )
 
 

@@ -6,6 +6,7 @@ from affjax.heads._morphable import MorphableModel, unit_index
 from affjax.heads._obj_file import ObjError, ObjMesh, read_obj
 from affjax.heads._opening import open_head
 from affjax.heads._plain import plain_diffuse
+from affjax.heads._ply_file import PlyError, read_ply
 from affjax.heads._random import random_vertices, sample_expression, sample_identity
 from affjax.heads._retargeting import Retargeter, retarget_model
 from affjax.heads._template import ObjTemplate, load_template
@@ -17,12 +18,14 @@ __all__ = [
   "ObjError",
   "ObjMesh",
   "ObjTemplate",
+  "PlyError",
   "Retargeter",
   "load_template",
   "open_head",
   "plain_diffuse",
   "random_vertices",
   "read_obj",
+  "read_ply",
   "retarget_model",
   "sample_expression",
   "sample_identity",

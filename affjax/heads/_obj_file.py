@@ -20,7 +20,8 @@ class ObjMesh:
     vertices: float64 `[V, 3]`, in the file's unit and axes.
     uvs: float64 `[U, 2]`, v up, in any tile.
     faces: int32 `[T, 3]`, triangles as indices into `vertices`, from 0.
-    faces_uv: int32 `[T, 3]`, the same triangles as indices into `uvs`.
+    faces_uv: int32 `[T, 3]`, the same triangles as indices into `uvs`; -1 where a file
+      that need not have UVs has none.
     face_groups: int32 `[T]`, index into `group_names`.
     group_names: names of the groups (`g`, else `o`, else `usemtl`) that have faces.
   """
@@ -37,13 +38,17 @@ class ObjError(ValueError):
   """A file is not a usable OBJ; the message names the file and the line."""
 
 
-def read_obj(path: str | pathlib.Path) -> ObjMesh:
-  """Reads an OBJ file with UVs.
+def read_obj(path: str | pathlib.Path, *, need_uvs: bool = True) -> ObjMesh:
+  """Reads an OBJ file.
 
   Polygons (cut as fans), negative indices and continued lines are supported. Faces
   without UV indices are accepted if there are as many `vt` as `v` (MeInGame's files);
   their UV indices are the vertex indices. Normals, lines, points, curves and materials
   are ignored.
+
+  Args:
+    path: the file.
+    need_uvs: whether faces without UV indices are refused.
 
   Raises:
     FileNotFoundError: there is no such file.
@@ -54,7 +59,7 @@ def read_obj(path: str | pathlib.Path) -> ObjMesh:
   size = path.stat().st_size
   if size > MAX_BYTES:
     raise ObjError(f"{path}: {size} bytes, at most {MAX_BYTES} are read")
-  parser = _Parser(str(path))
+  parser = _Parser(str(path), need_uvs)
   with path.open("r", encoding="utf-8", errors="replace") as file:
     number, held = 0, ""
     while line := file.readline(_LINE):
@@ -71,8 +76,8 @@ def read_obj(path: str | pathlib.Path) -> ObjMesh:
 class _Parser:
   """Collects the rows of one file."""
 
-  def __init__(self, path: str):
-    self._path = path
+  def __init__(self, path: str, need_uvs: bool):
+    self._path, self._need_uvs = path, need_uvs
     self._vertices: list[list[float]] = []
     self._uvs: list[list[float]] = []
     self._corners: list[tuple[int, int, int]] = []
@@ -99,7 +104,7 @@ class _Parser:
     if not self._corners:
       raise ObjError(f"{self._path}: no faces")
     faces, faces_uv = np.array(self._corners), np.array(self._corners_uv)
-    if self._bare_line:
+    if self._bare_line and self._need_uvs:
       if (faces_uv >= 0).any() or len(self._uvs) != len(self._vertices):
         raise ObjError(
           f"{self._path}:{self._bare_line}: a face without UV indices; templates need "
@@ -116,7 +121,7 @@ class _Parser:
         )
     return ObjMesh(
       vertices=np.array(self._vertices),
-      uvs=np.array(self._uvs),
+      uvs=np.array(self._uvs).reshape(-1, 2),
       faces=faces.astype(np.int32),
       faces_uv=faces_uv.astype(np.int32),
       face_groups=np.array(self._groups, np.int32),

@@ -15,6 +15,7 @@ from affjax.models import FeatureNet
 from affjax.train import interrupt, metrics, pictures, sharding, steps, workdir
 from affjax.train.checkpoint import Checkpoints
 from affjax.train.metrics import Clock, Meter, NonFiniteError, Writer
+from affjax.train.shapes import ShapeEvaluator
 from affjax.train.start import Start
 from affjax.train.states import TrainState
 from affjax.train.steps import Learner, Record
@@ -32,18 +33,22 @@ class Log:
     every: Steps between two progress lines and points on the curves.
     pictures_every: Steps between two sheets of pictures; 0 = only before and after the
       stage.
+    shapes_every: Steps between two comparisons of the held-out samples with their
+      known geometry, as `affjax evaluate` does them, beside the mean head; 0 = never.
     tensorboard: Whether to write event files, too.
   """
 
   every: int = 50
   pictures_every: int = 1000
+  shapes_every: int = 0
   tensorboard: bool = True
 
   def __post_init__(self):
     if self.every < 1:
       raise ValueError(f"every must be at least 1, got {self.every}")
-    if self.pictures_every < 0:
-      raise ValueError(f"pictures_every must be >= 0, got {self.pictures_every}")
+    for name in ("pictures_every", "shapes_every"):
+      if getattr(self, name) < 0:
+        raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +102,7 @@ class Task:
     mesh: The devices.
     root: The workdir.
     meta: Description that goes into checkpoints and summary.
+    shapes: Comparison of the held-out samples with their known geometry, or `None`.
   """
 
   learner: Learner
@@ -108,6 +114,7 @@ class Task:
   mesh: Mesh
   root: pathlib.Path
   meta: dict[str, Any]
+  shapes: ShapeEvaluator | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +159,8 @@ def run(task: Task) -> Outcome:
     state = sharding.put_state(task.start.state, task.mesh)
     evaluator = _HeldOutEvaluator(task, writer)
     summary = _opened_summary(task, first, lambda: evaluator(state, first))
+    if first == 0 and plan.log.shapes_every:
+      evaluator.shapes(state, first)
     try:
       state, report = _updates(task, state, checkpoints, writer, evaluator, asked)
     except NonFiniteError as error:
@@ -205,6 +214,8 @@ def _updates(
       checkpoints.save(state, task.data, {**task.meta, "seconds": seconds()})
     if plan.log.pictures_every and step % plan.log.pictures_every == 0 and not stop:
       evaluator(state, step)
+    if plan.log.shapes_every and step % plan.log.shapes_every == 0:
+      evaluator.shapes(state, step)
     if stop:
       break
   speed = round(clock.speed(step), 2)
@@ -246,6 +257,22 @@ class _HeldOutEvaluator:
     shown = " ".join(f"{name} {value:.4g}" for name, value in values.items())
     self._writer.say(f"{stage.name} {step} on held-out samples | {shown}")
     return values
+
+  def shapes(self, state: TrainState, step: int) -> None:
+    """Logs the errors of the held-out heads beside those of the mean head."""
+    if self._task.shapes is None:
+      return
+    errors = self._task.shapes(state.params)
+    values = {f"held_out/{error.name}": error.value for error in errors}
+    values |= {
+      f"mean_head/{error.name}": error.baseline
+      for error in errors
+      if np.isfinite(error.baseline)
+    }
+    self._writer.scalars(step, values)
+    shown = "; ".join(str(error) for error in errors)
+    name = self._task.learner.stage.name
+    self._writer.say(f"{name} {step} against known geometry | {shown}")
 
 
 def _opened_summary(

@@ -68,7 +68,7 @@ def test_a_region_is_measured_after_the_alignment_on_the_whole(rng):
 
 def test_unknown_alignment_names_the_known_ones(rng):
   points = np.zeros((1, 3, 3), np.float32)
-  with pytest.raises(ValueError, match="none, rigid, similarity, got 'affine'"):
+  with pytest.raises(ValueError, match="none, scale, rigid, similarity, got 'affine'"):
     evaluation.position_error(points, points, np.ones(3), alignment="affine")
 
 

@@ -7,9 +7,10 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from affjax import eval as evaluation
-from affjax.eval import Cases, Heads, Truths
+from affjax.eval import Cases, Heads, Meshes, Truths, _texels
 from affjax.heads import open_head, random_vertices
 from affjax.types import Camera
+from tests.reference import measures
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def truths():
   pose = np.zeros((2, 6), np.float32)
   pose[1, 1] = np.radians(40)
   marks = model.template.landmark_positions(vertices)[:, 30]
-  near = np.linalg.norm(vertices - marks[:, None], axis=-1) < 0.5
+  near = np.linalg.norm(vertices - marks[:, None], axis=-1) < 0.95
   near[:, model.template.faces[model.template.face_groups != 0]] = False
   return Truths(
     names=("a", "b"),
@@ -32,7 +33,7 @@ def truths():
     pose=pose,
     diffuse=np.full((2, 64, 64, 3), 0.5, np.float32),
     light=np.ones((2, 8, 8, 1), np.float32),
-    scans=tuple(v[some][::7] for v, some in zip(vertices, near, strict=True)),
+    scans=tuple(v[some][::3] for v, some in zip(vertices, near, strict=True)),
   )
 
 
@@ -58,12 +59,75 @@ def test_the_truth_itself_has_no_error(truths):
 def test_a_similarity_counts_only_in_raw_numbers(truths):
   turn = Rotation.from_rotvec([0.05, 0.1, -0.03]).as_matrix()
   moved = (1.1 * truths.vertices @ turn.T + [0.02, 0.01, 0.05]).astype(np.float32)
-  found = evaluation.measured(Cases(truths, _heads(truths, vertices=moved)))
+  names = ("position, raw", "position, rigid", "position, similarity")
+  names += ("scan (NoW-like)", "normals, visible face", "SIDE, similarity")
+  found = evaluation.measured(Cases(truths, _heads(truths, vertices=moved)), names)
   assert (found["position, raw"][""] > 0.02).all()
   assert (found["position, rigid"][""] > 0.01).all()
   assert (found["position, similarity"][""] < 1e-4).all()
   assert (found["scan (NoW-like)"][""] < 0.02).all()
   assert (found["normals, visible face"][""] < 0.1).all()
+
+
+@pytest.mark.parametrize(
+  ("measure", "alignment"),
+  [
+    ("position, raw", "none"),
+    ("position, rigid", "rigid"),
+    ("position, similarity", "similarity"),
+  ],
+)
+def test_positions_are_those_of_their_twin(truths, measure, alignment):
+  other = truths.vertices[::-1] * np.float32(1.05)
+  cases = Cases(truths, _heads(truths, vertices=np.ascontiguousarray(other)))
+  found = evaluation.measured(cases, (measure,))[measure]
+  flat = lambda maps: maps[0].reshape(-1, 3).astype(np.float64)
+  own, true = flat(cases.head_texels), flat(cases.true_texels)
+  face = cases.face.ravel().astype(np.float64)
+  for part, weights in (("", face), ("nose", cases.regions["nose"].ravel())):
+    wanted = measures.position_error(own, true, alignment, (face, weights))
+    np.testing.assert_allclose(found[part][0], wanted, rtol=1e-3)
+
+
+def test_a_scale_and_a_shift_are_those_of_their_twin():
+  rng = np.random.default_rng(0)
+  own, true = rng.normal(size=(2, 40, 3)).astype(np.float32)
+  weights = rng.uniform(0, 1, 40).astype(np.float32)
+  found = evaluation.aligned(own, true, weights, "scale")
+  wanted = measures.similarity(own, true, weights, turned=False)
+  np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_each_region_of_a_scan_is_laid_once_more(truths):
+  """A nose that is moved as a whole has the right shape, in the wrong place."""
+  name = "scan by region (REALY-like)"
+  marks = truths.template.landmark_positions(truths.vertices)[:, 27:36]
+  apart = truths.vertices[:, :, None] - marks[:, None]
+  gap = np.linalg.norm(apart, axis=-1).min(-1)[..., None]
+  shift = np.clip((0.4 - gap) / 0.2, 0, 1) * np.array([0, 0, 0.05])
+  moved = (truths.vertices + shift).astype(np.float32)
+  cases = Cases(truths, _heads(truths, vertices=moved))
+  found = evaluation.measured(cases, (name,))[name]
+  assert set(found) == {"", "nose", "mouth", "forehead", "cheeks"}
+  for k, laid in enumerate(cases.laid):
+    labels = _texels.region_of(truths.scans[k], truths.vertices[k], truths.template)
+    assert found["nose"][k] < 0.5 * laid.distances[labels == "nose"].mean()
+  same = evaluation.measured(Cases(truths, _heads(truths)), (name,))[name]
+  assert (same[""] < 0.02).all()
+
+
+def test_surfaces_of_any_topology_are_compared_by_scans_and_depths(truths):
+  template = truths.template
+  faces = template.faces[template.face_groups == 0]
+  used, faces = np.unique(faces, return_inverse=True)
+  points = [3 * vertices[used] + 1 for vertices in truths.vertices]
+  marks = template.landmark_positions(truths.vertices)[:, list(evaluation.INNER)]
+  meshes = Meshes(points, [faces.reshape(-1, 3).astype(np.int32)] * 2, 3 * marks + 1)
+  names = ("position, raw", "scan (NoW-like)", "SIDE, similarity", "SIDE, raw")
+  found = evaluation.measured(Cases(truths, meshes), names)
+  assert set(found) == {"scan (NoW-like)", "SIDE, similarity"}
+  assert (found["scan (NoW-like)"][""] < 0.02).all()
+  assert (found["SIDE, similarity"][""] < 0.3).all()
 
 
 def test_regions_tell_where_the_error_is(truths):
@@ -82,11 +146,14 @@ def test_regions_tell_where_the_error_is(truths):
 def test_a_pose_counts_where_poses_do(truths):
   pose = truths.pose.copy()
   pose[:, 5] -= 0.1
-  found = evaluation.measured(Cases(truths, _heads(truths, pose=pose)))
+  names = ("translation across", "translation along", "position, raw")
+  names += ("SIDE, raw", "SIDE, scale and shift", "SIDE, similarity")
+  found = evaluation.measured(Cases(truths, _heads(truths, pose=pose)), names)
   np.testing.assert_allclose(found["translation along"][""], 10, rtol=1e-3)
   np.testing.assert_allclose(found["translation across"][""], 0, atol=1e-3)
   assert (found["position, raw"][""] < 1e-6).all()
   assert (found["SIDE, similarity"][""] < found["SIDE, raw"][""] + 1e-3).all()
+  assert (found["SIDE, scale and shift"][""] < 0.02).all()
 
 
 def test_measures_need_their_fields(truths):
@@ -107,7 +174,8 @@ def test_heads_of_another_topology_are_refused(truths):
 
 def test_a_covered_face_has_no_visible_normals(truths):
   dark = dataclasses.replace(truths, visible=np.zeros_like(truths.visible))
-  found = evaluation.measured(Cases(dark, _heads(truths)))
+  names = ("normals, visible face",)
+  found = evaluation.measured(Cases(dark, _heads(truths)), names)
   assert np.isnan(found["normals, visible face"][""]).all()
   np.testing.assert_allclose(evaluation.properties(dark)["occlusion"], 1)
 
@@ -139,3 +207,32 @@ def test_summaries_pair_photos():
   np.testing.assert_allclose(found.ratio_interval, 0.5)
   assert found.interval[0] < found.mean < found.interval[1]
   assert evaluation.summary(values[2:3], base[:1]).n == 0
+
+
+def test_another_face_has_another_identity(truths):
+  """The photo shows the first head as it is rendered: over gray, in the same light."""
+  diffuse = np.random.default_rng(1).random((2, 8, 8, 3)).astype(np.float32)
+  diffuse = diffuse.repeat(8, 1).repeat(8, 2)
+  diffuse[1] = diffuse[0]
+  drawn = _heads(truths, diffuse=diffuse)
+  images, alpha = evaluation.rendered(Cases(truths, drawn), 128)
+  photos = np.rint(255 * (images + 0.5 * (1 - alpha))).astype(np.uint8)
+  visible = np.ones(photos.shape[:3], bool)
+  shown = dataclasses.replace(truths, photos=photos, visible=visible, diffuse=diffuse)
+  names = ("identity cosine", "render perceptual", "diffuse perceptual, visible")
+  same = evaluation.measured(Cases(shown, drawn), names)
+  assert (same["identity cosine"][""] > 0.97).all()
+  assert (same["diffuse perceptual, visible"][""] == 0).all()
+  lost = truths.pose.copy()
+  lost[1] = np.nan
+  unplaced = evaluation.measured(
+    Cases(shown, dataclasses.replace(drawn, pose=lost)), names[:1]
+  )
+  np.testing.assert_array_equal(np.isnan(unplaced["identity cosine"][""]), [0, 1])
+  plain = dataclasses.replace(drawn, diffuse=np.full_like(diffuse, 0.5))
+  other = evaluation.measured(Cases(shown, plain), names)
+  # The same face is not quite the same: the photo is rounded to 8 bits, and smaller.
+  loss = lambda found: 1 - found["identity cosine"][""]
+  assert (loss(other) > 10 * loss(same)).all()
+  assert (other["render perceptual"][""] > 10 * same["render perceptual"][""]).all()
+  assert (other["diffuse perceptual, visible"][""] > 0.3).all()

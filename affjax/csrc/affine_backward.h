@@ -1,4 +1,4 @@
-// The backward pass of affine convolution and of plain convolution on CPUs.
+// The backward pass of affine convolution on CPUs.
 //
 // The pass samples again instead of keeping samples. Results do not depend on which
 // thread computes what: every sum has one order, fixed by the sizes and the number of
@@ -73,12 +73,8 @@ struct Backward {
     for (int64_t first = p.rows * band / d.bands * p.columns; first < end;
          first += kTile) {
       const int64_t count = std::min(kTile, end - first);
-      if (p.plain()) {
-        place_plain_taps(p, first, count, footprints);
-      } else {
-        place_taps(p, coords + n * p.pixels() * p.coordinates(),
-                   prior + n * p.pixels() * 6, first, count, footprints);
-      }
+      place_taps(p, coords + n * p.pixels() * p.coordinates(),
+                 prior + n * p.pixels() * 6, first, count, footprints);
       for (int64_t i = 0; i < count; ++i) {
         widen_row(grad + (n * p.pixels() + first + i) * p.out_channels, p.out_channels,
                   grads + i * grad_row);
@@ -91,11 +87,6 @@ struct Backward {
           grad_coords + ((group * p.batch + n) * p.pixels() + first) * p.coordinates();
       const T* image = x + n * size * p.channels + channel;
       for (int64_t i = 0; i < count; ++i) {
-        if (p.plain()) {
-          return_pixel(footprints, i, image, grad_image, width,
-                       columns + i * stored_row);
-          continue;
-        }
         const int64_t ahead = std::min(i + kAhead, count - 1);
         for (int64_t tap = 0; tap < p.taps(); ++tap) {
           prefetch(footprints[tap], ahead, image, p.channels, width);
@@ -106,19 +97,6 @@ struct Backward {
       }
       multiply({columns, 1, stored_row}, {grads, kPanel, grad_row}, kernel, sums_row(),
                row, p.out_channels, count, true);
-    }
-  }
-
-  // Does the work of `unsample_pixel` for a pixel of a plain convolution.
-  void return_pixel(const TapFootprint* footprints, int64_t i, const T* image,
-                    float* grad_image, int64_t width, float* columns) const {
-    for (int64_t tap = 0; tap < p.taps(); ++tap, columns += width) {
-      const int64_t pixel = footprints[tap].corner[0][i];
-      if (pixel >= 0) {
-        float* to = grad_image + pixel * p.channels;
-        for (int64_t c = 0; c < width; ++c) to[c] += columns[c];
-      }
-      copy_pixel(pixel, image, p.channels, width, columns);
     }
   }
 
@@ -242,7 +220,7 @@ void backward(xla::ffi::ThreadPool& pool, const Problem& p, const T* x,
   parallel_for(pool, d.slots, [&](int64_t slot) { pass.run_slot(slot); });
   pass.finish_kernel(pool, grad_kernel);
   pass.finish_x(pool, grad_x);
-  if (!p.plain()) pass.finish_coords(pool, grad_coords, grad_prior);
+  pass.finish_coords(pool, grad_coords, grad_prior);
 }
 
 }  // namespace affjax

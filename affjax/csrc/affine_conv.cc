@@ -1,6 +1,5 @@
 // Affine convolution on CPUs, behind XLA's FFI: handlers that check a call's sizes and
-// types and run `affine_forward.h` or `affine_backward.h`. The backward handler serves
-// plain convolutions as well.
+// types and run `affine_forward.h` or `affine_backward.h`.
 #if defined(__clang__)
 #pragma clang fp contract(fast)
 #elif defined(__GNUC__)
@@ -40,6 +39,7 @@ ffi::Error read_problem(const ffi::AnyBuffer& x, const ffi::AnyBuffer& coords,
       (xs[1] + 2) * (xs[2] + 2) >= int64_t{1} << 31) {
     return invalid("H, W, C, O must be at least 1 and H W below 2^31");
   }
+  const bool affine = cs.size() == 5 && cs[3] == 2 && cs[4] == 3;
   *p = Problem{xs[0],
                xs[1],
                xs[2],
@@ -49,15 +49,11 @@ ffi::Error read_problem(const ffi::AnyBuffer& x, const ffi::AnyBuffer& coords,
                ks[3],
                ks[0],
                stride,
-               Coords::kNone,
+               affine ? Coords::kAffine : Coords::kOffsets,
                ps.size() == 5};
-  if (coords.element_count() != 0 || cs.size() == 5) {
-    const bool affine = cs.size() == 5 && cs[3] == 2 && cs[4] == 3;
-    p->coords = affine ? Coords::kAffine : Coords::kOffsets;
-    if (cs.size() != 5 || cs[0] != p->batch || cs[1] != p->rows ||
-        cs[2] != p->columns || !(affine || (cs[3] == p->taps() && cs[4] == 2))) {
-      return invalid("coords must be empty, [N, Ho, Wo, 2, 3] or [N, Ho, Wo, K K, 2]");
-    }
+  if (cs.size() != 5 || cs[0] != p->batch || cs[1] != p->rows || cs[2] != p->columns ||
+      !(affine || (cs[3] == p->taps() && cs[4] == 2))) {
+    return invalid("coords must be [N, Ho, Wo, 2, 3] or [N, Ho, Wo, K K, 2]");
   }
   if (p->prior ? p->coords != Coords::kAffine ||
                      !std::equal(cs.begin(), cs.end(), ps.begin())
@@ -83,7 +79,6 @@ ffi::Error run_forward(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer co
       error.failure()) {
     return error;
   }
-  if (p.plain()) return invalid("plain convolutions have only gradients here");
   if (p.batch == 0) return ffi::Error::Success();
   const auto run = [&](auto one) {
     using T = decltype(one);

@@ -17,10 +17,9 @@ constexpr int64_t kTile =
     112;  // largest number of output pixels, in whole blocks and vectors
 static_assert(kTile % kLanes == 0 && kTile % 2 == 0);
 
-// The kind of a call's coordinates: affine matrices [batch, rows, columns, 2, 3], a
-// displacement for each tap [batch, rows, columns, size * size, 2], or none, for a
-// plain convolution.
-enum class Coords { kAffine, kOffsets, kNone };
+// The kind of a call's coordinates: affine matrices [batch, rows, columns, 2, 3], or a
+// displacement for each tap [batch, rows, columns, size * size, 2].
+enum class Coords { kAffine, kOffsets };
 
 struct Problem {
   int64_t batch, height, width, channels;
@@ -31,9 +30,8 @@ struct Problem {
 
   int64_t taps() const { return size * size; }
   int64_t pixels() const { return rows * columns; }
-  bool plain() const { return coords == Coords::kNone; }
   bool offsets() const { return coords == Coords::kOffsets; }
-  int64_t coordinates() const { return plain() ? 0 : offsets() ? 2 * taps() : 6; }
+  int64_t coordinates() const { return offsets() ? 2 * taps() : 6; }
   Point tap(int64_t index) const { return tap_offset(int(index), int(size)); }
 };
 
@@ -85,20 +83,6 @@ inline void place_tap(const Problem& p, Vec x, Vec y, int64_t lane, TapFootprint
   store(out->fraction[1] + lane, fy);
   *reinterpret_cast<VecInt*>(out->moves[0] + lane) = moves_x;
   *reinterpret_cast<VecInt*>(out->moves[1] + lane) = moves_y;
-}
-
-// Does the same for a plain convolution: only corner 0 is read, with weight one.
-inline void place_plain_taps(const Problem& p, int64_t first, int64_t count,
-                             TapFootprint* out) {
-  for (int64_t tap = 0; tap < p.taps(); ++tap) {
-    const Point d = p.tap(tap);
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t x = (first + i) % p.columns * p.stride + int64_t(d.x);
-      const int64_t y = (first + i) / p.columns * p.stride + int64_t(d.y);
-      const bool inside = x >= 0 && x < p.width && y >= 0 && y < p.height;
-      out[tap].corner[0][i] = inside ? int32_t(y * p.width + x) : -1;
-    }
-  }
 }
 
 // Computes the footprints of all taps for `count` pixels of an image, starting at pixel

@@ -120,17 +120,6 @@ inline Slopes unsample(const Corners<T>& k, float* const* grads, const float* fr
   return slopes;
 }
 
-// Copies what a plain convolution reads: a pixel, or zeros outside.
-template <typename T>
-inline void copy_pixel(int64_t pixel, const T* image, int64_t stride, int64_t channels,
-                       float* to) {
-  if (pixel < 0) {
-    std::fill(to, to + channels, 0.0f);
-  } else {
-    widen_row(image + pixel * stride, channels, to);
-  }
-}
-
 }  // namespace affjax
 
 #endif  // AFFJAX_CSRC_AFFINE_UNSAMPLE_H_

@@ -92,52 +92,79 @@ struct Right {
   ptrdiff_t panel, step;
 };
 
-using Block = void (*)(Left, const float*, ptrdiff_t, float*, ptrdiff_t, int64_t, bool);
+// The number of products in a sum: `outer` runs of `inner` consecutive ones, between
+// whose beginnings the factors advance by `left` and `right`.
+struct Depth {
+  int64_t inner, outer = 1;
+  ptrdiff_t left = 0, right = 0;
+
+  Depth(int64_t inner) : inner(inner) {}
+  Depth(int64_t inner, int64_t outer, ptrdiff_t left, ptrdiff_t right)
+      : inner(inner), outer(outer), left(left), right(right) {}
+  bool empty() const { return inner < 1 || outer < 1; }
+};
+
+using Block = void (*)(Left, const float*, ptrdiff_t, float*, ptrdiff_t, Depth, bool);
 
 // Computes rows x (vectors * kLanes) sums of products in registers.
 template <int kRows, int kVectors>
 void multiply_block(Left a, const float* b, ptrdiff_t step, float* c, ptrdiff_t c_row,
-                    int64_t depth, bool add) {
+                    Depth depth, bool add) {
   Vec sums[kRows][kVectors];
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kVectors; ++v)
       sums[r][v] = add ? load(c + r * c_row + v * kLanes) : Vec{};
-  for (int64_t k = 0; k < depth; ++k) {
-    Vec right[kVectors];
-    for (int v = 0; v < kVectors; ++v) right[v] = load(b + k * step + v * kLanes);
-    for (int r = 0; r < kRows; ++r) {
-      const Vec left = all(a.data[r * a.row + k * a.step]);
-      for (int v = 0; v < kVectors; ++v) sums[r][v] += left * right[v];
-    }
+  // Loops that run at least once let compilers keep the sums in registers between runs.
+  if (!depth.empty()) {
+    int64_t run = depth.outer;
+    do {
+      const float *left_at = a.data, *right_at = b;
+      int64_t k = depth.inner;
+      do {
+        Vec right[kVectors];
+        for (int v = 0; v < kVectors; ++v) right[v] = load(right_at + v * kLanes);
+        for (int r = 0; r < kRows; ++r) {
+          const Vec left = all(left_at[r * a.row]);
+          for (int v = 0; v < kVectors; ++v) sums[r][v] += left * right[v];
+        }
+        left_at += a.step;
+        right_at += step;
+      } while (--k);
+      a.data += depth.left;
+      b += depth.right;
+    } while (--run);
   }
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kVectors; ++v) store(c + r * c_row + v * kLanes, sums[r][v]);
 }
 
-template <int... kRows>
+template <int kVectors, int... kRows>
 constexpr auto block_table(std::integer_sequence<int, kRows...>) {
-  return std::array<std::array<Block, 2>, sizeof...(kRows)>{
-      {{multiply_block<kRows + 1, 1>, multiply_block<kRows + 1, 2>}...}};
+  return std::array<Block, sizeof...(kRows)>{multiply_block<kRows + 1, kVectors>...};
 }
 
 // Computes c [rows, columns] = a [rows, depth] . b [depth, columns], or c += a . b with
 // `add`. Columns are computed in whole vectors, for which the rows of c must have room.
 inline void multiply(Left a, Right b, float* c, ptrdiff_t c_row, int64_t rows,
-                     int64_t columns, int64_t depth, bool add) {
-  static constexpr auto kBlocks =
-      block_table(std::make_integer_sequence<int, kBlockRows>());
+                     int64_t columns, Depth depth, bool add) {
+  // A single vector of columns leaves registers for twice as many rows.
+  static constexpr auto kWide =
+      block_table<2>(std::make_integer_sequence<int, kBlockRows>());
+  static constexpr auto kNarrow =
+      block_table<1>(std::make_integer_sequence<int, 2 * kBlockRows>());
   if (rows < 1) return;
   const int64_t vectors = ceil_div(columns, kLanes);
-  const int64_t blocks = ceil_div(rows, kBlockRows);
   for (int64_t v = 0; v < vectors; v += 2) {
     const float* panel = b.data + v / 2 * b.panel;
-    const int wide = vectors - v > 1;
+    const bool wide = vectors - v > 1;
+    const int64_t blocks = ceil_div(rows, wide ? kBlockRows : 2 * kBlockRows);
+    const int64_t least = rows / blocks, longer = rows % blocks;
     int64_t row = 0;
     for (int64_t i = 0; i < blocks; ++i) {
-      const int64_t next = rows * (i + 1) / blocks;
-      kBlocks[next - row - 1][wide]({a.data + row * a.row, a.row, a.step}, panel,
-                                    b.step, c + row * c_row + v * kLanes, c_row, depth,
-                                    add);
+      const int64_t next = row + least + (i < longer);
+      const Block block = (wide ? kWide.data() : kNarrow.data())[next - row - 1];
+      block({a.data + row * a.row, a.row, a.step}, panel, b.step,
+            c + row * c_row + v * kLanes, c_row, depth, add);
       row = next;
     }
   }

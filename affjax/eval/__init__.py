@@ -20,8 +20,17 @@ from affjax.eval._geometry import (
   rotation_error,
   translation_error,
 )
+from affjax.eval._identity import (
+  face_chips,
+  identity_cosine,
+  identity_distance,
+  identity_features,
+  retrieval,
+  retrieval_rank,
+)
 from affjax.eval._image import color_difference, l1_error, lab, psnr, ssim
 from affjax.eval._measures import MEASURES, Measure, measured, rendered
+from affjax.eval._perceptual import perceptual_distance
 from affjax.eval._regions import REGIONS, face_regions
 from affjax.eval._scan import ScanDistances, scan_distances
 from affjax.eval._statistics import Summary, summary
@@ -47,16 +56,23 @@ __all__ = [
   "depth_from_gray",
   "depth_normals",
   "distance_error",
+  "face_chips",
   "face_regions",
+  "identity_cosine",
+  "identity_distance",
+  "identity_features",
   "l1_error",
   "lab",
   "landmark_error",
   "measured",
   "normal_error",
+  "perceptual_distance",
   "position_error",
   "properties",
   "psnr",
   "rendered",
+  "retrieval",
+  "retrieval_rank",
   "rotation_error",
   "scan_distances",
   "ssim",

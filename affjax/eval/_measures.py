@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from affjax.eval import _cases, _geometry, _image
+from affjax.eval import _cases, _geometry, _identity, _image
 from affjax.eval._alignment import align
 from affjax.eval._cases import Cases
 from affjax.eval._depth import depth_errors
+from affjax.eval._perceptual import perceptual_distance
 from affjax.eval._scan import scan_distances
 from affjax.geometry import uv
 from affjax.geometry.camera import head_to_world, world_to_px
@@ -28,6 +29,10 @@ Values = Mapping[str, Float[np.ndarray, " n"]]
 # Side of the depth maps of SIDE and MAD: normals of other sizes cannot be compared.
 _DEPTH_SIZE = 64
 _RENDER_SIZE = 256
+# Side of the renders whose perceptual distance is taken: VGG takes most of the time.
+_PERCEPTUAL_SIZE = 128
+# Background of the renders that the face encoder sees.
+_GRAY = 0.5
 _OUTER_EYES = (36, 45)
 
 
@@ -199,15 +204,20 @@ def _translations(cases: Cases, axis: int) -> Values:
 def _landmarks(cases: Cases, part: int) -> Values:
   """Normalized mean error of landmarks in the photo: 0 = inner ones, 1 = contour."""
   size = cases.truths.photos.shape[1]
+  true = _landmarks_px(cases, cases.truths.vertices, cases.truths.pose, size)
+  own = _landmarks_px(cases, cases.heads.vertices, _own_pose(cases), size)
+  return {"": np.asarray(_geometry.landmark_error(own, true)[:, part])}
 
-  def px(vertices: np.ndarray, pose: np.ndarray) -> np.ndarray:
-    marks = cases.template.landmark_positions(vertices)
-    world = head_to_world(marks, pose)
-    return np.asarray(world_to_px(world, cases.truths.camera, size, size))
 
-  true = px(cases.truths.vertices, cases.truths.pose)
-  found = _geometry.landmark_error(px(cases.heads.vertices, _own_pose(cases)), true)
-  return {"": np.asarray(found[:, part])}
+def _landmarks_px(
+  cases: Cases,
+  vertices: Float[np.ndarray, "n v 3"],
+  pose: Float[np.ndarray, "n 6"],
+  size: int,
+) -> Float[np.ndarray, "n 68 2"]:
+  """Returns the landmarks of posed heads in pictures of a size."""
+  world = head_to_world(cases.template.landmark_positions(vertices), pose)
+  return np.asarray(world_to_px(world, cases.truths.camera, size, size))
 
 
 _PICTURES: dict[str, Callable[..., object]] = {
@@ -215,6 +225,7 @@ _PICTURES: dict[str, Callable[..., object]] = {
   "PSNR": _image.psnr,
   "SSIM": _image.ssim,
   "color": _image.color_difference,
+  "perceptual": perceptual_distance,
 }
 
 
@@ -234,9 +245,8 @@ def _resized(values: Float[np.ndarray, "s s 3"]) -> Float[np.ndarray, "m m 3"]:
   return np.stack([uv.resize_mask(c, _cases.MAP_SIZE) for c in channels], -1)
 
 
-def _renders(cases: Cases, error: str) -> Values:
+def _renders(cases: Cases, error: str, size: int) -> Values:
   """Errors of the rendered head over the visible pixels that it covers."""
-  size = _RENDER_SIZE
   images, alpha = rendered(cases, size)
   small = lambda values: np.asarray(
     resize_bilinear(jnp.asarray(values, jnp.float32), (size, size))
@@ -245,6 +255,26 @@ def _renders(cases: Cases, error: str) -> Values:
   visible = small(cases.truths.visible[..., None])
   mask = ((visible > 0.5) & (alpha > 0.99)).astype(np.float32)
   return {"": np.asarray(_PICTURES[error](images, photos, mask))}
+
+
+def _identities(cases: Cases) -> Values:
+  """Cosine of the embeddings of photo and head, the latter rendered over gray."""
+  images, alpha = rendered(cases, _RENDER_SIZE)
+  # The render of a head without a pose holds NaN; it counts as none.
+  over = np.nan_to_num(images + _GRAY * (1 - alpha))
+  pictures = np.rint(255 * np.clip(over, 0, 1)).astype(np.uint8)
+  own = _landmarks_px(cases, cases.heads.vertices, _own_pose(cases), _RENDER_SIZE)
+  photos, truths = cases.truths.photos, cases.truths
+  true = _landmarks_px(cases, truths.vertices, truths.pose, photos.shape[1])
+  placed = np.flatnonzero(np.isfinite(own).all((1, 2)))
+  values = np.full(len(own), np.nan, np.float32)
+  if len(placed):
+    features = (
+      _identity.identity_features([some[k] for k in placed], marks[placed])
+      for some, marks in ((pictures, own), (photos, true))
+    )
+    values[placed] = _identity.identity_cosine(*features)
+  return {"": values}
 
 
 def rendered(
@@ -286,6 +316,7 @@ def _drawn(
 def _rows() -> tuple[Measure, ...]:
   pose, paint = ("pose",), ("diffuse",)
   drawn = ("pose", "diffuse", "light")
+  pictures = (("L1", ""), ("PSNR", "dB"), ("SSIM", ""), ("color", "ΔE"))
   part = functools.partial
   return (
     Measure("position, raw", "dm", part(_positions, alignment="none")),
@@ -321,18 +352,22 @@ def _rows() -> tuple[Measure, ...]:
         higher=error in ("PSNR", "SSIM"),
       )
       for name in ("visible", "hidden")
-      for error, unit in (("L1", ""), ("PSNR", "dB"), ("SSIM", ""), ("color", "ΔE"))
+      for error, unit in (*pictures, ("perceptual", ""))
     ),
     *(
       Measure(
         f"render {error}",
         unit,
-        part(_renders, error=error),
+        part(_renders, error=error, size=size),
         heads=drawn,
         higher=error in ("PSNR", "SSIM"),
       )
-      for error, unit in (("L1", ""), ("PSNR", "dB"), ("SSIM", ""), ("color", "ΔE"))
+      for error, unit, size in (
+        *((error, unit, _RENDER_SIZE) for error, unit in pictures),
+        ("perceptual", "", _PERCEPTUAL_SIZE),
+      )
     ),
+    Measure("identity cosine", "", _identities, heads=drawn, higher=True),
   )
 
 

@@ -13,6 +13,12 @@ from affjax.models._architectures import (
 from affjax.models._discriminator import MultiScaleDiscriminator
 from affjax.models._encoder import EncoderConfig
 from affjax.models._features import FeatureNet, extract_features, load_features
+from affjax.models._identity import (
+  IdentityNet,
+  extract_identity,
+  identity_alignment,
+  load_identity,
+)
 from affjax.models._light import LightNetConfig
 from affjax.models._pose import PoseNetConfig
 from affjax.models._reconstructor import NETWORKS, Networks, Reconstructor
@@ -26,6 +32,7 @@ __all__ = [
   "EncoderConfig",
   "FeatureNet",
   "GlobalContext",
+  "IdentityNet",
   "LightNetConfig",
   "MultiScaleDiscriminator",
   "Networks",
@@ -33,5 +40,8 @@ __all__ = [
   "Reconstructor",
   "configure_network",
   "extract_features",
+  "extract_identity",
+  "identity_alignment",
   "load_features",
+  "load_identity",
 ]

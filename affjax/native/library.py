@@ -52,7 +52,7 @@ def status(name: str, platform: str) -> Status:
   """Compiles and registers a library at the first call and returns its state.
 
   Args:
-    name: Name of the library, "affine_conv" or "rasterizer".
+    name: Name of the library, one of `names()`.
     platform: "cpu" or "cuda". CUDA needs a compiler on this machine, but no GPU.
   """
   with _LOCK:
@@ -84,8 +84,10 @@ def cache_dir() -> pathlib.Path:
 def _status(name: str, platform: str) -> Status:
   if os.environ.get(_SWITCH) == "0":
     return Status(False, f"switched off by {_SWITCH}=0")
+  source = compilers.SOURCES / f"{name}.{'cc' if platform == 'cpu' else 'cu'}"
+  if not source.is_file():
+    return Status(False, f"there is no kernel {source.name}")
   try:
-    source = _source(name, platform)
     path, how = build(source, platform)
     _register(path, source, platform)
   except (compilers.CompileError, OSError, RuntimeError, AttributeError) as error:
@@ -149,13 +151,6 @@ def is_whole(path: pathlib.Path) -> bool:
 
 def _checksum(path: pathlib.Path) -> pathlib.Path:
   return path.with_suffix(".sha256")
-
-
-def _source(name: str, platform: str) -> pathlib.Path:
-  source = compilers.SOURCES / f"{name}.{'cc' if platform == 'cpu' else 'cu'}"
-  if not source.is_file():
-    raise compilers.CompileError(f"there is no kernel {source.name}")
-  return source
 
 
 def _key(source: pathlib.Path, compiler: compilers.Compiler) -> str:

@@ -1,8 +1,7 @@
 """Affine convolution by kernels in C++ and CUDA that store no matrix of columns.
 
-The forward and the backward pass are FFI calls; for plain convolution only the backward
-pass is. Portable XLA defines what they compute, replaces them on platforms without a
-kernel, and provides second derivatives.
+The forward and the backward pass are FFI calls. Portable XLA defines what they compute,
+replaces them on platforms without a kernel, and provides second derivatives.
 """
 
 import functools
@@ -13,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from affjax.native import dispatch, library
-from affjax.ops import _affine_xla, _conv_xla
+from affjax.ops import _affine_xla
 from affjax.types import ArrayLike
 
 LIBRARY = "affine_conv"
@@ -50,29 +49,6 @@ def affine_conv(
   return _conv(*dispatch.vary_alike(*map(jnp.asarray, args)), stride, platform)
 
 
-def conv(
-  x: Float[ArrayLike, "n h w c"],
-  kernel: Float[ArrayLike, "k k c o"],
-  stride: int,
-  platform: str | None = None,
-) -> Float[Array, "n i j o"]:
-  """Computes `_conv_xla.conv`, and its gradients on CPUs by the kernel.
-
-  Args:
-    x: As for `affine_conv`.
-    kernel: As for `affine_conv`.
-    stride: As for `affine_conv`.
-    platform: As for `affine_conv`.
-
-  Raises:
-    RuntimeError: As for `affine_conv`.
-  """
-  if platform is not None:
-    library.require(LIBRARY, platform)
-  args = map(jnp.asarray, (x, _NONE, _NONE, kernel))
-  return _conv(*dispatch.vary_alike(*args), stride, platform)
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def _conv(
   x: Array,
@@ -82,9 +58,7 @@ def _conv(
   stride: int,
   platform: str | None,
 ) -> Array:
-  if not _present(coords):
-    return _conv_xla.conv(x, kernel, stride)
-  run = _dispatched(_call_forward, _forward, stride, platform, coords)
+  run = _dispatched(_call_forward, _forward, stride, platform)
   flags = (True, True, _present(prior), False)
   (result,) = dispatch.batch_parallel(run, flags, (True,))(x, coords, prior, kernel)
   return result
@@ -122,8 +96,8 @@ def _grads(
   platform: str | None,
 ) -> tuple[Array, ...]:
   """Returns the gradients of x, coords, prior and kernel."""
-  run = _dispatched(_call_backward, _backward, stride, platform, coords)
-  flags = (True, _present(coords), _present(prior), False)
+  run = _dispatched(_call_backward, _backward, stride, platform)
+  flags = (True, True, _present(prior), False)
   call = dispatch.batch_parallel(run, (*flags, True), flags)
   return call(x, coords, prior, kernel, grad)
 
@@ -176,14 +150,12 @@ def _dispatched(
   portable: dispatch.ArrayFunction,
   stride: int,
   platform: str | None,
-  coords: Array,
 ) -> dispatch.ArrayFunction:
   native = functools.partial(native, stride)
   if platform is not None:
     return native
-  platforms = ("cpu", "cuda") if _present(coords) else ("cpu",)
   portable = functools.partial(portable, stride)
-  return dispatch.per_platform(LIBRARY, native, portable, platforms)
+  return dispatch.per_platform(LIBRARY, native, portable)
 
 
 def _present(argument: jax.Array) -> bool:
@@ -193,8 +165,6 @@ def _present(argument: jax.Array) -> bool:
 def _forward(
   stride: int, x: Array, coords: Array, prior: Array, kernel: Array
 ) -> tuple[Array, ...]:
-  if not _present(coords):
-    return (_conv_xla.conv(x, kernel, stride),)
   given = prior if _present(prior) else None
   return (_affine_xla.affine_conv(x, coords, given, kernel, stride),)
 

@@ -139,3 +139,32 @@ def test_summaries_pair_photos():
   np.testing.assert_allclose(found.ratio_interval, 0.5)
   assert found.interval[0] < found.mean < found.interval[1]
   assert evaluation.summary(values[2:3], base[:1]).n == 0
+
+
+def test_another_face_has_another_identity(truths):
+  """The photo shows the first head as it is rendered: over gray, in the same light."""
+  diffuse = np.random.default_rng(1).random((2, 8, 8, 3)).astype(np.float32)
+  diffuse = diffuse.repeat(8, 1).repeat(8, 2)
+  diffuse[1] = diffuse[0]
+  drawn = _heads(truths, diffuse=diffuse)
+  images, alpha = evaluation.rendered(Cases(truths, drawn), 128)
+  photos = np.rint(255 * (images + 0.5 * (1 - alpha))).astype(np.uint8)
+  visible = np.ones(photos.shape[:3], bool)
+  shown = dataclasses.replace(truths, photos=photos, visible=visible, diffuse=diffuse)
+  names = ("identity cosine", "render perceptual", "diffuse perceptual, visible")
+  same = evaluation.measured(Cases(shown, drawn), names)
+  assert (same["identity cosine"][""] > 0.97).all()
+  assert (same["diffuse perceptual, visible"][""] == 0).all()
+  lost = truths.pose.copy()
+  lost[1] = np.nan
+  unplaced = evaluation.measured(
+    Cases(shown, dataclasses.replace(drawn, pose=lost)), names[:1]
+  )
+  np.testing.assert_array_equal(np.isnan(unplaced["identity cosine"][""]), [0, 1])
+  plain = dataclasses.replace(drawn, diffuse=np.full_like(diffuse, 0.5))
+  other = evaluation.measured(Cases(shown, plain), names)
+  # The same face is not quite the same: the photo is rounded to 8 bits, and smaller.
+  loss = lambda found: 1 - found["identity cosine"][""]
+  assert (loss(other) > 10 * loss(same)).all()
+  assert (other["render perceptual"][""] > 10 * same["render perceptual"][""]).all()
+  assert (other["diffuse perceptual, visible"][""] > 0.3).all()

@@ -9,7 +9,7 @@ from affjax import ops
 from affjax.native import library
 from affjax.ops import affine_conv, conv
 
-_STATUS = library.status("affine_conv", "cpu")
+_STATUS = library.status("conv", "cpu")
 needs_kernel = pytest.mark.skipif(not _STATUS.ready, reason=_STATUS.reason)
 
 

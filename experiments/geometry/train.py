@@ -193,8 +193,10 @@ class State(NamedTuple):
   optimizer: optax.OptState
 
 
-def optimizer(rate: float, steps: int) -> optax.GradientTransformation:
-  """Returns Muon with a warm-up, a constant rate, and a decay over the last third.
+def optimizer(
+  rate: float, steps: int, decay: float = 0.6
+) -> optax.GradientTransformation:
+  """Returns Muon with a warm-up, a constant rate, and a decay over a last share.
 
   Muon (Jordan et al. 2024) orthogonalizes the updates of 3 x 3 kernels; the others and
   the biases are left to Adam. Its steps take 20 % longer than Adam's, and the error
@@ -202,7 +204,7 @@ def optimizer(rate: float, steps: int) -> optax.GradientTransformation:
   """
 
   def schedule(count):
-    left = jnp.clip((steps - count) / (0.33 * steps), 0, 1)
+    left = jnp.clip((steps - count) / (decay * steps), 0, 1)
     return rate * jnp.minimum(1, (count + 1) / 100) * left
 
   kernel = contrib.MuonDimensionNumbers((0, 1, 2), 3)
@@ -353,10 +355,11 @@ def main() -> None:
   parser.add_argument("--steps", type=int, default=30_000)
   parser.add_argument("--batch", type=int, default=12)
   parser.add_argument("--rate", type=float, default=1e-3)
+  parser.add_argument("--decay", type=float, default=0.6, help="last share of steps")
   parser.add_argument("--seed", type=int, default=0)
   options = parser.parse_args()
   options.folder.mkdir(parents=True, exist_ok=True)
-  transform = optimizer(options.rate, options.steps)
+  transform = optimizer(options.rate, options.steps, options.decay)
   state = restored(initial(options.seed, transform), options.folder)
   step, photos, tests = stepper(transform), Bank(options.bank, "train"), None
   begun, recent, count = time.monotonic(), [], 0

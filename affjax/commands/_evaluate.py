@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluate(_parsing.Command):
-  """Measures heads that are reconstructed from photos against 3D truth.
+  """Measures reconstructed heads against 3D truth.
 
   Writes tables on the terminal, with the mean head, which knows nothing of a person,
   beside the method, 95 % bootstrap intervals over photos, and the photos that count;

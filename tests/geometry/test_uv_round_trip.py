@@ -79,8 +79,8 @@ def test_the_exact_reading_is_exact_and_the_smooth_one_smooth():
   """A 512² map of heads with expressions meets its error bounds, seams included."""
   model = open_head("embedded")
   generator = np.random.default_rng(0)
-  identity = generator.normal(size=(2, len(model.identity_std))).astype(np.float32)
-  smile = generator.uniform(0, 0.3, (2, len(model.expression_names)))
+  identity = generator.normal(size=(8, len(model.identity_std))).astype(np.float32)
+  smile = generator.uniform(0, 0.3, (8, len(model.expression_names)))
   heads = model.vertices(jnp.asarray(identity), jnp.asarray(smile, "f4"))
   error, noise = {}, {}
   for reading in uv.READINGS:

@@ -169,6 +169,24 @@ def test_photos_of_a_person_count_together():
   np.testing.assert_allclose(apart.face, found.face, atol=1e-5)
 
 
+def test_an_unreadable_photo_does_not_spoil_the_others_of_its_person(surface):
+  """The other photos share the identity that they have without it."""
+  count, n = surface.identity, surface.anchors.modes.shape[-1]
+  face = np.random.default_rng(3).normal(size=(3, n)).astype(np.float32)
+  precision = np.tile(3 * np.eye(n, dtype=np.float32), (3, 1, 1))
+  view = View(*(jnp.broadcast_to(x, (3, *x.shape)) for x in VIEW))
+  of = lambda rows, values: Estimate(
+    jnp.asarray(values), jnp.asarray(precision[rows]),
+    View(*(x[rows] for x in view)), jnp.ones(len(rows)), jnp.ones(len(rows)),
+  )  # fmt: skip
+  without = shared(of(np.arange(2), face[:2]), [0, 0], count)
+  broken = face.copy()
+  broken[2] = np.nan
+  found = shared(of(np.arange(3), broken), [0, 0, 0], count)
+  np.testing.assert_array_equal(found.face[:2], without.face)
+  assert np.isnan(found.face[2]).all()
+
+
 def rendered(pose) -> Maps:
   """Returns exact maps of the mean head."""
   template, side = MODEL.template, 48

@@ -13,6 +13,7 @@ def shared(found: Estimate, people: Sequence[int], count: int) -> Estimate:
   """Returns estimates in which the photos of a person have the same identity.
 
   The expression of each photo moves with the identity as their covariance says.
+  Estimates that are not finite stay as they are and say nothing about the person.
 
   Args:
     found: Estimates of N photos.
@@ -21,8 +22,9 @@ def shared(found: Estimate, people: Sequence[int], count: int) -> Estimate:
   """
   face = np.array(found.face)
   precision = np.array(found.precision)
+  whole = np.isfinite(face).all(1) & np.isfinite(precision).all((1, 2))
   for person in set(people):
-    rows = np.flatnonzero(np.asarray(people) == person)
+    rows = np.flatnonzero((np.asarray(people) == person) & whole)
     if len(rows) > 1:
       together, mean = _together(face[rows], precision[rows], count)
       for k in rows:

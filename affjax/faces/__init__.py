@@ -31,6 +31,7 @@ from affjax.faces._mesh import standard68
 from affjax.faces._photo import PhotoError, decode_photo, read_photo
 from affjax.faces._pose import solve_pose, solve_poses
 from affjax.faces._regions import visible_skin
+from affjax.faces._surface.anchors import reads_surface_of
 from affjax.faces._surface.fit import fit_surface
 from affjax.faces._surface.read import read_surface
 from affjax.faces._surface.votes import Maps as SurfaceMaps
@@ -57,6 +58,7 @@ __all__ = [
   "read_colors",
   "read_photo",
   "read_surface",
+  "reads_surface_of",
   "solve_pose",
   "solve_poses",
   "standard68",

@@ -27,6 +27,7 @@ from affjax.faces import (
   fit_surface,
   read_colors,
   read_photo,
+  reads_surface_of,
   visible_skin,
 )
 from affjax.geometry import uv
@@ -97,7 +98,8 @@ class FitReconstructor:
   @property
   def about(self) -> str:
     """A phrase for the page that names the method."""
-    what = "the surface that pixels show" if self.method == "surface" else "landmarks"
+    surface = self.method == "surface" and reads_surface_of(self.model)
+    what = "the surface that pixels show" if surface else "landmarks"
     return f"model {self.model.template.name} fitted to {what}"
 
   @functools.cached_property

@@ -82,8 +82,8 @@ class Errors:
   calibration: Float[Array, ""]
 
 
-def supports(model: MorphableModel) -> bool:
-  """Returns whether a model is the embedded head, which the anchors are known on."""
+def reads_surface_of(model: MorphableModel) -> bool:
+  """Returns whether `fit_surface` reads a model off pixels: only the embedded head."""
   own = open_head("embedded")
   return model is own or (
     model.identity_basis.shape == own.identity_basis.shape
@@ -93,7 +93,7 @@ def supports(model: MorphableModel) -> bool:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Surface:
-  """What is known about reading faces of the embedded head.
+  """Anchors and statistics with which faces of the embedded head are read.
 
   Attributes:
     anchors: Anchors on the head.

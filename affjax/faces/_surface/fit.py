@@ -65,7 +65,7 @@ def fit_surface(
       poses are those before this one.
     people: Number of the person on each photo; photos of the same person share the
       identity. By default, each is another person.
-    maps: What `read_surface` returned for the images, if it is known already.
+    maps: Result of `read_surface` for the images, if it is known already.
 
   Raises:
     ValueError: Numbers of faces, crops, images and people differ, or landmarks are not
@@ -76,7 +76,7 @@ def fit_surface(
   if len(set(counts)) > 1:
     got = ", ".join(map(str, counts))
     raise ValueError(f"faces, crops, images and people must be as many, got {got}")
-  if not anchoring.supports(model) or not faces:
+  if not anchoring.reads_surface_of(model) or not faces:
     return fit_faces(model, faces, crops, camera)
   pairs = list(zip(faces, crops, strict=True))
   px = np.stack([warp.transform(c.matrix, f.landmarks68) for f, c in pairs])
@@ -118,7 +118,7 @@ def solved(
   """Returns what photos say about faces.
 
   Args:
-    surface: What is known about reading faces.
+    surface: Anchors and statistics of the head.
     maps: Answer of the geometry network.
     mesh_ndc: FaceMesh's points in image coordinates, NaN where there are none.
     starts: Roughly the poses of the mean head.

@@ -34,7 +34,7 @@ _PLAIN_SIZE = 128
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Answer:
-  """What a method made of some photos.
+  """Heads that a method made of some photos.
 
   Attributes:
     index: Numbers of the photos that have a head, ascending.

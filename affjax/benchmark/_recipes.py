@@ -28,7 +28,7 @@ _SCAN_POINTS, _RADIUS, _NOSE_TIP = 600, 0.95, 30
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-  """What determines the samples of a set; JSON values.
+  """The settings that determine the samples of a set, as JSON values.
 
   Attributes:
     name: Name of the set.

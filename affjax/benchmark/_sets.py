@@ -204,7 +204,7 @@ class BenchmarkSet:
 
   Attributes:
     folder: Folder of the set.
-    recipe: What the samples were made from.
+    recipe: Settings that the samples were made by.
     hashes: SHA-256 of each sample.
   """
 

@@ -68,7 +68,7 @@ def estimate(
   Args:
     anchors: Anchors on the head.
     errors: Distribution of the errors.
-    observed: What the photo says.
+    observed: Measurements of the photo.
     start: Roughly where the mean head lies.
     settings: Priors and effort.
   """

@@ -1,4 +1,4 @@
-"""What each pixel of aligned photos shows of the head, by the geometry network."""
+"""Applies the geometry network to aligned photos."""
 
 import functools
 

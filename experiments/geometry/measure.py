@@ -1,6 +1,7 @@
 """Measures how far what photos say can be trusted, and writes the asset of the fit.
 
   python -m experiments.geometry.bank --photos 1024 --split test
+  python -m experiments.geometry.measure
   python -m experiments.geometry.measure --weights runs/geometry/train/weights.npz
 
 Of the held-out photos of the bank, the first half gives the distribution of the errors
@@ -34,6 +35,7 @@ from affjax.faces._surface.anchors import Surface
 from affjax.faces._surface.estimate import Estimate, EstimateSettings, estimate
 from affjax.faces._surface.fit import deviations, one_of
 from affjax.faces._surface.head_model import View
+from affjax.faces._surface.read import weights as shipped
 from affjax.geometry import rotation, uv
 from affjax.heads import MorphableModel, open_head, sample_expression
 from affjax.types import Camera
@@ -56,14 +58,14 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
   parser.add_argument("--bank", type=pathlib.Path, default="runs/geometry/bank")
   parser.add_argument(
-    "--weights", type=pathlib.Path, default="runs/geometry/train/weights.npz"
+    "--weights", type=pathlib.Path, help="weights of a training; else the asset's"
   )
   parser.add_argument("--cache", type=pathlib.Path, default="runs/geometry/cache")
   parser.add_argument("--out", type=pathlib.Path, default="runs/geometry/surface.npz")
   parser.add_argument("--table", type=pathlib.Path, help="write the figures here")
   options = parser.parse_args()
   begun, model = time.monotonic(), open_head("embedded")
-  weights = _arrays(options.weights)
+  weights = _arrays(options.weights) if options.weights else shipped()
   arrays = head_arrays(model, options.cache / "anchors.npz")
   read = [
     observations.sample(
@@ -82,7 +84,7 @@ def main() -> None:
   cached = (options.cache / f"test-{k:05d}.npz" for k in PARTS[2])
   points = np.concatenate([_arrays(path)["landmarks"] for path in cached])
   report = {"choice": rows, "report": reported(model, arrays, read[2], points)}
-  arrays |= {f"network/{name}": value for name, value in weights.items()}
+  arrays |= {f"network/{name}": w.astype(np.float16) for name, w in weights.items()}
   half = {
     name: value.astype(np.float16) if value.dtype == np.float64 else value
     for name, value in arrays.items()

@@ -199,8 +199,7 @@ def optimizer(
   """Returns Muon with a warm-up, a constant rate, and a decay over a last share.
 
   Muon (Jordan et al. 2024) orthogonalizes the updates of 3 x 3 kernels; the others and
-  the biases are left to Adam. Its steps take 20 % longer than Adam's; in 75 steps from
-  one state the error fell to 0.062 dm, and to 0.069 dm with Adam alone.
+  the biases are left to Adam.
   """
 
   def schedule(count):

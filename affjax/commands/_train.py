@@ -23,8 +23,8 @@ class Train(_parsing.Command):
   Any value of the config can be replaced by --config.KEY=VALUE, such as
   --config.data.batch_size=4; `python -m affjax.main --help` lists the keys.
 
-  Exit status: 0 = the stage is complete, 1 = it failed, 2 = wrong usage, 128 + n = it
-  was stopped by signal n and everything is saved.
+  Exit status: 0 = the stage is complete, or SIGTERM stopped it and everything is
+  saved, 1 = it failed, 2 = wrong usage, 130 = Ctrl-C and everything is saved.
 
   Example: affjax train stage1 --workdir=runs/a --config.data.batch_size=4
 

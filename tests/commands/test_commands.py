@@ -43,7 +43,7 @@ def chain(monkeypatch):
     return fake.report
 
   fake.report, fake.calls = report, calls
-  monkeypatch.setattr(_weights, "load_run", lambda workdir: f"run of {workdir}")
+  monkeypatch.setattr(_weights, "load_run", lambda workdir, best: f"run of {workdir}")
   monkeypatch.setattr(photos, "reconstruct_photos", fake, raising=False)
   return fake
 
@@ -264,7 +264,7 @@ def workdir(tmp_path_factory):
   root = tmp_path_factory.mktemp("runs") / "a"
   photos = tiny_config.write_photos(tmp_path_factory.mktemp("data") / "photos")
   task = build.task(tiny_config.config("stage1", data__path=str(photos)), root)
-  with checkpoint.Checkpoints(root / "stage1") as checkpoints:
+  with checkpoint.Checkpoints(root / "stage1", task.plan.checkpoint) as checkpoints:
     checkpoints.save(task.start.state, task.data, task.meta)
   return root
 

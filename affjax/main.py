@@ -9,6 +9,7 @@ errors show their traceback.
 
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from affjax import build
+from affjax import build, compilation
 from affjax.train import loop
 from affjax.train.metrics import NonFiniteError
 
@@ -30,13 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments: The command line, the program's name first; default: the process's.
 
   Returns:
-    The exit status: 0 = the stage is complete, 1 = it failed, 2 = wrong usage,
-    128 + n = signal n asked to stop, and everything is saved.
+    The exit status: 0 = the stage is complete, or SIGTERM asked to stop and everything
+    is saved; 1 = it failed; 2 = wrong usage; 130 = Ctrl-C, and everything is saved.
   """
   arguments = list(sys.argv if arguments is None else arguments)
-  logging.set_verbosity(logging.WARNING)
+  # Orbax logs the traceback of an error that we report in one line.
+  logging.set_verbosity(logging.FATAL)
   try:
     config, workdir, command = _parse(arguments)
+    compilation.enable()
     outcome = loop.run(build.task(config, workdir, command=command))
   except (_UsageError, build.UserError) as error:
     return _fail(error, 2)
@@ -44,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _fail(error, 1)
   except KeyboardInterrupt:
     return _fail("interrupted before the first step; nothing was lost", 130)
-  return 0 if outcome.finished else 128 + (outcome.signal or 0)
+  # A scheduler that stops a run by SIGTERM and starts it again sees no failure.
+  stopped = not outcome.finished and outcome.signal == signal.SIGINT
+  return 128 + signal.SIGINT if stopped else 0
 
 
 class _UsageError(ValueError):

@@ -24,6 +24,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _DIGEST_BYTES = 32
+# Level 3, the default, takes half as long again and makes these programs no faster: the
+# landmark network compiles in 4.5 s instead of 7.3, and runs in 5.6 ms instead of 5.7.
+_COMPILER_OPTIONS = {"xla_backend_optimization_level": 1}
 _place: pathlib.Path | None = None
 
 
@@ -131,7 +134,7 @@ def _named(call: Callable[..., Any], name: str) -> Callable[..., Any]:
     return call(*leaves)
 
   run.__name__ = name
-  return jax.jit(run)
+  return jax.jit(run, compiler_options=_COMPILER_OPTIONS)
 
 
 def _read(path: pathlib.Path) -> bytes | None:

@@ -7,12 +7,14 @@ was stopped. Any value of the config can be changed on the command line:
 errors show their traceback.
 """
 
+import contextlib
 import os
 import re
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -50,6 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
   # A scheduler that stops a run by SIGTERM and starts it again sees no failure.
   stopped = not outcome.finished and outcome.signal == signal.SIGINT
   return 128 + signal.SIGINT if stopped else 0
+
+
+def leave(status: int) -> NoReturn:
+  """Ends the process without waiting for threads that still read samples ahead."""
+  for stream in (sys.stdout, sys.stderr):
+    # The reader of our output, at the other end of a pipe, may have stopped reading.
+    with contextlib.suppress(OSError):
+      stream.flush()
+  os._exit(status)
 
 
 class _UsageError(ValueError):
@@ -127,7 +138,4 @@ def _fail(problem: BaseException | str, status: int) -> int:
 
 
 if __name__ == "__main__":
-  # The reader of our output, at the other end of a pipe, may stop reading.
-  status = main()
-  sys.stdout.flush()
-  os._exit(status) if status >= 128 else sys.exit(status)
+  leave(main())

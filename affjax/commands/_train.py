@@ -1,15 +1,13 @@
 """`affjax train`."""
 
 import dataclasses
-import os
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 from tyro.conf import Positional, Suppress, arg
 
-from affjax.commands import _console, _parsing
+from affjax.commands import _parsing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,9 +51,4 @@ class Train(_parsing.Command):
     from affjax import main
 
     flags = (f"--config={self.stage}", f"--workdir={self.workdir}")
-    status = main.main(["affjax train", *flags, *self.overrides])
-    if status >= 128:
-      # As in `affjax.main`: threads that still wait would keep the process.
-      sys.stdout.flush()
-      os._exit(status)
-    raise _console.Exit(status)
+    main.leave(main.main(["affjax train", *flags, *self.overrides]))

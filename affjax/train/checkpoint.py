@@ -11,6 +11,7 @@ import dataclasses
 import errno
 import functools
 import logging
+import math
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -138,7 +139,7 @@ class Checkpoints:
       return
     self._saving = step
     copied = _copied(state)
-    if metric is not None:
+    if metric is not None and math.isfinite(metric):
       meta = {**meta, _METRIC: metric}
       self._metrics[step] = metric
     with _writing(self._folder):

@@ -106,6 +106,14 @@ class Task:
   shapes: ShapeEvaluator | None = None
   lock: Lock | None = None
 
+  def __post_init__(self):
+    known = (steps.TOTAL, *self.learner.stage.weights.active)
+    metric = self.plan.checkpoint.metric
+    if metric not in known:
+      raise ValueError(
+        f"checkpoint.metric must be one of {', '.join(known)}, got {metric!r}"
+      )
+
   def description(self, seconds: float) -> dict[str, Any]:
     """Returns the description that a checkpoint holds.
 
@@ -283,12 +291,7 @@ class _HeldOutEvaluator:
   def metric(self, state: TrainState) -> float:
     """Returns the loss of the held-out samples that compares checkpoints."""
     found = self._evaluate(state, self._feature_net, self._record).scalars
-    name = self._task.plan.checkpoint.metric
-    if name not in found:
-      raise ValueError(
-        f"checkpoint.metric must be one of {', '.join(sorted(found))}, got {name!r}"
-      )
-    return float(found[name])
+    return float(found[self._task.plan.checkpoint.metric])
 
   def shapes(self, state: TrainState, step: int) -> None:
     """Logs the errors of the held-out heads beside those of the mean head."""

@@ -14,7 +14,7 @@ from PIL import Image
 import affjax
 from affjax import build, commands, photos
 from affjax.assets import store
-from affjax.commands import _weights
+from affjax.commands import _console, _weights
 from affjax.export import FILES
 from affjax.train import checkpoint
 from tests import tiny_config
@@ -230,7 +230,12 @@ def test_train_is_the_training_program(monkeypatch, tmp_path):
   from affjax import main
 
   calls = []
+
+  def leave(status):
+    raise _console.Exit(status)
+
   monkeypatch.setattr(main, "main", lambda arguments: calls.append(arguments) or 1)
+  monkeypatch.setattr(main, "leave", leave)
   result = run(
     *("train", "stage1", "--config.steps=3", "--workdir", tmp_path, "--config.seed=1")
   )

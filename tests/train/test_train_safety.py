@@ -34,7 +34,7 @@ from tests.train import tiny_training as tiny
 def whole(tmp_path_factory):
   """A stage run from beginning to end."""
   root = tmp_path_factory.mktemp("whole")
-  loop.run(tiny.make_task(root, total_steps=12, checkpoint_every=4, keep=3))
+  assert _finish(root).finished
   return root
 
 
@@ -91,17 +91,23 @@ def _empty(folder):
 
 
 @pytest.mark.parametrize("damage", [_flip, _tear, _half_delete, _garble, _empty])
-def test_a_damaged_checkpoint_is_passed_over(part, whole, damage, caplog):
+def test_a_damaged_checkpoint_is_passed_over(part, damage, caplog):
   damage(part / "stage1" / "checkpoints" / "8")
-  task = tiny.make_task(part, total_steps=12, checkpoint_every=4, keep=3)
-  assert task.start.origin == "its checkpoint of step 4"
+  start = tiny.make_task(part, total_steps=12).start
+  assert start.origin == "its checkpoint of step 4"
+  assert int(start.state.step) == 4
   (line,) = (r.getMessage() for r in caplog.records if r.name.startswith("affjax"))
   assert "checkpoints/8" in line
   assert "step 4 is taken instead" in line
-  assert loop.run(task).finished
+  assert _steps(part) == [4]
+  assert (part / "stage1" / "damaged" / "8").is_dir()
+
+
+def test_after_damage_the_run_ends_as_it_would_have(part, whole):
+  _flip(part / "stage1" / "checkpoints" / "8")
+  assert _finish(part).finished
   assert tiny.same(tiny.final_params(part), tiny.final_params(whole))
   assert _steps(part) == [4, 8, 12]
-  assert (part / "stage1" / "damaged" / "8").is_dir()
 
 
 def test_without_any_whole_checkpoint_the_run_does_not_begin_anew(part):
@@ -152,11 +158,16 @@ def test_the_last_and_the_best_are_kept(tmp_path):
   assert {float(leaf.min()) for leaf in jax.tree.leaves(params)} == {2.0}
 
 
-def test_the_metric_is_a_loss_of_held_out_samples(tmp_path):
-  outcome = loop.run(tiny.make_task(tmp_path, total_steps=6, keep_best=2))
-  assert outcome.summary["best_step"] in (2, 4, 6)
+def test_the_metric_is_a_loss_of_held_out_samples(whole, tmp_path):
+  summary = json.loads((whole / "stage1" / "summary.json").read_text())
+  assert summary["best_step"] in (4, 8, 12)
+  like = tiny.make_learner("stage1").reconstructor.init(0)
+  with Checkpoints(whole / "stage1") as checkpoints:
+    assert checkpoints.best() == summary["best_step"]
+    meta = checkpoints.restore_params(like)[2]
+  assert meta["metric"] == pytest.approx(summary["eval_after"]["total"])
   with pytest.raises(ValueError, match=r"metric must be one of .*position_l1.*'nose'"):
-    loop.run(tiny.make_task(tmp_path / "b", total_steps=2, metric="nose"))
+    tiny.make_task(tmp_path, metric="nose")
 
 
 def test_a_state_may_be_donated_while_it_is_saved(tmp_path):
@@ -228,9 +239,17 @@ def test_an_error_while_writing_is_one_line(part, monkeypatch):
   def fails(*_, **__):
     raise ValueError('RESOURCE_EXHAUSTED: writing "x": No space left on device [28]\nx')
 
-  monkeypatch.setattr(ocp.CheckpointManager, "save", fails)
-  with pytest.raises(OSError, match="no space is left on the disk; step 8 is saved"):
-    _finish(part)
+  task = tiny.make_task(part, total_steps=12)
+  with Checkpoints(part / "stage1", Checkpointing()) as checkpoints:
+    monkeypatch.setattr(ocp.CheckpointManager, "save", fails)
+    state = tiny.make_state(task.learner)
+    expected = r"^stage1 stopped: .*no space is left on the disk; step 8 is saved. make"
+    with (
+      pytest.raises(OSError, match=expected),
+      loop._saying_what_is_saved("stage1", checkpoints),
+    ):
+      checkpoints.save(state, task.data, {})
+  assert _steps(part) == [4, 8]
 
 
 def test_changed_settings_name_the_options_that_allow_them(part):
@@ -241,8 +260,8 @@ def test_changed_settings_name_the_options_that_allow_them(part):
   assert "--config.resume=force" in message
   assert f"--config.init_from={part / 'stage1'}" in message
   assert "delete" not in message
-  forced = _finish(part, learning_rate=0.5, resume="force")
-  assert forced.finished
+  forced = tiny.make_task(part, learning_rate=0.5, resume="force")
+  assert forced.start.origin == "its checkpoint of step 8"
   again = json.loads((part / "stage1" / "config.json").read_text())
   assert again["learning_rate"] == 0.5
   with pytest.raises(workdir.WorkdirError, match="resume must be one of auto, force"):
@@ -283,7 +302,7 @@ def test_a_workdir_in_use_is_refused(part):
     Lock(part)
   lock.release()
   lock.release()
-  assert _finish(part).finished
+  assert tiny.make_task(part, total_steps=12).lock is not None
 
 
 def test_a_checkpoint_of_other_networks_lists_what_differs(part):
@@ -314,6 +333,7 @@ def test_another_optimizer_lists_what_differs(part):
     )
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_more_devices(part, whole):
   assert _finish(part, devices=4).finished
   pairs = zip(

@@ -84,7 +84,10 @@ class Checkpoints:
       self._folder,
       item_handlers=handlers,
       options=(
-        ocp.CheckpointManagerOptions(read_only=True, lightweight_initialize=True)
+        # Orbax's own `read_only` warns about each option that it changes.
+        ocp.CheckpointManagerOptions(
+          create=False, enable_async_checkpointing=False, lightweight_initialize=True
+        )
         if options is None
         else ocp.CheckpointManagerOptions(
           preservation_policy=Kept(options, lambda: self._metrics),
@@ -138,10 +141,10 @@ class Checkpoints:
     if step == self.latest():
       return
     self._saving = step
-    copied = _copied(state)
+    copied, metrics = _copied(state), self._metrics
     if metric is not None and math.isfinite(metric):
       meta = {**meta, _METRIC: metric}
-      self._metrics[step] = metric
+      metrics[step] = metric
     with _writing(self._folder):
       self._manager.save(
         step,
@@ -285,7 +288,7 @@ class Checkpoints:
 
   @functools.cached_property
   def _metrics(self) -> dict[int, float]:
-    """The metric of each checkpoint that has one."""
+    """The metric of each checkpoint that has one; reading them waits for a save."""
     found: dict[int, float] = {}
     for step in self._manager.all_steps():
       with contextlib.suppress(DamageError):

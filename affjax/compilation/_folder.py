@@ -42,7 +42,8 @@ def enable() -> pathlib.Path | None:
     print(f"note: compiled programs are not kept: {error}", file=sys.stderr)
     return None
   _programs.use(folder / "programs")
-  if not jax.config.jax_compilation_cache_dir:
+  config: Any = jax.config
+  if not config.jax_compilation_cache_dir:
     executables = folder / "executables"
     _remove_torn(executables)
     _set("jax_compilation_cache_dir", str(executables))

@@ -9,9 +9,10 @@ import json
 import pathlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import jax
+import jax.core
 import jax.export
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +21,6 @@ import affjax
 from affjax import files
 from affjax.native import compilers, dispatch, library
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 _DIGEST_BYTES = 32
@@ -38,7 +38,7 @@ def use(folder: pathlib.Path) -> None:
 
 def saved(
   *, static_argnames: Sequence[str] = (), kernels: Sequence[str] = ()
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
   """Returns a decorator like `jax.jit` whose programs later processes can load.
 
   Without `enable`, inside of another program and on accelerators it is `jax.jit`. The
@@ -50,12 +50,12 @@ def saved(
     kernels: Names of the libraries in C++ that the program calls.
   """
 
-  def decorate(function: Callable[P, R]) -> Callable[P, R]:
+  def decorate(function: Callable[..., R]) -> Callable[..., R]:
     compiled = jax.jit(function, static_argnames=tuple(static_argnames))
     program = _Program(function, tuple(static_argnames), tuple(kernels))
 
     @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+    def call(*args: Any, **kwargs: Any) -> R:
       if _place is None or not program.accepts(args, kwargs):
         return compiled(*args, **kwargs)
       return program(_place, args, kwargs)
@@ -220,7 +220,7 @@ def _content(value: Any) -> bytes:
   if isinstance(value, np.ndarray | jax.Array):
     array = np.asarray(value)
     head = f"{array.dtype}{array.shape}".encode()
-    return head + hashlib.sha256(np.ascontiguousarray(array)).digest()
+    return head + hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest()
   if isinstance(value, Mapping):
     return b"{" + b",".join(map(_content, sorted(value.items()))) + b"}"
   if isinstance(value, tuple | list):

@@ -81,7 +81,7 @@ def world_to_clip(
 
 
 def world_to_px(
-  points: Float[ArrayLike, "*b 3"], camera: Camera, height: int, width: int
+  points: Float[ArrayT, "*b 3"], camera: Camera, height: int, width: int
 ) -> Float[Array, "*b 2"]:
   """Maps world space to pixel coordinates."""
   clip = world_to_clip(points, camera, aspect=width / height)

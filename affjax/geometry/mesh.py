@@ -39,7 +39,8 @@ def added(
   """Returns rows with the values of the same index added to them."""
   if isinstance(total, np.ndarray):
     result = total.copy()
-    np.add.at(np.moveaxis(result, -2, 0), index, np.moveaxis(values, -2, 0))
+    rows = np.moveaxis(np.asarray(values), -2, 0)
+    np.add.at(np.moveaxis(result, -2, 0), index, rows)
     return result
   return total.at[..., index, :].add(values)
 

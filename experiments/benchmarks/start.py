@@ -29,7 +29,7 @@ from affjax.assets import store
 from experiments.benchmarks import measuring
 
 RESULT = pathlib.Path(__file__).parents[1] / "results" / "bench_start_cpu.json"
-COPIES = 9
+COPIES = 5
 
 
 def fit(photos: list[pathlib.Path], cache: pathlib.Path, out: pathlib.Path) -> Any:
@@ -82,19 +82,25 @@ def main() -> None:
     for photo in photos:
       photo.write_bytes(store.read_asset("astronaut.jpg"))
     one, cache, out = photos[:1], folder / "cache", folder / "out"
-    result: dict[str, Any] = {"first_ever": fit(one, cache, out)}
+    result: dict[str, Any] = {
+      "machine": measuring.machine("cpu", len(os.sched_getaffinity(0)))
+    }
+
+    def measure(case: str, photos: list[pathlib.Path]) -> None:
+      result[case] = fit(photos, cache, out)
+      print(case, json.dumps(result[case]), flush=True)
+      if not given.quick:
+        measuring.write_json(RESULT, result)
+
+    measure("first_ever", one)
+    for k in range(1 if given.quick else given.rounds):
+      measure(f"later_{k + 1}", one)
+    measure("many", photos)
     if not given.quick:
       for program in (cache / "compiled").rglob("*"):
         if program.is_file():
           program.unlink()
-      result["first"] = fit(one, cache, out)
-    rounds = 1 if given.quick else given.rounds
-    result["later"] = [fit(one, cache, out) for _ in range(rounds)]
-    result["many"] = fit(photos, cache, out)
-  result["machine"] = measuring.machine("cpu", len(os.sched_getaffinity(0)))
-  print(json.dumps(result, indent=2))
-  if not given.quick:
-    measuring.write_json(RESULT, result)
+      measure("first", one)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
   python -m experiments.training.kills --networks affunet --kills 10 --steps 20
 
 The run is one stage with a checkpoint every three steps; SIGKILL comes at a moment
-drawn evenly from the seconds after its start, and the same command starts it again. A
+drawn evenly, half of the time from the seconds after its start, half of the time from
+those after its first step, and the same command starts it again. A
 run that reaches its end is compared to the bit with the uninterrupted one: weights,
 optimizer, and which steps the log has. Then the next run begins, until all kills are
 made.
@@ -74,32 +75,43 @@ def started(run: Callable[[pathlib.Path], object], root: pathlib.Path) -> int:
   os._exit(0)
 
 
-def ended(child: int, seconds: float) -> bool:
+def ended(child: int, seconds: float, after: Callable[[], bool] = lambda: True) -> bool:
   """Waits for the end of a child; kills it after some time. Returns whether it ended.
+
+  Args:
+    child: Id of the process.
+    seconds: Time until it is killed.
+    after: Function that says whether this time has begun.
 
   Raises:
     RuntimeError: The child failed by itself.
   """
-  until = time.monotonic() + seconds
-  while time.monotonic() < until:
+  until = None
+  while until is None or time.monotonic() < until:
     done, status = os.waitpid(child, os.WNOHANG)
     if done:
       if status:
         raise RuntimeError(f"a run failed with status {status}; see log.txt")
       return True
+    if until is None and after():
+      until = time.monotonic() + seconds
     time.sleep(0.002)
   os.kill(child, signal.SIGKILL)
   os.waitpid(child, 0)
   return False
 
 
-def moment(root: pathlib.Path, said: str) -> str:
+def begun(log: pathlib.Path) -> bool:
+  """Returns whether a run has printed a line for a step."""
+  return re.search(rf"{STAGE} +\d+/\d+ ", log.read_text()) is not None
+
+
+def moment(root: pathlib.Path, log: pathlib.Path) -> str:
   """Describes the moment of a kill from what it left and what the run had printed."""
   folder = root / STAGE / "checkpoints"
   if any("tmp" in path.name for path in folder.glob("*")):
     return "while a checkpoint was written"
-  begun = re.search(rf"{STAGE} +\d+/\d+ ", said)
-  return "between checkpoints" if begun else "before the first step"
+  return "between checkpoints" if begun(log) else "before the first step"
 
 
 def final_digest(root: pathlib.Path, steps: int) -> str:
@@ -146,17 +158,25 @@ def main() -> None:
       run = affunet_run(given.steps, tiny_config.write_photos(folder / "photos"))
     # The first run compiles for all others, where JAX_COMPILATION_CACHE_DIR is set.
     assert ended(started(run, folder / "first"), 3600)
-    start = time.monotonic()
-    assert ended(started(run, folder / "whole"), 3600)
-    seconds = time.monotonic() - start
+    log, marks = folder / "log.txt", [time.monotonic()]
+    log.write_text("")
+    first = lambda: begun(log) and marks.append(time.monotonic()) is None
+    assert ended(started(run, folder / "whole"), 3600, first)
+    start, first_step, end = (*marks, time.monotonic())
     expected = final_digest(folder / "whole", given.steps)
     kills: Counter[str] = Counter()
     identical, runs, root = 0, 0, folder / "run0"
     while sum(kills.values()) < given.kills or root.exists():
-      (folder / "log.txt").write_text("")
-      enough = sum(kills.values()) >= given.kills
-      if not ended(started(run, root), 3600 if enough else chance.uniform(0, seconds)):
-        kills[moment(root, (folder / "log.txt").read_text())] += 1
+      log.write_text("")
+      child = started(run, root)
+      if sum(kills.values()) >= given.kills:
+        assert ended(child, 3600)
+      elif not (
+        ended(child, chance.uniform(0, end - start))
+        if chance.random() < 0.5
+        else ended(child, chance.uniform(0, end - first_step), lambda: begun(log))
+      ):
+        kills[moment(root, log)] += 1
         continue
       runs += 1
       identical += final_digest(root, given.steps) == expected
@@ -172,7 +192,7 @@ def main() -> None:
         "runs": runs,
         "identical_runs": identical,
         "damaged_checkpoints": len(list(folder.glob(f"run*/{STAGE}/damaged/*"))),
-        "uninterrupted_seconds": round(seconds, 1),
+        "uninterrupted_seconds": round(end - start, 1),
         "minutes": round((time.monotonic() - began) / 60, 1),
         "machine": measuring.machine("cpu", len(os.sched_getaffinity(0))),
       }

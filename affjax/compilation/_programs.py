@@ -24,8 +24,8 @@ from affjax.native import compilers, dispatch, library
 R = TypeVar("R")
 
 _DIGEST_BYTES = 32
-# These programs run a few times: LLVM's highest level, the default, costs more time than
-# it saves.
+# These programs run a few times: the default level of LLVM takes more time to compile
+# than it saves.
 _COMPILER_OPTIONS = {"xla_backend_optimization_level": 1}
 _place: pathlib.Path | None = None
 

@@ -4,8 +4,9 @@
   python -m experiments.benchmarks.start --quick    # one later start, writes nothing
 
 Each start is a process of its own, as a user starts it, with the embedded portrait:
-"first ever" has an empty cache and compiles the kernels in C++ as well, "first" finds
-the kernels, "later" finds everything. Times count from the start of the process: to the
+"first_ever" has an empty cache and compiles the kernels in C++ as well, "first" finds
+the kernels, "later_1" and so on find everything; "many" is a later start with five
+photos. Times count from the start of the process: to the
 line that reports the first photo, and to the end. A photo more is measured by copies of
 the portrait in the same process. CPU seconds are those of the process and its
 compilers; on a shared machine they say more than the clock. Writes

@@ -60,12 +60,13 @@ def template():
   return open_head("embedded").template
 
 
-def make_run(template, *, broken=False):
+def make_run(template, *, broken=False, untrained=()):
   return namespaces.SimpleNamespace(
     reconstructor=MeanHead(template, broken=broken),
     params=jnp.zeros(()),
     step=7,
     stage="stage3",
+    untrained=untrained,
   )
 
 
@@ -251,6 +252,17 @@ def test_networks_that_give_nan_are_a_problem(tmp_path, template, faces):
   report = go([path], tmp_path / "out", template, run=make_run(template, broken=True))
   reason = "the networks returned NaN or infinity in position"
   assert report.problems[str(path)] == reason
+
+
+def test_untrained_networks_are_refused(faces, template, tmp_path):
+  path = write_photo(tmp_path / "a.png")
+  run = make_run(template, untrained=("diffuse", "light", "pose"))
+  with pytest.raises(ValueError, match="weights of diffuse, light have not been tr"):
+    go([path], tmp_path / "out", template, run=run)
+  with pytest.raises(ValueError, match="weights of diffuse, light, pose have not"):
+    go([path], tmp_path / "out", template, run=run, pose="network")
+  run = make_run(template, untrained=("pose",))
+  assert go([path], tmp_path / "out", template, run=run).heads == 1
 
 
 def test_many_faces_pass_in_chunks(template):

@@ -160,9 +160,8 @@ def measured_errors(
   away = (gain * np.asarray(found.face) - first.truth.face)[first.there]
   d = away.shape[1]
   covariance = (away.T @ away + _PRIOR * np.eye(d)) / (len(away) + _PRIOR)
-  front = np.asarray(head.chart.face)[None]
-  mean_square = (found.deviations**2 * front).mean() / front.mean()
-  rough = Errors(gain, covariance, float(np.sqrt(mean_square)), 1.0, 1.0)
+  expected = read.expected_error(found.deviations)[first.there]
+  rough = Errors(gain, covariance, float(np.median(expected)), 1.0, 1.0)
   doubt = float(np.median(found.doubt[first.there]))
   own = read.calibrated(readings(head, weights, second), rough)
   choice["with gains"] = errors_of(head, second, own.face)["similarity"]["ratio"]

@@ -324,6 +324,7 @@ def test_results_say_whose_they_are(tmp_path, template, faces):
   for name in ("alice/001.png", "bob/001.png", "bob/CON.png"):
     write_photo(tmp_path / "in" / name)
   out = tmp_path / "out"
+  out.mkdir()
   report = photos.reconstruct_photos(
     photos.gather([tmp_path / "in"], recursive=True), out, make_run(template)
   )

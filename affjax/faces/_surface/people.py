@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from affjax.faces._surface.read import Errors, Reading
+from affjax.faces._surface.read import Errors, Reading, expected_error
 
 # Largest variance of a component that a photo says something about; people have 1.
 _LARGEST = 0.999
@@ -40,7 +40,7 @@ def shared(found: Reading, errors: Errors, people: Sequence[int], count: int) ->
   """
   face = np.array(found.face)
   left = np.ones(len(face), np.float32)
-  expected = np.sqrt((np.asarray(found.deviations) ** 2).mean((1, 2, 3)))
+  expected = expected_error(found.deviations)
   variance, axes = np.linalg.eigh(errors.covariance[:count, :count])
   whole = np.isfinite(face).all(1) & np.isfinite(expected)
   for person in set(people):

@@ -71,7 +71,7 @@ class Errors:
     gain: Factor from what the network says of each component to its expectation; the
       network says too much of what it learned by heart.
     covariance: Covariance of the errors of the components after that.
-    deviation: Root mean square of `Reading.deviations` over the face there, dm.
+    deviation: Median of `expected_error` there, dm.
     doubt: Median of `Reading.doubt` there.
     calibration: Factor from `Reading.deviations` to the measured root mean squared
       distance of a point, dm.
@@ -86,9 +86,18 @@ class Errors:
 
 def errors(arrays: Mapping[str, np.ndarray]) -> Errors:
   """Returns what the arrays of `experiments.geometry.measure` say about errors."""
-  joint = (arrays[name].astype(np.float32) for name in ("gain", "covariance"))
-  single = (float(arrays[name]) for name in ("deviation", "doubt", "calibration"))
-  return Errors(*joint, *single)
+  return Errors(
+    gain=arrays["gain"].astype(np.float32),
+    covariance=arrays["covariance"].astype(np.float32),
+    deviation=float(arrays["deviation"]),
+    doubt=float(arrays["doubt"]),
+    calibration=float(arrays["calibration"]),
+  )
+
+
+def expected_error(deviations: Float[ArrayLike, "n p p 1"]) -> Float[np.ndarray, " n"]:
+  """Returns the root mean square of the errors that are expected of each photo, dm."""
+  return np.sqrt((np.asarray(deviations) ** 2).mean((1, 2, 3)))
 
 
 def calibrated(found: Reading, errors: Errors) -> Reading:

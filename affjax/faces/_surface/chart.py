@@ -60,7 +60,7 @@ class Chart:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Components:
-  """What the components of a face are on the embedded head.
+  """The meaning of a face's components as coefficients of the embedded head.
 
   Attributes:
     identity: Number of identity components, which come first.

@@ -48,9 +48,8 @@ def fit_surface(
 
   The mean head is laid on FaceMesh's landmarks; a network that was trained on synthetic
   photos says how the face differs, and where the mean head would lie better, several
-  times (`_surface.network`). A photo that shows little, or that the
-  network cannot read, gives a head near the mean one with large `deviations`, and
-  `doubts` says so.
+  times (`_surface.network`). A photo that shows little, or that the network cannot
+  read, gives a head near the mean one with large `deviations`, and `doubts` says so.
 
   Args:
     model: Morphable model. Others than the embedded head are fitted to landmarks
@@ -147,7 +146,7 @@ class Shape:
 
   Attributes:
     model: The embedded head.
-    components: What its components are.
+    components: The meaning of a face's components as its coefficients.
     errors: Errors of readings.
   """
 
@@ -188,7 +187,7 @@ class Shape:
   ) -> Float[np.ndarray, " v"]:
     """Returns the standard deviation of each vertex, mm.
 
-    It is the root of the mean squared distance from the true vertex in head space, as
+    This is the root of the mean squared distance from the true vertex in head space, as
     the network expects it, times `Errors.calibration`, which was measured on held-out
     photos. Vertices outside the chart vary as in all people.
 

@@ -46,9 +46,10 @@ class Outputs(NamedTuple):
 
   Attributes:
     face: Expected components of the faces.
-    places: What to add to the places of the mean head's points, in PLACEs.
-    normals: What to add to x and y of their normals in camera space, in NORMALs.
-    positions: What to add to their positions in head space, in POSITIONs.
+    places: Differences of the points' places from the mean head's, in units of PLACE.
+    normals: Differences of x and y of their normals in camera space, in units of
+      NORMAL.
+    positions: Differences of their positions in head space, in units of POSITION.
     log_deviations: Logarithms of the mean absolute errors that are expected of
       `places`, `normals` and `positions`, in the same units.
     seen: Log odds that the skin at the point is seen.

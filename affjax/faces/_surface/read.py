@@ -31,7 +31,7 @@ _FARTHEST = 4.0
 
 
 class Look(NamedTuple):
-  """What one look at photos says; see `Reading`."""
+  """The result of one pass of the network; `Reading` explains the attributes."""
 
   face: Float[Array, "n d"]
   view: View
@@ -40,7 +40,7 @@ class Look(NamedTuple):
 
 
 class Reading(NamedTuple):
-  """What photos say about faces.
+  """Faces as the network reads them off N photos.
 
   Attributes:
     face: Expected components, see `Chart`.
@@ -68,8 +68,8 @@ class Errors:
   """Errors of readings of held-out synthetic photos.
 
   Attributes:
-    gain: Factor from what the network says of each component to its expectation; the
-      network says too much of what it learned by heart.
+    gain: Factor from each component that the network predicts to its expectation. It
+      is below one, because the network overfits its training photos.
     covariance: Covariance of the errors of the components after that.
     deviation: Median of `expected_error` there, dm.
     doubt: Median of `Reading.doubt` there.
@@ -101,7 +101,7 @@ def expected_error(deviations: Float[ArrayLike, "n p p 1"]) -> Float[np.ndarray,
 
 
 def calibrated(found: Reading, errors: Errors) -> Reading:
-  """Returns readings whose faces are expectations, as held-out photos tell."""
+  """Returns readings whose components are multiplied with the measured gains."""
   return found._replace(face=np.asarray(found.face) * errors.gain)
 
 

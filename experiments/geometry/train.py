@@ -35,7 +35,7 @@ from affjax.faces._surface.chart import Chart
 from affjax.faces._surface.view import View
 from affjax.geometry import rotation
 from affjax.types import Camera
-from experiments.geometry import bank, truths
+from experiments.geometry import bank, reshape, rigid, truths
 from experiments.geometry.truths import Truth
 
 # Deviations of a rough view's rotation (rad) and translation (dm), each times up to
@@ -93,7 +93,7 @@ def rough_views(
   flat = lambda x: x.reshape(n, -1, x.shape[-1])
   points = charts.points(chart.mean[None])[0].reshape(-1, 3)
   weight = chart.face.reshape(-1) + 0.02
-  superpose = jax.vmap(_superposed, (None, 0, None))
+  superpose = jax.vmap(rigid.superposed, (None, 0, None))
   turn, shift = superpose(points, flat(true.world), weight)
   settle = functools.partial(views.settled, fixed=True, steps=2)
   settle = jax.vmap(settle, (None, 0, None, 0))
@@ -110,19 +110,6 @@ def chosen(key: Array, fresh: View, answers: Answers) -> View:
   again = jax.random.bernoulli(key, _AGAIN, (n,)) & answers.known
   pick = lambda a, b: jnp.where(again.reshape(n, *[1] * (a.ndim - 1)), a, b)
   return View(*map(pick, answers.view, fresh))
-
-
-def _superposed(
-  points: Float[Array, "p 3"], target: Float[Array, "p 3"], weight: Float[Array, " p"]
-) -> tuple[Float[Array, "3 3"], Float[Array, " 3"]]:
-  """Returns the rigid motion that lays points on others (Kabsch 1976)."""
-  weight = (weight / weight.sum())[:, None]
-  middles = (points * weight).sum(0), (target * weight).sum(0)
-  mixed = (target - middles[1][None]).T @ (weight * (points - middles[0][None]))
-  left, _, right = jnp.linalg.svd(mixed)
-  sign = jnp.sign(jnp.linalg.det(left @ right))
-  turn = (left * jnp.array([[1.0, 1.0, sign]])) @ right
-  return turn, middles[1] - turn @ middles[0]
 
 
 def targets(chart: Chart, true: Truth, view: View) -> Targets:
@@ -245,7 +232,7 @@ def initial(
   return State(jnp.zeros((), jnp.int32), weights, average, transform.init(weights))
 
 
-def stepper(transform: optax.GradientTransformation):
+def stepper(transform: optax.GradientTransformation, identity: int):
   """Returns the training step, which also returns its answers and loss terms."""
 
   @functools.partial(jax.jit, donate_argnums=0)
@@ -253,9 +240,11 @@ def stepper(transform: optax.GradientTransformation):
     state: State, chart: Chart, photo: Array, true: Truth, answers: Answers
   ) -> tuple[State, Answers, dict[str, Array]]:
     key = jax.random.fold_in(jax.random.key(7), state.step)
-    first, second, third = jax.random.split(key, 3)
+    first, second, third, fourth = jax.random.split(key, 4)
+    photo = photo.astype(jnp.float32) / 255
+    photo, true = reshape.reshaped(fourth, chart, photo, true, identity)
     view = chosen(third, rough_views(first, chart, true), answers)
-    photo = augmented(second, photo.astype(jnp.float32) / 255)
+    photo = augmented(second, photo)
     problem = network.drawn(chart, photo, view), targets(chart, true, view)
     problem = jax.lax.stop_gradient(problem)
     gradient, (terms, out) = jax.grad(loss, has_aux=True)(
@@ -370,7 +359,7 @@ def main() -> None:
     average = jax.tree.map(jnp.copy, weights)
     state = state._replace(weights=weights, average=average)
   state = restored(state, options.folder)
-  step = stepper(transform)
+  step = stepper(transform, head.components.identity)
   photos = truths.Photos(head, options.bank, "train", twice=True)
   memory = Memory()
   tests: truths.Photos | None = None

@@ -15,6 +15,7 @@ errors.
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import time
@@ -30,7 +31,14 @@ from affjax import files
 from affjax.eval import position_error
 from affjax.faces import Crop, Face, find_in_all, fit_faces, standard68
 from affjax.faces._surface import network, read
-from affjax.faces._surface.fit import Shape, first_poses, first_views
+from affjax.faces._surface.fit import (
+  Laid,
+  Shape,
+  first_poses,
+  first_views,
+  lay,
+  places_of,
+)
 from affjax.faces._surface.read import Errors, Reading
 from affjax.geometry import uv
 from affjax.heads import MorphableModel
@@ -146,6 +154,23 @@ def readings(
   return found._replace(face=np.where(part.there[:, None], found.face, 0))
 
 
+def laid(head: Head, part: Part, errors: Errors, found: Reading) -> Laid:
+  """Returns the heads of the fit; the mean head where no face is found."""
+  marks = np.stack([standard68(np.nan_to_num(p)) for p in part.points])
+  rows = np.flatnonzero(part.there)
+  start = first_views(part.starts(head.model)[rows], Camera())
+  those = jax.tree.map(lambda x: np.asarray(x)[rows], found)
+  places = places_of(marks[rows], [bank.SIZE] * len(rows), Camera())
+  own = lay(head.chart, head.components, errors, those, range(len(rows)), start, places)
+
+  def whole(x: np.ndarray) -> np.ndarray:
+    every = np.zeros((len(part.photos), *x.shape[1:]), x.dtype)
+    every[rows] = x
+    return every
+
+  return jax.tree.map(whole, own)
+
+
 def measured_errors(
   head: Head, weights: network.Weights, first: Part, second: Part
 ) -> tuple[Errors, dict[str, Any]]:
@@ -165,9 +190,30 @@ def measured_errors(
   doubt = float(np.median(found.doubt[first.there]))
   own = read.calibrated(readings(head, weights, second), rough)
   choice["with gains"] = errors_of(head, second, own.face)["similarity"]["ratio"]
+  rough = dataclasses.replace(rough, doubt=doubt)
+  face = laid(head, second, rough, own).face
+  choice["with landmarks"] = errors_of(head, second, face)["similarity"]["ratio"]
   print(json.dumps(choice), flush=True)
-  scale = coverage(head, rough, second, own)["scale"]
-  return Errors(gain, covariance, rough.deviation, doubt, 1 / scale), choice
+  scale = coverage(head, rough, second, own, face)["scale"]
+  return dataclasses.replace(rough, calibration=1 / scale), choice
+
+
+def turned(part: Part, pose: Float[np.ndarray, "n 6"]) -> dict[str, float]:
+  """Returns quantiles of the errors of rotations where a face is found, degrees.
+
+  They are those of the fit, and those of the mean head on the landmarks.
+  """
+  true = Rotation.from_rotvec(part.pose[part.there, :3])
+  start = part.starts(truths.head().model)[part.there, :3]
+  out: dict[str, float] = {}
+  for name, vector in (("fit", pose[part.there, :3]), ("start", start)):
+    away = np.degrees((Rotation.from_rotvec(vector) * true.inv()).magnitude())
+    middle, most = np.quantile(away, (0.5, 0.9))
+    out |= {
+      f"{name} median": round(float(middle), 1),
+      f"{name} 90 %": round(float(most), 1),
+    }
+  return out
 
 
 def gains(
@@ -229,7 +275,11 @@ def head_errors(
 
 
 def coverage(
-  head: Head, errors: Errors, part: Part, found: Reading
+  head: Head,
+  errors: Errors,
+  part: Part,
+  found: Reading,
+  face: Float[np.ndarray, "n d"],
 ) -> dict[str, float]:
   """Returns how the deviations of vertices on the face compare with true errors.
 
@@ -237,7 +287,7 @@ def coverage(
   vertices whose error is at most the deviation that is stated.
   """
   model, vertices = head.model, _face_vertices(head.model)
-  identity, expression = head.components.coefficients(np.asarray(found.face))
+  identity, expression = head.components.coefficients(face)
   change = np.tensordot(identity - part.identity, model.identity_basis[:, vertices], 1)
   change += np.tensordot(
     expression - part.expression, model.expression_basis[:, vertices], 1
@@ -301,13 +351,16 @@ def reported(
   """Returns the figures of the third part."""
   found = read.calibrated(readings(head, weights, part), errors)
   rows: dict[str, Any] = {"faces_found": int(part.there.sum())}
-  rows["surface"] = errors_of(head, part, np.asarray(found.face))
-  rows["surface"]["deviations"] = coverage(head, errors, part, found)
+  fit = laid(head, part, errors, found)
+  rows["surface"] = errors_of(head, part, fit.face)
+  rows["surface"]["deviations"] = coverage(head, errors, part, found, fit.face)
+  rows["surface"]["rotation_deg"] = turned(part, fit.pose)
+  rows["the network alone"] = errors_of(head, part, np.asarray(found.face))
   doubt = found.doubt[part.there] / errors.doubt
   rows["surface"]["doubt"] = [
     round(float(x), 2) for x in np.quantile(doubt, (0.5, 0.99))
   ]
-  neutral = np.asarray(found.face).copy()
+  neutral = fit.face.copy()
   neutral[:, head.components.identity :] = 0
   rows["surface, mean expression"] = errors_of(head, part, neutral)
   rows["fit to landmarks"] = head_errors(

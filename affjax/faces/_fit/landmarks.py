@@ -5,15 +5,22 @@ import functools
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.spatial.transform import Rotation
 
 from affjax import compilation
 from affjax.faces import _least_squares, _pose, warp
 from affjax.faces._crop import Crop
 from affjax.faces._find import Face
 from affjax.faces._fit import solver
-from affjax.faces._fit.model_points import FittedModes, ModelPoints, model_points
+from affjax.faces._fit.model_points import (
+  FittedModes,
+  ModelPoints,
+  model_points,
+  points_of_heads,
+)
 from affjax.faces._fit.solver import FitSettings
 from affjax.geometry.camera import focal_ndc
 from affjax.heads import MorphableModel, landmarks
@@ -158,6 +165,38 @@ def _all_coefficients(
   expression = np.zeros((len(values), len(model.expression_basis)), np.float32)
   expression[:, list(fitted.expression)] = values[:, fitted.identity :]
   return identity, expression
+
+
+def landmarks_of_heads(
+  model: MorphableModel,
+  vertices: Float[np.ndarray, "n v 3"],
+  pose: Float[np.ndarray, "n 6"],
+  camera: Camera,
+) -> Float[np.ndarray, "n 68 2"]:
+  """Returns image coordinates in [-1, 1] of landmarks; the jaw's slide as in a fit."""
+  points, _ = model_points(model)
+  turn = Rotation.from_rotvec(pose[:, :3]).as_matrix().astype(np.float32)
+  run = functools.partial(_seen_chunk, points.without_modes(), camera=camera)
+  places = points_of_heads(model, vertices)
+  (seen,) = _least_squares.in_chunks(run, places, turn, pose[:, 3:])
+  return np.concatenate([seen[:, solver.INNER :], seen[:, : solver.INNER]], 1)
+
+
+@compilation.saved(static_argnames=("camera",))
+def _seen_chunk(
+  points: ModelPoints,
+  places: Float[Array, "n q 3"],
+  turn: Float[Array, "n 3 3"],
+  shift: Float[Array, "n 3"],
+  *,
+  camera: Camera,
+) -> tuple[Array, ...]:
+  def one(place: Array, turn: Array, shift: Array):
+    head = dataclasses.replace(points, mean=place)
+    state = solver.State(turn, shift, jnp.zeros(()), jnp.zeros(0))
+    return solver.see(head, state, camera, FitSettings()).ndc
+
+  return (jax.vmap(one)(places, turn, shift),)
 
 
 def landmark_errors(

@@ -115,6 +115,15 @@ def model_points(model: MorphableModel) -> tuple[ModelPoints, FittedModes]:
   return points, fitted
 
 
+def points_of_heads(
+  model: MorphableModel, vertices: Float[ArrayLike, "n v 3"]
+) -> Float[np.ndarray, "n q 3"]:
+  """Returns the places of `ModelPoints` on heads, dm."""
+  at, weights, _ = _places(model.template)
+  corners = np.asarray(vertices)[:, at]
+  return _single(np.einsum("nqkx,qk->nqx", corners, weights))
+
+
 def _single(values: np.ndarray | list[float]) -> Float[np.ndarray, "..."]:
   return np.asarray(values, np.float32)
 
@@ -136,6 +145,7 @@ def check_fittable(model: MorphableModel) -> None:
       raise ValueError(f"{name} of model {template.name!r} must be finite, got NaN")
 
 
+@functools.lru_cache(maxsize=8)
 def _places(template: Template) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Returns vertices and weights `[Q, 3]` of all points, and `ModelPoints.slide`."""
   corners = template.faces[template.landmark_faces]

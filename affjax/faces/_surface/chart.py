@@ -46,11 +46,15 @@ class Chart:
     mean: Points of the cells on the mean head with the mean expression, row by row.
     modes: Displacements of the points at component 1.
     face: How far each of the chart's points belongs to the face, in [0, 1].
+    marks: The 68 landmarks on the mean head with the mean expression.
+    mark_modes: Displacements of the landmarks at component 1.
   """
 
   mean: Float[Array, "c 3"]
   modes: Float[Array, "d c 3"]
   face: Float[Array, "p p 1"]
+  marks: Float[Array, "68 3"]
+  mark_modes: Float[Array, "d 68 3"]
 
   def cells(self, face: Float[Array, "*n d"]) -> Float[Array, "*n c 3"]:
     """Returns the points of the cells of faces."""
@@ -129,6 +133,8 @@ def chart(model: MorphableModel, made_of: Components) -> Chart:
     single(on_chart(template.vertices + mean)),
     single(on_chart(modes)),
     points(single(face)[None, :, None])[0],
+    single(template.landmark_positions(template.vertices + mean)),
+    single(template.landmark_positions(modes)),
   )
 
 

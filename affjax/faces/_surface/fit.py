@@ -3,10 +3,10 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -14,22 +14,25 @@ from affjax.faces import _pose, warp
 from affjax.faces._crop import Crop, mean_landmarks
 from affjax.faces._find import Face
 from affjax.faces._fit import Fit, fit_faces
-from affjax.faces._fit.landmarks import landmark_errors
+from affjax.faces._fit.landmarks import landmark_errors, landmarks_of_heads
 from affjax.faces._surface import chart as charts
 from affjax.faces._surface import people as peopling
 from affjax.faces._surface import read as reading
+from affjax.faces._surface import solve
 from affjax.faces._surface import view as views
 from affjax.faces._surface.chart import Chart, Components
 from affjax.faces._surface.people import People
 from affjax.faces._surface.read import Errors, Reading
+from affjax.faces._surface.solve import Seen
 from affjax.faces._surface.view import View
-from affjax.geometry.camera import head_to_world, world_to_px
 from affjax.heads import MorphableModel
 from affjax.types import Camera
 
 # Share of the face below which its surface says little, and `Reading.doubt`, in
-# multiples of the usual one, above which a photo is unlike the synthetic ones.
-_LITTLE, _UNLIKE = 0.1, 3.0
+# multiples of the usual one, above which a photo is unlike the synthetic ones, and
+# above which nothing was read.
+_LITTLE, _UNLIKE, _UNREADABLE = 0.1, 3.0, 6.0
+_UNREAD = ("the photo cannot be read: the mean head lies on its landmarks",)
 # Error of the inner landmarks, % of the interocular distance, above which a head is off
 # the face.
 _OFF = 12.0
@@ -48,8 +51,10 @@ def fit_surface(
 
   The mean head is laid on FaceMesh's landmarks; a network that was trained on synthetic
   photos says how the face differs, and where the mean head would lie better, several
-  times (`_surface.network`). A photo that shows little, or that the network cannot
-  read, gives a head near the mean one with large `deviations`, and `doubts` says so.
+  times (`_surface.network`). The head is then laid where the network and the landmarks
+  say (`_surface.solve`): landmarks move the expression, and hardly the identity. A
+  photo that shows little, or that the network cannot read, gives a head near the mean
+  one with large `deviations`, and `doubts` says so.
 
   Args:
     model: Morphable model. Others than the embedded head are fitted to landmarks
@@ -78,19 +83,61 @@ def fit_surface(
   if not np.isfinite(px).all():
     raise ValueError("landmarks of faces must be finite, got NaN or infinity")
   starts = first_poses(model, px, [crop.size for crop in crops], camera)
+  start = first_views(starts, camera)
   chart, components = charts.load(model)
   errors, weights = reading.load_errors(), reading.load_weights()
-  said = reading.read(chart, weights, images, first_views(starts, camera))
+  said = reading.read(chart, weights, images, start)
   found = reading.calibrated(said, errors)
-  together = peopling.shared(found, errors, people, components.identity)
-  whole = np.asarray(np.isfinite(together.face).all(1))
-  kept = np.where(whole[:, None], together.face, 0).astype(np.float32)
-  seen = _poses(chart, kept, found, starts, whole, camera)
+  marks = places_of(px, [crop.size for crop in crops], camera)
+  laid = lay(chart, components, errors, found, people, start, marks)
   shape = Shape(model, components, errors)
   return [
-    shape.fit(found, together, k, seen[k], px[k], camera, crop.size)
-    for k, crop in enumerate(crops)
+    shape.fit(found, laid, k, px[k], camera, crop) for k, crop in enumerate(crops)
   ]
+
+
+class Laid(NamedTuple):
+  """Faces of N photos where they were read and where their landmarks are.
+
+  Attributes:
+    face: Their components.
+    pose: Their poses.
+    left: See `People`.
+    trusted: Whether the photo was read; if not, the mean face lies on the landmarks.
+  """
+
+  face: Float[np.ndarray, "n d"]
+  pose: Float[np.ndarray, "n 6"]
+  left: Float[np.ndarray, " n"]
+  trusted: Bool[np.ndarray, " n"]
+
+
+def lay(
+  chart: Chart,
+  components: Components,
+  errors: Errors,
+  found: Reading,
+  people: Sequence[int],
+  start: View,
+  marks: Float[np.ndarray, "n 68 2"],
+) -> Laid:
+  """Lays faces where they were read and where their landmarks are.
+
+  Args:
+    chart: Chart of the head.
+    components: Meaning of a face's components.
+    errors: Errors of readings.
+    found: Readings of photos, after the gains.
+    people: Number of the person on each photo.
+    start: Where the mean head lies on the landmarks, before the camera of the poses.
+    marks: Places of the landmarks, dm.
+  """
+  trusted = _trusted(found, errors)
+  together = peopling.shared(found, errors, people, components.identity, trusted)
+  known = _known(found, together, components.identity, trusted, marks)
+  face, view = solve.solve(chart, known, _begin(found, start, trusted))
+  pose = _pose.vectors(view.turn, view.shift).astype(np.float32)
+  return Laid(face, pose, together.left, trusted)
 
 
 def first_poses(
@@ -113,31 +160,57 @@ def first_views(poses: Float[np.ndarray, "n 6"], camera: Camera) -> View:
   return View(turn, poses[:, 3:], distance)
 
 
-def _poses(
-  chart: Chart,
-  face: Float[np.ndarray, "n d"],
+def places_of(
+  px: Float[np.ndarray, "n 68 2"], sizes: Sequence[int], camera: Camera
+) -> Float[np.ndarray, "n 68 2"]:
+  """Returns places (see `views.places`) of pixels of images of given sizes."""
+  size = np.array(sizes, np.float32)[:, None, None]
+  ndc = _pose.ndc_of_px(px, size) * [1, -1]
+  return (views.half_side(camera) * ndc).astype(np.float32)
+
+
+def _trusted(found: Reading, errors: Errors) -> Bool[np.ndarray, " n"]:
+  """Returns whether readings are finite, and not much less likely than usual."""
+  parts = (found.face, found.places, found.weight, *found.view)
+  finite = [np.isfinite(x).reshape(len(x), -1).all(1) for x in map(np.asarray, parts)]
+  doubt = np.asarray(found.doubt)
+  return np.logical_and.reduce([*finite, doubt <= _UNREADABLE * errors.doubt])
+
+
+def _known(
   found: Reading,
-  starts: Float[np.ndarray, "n 6"],
-  whole: Bool[np.ndarray, " n"],
-  camera: Camera,
-) -> Float[np.ndarray, "n 6"]:
-  """Returns poses before a camera in which faces lie where they were read."""
-  view = first_views(starts, camera)
-  known = found.view._replace(distance=view.distance)
-  begin = jax.tree.map(lambda a, b: np.where(np.isfinite(a), a, b), known, view)
-  turn, shift, _ = map(np.asarray, _settled(chart, face, found, begin))
-  good = (whole & np.isfinite(turn).all((1, 2)))[:, None]
-  turn = np.where(good[..., None], turn, np.eye(3))
-  return np.where(good, _pose.vectors(turn, shift), starts).astype(np.float32)
+  together: People,
+  identity: int,
+  trusted: Bool[np.ndarray, " n"],
+  marks: Float[np.ndarray, "n 68 2"],
+) -> Seen:
+  """Returns what is known of faces; landmarks alone where readings do not count.
+
+  Args:
+    found: Readings of photos.
+    together: Faces to expect.
+    identity: Number of identity components.
+    trusted: Whether each reading counts.
+    marks: Places of the landmarks.
+  """
+  n, d = together.face.shape
+  deviation = np.full((n, d), solve.EXPRESSION, np.float32)
+  own = np.where(together.alone, solve.IDENTITY, solve.SHARED)
+  deviation[:, :identity] = own[:, None]
+  flat = lambda x: np.asarray(x).reshape(n, -1, np.shape(x)[-1])
+  kept = lambda x: np.where(trusted[:, None, None], flat(x), 0).astype(np.float32)
+  places, weight = kept(found.places), kept(found.weight)[..., 0]
+  return Seen(together.face, deviation, places, weight, marks)
 
 
-@jax.jit
-def _settled(chart: Chart, face: Array, found: Reading, view: View) -> View:
-  n = len(face)
-  flat = lambda x: x.reshape(n, -1, x.shape[-1])
-  points = flat(charts.points(chart.cells(face)))
-  place = functools.partial(views.settled, fixed=True)
-  return jax.vmap(place)(points, flat(found.places), flat(found.weight)[..., 0], view)
+def _begin(found: Reading, first: View, trusted: Bool[np.ndarray, " n"]) -> View:
+  """Returns the views that were found, before the camera of the first ones."""
+  here = trusted[:, None]
+  return View(
+    np.where(here[..., None], found.view.turn, first.turn).astype(np.float32),
+    np.where(here, found.view.shift, first.shift).astype(np.float32),
+    np.asarray(first.distance),
+  )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -157,28 +230,28 @@ class Shape:
   def fit(
     self,
     found: Reading,
-    together: People,
+    laid: Laid,
     k: int,
-    pose: Float[np.ndarray, " 6"],
     px: Float[np.ndarray, "68 2"],
     camera: Camera,
-    size: int,
+    crop: Crop,
   ) -> Fit:
-    """Returns the fit of photo number `k`; the mean head where it cannot be read."""
-    whole = bool(np.isfinite(together.face[k]).all())
-    face = together.face[k] if whole else np.zeros_like(together.face[k])
-    identity, expression = self.components.coefficients(face[None])
+    """Returns the fit of photo number `k`, whose landmarks lie at `px` of its crop."""
+    pose = laid.pose[k]
+    identity, expression = self.components.coefficients(laid.face[k][None])
     vertices = np.asarray(self.model.vertices(identity, expression))[0]
-    marks = self.model.template.landmark_positions(vertices)
-    seen = world_to_px(head_to_world(marks[None], pose[None]), camera, size, size)
-    inner, contour = landmark_errors(px[None], np.asarray(seen))
-    doubts = _doubts(found, k, whole, self.errors)
+    ndc = landmarks_of_heads(self.model, vertices[None], pose[None], camera)
+    seen = (ndc + 1) * (crop.size / 2) - 0.5
+    inner, contour = landmark_errors(px[None], seen)
+    trusted = bool(laid.trusted[k])
+    doubts = _doubts(found, k, self.errors) if trusted else _UNREAD
     if inner[0] > _OFF:
       doubts = (*doubts, f"the head is off the landmarks by {inner[0]:.0f} %")
-    stated = self.deviations(np.asarray(found.deviations[k]), float(together.left[k]))
+    said = np.asarray(found.deviations[k])
+    stated = self.deviations(said if trusted else said * np.nan, float(laid.left[k]))
     return Fit(
-      pose, identity[0], expression[0], camera.fov_deg, vertices, np.asarray(seen)[0],
-      float(inner[0]), float(contour[0]), whole,
+      pose, identity[0], expression[0], camera.fov_deg, vertices, seen[0],
+      float(inner[0]), float(contour[0]), trusted,
       deviations=stated, doubts=doubts,
     )  # fmt: skip
 
@@ -217,11 +290,9 @@ def _prior(
   return np.sqrt(variance), place, inside
 
 
-def _doubts(found: Reading, k: int, whole: bool, errors: Errors) -> tuple[str, ...]:
+def _doubts(found: Reading, k: int, errors: Errors) -> tuple[str, ...]:
   """Returns why a reading is not to be trusted."""
   doubts: list[str] = []
-  if not whole:
-    doubts.append("the photo cannot be read: this is the mean head")
   if found.seen[k] < _LITTLE:
     doubts.append(
       f"the photo shows {100 * float(found.seen[k]):.0f} % of the face's surface: the "

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from affjax.faces._surface.read import Errors, Reading, expected_error
 
@@ -19,30 +19,39 @@ class People(NamedTuple):
     face: Expected components.
     left: Root mean squared error that is expected after all photos of the person, in
       multiples of that after the photo alone.
+    alone: Whether the photo is the only one of its person that counts.
   """
 
   face: Float[np.ndarray, "n d"]
   left: Float[np.ndarray, " n"]
+  alone: Bool[np.ndarray, " n"]
 
 
-def shared(found: Reading, errors: Errors, people: Sequence[int], count: int) -> People:
+def shared(
+  found: Reading,
+  errors: Errors,
+  people: Sequence[int],
+  count: int,
+  trusted: Bool[np.ndarray, " n"],
+) -> People:
   """Returns faces of which the photos of a person have the same identity.
 
   The errors of a photo have the covariance of held-out photos, times the square of what
   the network expects of its errors there; photos err independently of each other. Faces
-  that are not finite stay as they are and say nothing about the person.
+  that are not to be trusted are the mean one and say nothing about the person.
 
   Args:
     found: Readings of N photos.
     errors: Errors of readings.
     people: Number of the person on each photo.
     count: Number of identity components, which come first.
+    trusted: Whether each reading counts.
   """
-  face = np.array(found.face)
-  left = np.ones(len(face), np.float32)
+  face = np.where(trusted[:, None], found.face, 0).astype(np.float32)
+  left, alone = np.ones(len(face), np.float32), np.ones(len(face), bool)
   expected = expected_error(found.deviations)
   variance, axes = np.linalg.eigh(errors.covariance[:count, :count])
-  whole = np.isfinite(face).all(1) & np.isfinite(expected)
+  whole = trusted & np.isfinite(expected)
   for person in set(people):
     rows = np.flatnonzero((np.asarray(people) == person) & whole)
     if len(rows) > 1:
@@ -52,4 +61,5 @@ def shared(found: Reading, errors: Errors, people: Sequence[int], count: int) ->
       mean = (own * (face[rows, :count] @ axes)).sum(0) / total
       face[rows, :count] = mean @ axes.T
       left[rows] = np.sqrt((1 / total).mean() / (1 / own).mean(1))
-  return People(face, left)
+      alone[rows] = False
+  return People(face, left, alone)

@@ -74,7 +74,7 @@ def moved(view: View, step: Float[Array, " 7"]) -> View:
   return View(pose.turn, pose.shift, jnp.clip(distance, NEAREST, FARTHEST))
 
 
-def _slopes(points: Float[Array, "p 3"], view: View) -> Float[Array, "p 2 7"]:
+def slopes(points: Float[Array, "p 3"], view: View) -> Float[Array, "p 2 7"]:
   """Returns derivatives of `places` by the steps of `moved`."""
   turned, distance = points @ view.turn.T, jnp.exp(view.distance)
   depth = jnp.maximum(distance - turned[:, 2] - view.shift[2], _LEAST_DEPTH)
@@ -88,6 +88,12 @@ def _slopes(points: Float[Array, "p 3"], view: View) -> Float[Array, "p 2 7"]:
   by_turn = jnp.cross(jnp.broadcast_to(turned[:, None], by_shift.shape), by_shift)
   by_distance = place * (1 - larger)[:, None]
   return jnp.concatenate([by_turn, by_shift, by_distance[..., None]], -1)
+
+
+def trust(weight: Float[Array, " p"]) -> Float[Array, " p"]:
+  """Returns the inverse deviations of places, 1/dm, from weights of any scale."""
+  total = jnp.maximum(weight.sum(), 1e-6)
+  return jnp.sqrt(weight * _INDEPENDENT / total) / _PLACE
 
 
 def settled(
@@ -109,18 +115,17 @@ def settled(
     fixed: Whether the distance of the camera stays that of `start`.
     steps: Number of steps.
   """
-  total = jnp.maximum(weight.sum(), 1e-6)
-  root = jnp.sqrt(weight * _INDEPENDENT / total)[:, None] / _PLACE
+  root = trust(weight)[:, None]
   stiff = 1e6 if fixed else _DISTANCE_DEVIATION**-2
   middle = start.distance if fixed else jnp.asarray(DISTANCE)
   prior = jnp.diag(jnp.array([1.0] * 6 + [stiff]))
 
   def body(_, view: View) -> View:
-    slopes = (_slopes(points, view) * root[..., None]).reshape(-1, 7)
+    slope = (slopes(points, view) * root[..., None]).reshape(-1, 7)
     error = ((target - places(points, view)) * root).reshape(-1)
-    right = slopes.T @ error
+    right = slope.T @ error
     right = right.at[6].add(stiff * (middle - view.distance))
-    return moved(view, jnp.linalg.solve(slopes.T @ slopes + prior, right))
+    return moved(view, jnp.linalg.solve(slope.T @ slope + prior, right))
 
   found = jax.lax.fori_loop(0, steps, body, start)
   return found._replace(distance=start.distance) if fixed else found

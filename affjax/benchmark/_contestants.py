@@ -179,14 +179,14 @@ def _fit() -> Reconstructed:
   return Reconstructed(FitReconstructor(open_head("embedded")))
 
 
-def _surface() -> Reconstructed:
-  return Reconstructed(FitReconstructor(open_head("embedded"), method="surface"))
+def _landmarks() -> Reconstructed:
+  return Reconstructed(FitReconstructor(open_head("embedded"), method="landmarks"))
 
 
 _BY_NAME: dict[str, Callable[[], Contestant]] = {
   "mean": MeanHead,
   "fit": _fit,
-  "surface": _surface,
+  "landmarks": _landmarks,
 }
 CONTESTANTS = tuple(_BY_NAME)
 

@@ -26,9 +26,9 @@ class Evaluate(_parsing.Command):
   Example: affjax evaluate fit --on embedded --limit 60 -o out/fit
 
   Attributes:
-    what: Judge this: mean (the mean head), fit (`affjax fit`), surface (`affjax fit
-      --method surface`), the workdir of trained networks, or a folder of meshes by
-      another tool.
+    what: Judge this: mean (the mean head), fit (`affjax fit`), landmarks (`affjax
+      fit --method landmarks`), the workdir of trained networks, or a folder of meshes
+      by another tool.
     on: Use this benchmark set: embedded, ict, the folder of a set, or a folder of
       photos, on which only measures that need no 3D truth are taken.
     limit: Take only the first so many samples; 0 takes all.

@@ -79,14 +79,14 @@ class FitReconstructor:
 
   Attributes:
     model: The head model; it needs the 68 standard landmarks.
-    method: "landmarks" (`affjax.faces.fit_faces`) or "surface" (`fit_surface`).
+    method: "surface" (`affjax.faces.fit_surface`) or "landmarks" (`fit_faces`).
     map_size: Side of the UV maps, texels.
     photometric: Whether diffuse and light maps are read off the photo.
     known: Fits of the largest faces of photos, by path, that are known already.
   """
 
   model: MorphableModel
-  method: Literal["landmarks", "surface"] = FitOptions.method
+  method: Literal["surface", "landmarks"] = FitOptions.method
   map_size: int = FitOptions.map_size
   photometric: bool = FitOptions.photometric
   known: Mapping[pathlib.Path, Fit] = dataclasses.field(

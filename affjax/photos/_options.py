@@ -35,9 +35,9 @@ class FitOptions(OutputOptions):
   Attributes:
     template: Fit this head model: "embedded", the folder of ICT-FaceKit, a file of BFM,
       FLAME or Surrey, or an OBJ file with UVs.
-    method: Find shape and pose from this: "landmarks" fits to 68 landmarks, "surface"
-      reads off each pixel which point of the head it shows (the embedded head only;
-      others are fitted to landmarks).
+    method: Find shape and pose from this: "surface" asks a network where each point of
+      the face is seen (the embedded head only; others are fitted to landmarks),
+      "landmarks" fits to 68 landmarks alone.
     same_person: All photos show the same person, whose identity they share: the
       largest face of each photo counts, and the method must be "surface".
     map_size: Set the width and height of the UV maps, in texels: a
@@ -47,7 +47,7 @@ class FitOptions(OutputOptions):
   """
 
   template: str = "embedded"
-  method: Literal["landmarks", "surface"] = "landmarks"
+  method: Literal["surface", "landmarks"] = "surface"
   same_person: bool = False
   map_size: int = 512
   photometric: bool = True

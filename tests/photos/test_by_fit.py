@@ -183,7 +183,7 @@ def test_photos_of_one_person_share_the_identity(astronaut, tmp_path):
   small.save(tmp_path / "one.png")
   small.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "two.png")
   out = tmp_path / "out"
-  options = ("--method", "surface", "--same-person", "--no-photometric")
+  options = ("--same-person", "--no-photometric")
   result = run(
     "fit",
     tmp_path / "one.png",
@@ -207,6 +207,7 @@ def test_photos_of_one_person_share_the_identity(astronaut, tmp_path):
 
 
 def test_one_person_needs_the_surface(tmp_path):
-  result = run("fit", tmp_path, "-o", tmp_path / "out", "--same-person")
+  options = ("--method", "landmarks", "--same-person")
+  result = run("fit", tmp_path, "-o", tmp_path / "out", *options)
   assert result.exit_code == 2
   assert "same_person needs method 'surface'" in result.stderr

@@ -2,8 +2,9 @@
 # # Photo to GLB in Python
 #
 # This page turns the largest face of a photo into a textured head in a GLB file. It
-# needs no training: the embedded morphable head is fitted to the landmarks of the face,
-# and its colors are read from the photo. `affjax fit` does the same for many photos.
+# needs no training of yours: the embedded morphable head is laid where a small network
+# and the landmarks of the face say, and its colors are read from the photo. `affjax fit`
+# does the same for many photos.
 #
 # Run it with `python docs/examples/photo_to_glb.py PHOTO HEAD.glb`. Without arguments,
 # it takes the portrait that comes with affjax and writes `head.glb`. It takes less than
@@ -21,7 +22,7 @@ from affjax.faces import (
   apply_crop,
   face_crops,
   find_faces,
-  fit_faces,
+  fit_surface,
   read_colors,
   read_photo,
   visible_skin,
@@ -59,7 +60,9 @@ if not faces:
 head = open_head("embedded")
 camera = Camera()
 crop = face_crops(faces[:1], head.template, camera, CROP_SIZE)[0]
-fit = fit_faces(head, faces[:1], [crop], camera)[0]
+image = apply_crop(photo, crop)
+pixels = np.rint(image * 255).astype(np.uint8)[None]
+fit = fit_surface(head, faces[:1], [crop], pixels, camera)[0]
 print(f"landmark error: {fit.inner_error:.2f} % of the interocular distance")
 
 # %% [markdown]
@@ -69,8 +72,7 @@ print(f"landmark error: {fit.inner_error:.2f} % of the interocular distance")
 # rest, such as the back of the head.
 
 # %%
-image = apply_crop(photo, crop)
-skin = visible_skin(np.rint(image * 255).astype(np.uint8)[None])[0]
+skin = visible_skin(pixels)[0]
 plain = plain_diffuse(head.template, MAP_SIZE)
 maps = read_colors(image, skin, fit.vertices, fit.pose, head.template, camera, plain)
 

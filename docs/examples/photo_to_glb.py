@@ -2,9 +2,9 @@
 # # Photo to GLB in Python
 #
 # This page turns the largest face of a photo into a textured head in a GLB file. It
-# needs no training of yours: the embedded morphable head is laid where a small network
-# and the landmarks of the face say, and its colors are read from the photo. `affjax fit`
-# does the same for many photos.
+# needs no training: the embedded morphable head is laid where a small network and the
+# landmarks of the face say, and its colors are read from the photo. `affjax fit` does
+# the same for many photos.
 #
 # Run it with `python docs/examples/photo_to_glb.py PHOTO HEAD.glb`. Without arguments,
 # it takes the portrait that comes with affjax and writes `head.glb`. It takes less than

@@ -30,14 +30,13 @@ from scipy.spatial.transform import Rotation
 from affjax import files
 from affjax.eval import position_error
 from affjax.faces import Crop, Face, find_in_all, fit_faces, standard68
+from affjax.faces._fit.landmarks import ordered_ndc
 from affjax.faces._surface import network, read
 from affjax.faces._surface.fit import (
   Laid,
   Shape,
   first_poses,
   first_views,
-  lay,
-  places_of,
 )
 from affjax.faces._surface.read import Errors, Reading
 from affjax.geometry import uv
@@ -160,8 +159,10 @@ def laid(head: Head, part: Part, errors: Errors, found: Reading) -> Laid:
   rows = np.flatnonzero(part.there)
   start = first_views(part.starts(head.model)[rows], Camera())
   those = jax.tree.map(lambda x: np.asarray(x)[rows], found)
-  places = places_of(marks[rows], [bank.SIZE] * len(rows), Camera())
-  own = lay(head.chart, head.components, errors, those, range(len(rows)), start, places)
+  sizes = np.full(len(rows), bank.SIZE, np.float32)
+  shape = Shape(head.model, head.components, errors)
+  landmarks = ordered_ndc(marks[rows], sizes)
+  own = shape.lay(those, range(len(rows)), start, landmarks, Camera())
 
   def whole(x: np.ndarray) -> np.ndarray:
     every = np.zeros((len(part.photos), *x.shape[1:]), x.dtype)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from affjax.faces import Crop, Face, fit_surface
+from affjax.faces._fit.landmarks import landmarks_of_heads
 from affjax.faces._surface import chart as charts
 from affjax.faces._surface import network, read, solve
 from affjax.faces._surface import view as views
@@ -204,57 +205,65 @@ def test_an_unreadable_photo_does_not_spoil_the_others_of_its_person():
   np.testing.assert_array_equal(found.alone, [False, False, True])
 
 
-def seen_of(chart, face, view, trusted=True) -> Seen:
-  """Returns what is seen of faces that are not expected."""
+BEGIN = views.moved(VIEW, jnp.array([0.1, -0.08, 0.1, 0.05, 0.05, -0.1, 0.0]))
+
+
+def seen_of(loaded, face, begin=BEGIN, trusted=True) -> Seen:
+  """Returns what is seen of a face that is not expected."""
+  chart, components = loaded
   cells = chart.cells(jnp.asarray(face))
-  points = charts.points(cells).reshape(len(face), -1, 3)
-  marks = chart.marks[None] + jnp.tensordot(face, chart.mark_modes, 1)
-  places = jax.vmap(views.places)
+  points = charts.points(cells).reshape(1, -1, 3)
+  vertices = np.asarray(MODEL.vertices(*components.coefficients(face)))
+  landmarks = landmarks_of_heads(MODEL, vertices, POSE[None], Camera())
   deviation = np.full(face.shape, solve.EXPRESSION, np.float32)
-  deviation[:, :200] = solve.IDENTITY
-  weight = np.full(points.shape[:2], float(trusted), np.float32)
-  seen = places(points, view), weight, places(marks, view)
-  return Seen(np.zeros_like(face), deviation, *map(np.asarray, seen))
+  deviation[:, : components.identity] = solve.IDENTITY
+  return Seen(
+    np.zeros_like(face),
+    deviation,
+    np.asarray(jax.vmap(views.places)(points, one(VIEW))),
+    np.full(points.shape[:2], float(trusted), np.float32),
+    np.concatenate([landmarks[:, 17:], landmarks[:, :17]], 1),
+    np.asarray(begin.turn)[None],
+    np.asarray(begin.shift)[None],
+  )
+
+
+def solved(loaded, seen):
+  chart, components = loaded
+  points = solve.points_of(MODEL, components)
+  return solve.solve(chart, points, seen, Camera())
 
 
 def test_a_face_is_laid_where_it_is_seen(loaded):
   """The pose and the expression are found; the identity stays near the expected one."""
   chart, components = loaded
   face = np.zeros((1, len(chart.modes)), np.float32)
-  face[0, components.identity :][:3] = 1.0, -0.8, 0.6
-  seen = seen_of(chart, face, one(VIEW))
-  begin = views.moved(VIEW, jnp.array([0.1, -0.08, 0.1, 0.05, 0.05, -0.1, 0.0]))
-  found, view = solve.solve(chart, seen, one(begin))
-  np.testing.assert_allclose(view.turn[0], VIEW.turn, atol=0.02)
-  np.testing.assert_allclose(view.shift[0], VIEW.shift, atol=0.04)
-  heads = [
-    charts.points(chart.cells(jnp.asarray(f)))[0] for f in (face, found, 0 * face)
-  ]
+  face[0, components.identity :][:3] = 0.6, -0.3, 0.3
+  found, turn, shift = solved(loaded, seen_of(loaded, face))
+  np.testing.assert_allclose(turn[0], VIEW.turn, atol=0.02)
+  np.testing.assert_allclose(shift[0], VIEW.shift, atol=0.04)
+  faces = jnp.asarray(np.concatenate([face, found, 0 * face]))
+  heads = charts.points(chart.cells(faces))
   away = lambda a: float((jnp.abs(a - heads[0]) * chart.face).sum())
   assert away(heads[1]) < 0.3 * away(heads[2])
   assert np.abs(found[0, : components.identity]).max() < 3 * solve.IDENTITY
 
 
 def test_landmarks_alone_lay_a_face_whose_places_are_not_known(loaded):
-  chart, _ = loaded
-  face = np.zeros((1, len(chart.modes)), np.float32)
-  seen = seen_of(chart, face, one(VIEW), trusted=False)
-  seen = seen._replace(places=9 + seen.places)
-  begin = views.moved(VIEW, jnp.array([0.1, -0.08, 0.1, 0.05, 0.05, -0.1, 0.0]))
-  found, view = solve.solve(chart, seen, one(begin))
-  np.testing.assert_allclose(view.turn[0], VIEW.turn, atol=0.03)
+  face = np.zeros((1, len(loaded[0].modes)), np.float32)
+  seen = seen_of(loaded, face, trusted=False)
+  found, turn, _ = solved(loaded, seen._replace(places=9 + seen.places))
+  np.testing.assert_allclose(turn[0], VIEW.turn, atol=0.03)
   assert np.abs(found).max() < 1
 
 
 def test_one_landmark_that_is_far_off_does_not_count(loaded):
-  chart, _ = loaded
-  face = np.zeros((1, len(chart.modes)), np.float32)
-  seen = seen_of(chart, face, one(VIEW))
-  marks = np.array(seen.marks)
-  marks[0, 30] += 0.5
-  seen = seen._replace(marks=marks)
-  found, view = solve.solve(chart, seen, one(VIEW))
-  np.testing.assert_allclose(view.turn[0], VIEW.turn, atol=0.01)
+  face = np.zeros((1, len(loaded[0].modes)), np.float32)
+  seen = seen_of(loaded, face)
+  landmarks = np.array(seen.landmarks)
+  landmarks[0, 13] += 0.5
+  found, turn, _ = solved(loaded, seen._replace(landmarks=landmarks))
+  np.testing.assert_allclose(turn[0], VIEW.turn, atol=0.01)
   assert np.abs(found).max() < 0.1
 
 

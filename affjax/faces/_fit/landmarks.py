@@ -19,7 +19,7 @@ from affjax.faces._fit.model_points import (
   FittedModes,
   ModelPoints,
   model_points,
-  points_of_heads,
+  on_points,
 )
 from affjax.faces._fit.solver import FitSettings
 from affjax.geometry.camera import focal_ndc
@@ -129,9 +129,7 @@ def _solve(
   settings: FitSettings,
 ) -> tuple[np.ndarray, ...]:
   """Returns pose, zoom, coefficients, landmarks (px) and convergence of each face."""
-  share = sizes[:, None, None]
-  ndc = _pose.ndc_of_px(target, share).astype(np.float32)
-  ordered = np.concatenate([ndc[:, 17:], ndc[:, :17]], 1)
+  share, ordered = sizes[:, None, None], ordered_ndc(target, sizes)
   run = functools.partial(_solve_chunk, points, camera=camera, settings=settings)
   with jax.default_matmul_precision("highest"):
     turn, shift, *rest = _least_squares.in_chunks(run, ordered)
@@ -167,6 +165,14 @@ def _all_coefficients(
   return identity, expression
 
 
+def ordered_ndc(
+  px: Float[np.ndarray, "n 68 2"], sizes: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, "n 68 2"]:
+  """Returns image coordinates of landmarks in images of given sizes, the jaw's last."""
+  ndc = _pose.ndc_of_px(px, sizes[:, None, None]).astype(np.float32)
+  return np.concatenate([ndc[:, 17:], ndc[:, :17]], 1)
+
+
 def landmarks_of_heads(
   model: MorphableModel,
   vertices: Float[np.ndarray, "n v 3"],
@@ -177,7 +183,7 @@ def landmarks_of_heads(
   points, _ = model_points(model)
   turn = Rotation.from_rotvec(pose[:, :3]).as_matrix().astype(np.float32)
   run = functools.partial(_seen_chunk, points.without_modes(), camera=camera)
-  places = points_of_heads(model, vertices)
+  places = on_points(model, vertices)
   (seen,) = _least_squares.in_chunks(run, places, turn, pose[:, 3:])
   return np.concatenate([seen[:, solver.INNER :], seen[:, : solver.INNER]], 1)
 

@@ -115,10 +115,10 @@ def model_points(model: MorphableModel) -> tuple[ModelPoints, FittedModes]:
   return points, fitted
 
 
-def points_of_heads(
+def on_points(
   model: MorphableModel, vertices: Float[ArrayLike, "n v 3"]
 ) -> Float[np.ndarray, "n q 3"]:
-  """Returns the places of `ModelPoints` on heads, dm."""
+  """Returns vectors of vertices, such as positions, at the points of `ModelPoints`."""
   at, weights, _ = _places(model.template)
   corners = np.asarray(vertices)[:, at]
   return _single(np.einsum("nqkx,qk->nqx", corners, weights))

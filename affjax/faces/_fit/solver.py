@@ -119,15 +119,8 @@ def _descend(
   settings: FitSettings,
   steps: int,
 ) -> _least_squares.Minimum[State]:
-  unit = 100 / jnp.maximum(jnp.linalg.norm(target[_EYES[1]] - target[_EYES[0]]), 1e-8)
-
   def linearize(state: State):
-    seen = see(points, state, camera, settings)
-    along = _along(seen.ndc)
-    rows = _standardized((seen.ndc - target) * unit, along, settings)
-    slopes = jax.vmap(
-      lambda column: _standardized(column * unit, along, settings), -1, -1
-    )(seen.jacobian)
+    rows, slopes = errors(points, target, state, camera, settings)
     return rows.reshape(-1), slopes.reshape(rows.size, -1)
 
   def free(state: State, gradient: Float[Array, " n"]):
@@ -146,7 +139,7 @@ def _descend(
   )
   return _least_squares.minimize(
     linearize,
-    functools.partial(_loss, limit=settings.outlier**2),
+    functools.partial(robust_loss, settings=settings),
     moved,
     state,
     steps=steps,
@@ -156,6 +149,21 @@ def _descend(
       values=jnp.clip(state.values, points.low, points.high)
     ),
   )
+
+
+def errors(
+  points: ModelPoints,
+  target: Float[Array, "68 2"],
+  state: State,
+  camera: Camera,
+  settings: FitSettings,
+) -> tuple[Float[Array, "68 2"], Float[Array, "68 2 n"]]:
+  """Returns errors of landmarks in standard deviations, and their derivatives."""
+  unit = 100 / jnp.maximum(jnp.linalg.norm(target[_EYES[1]] - target[_EYES[0]]), 1e-8)
+  seen = see(points, state, camera, settings)
+  along = _along(seen.ndc[INNER:])
+  scaled = lambda x: _standardized(x * unit, along, settings)
+  return scaled(seen.ndc - target), jax.vmap(scaled, -1, -1)(seen.jacobian)
 
 
 def see(
@@ -189,9 +197,8 @@ def _chosen(
   return jnp.concatenate([jnp.arange(INNER), jaw])
 
 
-def _along(ndc: Float[Array, "68 2"]) -> Float[Array, "17 2"]:
+def _along(jaw: Float[Array, "17 2"]) -> Float[Array, "17 2"]:
   """Returns the unit direction of the outline at each of the jaw's landmarks."""
-  jaw = ndc[INNER:]
   ends = jnp.concatenate([jaw[1:], jaw[-1:]]) - jnp.concatenate([jaw[:1], jaw[:-1]])
   return ends / jnp.maximum(jnp.linalg.norm(ends, axis=-1, keepdims=True), 1e-8)
 
@@ -211,8 +218,9 @@ def _standardized(
   return jnp.concatenate([error[:INNER] / settings.inner, outline])
 
 
-def _loss(rows: Float[Array, " m"], *, limit: float) -> _least_squares.Loss:
+def robust_loss(rows: Float[Array, " m"], settings: FitSettings) -> _least_squares.Loss:
   """Returns Geman and McClure's loss of pairs of rows."""
+  limit = settings.outlier**2
   square = (rows.reshape(-1, 2) ** 2).sum(-1)
   weight = 2 * jnp.repeat((limit / (limit + square)) ** 2, 2)
   cost = (limit * square / (limit + square)).sum()

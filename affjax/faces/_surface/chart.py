@@ -46,15 +46,11 @@ class Chart:
     mean: Points of the cells on the mean head with the mean expression, row by row.
     modes: Displacements of the points at component 1.
     face: How far each of the chart's points belongs to the face, in [0, 1].
-    marks: The 68 landmarks on the mean head with the mean expression.
-    mark_modes: Displacements of the landmarks at component 1.
   """
 
   mean: Float[Array, "c 3"]
   modes: Float[Array, "d c 3"]
   face: Float[Array, "p p 1"]
-  marks: Float[Array, "68 3"]
-  mark_modes: Float[Array, "d 68 3"]
 
   def cells(self, face: Float[Array, "*n d"]) -> Float[Array, "*n c 3"]:
     """Returns the points of the cells of faces."""
@@ -124,18 +120,24 @@ def chart(model: MorphableModel, made_of: Components) -> Chart:
   template = model.template
   corners, weights = triangles(template)
   on_chart = lambda x: np.einsum("...pkx,pk->...px", x[..., corners, :], weights)
-  mean = np.tensordot(made_of.expression_mean, model.expression_basis, 1)
-  expression = np.tensordot(made_of.expression_root.T, model.expression_basis, 1)
-  modes = np.concatenate([model.identity_basis, expression])
+  mean, modes = on_vertices(model, made_of)
   face = (_on_vertices(template, "face")[corners] * weights).sum(1)
   single = lambda x: jnp.asarray(x, jnp.float32)
   return Chart(
-    single(on_chart(template.vertices + mean)),
+    single(on_chart(mean)),
     single(on_chart(modes)),
     points(single(face)[None, :, None])[0],
-    single(template.landmark_positions(template.vertices + mean)),
-    single(template.landmark_positions(modes)),
   )
+
+
+def on_vertices(
+  model: MorphableModel, made_of: Components
+) -> tuple[Float[np.ndarray, "v 3"], Float[np.ndarray, "d v 3"]]:
+  """Returns the mean head with the mean expression, and what components change, dm."""
+  mean = np.tensordot(made_of.expression_mean, model.expression_basis, 1)
+  expression = np.tensordot(made_of.expression_root.T, model.expression_basis, 1)
+  modes = np.concatenate([model.identity_basis, expression])
+  return model.template.vertices + mean, modes
 
 
 def points(cells: Float[Array, "n c k"]) -> Float[Array, "n p p k"]:

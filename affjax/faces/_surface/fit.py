@@ -14,19 +14,20 @@ from affjax.faces import _pose, warp
 from affjax.faces._crop import Crop, mean_landmarks
 from affjax.faces._find import Face
 from affjax.faces._fit import Fit, fit_faces
-from affjax.faces._fit.landmarks import landmark_errors, landmarks_of_heads
+from affjax.faces._fit.landmarks import (
+  landmark_errors,
+  landmarks_of_heads,
+  ordered_ndc,
+)
 from affjax.faces._surface import chart as charts
 from affjax.faces._surface import people as peopling
 from affjax.faces._surface import read as reading
 from affjax.faces._surface import solve
-from affjax.faces._surface import view as views
-from affjax.faces._surface.chart import Chart, Components
-from affjax.faces._surface.people import People
+from affjax.faces._surface.chart import Components
 from affjax.faces._surface.read import Errors, Reading
-from affjax.faces._surface.solve import Seen
 from affjax.faces._surface.view import View
 from affjax.heads import MorphableModel
-from affjax.types import Camera
+from affjax.types import ArrayLike, Camera
 
 # Share of the face below which its surface says little, and `Reading.doubt`, in
 # multiples of the usual one, above which a photo is unlike the synthetic ones, and
@@ -88,9 +89,9 @@ def fit_surface(
   errors, weights = reading.load_errors(), reading.load_weights()
   said = reading.read(chart, weights, images, start)
   found = reading.calibrated(said, errors)
-  marks = places_of(px, [crop.size for crop in crops], camera)
-  laid = lay(chart, components, errors, found, people, start, marks)
+  marks = ordered_ndc(px, np.array([crop.size for crop in crops], np.float32))
   shape = Shape(model, components, errors)
+  laid = shape.lay(found, people, start, marks, camera)
   return [
     shape.fit(found, laid, k, px[k], camera, crop) for k, crop in enumerate(crops)
   ]
@@ -110,34 +111,6 @@ class Laid(NamedTuple):
   pose: Float[np.ndarray, "n 6"]
   left: Float[np.ndarray, " n"]
   trusted: Bool[np.ndarray, " n"]
-
-
-def lay(
-  chart: Chart,
-  components: Components,
-  errors: Errors,
-  found: Reading,
-  people: Sequence[int],
-  start: View,
-  marks: Float[np.ndarray, "n 68 2"],
-) -> Laid:
-  """Lays faces where they were read and where their landmarks are.
-
-  Args:
-    chart: Chart of the head.
-    components: Meaning of a face's components.
-    errors: Errors of readings.
-    found: Readings of photos, after the gains.
-    people: Number of the person on each photo.
-    start: Where the mean head lies on the landmarks, before the camera of the poses.
-    marks: Places of the landmarks, dm.
-  """
-  trusted = _trusted(found, errors)
-  together = peopling.shared(found, errors, people, components.identity, trusted)
-  known = _known(found, together, components.identity, trusted, marks)
-  face, view = solve.solve(chart, known, _begin(found, start, trusted))
-  pose = _pose.vectors(view.turn, view.shift).astype(np.float32)
-  return Laid(face, pose, together.left, trusted)
 
 
 def first_poses(
@@ -160,57 +133,12 @@ def first_views(poses: Float[np.ndarray, "n 6"], camera: Camera) -> View:
   return View(turn, poses[:, 3:], distance)
 
 
-def places_of(
-  px: Float[np.ndarray, "n 68 2"], sizes: Sequence[int], camera: Camera
-) -> Float[np.ndarray, "n 68 2"]:
-  """Returns places (see `views.places`) of pixels of images of given sizes."""
-  size = np.array(sizes, np.float32)[:, None, None]
-  ndc = _pose.ndc_of_px(px, size) * [1, -1]
-  return (views.half_side(camera) * ndc).astype(np.float32)
-
-
 def _trusted(found: Reading, errors: Errors) -> Bool[np.ndarray, " n"]:
   """Returns whether readings are finite, and not much less likely than usual."""
   parts = (found.face, found.places, found.weight, *found.view)
   finite = [np.isfinite(x).reshape(len(x), -1).all(1) for x in map(np.asarray, parts)]
   doubt = np.asarray(found.doubt)
   return np.logical_and.reduce([*finite, doubt <= _UNREADABLE * errors.doubt])
-
-
-def _known(
-  found: Reading,
-  together: People,
-  identity: int,
-  trusted: Bool[np.ndarray, " n"],
-  marks: Float[np.ndarray, "n 68 2"],
-) -> Seen:
-  """Returns what is known of faces; landmarks alone where readings do not count.
-
-  Args:
-    found: Readings of photos.
-    together: Faces to expect.
-    identity: Number of identity components.
-    trusted: Whether each reading counts.
-    marks: Places of the landmarks.
-  """
-  n, d = together.face.shape
-  deviation = np.full((n, d), solve.EXPRESSION, np.float32)
-  own = np.where(together.alone, solve.IDENTITY, solve.SHARED)
-  deviation[:, :identity] = own[:, None]
-  flat = lambda x: np.asarray(x).reshape(n, -1, np.shape(x)[-1])
-  kept = lambda x: np.where(trusted[:, None, None], flat(x), 0).astype(np.float32)
-  places, weight = kept(found.places), kept(found.weight)[..., 0]
-  return Seen(together.face, deviation, places, weight, marks)
-
-
-def _begin(found: Reading, first: View, trusted: Bool[np.ndarray, " n"]) -> View:
-  """Returns the views that were found, before the camera of the first ones."""
-  here = trusted[:, None]
-  return View(
-    np.where(here[..., None], found.view.turn, first.turn).astype(np.float32),
-    np.where(here, found.view.shift, first.shift).astype(np.float32),
-    np.asarray(first.distance),
-  )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -226,6 +154,50 @@ class Shape:
   model: MorphableModel
   components: Components
   errors: Errors
+
+  def lay(
+    self,
+    found: Reading,
+    people: Sequence[int],
+    start: View,
+    landmarks: Float[np.ndarray, "n 68 2"],
+    camera: Camera,
+  ) -> Laid:
+    """Lays faces where they were read and where their landmarks are.
+
+    Args:
+      found: Readings of photos, after the gains.
+      people: Number of the person on each photo.
+      start: Where the mean head lies on the landmarks.
+      landmarks: Image coordinates, see `ordered_ndc`.
+      camera: Camera of the photos.
+    """
+    trusted, count = _trusted(found, self.errors), self.components.identity
+    together = peopling.shared(found, self.errors, people, count, trusted)
+    n, d = together.face.shape
+    deviation = np.full((n, d), solve.EXPRESSION, np.float32)
+    own = np.where(together.alone, solve.IDENTITY, solve.SHARED)
+    deviation[:, :count] = own[:, None]
+
+    def known(x: ArrayLike, otherwise: ArrayLike | float) -> np.ndarray:
+      here = trusted.reshape(-1, *[1] * (np.ndim(x) - 1))
+      return np.where(here, x, otherwise).astype(np.float32)
+
+    flat = lambda x: np.asarray(x).reshape(n, -1, np.shape(x)[-1])
+    seen = solve.Seen(
+      together.face,
+      deviation,
+      known(flat(found.places), 0),
+      known(flat(found.weight)[..., 0], 0),
+      landmarks,
+      known(found.view.turn, start.turn),
+      known(found.view.shift, start.shift),
+    )
+    chart = charts.load(self.model)[0]
+    points = solve.points_of(self.model, self.components)
+    face, turn, shift = solve.solve(chart, points, seen, camera)
+    pose = _pose.vectors(turn, shift).astype(np.float32)
+    return Laid(face, pose, together.left, trusted)
 
   def fit(
     self,

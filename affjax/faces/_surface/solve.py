@@ -17,23 +17,22 @@ from jaxtyping import Array, Float
 
 from affjax import compilation
 from affjax.faces import _least_squares
+from affjax.faces._fit import solver
+from affjax.faces._fit.model_points import ModelPoints, model_points, on_points
+from affjax.faces._fit.solver import FitSettings, State
 from affjax.faces._least_squares import Loss, Prior
 from affjax.faces._surface import chart as charts
 from affjax.faces._surface import view as views
-from affjax.faces._surface.chart import Chart
+from affjax.faces._surface.chart import Chart, Components
 from affjax.faces._surface.view import View
-from affjax.heads import landmarks
-from affjax.types import ArrayLike
+from affjax.heads import MorphableModel
+from affjax.types import ArrayLike, Camera
 
 # Deviations of the identity and expression components from what the network expects;
 # that of an identity that several photos share.
 IDENTITY, EXPRESSION, SHARED = 0.1, 1.0, 1e-3
-# Deviation of a landmark, as a share of the interocular distance, and the multiple of
-# it from about which on a landmark loses its weight.
-_LANDMARK, _OUTLIER = 0.01, 4.0
-# The jaw's landmarks are not fixed to the skin.
-_INNER = slice(17, 68)
-_STEPS = 10
+# Deviations of landmarks, % of the interocular distance.
+_SETTINGS = FitSettings(inner=1.0, across=4.0, along=12.0, steps=10)
 
 
 class Seen(NamedTuple):
@@ -45,99 +44,109 @@ class Seen(NamedTuple):
     places: Places of the chart's points in the photo, dm.
     weight: Weight of each of them; of any scale, or zero in all of a face whose places
       are not known.
-    marks: Places of the 68 landmarks, dm.
+    landmarks: Image coordinates of the 68 landmarks, in the order of `solver.Seen`.
+    turn: Rotation from which the descent begins.
+    shift: Translation from which it begins, dm.
   """
 
-  face: Float[ArrayLike, "n d"]
-  deviation: Float[ArrayLike, "n d"]
-  places: Float[ArrayLike, "n q 2"]
-  weight: Float[ArrayLike, "n q"]
-  marks: Float[ArrayLike, "n 68 2"]
+  face: Float[ArrayLike, "*n d"]
+  deviation: Float[ArrayLike, "*n d"]
+  places: Float[ArrayLike, "*n q 2"]
+  weight: Float[ArrayLike, "*n q"]
+  landmarks: Float[ArrayLike, "*n 68 2"]
+  turn: Float[ArrayLike, "*n 3 3"]
+  shift: Float[ArrayLike, "*n 3"]
 
 
-class _State(NamedTuple):
-  view: View
-  change: Float[Array, " d"]
+@functools.lru_cache(maxsize=2)
+def points_of(model: MorphableModel, made_of: Components) -> ModelPoints:
+  """Returns the points of landmarks, moved by the components of a face."""
+  mean, modes = charts.on_vertices(model, made_of)
+  points, _ = model_points(model)
+  single = lambda x: np.asarray(x, np.float32)
+  unit = np.ones(len(modes), np.float32)
+  return ModelPoints(
+    single(on_points(model, mean[None])[0]),
+    single(on_points(model, modes).transpose(1, 2, 0)),
+    points.normals, points.slide, unit, -np.inf * unit, np.inf * unit,
+  )  # fmt: skip
 
 
 def solve(
-  chart: Chart, seen: Seen, start: View
-) -> tuple[Float[np.ndarray, "n d"], View]:
-  """Returns the components of faces, and the views in which they lie as they are seen.
+  chart: Chart, points: ModelPoints, seen: Seen, camera: Camera
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Returns the components of faces that lie as they are seen, and their poses.
 
   Args:
     chart: Chart of the head.
+    points: Points of its landmarks, see `points_of`.
     seen: What is known of the faces.
-    start: Where the descent begins; distances of the camera stay as they are.
+    camera: Camera of the photos, which are square.
+
+  Returns:
+    Components `[N, D]`, rotation matrices `[N, 3, 3]` and translations `[N, 3]`.
   """
-  run = functools.partial(_solve_chunk, chart)
-  face, *view = _least_squares.in_chunks(run, *map(np.asarray, (*seen, *start)))
-  return face, View(*view)
+  run = functools.partial(_solve_chunk, chart, points, camera=camera)
+  face, turn, shift = _least_squares.in_chunks(run, *map(np.asarray, seen))
+  return face, turn, shift
 
 
-@compilation.saved()
-def _solve_chunk(chart: Chart, *known: Array) -> tuple[Array, ...]:
-  def one(*known: Array):
-    seen, view = Seen(*known[:-3]), View(*known[-3:])
-    return _solve(chart, seen, view)
+@compilation.saved(static_argnames=("camera",))
+def _solve_chunk(
+  chart: Chart, points: ModelPoints, *seen: Array, camera: Camera
+) -> tuple[Array, ...]:
+  def one(*seen: Array):
+    return _solve(chart, points, Seen(*seen), camera)
 
   with jax.default_matmul_precision("highest"):
-    return jax.vmap(one)(*known)
+    return jax.vmap(one)(*seen)
 
 
-def _solve(chart: Chart, seen: Seen, start: View) -> tuple[Array, ...]:
-  """Returns the components and the view of one face."""
+def _solve(
+  chart: Chart, points: ModelPoints, seen: Seen, camera: Camera
+) -> tuple[Array, ...]:
+  """Returns the components and the pose of one face."""
   flat = lambda x: charts.points(x).reshape(len(x), -1, 3)
-  points, modes = flat(chart.mean[None])[0], flat(chart.modes)
-  marks, mark_modes = chart.marks[_INNER], chart.mark_modes[:, _INNER]
-  trust = views.trust(jnp.asarray(seen.weight))
-  right, left = (seen.marks[k] for k in landmarks.OUTER_EYE_CORNERS)
-  size = jnp.maximum(jnp.linalg.norm(right - left), 1e-6) * _LANDMARK
-  target = jnp.concatenate([seen.places, seen.marks[_INNER]])
-  scale = jnp.concatenate([trust, jnp.full(len(marks), 1 / size)])[:, None]
-  mean, basis = (
-    jnp.concatenate([points, marks]),
-    jnp.concatenate([modes, mark_modes], 1),
-  )
-  basis = basis * seen.deviation[:, None, None]
-  middle = mean + jnp.tensordot(seen.face / seen.deviation, basis, 1)
+  mean, modes = flat(chart.mean[None])[0], flat(chart.modes)
+  trust = views.trust(jnp.asarray(seen.weight))[:, None]
+  distance = jnp.log(camera.distance)
 
-  def linearize(state: _State):
-    head = middle + jnp.tensordot(state.change, basis, 1)
-    slopes = views.slopes(head, state.view)[..., :6]
-    turned = jnp.einsum("dpx,yx->dpy", basis, state.view.turn)
+  def by_network(state: State) -> tuple[Array, Array]:
+    view = View(state.turn, state.shift, distance)
+    head = mean + jnp.tensordot(state.values, modes, 1)
+    slopes = views.slopes(head, view)[..., :6]
+    turned = jnp.einsum("dpx,yx->dpy", modes, state.turn)
     by_face = jnp.einsum("piy,dpy->pid", slopes[..., 3:], turned)
-    error = views.places(head, state.view) - target
-    slopes = jnp.concatenate([slopes, by_face], -1) * scale[..., None]
-    return (error * scale).reshape(-1), slopes.reshape(error.size, -1)
+    slopes = jnp.concatenate([slopes, jnp.zeros_like(slopes[..., :1]), by_face], -1)
+    rows = (views.places(head, view) - seen.places) * trust
+    return rows, slopes * trust[..., None]
 
-  unit = jnp.concatenate([jnp.full(6, 0.0), jnp.ones(len(seen.face))])
+  def linearize(state: State) -> tuple[Array, Array]:
+    rows, slopes = by_network(state)
+    more = solver.errors(points, seen.landmarks, state, camera, _SETTINGS)
+    rows = jnp.concatenate([rows, more[0]]).reshape(-1)
+    return rows, jnp.concatenate([slopes, more[1]]).reshape(rows.size, -1)
+
+  free = jnp.ones(7 + len(modes), bool).at[6].set(False)  # the zoom is known
   found = _least_squares.minimize(
     linearize,
-    functools.partial(_loss, free=2 * len(points)),
-    _moved,
-    _State(start, jnp.zeros_like(seen.face)),
-    steps=_STEPS,
-    prior=Prior(_unknowns, unit),
+    functools.partial(_loss, count=2 * len(mean)),
+    solver.moved,
+    State(seen.turn, seen.shift, jnp.zeros(()), jnp.asarray(seen.face)),
+    steps=_SETTINGS.steps,
+    prior=Prior(
+      lambda state: jnp.concatenate([jnp.zeros(7), state.values - seen.face]),
+      jnp.concatenate([jnp.zeros(7), seen.deviation**-2]),
+    ),
+    free=lambda *_: free,
   )
-  state = found.state
-  return seen.face + seen.deviation * state.change, *state.view
+  return found.state.values, found.state.turn, found.state.shift
 
 
-def _unknowns(state: _State) -> Float[Array, " n"]:
-  return jnp.concatenate([jnp.zeros(6), state.change])
-
-
-def _moved(state: _State, step: Float[Array, " n"]) -> _State:
-  view = views.moved(state.view, jnp.append(step[:6], 0.0))
-  return _State(view, state.change + step[6:])
-
-
-def _loss(rows: Float[Array, " m"], *, free: int) -> Loss:
-  """Returns squares of the first rows, and Geman and McClure's loss of pairs after."""
-  square = (rows[free:].reshape(-1, 2) ** 2).sum(-1)
-  limit = _OUTLIER**2
-  robust = jnp.repeat((limit / (limit + square)) ** 2, 2)
-  weight = 2 * jnp.concatenate([jnp.ones(free), robust])
-  cost = (rows[:free] ** 2).sum() + (limit * square / (limit + square)).sum()
-  return Loss(cost, weight * rows, weight)
+def _loss(rows: Float[Array, " m"], *, count: int) -> Loss:
+  """Returns the squares of the first rows, and the robust loss of those after."""
+  first, rest = rows[:count], solver.robust_loss(rows[count:], _SETTINGS)
+  join = lambda a, b: jnp.concatenate([a, b])
+  slope = join(2 * first, rest.slope)
+  curvature = join(jnp.full(count, 2.0), rest.curvature)
+  return Loss((first**2).sum() + rest.cost, slope, curvature)

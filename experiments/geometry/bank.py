@@ -45,8 +45,14 @@ def camera(distance: float) -> Camera:
 
 
 @functools.cache
-def portraits(split: str, distance: float) -> Portraits:
-  """Returns the source of portraits that a camera at a distance sees."""
+def portraits(split: str, distance: float, each: int) -> Portraits:
+  """Returns the source of portraits that a camera at a distance sees.
+
+  Args:
+    split: "train" or "test".
+    distance: Distance of the camera, dm.
+    each: Number of photos of each person.
+  """
   return Portraits(
     1 << 30,
     SIZE,
@@ -55,14 +61,15 @@ def portraits(split: str, distance: float) -> Portraits:
     seed=612,
     camera=camera(distance),
     map_size=256,
+    each=each,
   )
 
 
-def shard(split: str, index: int) -> dict[str, np.ndarray]:
+def shard(split: str, index: int, each: int = 1) -> dict[str, np.ndarray]:
   """Paints a shard; the same arguments always give the same photos."""
   rng = np.random.default_rng([612, split == "test", index])
   distance = float(rng.choice(DISTANCES, p=FREQUENCIES))
-  source = portraits(split, distance)
+  source = portraits(split, distance, each)
   rows: list[dict[str, np.ndarray]] = []
   last = source[index * SHARD]
   for number in range(index * SHARD, (index + 1) * SHARD):
@@ -98,15 +105,18 @@ def main() -> None:
   parser.add_argument("--photos", type=int, default=20_000)
   parser.add_argument("--split", choices=("train", "test"), default="train")
   parser.add_argument("--process", default="0/1", help="number/count of processes")
+  parser.add_argument("--first", type=int, default=0, help="number of the first shard")
+  parser.add_argument("--each", type=int, default=1, help="photos of each person")
   options = parser.parse_args()
   options.folder.mkdir(parents=True, exist_ok=True)
   number, count = map(int, options.process.split("/"))
-  for index in range(number, -(-options.photos // SHARD), count):
+  shards = -(-options.photos // SHARD)
+  for index in range(options.first + number, options.first + shards, count):
     target = path(options.folder, options.split, index)
     if target.exists():
       continue
     begun = time.monotonic()
-    arrays = shard(options.split, index)
+    arrays = shard(options.split, index, options.each)
     with files.written_file(target) as partial, partial.open("wb") as file:
       np.savez(file, allow_pickle=False, **arrays)
     took = (time.monotonic() - begun) / SHARD

@@ -1,7 +1,9 @@
 """Measures how well faces are read off photos, and writes the asset of the fit.
 
   python -m experiments.geometry.bank --photos 1024 --split test
-  python -m experiments.geometry.measure
+  python -m experiments.geometry.bank --photos 256 --split test --first 40 --each 4 \
+    --folder runs/geometry/people
+  python -m experiments.geometry.measure --people runs/geometry/people
   python -m experiments.geometry.measure --weights runs/geometry/train/weights.npz
 
 Of the held-out photos of the bank, the first half gives the distribution of the errors,
@@ -15,6 +17,7 @@ errors.
 """
 
 import argparse
+import copy
 import dataclasses
 import json
 import pathlib
@@ -24,65 +27,39 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 
 from affjax import files
-from affjax.eval import position_error
-from affjax.faces import Crop, Face, find_in_all, fit_faces, standard68
-from affjax.faces._fit.landmarks import ordered_ndc
+from affjax.faces import Crop, Face, fit_faces, standard68
 from affjax.faces._surface import network, read
-from affjax.faces._surface.fit import (
-  Laid,
-  Shape,
-  first_poses,
-  first_views,
-)
+from affjax.faces._surface.fit import Shape
 from affjax.faces._surface.read import Errors, Reading
 from affjax.geometry import uv
 from affjax.heads import MorphableModel
 from affjax.types import Camera
 from experiments.geometry import bank, train, truths
-from experiments.geometry.truths import Head, Truth
+from experiments.geometry.held_out import (
+  Part,
+  arrays,
+  errors_of,
+  head_errors,
+  laid,
+  readings,
+)
+from experiments.geometry.truths import Head
 
 # Shards for the distribution, for the choice, and for the report.
 PARTS = range(16), range(16, 22), range(22, 32)
+# Shards of people with several photos each.
+PEOPLE, EACH = range(40, 48), 4
 # Numbers of looks that are tried.
 PASSES = 1, 2, 3, 4, 5
-YAWS = ((0, 15), (15, 30), (30, 90))
 # Factors on the errors of pose of drawn views, see `train.rough_views`.
 ROUGH = 0.0, 1.0, 2.0, 4.0
-# Photos whose face is found farther than this from the middle (px) are not used.
-_NEAR = 50
 # Weight of the prior, in photos, in the covariance of errors, and of the usual gain, as
 # a share of all photos.
 _PRIOR, _SAME = 20.0, 0.3
-
-
-class Part:
-  """Held-out photos: what is true of them, and FaceMesh's points (NaN: no face)."""
-
-  def __init__(
-    self, head: Head, folder: pathlib.Path, shards: range, cache: pathlib.Path
-  ):
-    paths = [bank.path(folder, "test", index) for index in shards]
-    data = [_arrays(path) for path in paths]
-    joined = lambda name: np.concatenate([shard[name] for shard in data])
-    self.photos, self.pose = joined("photo"), joined("pose")
-    self.identity, self.expression = joined("identity"), joined("expression")
-    rows = [truths.truth(head, shard) for shard in data]
-    self.truth: Truth = jax.tree.map(lambda *x: np.concatenate(x), *rows)
-    named = zip(data, paths, strict=True)
-    points = [_mesh_points(d["photo"], cache / p.name) for d, p in named]
-    self.points = np.concatenate(points)
-    self.there = np.isfinite(self.points).all((1, 2))
-
-  def starts(self, model: MorphableModel) -> Float[np.ndarray, "n 6"]:
-    """Returns poses of the mean head on the landmarks; zero where no face is found."""
-    pose = np.zeros((len(self.photos), 6), np.float32)
-    marks = np.stack([standard68(p) for p in self.points[self.there]])
-    pose[self.there] = first_poses(model, marks, [bank.SIZE] * len(marks), Camera())
-    return pose
 
 
 def main() -> None:
@@ -94,82 +71,34 @@ def main() -> None:
   )
   parser.add_argument("--cache", type=pathlib.Path, default="runs/geometry/cache")
   parser.add_argument("--out", type=pathlib.Path, default="runs/geometry/surface.npz")
+  parser.add_argument("--people", type=pathlib.Path, help="bank of people, see above")
   parser.add_argument("--table", type=pathlib.Path, help="write the figures here")
   options = parser.parse_args()
   begun, head = time.monotonic(), truths.head()
-  stored = _arrays(options.weights) if options.weights else read.load_weights()
+  stored = arrays(options.weights) if options.weights else read.load_weights()
   weights = {name: value.astype(np.float32) for name, value in stored.items()}
   parts = [Part(head, options.bank, shards, options.cache) for shards in PARTS]
   print(f"read after {time.monotonic() - begun:.0f} s", flush=True)
   errors, choice = measured_errors(head, weights, parts[0], parts[1])
   report = reported(head, weights, errors, parts[2])
   table = {"choice": choice, "report": report}
-  arrays = {f"network/{name}": w.astype(np.float16) for name, w in weights.items()}
-  arrays |= {
+  if options.people:
+    people = Part(head, options.people, PEOPLE, options.cache / "people")
+    table["people"] = several(head, weights, errors, people)
+  asset = {f"network/{name}": w.astype(np.float16) for name, w in weights.items()}
+  asset |= {
     "expression_mean": head.components.expression_mean,
     "expression_root": head.components.expression_root,
     "covariance": errors.covariance.astype(np.float16),
     "gain": errors.gain,
   }
   scalars = ("deviation", "doubt", "calibration")
-  arrays |= {name: np.float32(getattr(errors, name)) for name in scalars}
+  asset |= {name: np.float32(getattr(errors, name)) for name in scalars}
   with files.written_file(options.out) as partial, partial.open("wb") as file:
-    np.savez_compressed(file, allow_pickle=False, **arrays)
+    np.savez_compressed(file, allow_pickle=False, **asset)
   print(f"{time.monotonic() - begun:.0f} s", json.dumps(table, indent=1))
   if options.table:
     options.table.write_text(json.dumps(table, indent=1) + "\n")
-
-
-def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-  with np.load(path, allow_pickle=False) as file:
-    return {name: file[name] for name in file.files}
-
-
-def _mesh_points(
-  photos: np.ndarray, cache: pathlib.Path
-) -> Float[np.ndarray, "n 468 2"]:
-  """Returns FaceMesh's points, px; NaN where no face is found."""
-  if cache.exists():
-    return _arrays(cache)["landmarks"]
-  points = np.full((len(photos), 468, 2), np.nan, np.float32)
-  middle = (photos.shape[1] - 1) / 2
-  for k, found in enumerate(find_in_all(list(photos))):
-    off = [np.abs((f.box[:2] + f.box[2:]) / 2 - middle).max() for f in found]
-    near = [f for f, far in zip(found, off, strict=True) if far < _NEAR]
-    if near:
-      points[k] = near[0].landmarks[:, :2]
-  cache.parent.mkdir(parents=True, exist_ok=True)
-  with files.written_file(cache) as partial, partial.open("wb") as file:
-    np.savez(file, allow_pickle=False, landmarks=points)
-  return points
-
-
-def readings(
-  head: Head, weights: network.Weights, part: Part, passes: int = read.PASSES
-) -> Reading:
-  """Returns what photos say; the mean head where no face is found."""
-  start = first_views(part.starts(head.model), Camera())
-  found = read.read(head.chart, weights, part.photos, start, passes)
-  return found._replace(face=np.where(part.there[:, None], found.face, 0))
-
-
-def laid(head: Head, part: Part, errors: Errors, found: Reading) -> Laid:
-  """Returns the heads of the fit; the mean head where no face is found."""
-  marks = np.stack([standard68(np.nan_to_num(p)) for p in part.points])
-  rows = np.flatnonzero(part.there)
-  start = first_views(part.starts(head.model)[rows], Camera())
-  those = jax.tree.map(lambda x: np.asarray(x)[rows], found)
-  sizes = np.full(len(rows), bank.SIZE, np.float32)
-  shape = Shape(head.model, head.components, errors)
-  landmarks = ordered_ndc(marks[rows], sizes)
-  own = shape.lay(those, range(len(rows)), start, landmarks, Camera())
-
-  def whole(x: np.ndarray) -> np.ndarray:
-    every = np.zeros((len(part.photos), *x.shape[1:]), x.dtype)
-    every[rows] = x
-    return every
-
-  return jax.tree.map(whole, own)
 
 
 def measured_errors(
@@ -227,54 +156,6 @@ def gains(
   return np.clip((both + prior * usual) / (square + prior), 0, 1).astype(np.float32)
 
 
-def errors_of(head: Head, part: Part, face: Float[np.ndarray, "n d"]) -> dict[str, Any]:
-  """Returns errors of faces, those of the mean head, and their ratios by yaw."""
-  return head_errors(head.model, part, *head.components.coefficients(face))
-
-
-def head_errors(
-  model: MorphableModel,
-  part: Part,
-  identity: Float[np.ndarray, "n k"],
-  expression: Float[np.ndarray, "n e"],
-) -> dict[str, Any]:
-  """Returns errors of heads, those of the mean head, and their ratios by yaw."""
-  template = model.template
-  table = uv.uv_table(template, 64)
-  face = uv.resize_mask(template.masks["face"], 64) * table.support
-  at, share, weight = (x[face > 0] for x in (table.corners, table.weights, face))
-  on_face = lambda v: np.einsum("...pkx,pk->...px", v[..., at, :], share)
-  bases = [on_face(b) for b in (model.identity_basis, model.expression_basis)]
-  heads = lambda i, e: (
-    on_face(template.vertices)
-    + np.tensordot(i, bases[0], 1)
-    + np.tensordot(e, bases[1], 1)
-  )
-  truth = heads(part.identity, part.expression)
-  guess = heads(identity, expression)
-  mean = np.broadcast_to(on_face(template.vertices), truth.shape)
-  turn = Rotation.from_rotvec(part.pose[:, :3]).as_euler("YXZ", degrees=True)
-  yaw = np.abs(turn[:, 0])
-  out: dict[str, Any] = {"n": len(truth)}
-  for alignment in ("none", "similarity"):
-    fit, plain = (
-      np.asarray(position_error(x, truth, weight, alignment=alignment))
-      for x in (guess, mean)
-    )
-    within = [(yaw >= low) & (yaw < high) for low, high in YAWS]
-    ratios = [
-      round(float(fit[w].mean() / plain[w].mean()), 3) for w in (yaw >= 0, *within)
-    ]
-    out[alignment] = {
-      "fit_dm": round(float(fit.mean()), 5),
-      "mean_head_dm": round(float(plain.mean()), 5),
-      "ratio": ratios[0],
-      "ratio_by_yaw": ratios[1:],
-      "photos_better": round(float((fit < plain).mean()), 3),
-    }
-  return out
-
-
 def coverage(
   head: Head,
   errors: Errors,
@@ -311,6 +192,38 @@ def _face_vertices(model: MorphableModel) -> np.ndarray:
   table = uv.uv_table(model.template, 64)
   face = uv.resize_mask(model.template.masks["face"], 64) * table.support
   return np.unique(table.corners[face > 0.5])
+
+
+def several(
+  head: Head, weights: network.Weights, errors: Errors, part: Part
+) -> dict[str, Any]:
+  """Returns errors of identities by the number of photos of a person (EACH).
+
+  Heads are compared without expression; a person is counted once for each photo.
+  """
+  found = read.calibrated(readings(head, weights, part), errors)
+  neutral = copy.copy(part)
+  neutral.expression = np.zeros_like(part.expression)
+  rows: dict[str, Any] = {"faces_found": int(part.there.sum())}
+  for each in (1, 2, EACH):
+    face = _known_to_all(laid(head, part, errors, found, each).face, part.there, each)
+    identity, _ = head.components.coefficients(face)
+    rows[f"{each} photos"] = head_errors(
+      head.model, neutral, identity, neutral.expression
+    )
+  return rows
+
+
+def _known_to_all(
+  face: Float[np.ndarray, "n d"], there: Bool[np.ndarray, " n"], each: int
+) -> Float[np.ndarray, "n d"]:
+  """Returns faces of which photos without a found face have their person's others'."""
+  out = face.copy()
+  for first in range(0, len(face), each):
+    person = np.arange(first, first + each)
+    if there[person].any():
+      out[person[~there[person]]] = face[person[there[person]][0]]
+  return out
 
 
 def landmark_fit(

@@ -50,6 +50,8 @@ class Portraits:
     seed: Seed of the portraits.
     camera: Camera; `Camera()` if not given.
     map_size: Size of the diffuse maps; 1.5 times that of the photos if not given.
+    each: Number of consecutive portraits of each person, whose identity, skin and hair
+      they share.
   """
 
   def __init__(
@@ -62,7 +64,9 @@ class Portraits:
     seed: int = 57,
     camera: Camera | None = None,
     map_size: int | None = None,
+    each: int = 1,
   ):
+    self._each = each
     self._faces = SyntheticFaces(
       open_head("embedded"),
       count,
@@ -80,7 +84,9 @@ class Portraits:
   def scene(self, index: int) -> sampling.Scene:
     """Returns the parameters that a portrait is painted from."""
     faces = self._faces
-    return _aligned(faces.parameters(index), faces.split == "test")
+    drawn, person = (faces.parameters(k) for k in (index, index - index % self._each))
+    own = {name: getattr(person, name) for name in ("identity", "skin", "hair")}
+    return _aligned(drawn._replace(**own), faces.split == "test")
 
   def __getitem__(self, index: int) -> Portrait:
     faces = self._faces

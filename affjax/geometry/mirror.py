@@ -6,7 +6,7 @@ from jaxtyping import Array, Float, Int
 from scipy.spatial import KDTree
 
 from affjax.geometry import surface, uv
-from affjax.types import ArrayLike, Template, per_template
+from affjax.types import ArrayLike, ArrayT, Template, per_template
 
 # Signs of the six numbers of a pose: an axis-angle vector is axial, so that reflecting
 # x turns it the other way about y and z.
@@ -46,8 +46,8 @@ def is_symmetric(template: Template) -> bool:
 
 
 def mirror_head(
-  vertices: Float[np.ndarray, "*b v 3"], template: Template
-) -> Float[np.ndarray, "*b v 3"]:
+  vertices: Float[ArrayT, "*b v 3"], template: Template
+) -> Float[ArrayT, "*b v 3"]:
   """Returns the vertices of the mirrored head.
 
   Where mesh and layout are symmetric, vertices change places. Elsewhere each vertex
@@ -55,8 +55,10 @@ def mirror_head(
   mesh is fine.
   """
   corners, weights = _reflected_places(template)
-  moved = np.einsum("...vkc,vk->...vc", vertices[..., corners, :], weights)
-  return moved.astype(vertices.dtype) * POINT_SIGNS
+  weights = weights[..., None] * POINT_SIGNS
+  lead = (1,) * (vertices.ndim - 2)
+  moved = vertices[..., corners, :] * weights.reshape(*lead, *weights.shape)
+  return moved.sum(-2).astype(vertices.dtype)
 
 
 def flip_map(

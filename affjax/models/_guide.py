@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from affjax.types import Guide, Template
+from affjax.types import ArrayLike, Guide, Template
 
 # A guide stays within this many standard deviations of the mean head.
 _FARTHEST = 5.0
@@ -56,6 +56,6 @@ def trusted(
   )
 
 
-def _probability(skin: Float[Array, "n h w 1"]) -> Float[Array, "n h w 1"]:
+def _probability(skin: Float[ArrayLike, "n h w 1"]) -> Float[Array, "n h w 1"]:
   """Returns a probability of skin; one where it is not a number."""
   return jnp.clip(jnp.where(jnp.isnan(skin), 1.0, skin), 0.0, 1.0)

@@ -6,7 +6,6 @@ of the network lies in UV space.
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -28,11 +27,7 @@ _HIDDEN = 0.03
 _PHOTO_WIDTH = 2.2
 
 
-@functools.partial(
-  jax.tree_util.register_dataclass,
-  data_fields=["prior", "visible", "cues"],
-  meta_fields=["template"],
-)
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Alignment:
   """The UV map laid over the photo.
@@ -52,7 +47,7 @@ class Alignment:
   prior: Float[Array, "n s s 2 3"]
   visible: Float[Array, "n s s 1"]
   cues: Float[Array, "n s s 8"]
-  template: Template
+  template: Template = dataclasses.field(metadata={"static": True})
 
   @property
   def places(self) -> Float[Array, "n s s 2"]:

@@ -178,7 +178,7 @@ def _down_block(
   rngs: nnx.Rngs,
 ) -> Block:
   """Returns the block of layer 2, 3 or 4, of stride 2."""
-  kind, options = architecture.layers, {}
+  kind, options = architecture.layers, dict[str, int]()
   if kind in _DILATIONS:
     options["dilation"] = _DILATIONS[kind][number - 2]
   layer = LAYERS[kind](

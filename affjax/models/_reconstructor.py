@@ -251,7 +251,7 @@ class Reconstructor:
       The place of each of the K² taps of each output pixel, by layer. Output pixels of
       a guided network are texels of maps of size S, S/2, S/4 and S/8.
     """
-    network = nnx.merge(self.definitions["position"].graph, parameters["position"])
+    network: Any = nnx.merge(self.definitions["position"].graph, parameters["position"])
     alignment = self._start(guide, len(images)).alignment
     return _places.places_of(network.encoder, images, alignment)
 

@@ -44,7 +44,7 @@ def config(name: str, stage: str, steps: int, cache: pathlib.Path) -> Any:
   found.loss.pose_l1 = 3.0
   found.features.layers = (1, 3)
   found.log.every, found.log.pictures_every = 25, 0
-  found.log.shapes_every, found.log.tensorboard = steps, False
+  found.log.tensorboard = False
   found.checkpoint.every = steps
   return found
 

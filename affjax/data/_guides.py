@@ -40,7 +40,7 @@ UNIT_GROUPS = {
 _MODES = max(MODE_GROUPS)
 # Standard deviations of the error of a pose: rotation (rad) about a point between eyes,
 # which a fit places well, and translation (dm).
-_POSE = (0.048, 0.046, 0.036, 0.008, 0.012, 0.216)
+_POSE = (0.048, 0.046, 0.036, 0.010, 0.022, 0.216)
 _PIVOT = (0.0, 0.0, 0.55)
 # Shares of training samples without a guide, and with a wrong one; the standard
 # deviations of the pose of a wrong one; share of the others without a map of skin.

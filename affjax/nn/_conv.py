@@ -114,6 +114,8 @@ class AffineConv(nnx.Module):
     frame: Coordinates that the predicted matrix acts on. "window": offsets from the
       window's center, px. "absolute": places in the input normalized to [-1, 1], the
       paper's `[C 1] A`; it trains only if `predictor` learns at a tenth of the rate.
+    reach: Largest shift of a window that can be predicted, as a share of the input's
+      larger side; `None` = any. A window that a prior has placed well stays there.
     backend: Backend of `affjax.ops.affine_conv`.
     kernel_init: Initializer of the kernel.
     dtype: Type of the arithmetic on features; parameters and coordinates are float32.
@@ -128,6 +130,7 @@ class AffineConv(nnx.Module):
     kernel_size: int = 3,
     stride: int = 1,
     frame: str = "window",
+    reach: float | None = None,
     backend: str = "auto",
     kernel_init: _initializers.Normal = _RELU,
     dtype: str = "float32",
@@ -152,6 +155,7 @@ class AffineConv(nnx.Module):
     )
     self.stride = stride
     self.frame = frame
+    self.reach = reach
     self.backend = backend
     self.dtype = dtype
 
@@ -186,6 +190,10 @@ class AffineConv(nnx.Module):
     matrices = six.reshape((*six.shape[:-1], 2, 3))
     if self.frame == "absolute":
       matrices = theta.from_absolute(matrices, x.shape[1], x.shape[2], self.stride)
+    if self.reach is not None:
+      limit = self.reach * max(x.shape[1:3])
+      shift = limit * jnp.tanh(matrices[..., 2:] / limit)
+      matrices = jnp.concatenate([matrices[..., :2], shift], -1)
     return matrices
 
 

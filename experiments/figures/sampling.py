@@ -6,7 +6,7 @@ The embedded portrait, six points of the head, and the taps of layers 1 to 4 at 
 texel of each point: small dots for layer 1, larger ones for later layers; a white cross
 is where the photo truly shows the point. The weights are those of
 `experiments.training.guided_steps`, if that has run, otherwise fresh ones. Writes
-`docs/images/sampling.jpg` and prints the distance of the middle taps from the crosses.
+`docs/images/sampling.png` and prints the distance of the middle taps from the crosses.
 Half a minute.
 """
 
@@ -27,7 +27,7 @@ from affjax.geometry import uv
 from affjax.heads import open_head
 from affjax.types import Camera, Guide
 
-TARGET = pathlib.Path(__file__).parents[2] / "docs" / "images" / "sampling.jpg"
+TARGET = pathlib.Path(__file__).parents[2] / "docs" / "images" / "sampling.png"
 NAMES = ("paper", "guided")
 # Landmarks: outer eye corners, nose tip, mouth corners, chin.
 POINTS = (36, 45, 30, 48, 54, 8)
@@ -119,7 +119,7 @@ def main() -> None:
       away = np.linalg.norm(places[:, places.shape[1] // 2] - true, axis=-1)
       print(f"{name}, layer {number}: {away.mean():.1f} px of {size} from the truth")
     cells.append(cell(image, name, levels, true, size))
-  Image.fromarray(np.concatenate(cells, 1)).save(TARGET, quality=88, optimize=True)
+  Image.fromarray(np.concatenate(cells, 1)).save(TARGET, optimize=True)
   print(TARGET)
 
 

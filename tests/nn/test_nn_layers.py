@@ -80,6 +80,14 @@ def test_prior_places_the_windows_of_the_predictor_too():
   np.testing.assert_allclose(moved[:, :, 1:], want[:, :, 1:], atol=1e-5)
 
 
+def test_reach_bounds_the_shift_of_windows():
+  definition, weights = _affine(reach=0.25)
+  weights["predictor"]["bias"] = np.float32([1, 0, 100, 0, 2, -0.01])
+  run = lambda w, x: nnx.merge(definition.graph, w).theta(x)
+  got = np.asarray(jax.jit(run)(weights, _x()))[0, 3, 3]
+  np.testing.assert_allclose(got, [[1, 0, 0.25 * 7], [0, 2, -0.01]], atol=1e-4)
+
+
 def test_plain_layer_with_the_identity_as_prior_is_itself():
   definition = _params.define(lambda rngs: Conv(4, 5, stride=2, rngs=rngs))
   weights = _params.init(definition, 0)

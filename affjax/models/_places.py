@@ -52,7 +52,7 @@ def _taps(
   if isinstance(layer, DeformableConv):
     return theta.places_xy(layer.offsets(x), None, size, height, width, stride)
   if isinstance(layer, AffineConv):
-    matrices = layer.theta(x, prior=prior)
+    matrices = layer.theta(x)
   else:
     shape = (len(x), -(-height // stride), -(-width // stride))
     scale = jnp.array([layer.dilation, layer.dilation, 1.0]).reshape(1, 1, 1, 1, 3)

@@ -148,7 +148,6 @@ class AffineConv(nnx.Module):
       stride=stride,
       kernel_init=_initializers.Normal(0.0),
       bias_init=_initializers.Values(sum(theta.IDENTITY, ())),
-      backend=backend,
       dtype=dtype,
       out_dtype="float32",
       rngs=rngs,
@@ -169,24 +168,19 @@ class AffineConv(nnx.Module):
 
     Args:
       x: Features.
-      prior: Window-form matrices that are known beforehand. They place the windows of
-        the extra convolution, and those that its matrices have warped.
+      prior: Window-form matrices that are known beforehand; they place the windows
+        that the predicted ones have warped.
     """
-    matrices = self.theta(x, prior=prior)
+    matrices = self.theta(x)
     x, kernel = jnp.asarray(x, self.dtype), self.kernel[...].astype(self.dtype)
     y = affine_conv(
       x, matrices, kernel, stride=self.stride, prior=prior, backend=self.backend
     )
     return y + _row(self.bias[...], y.ndim, self.dtype)
 
-  def theta(
-    self,
-    x: Float[ArrayLike, "n h w c"],
-    *,
-    prior: Float[ArrayLike, "n i j 2 3"] | None = None,
-  ) -> Float[Array, "n i j 2 3"]:
-    """Returns the predicted matrices in window form, without the prior's."""
-    six = self.predictor(x, prior=prior)
+  def theta(self, x: Float[ArrayLike, "n h w c"]) -> Float[Array, "n i j 2 3"]:
+    """Returns the predicted matrices in window form."""
+    six = self.predictor(x)
     matrices = six.reshape((*six.shape[:-1], 2, 3))
     if self.frame == "absolute":
       matrices = theta.from_absolute(matrices, x.shape[1], x.shape[2], self.stride)

@@ -66,20 +66,6 @@ def test_prior_places_the_windows():
   np.testing.assert_allclose(moved[:, :, 1:], want[:, :, 1:], atol=1e-5)
 
 
-def test_prior_places_the_windows_of_the_predictor_too():
-  definition, weights = _affine()
-  rng = np.random.default_rng(1)
-  kernel = 0.1 * rng.standard_normal((3, 3, 4, 6)).astype(np.float32)
-  weights["predictor"]["kernel"] = kernel
-  prior = np.array(thetas.identity((2, 7, 6)))
-  prior[..., 0, 2] = 1.0
-  run = lambda w, x, p: nnx.merge(definition.graph, w).theta(x, prior=p)
-  moved = jax.jit(run)(weights, _x(), prior)
-  shifted = np.concatenate([_x()[:, :, 1:], np.zeros((2, 7, 1, 4), np.float32)], 2)
-  want = jax.jit(run)(weights, shifted, None)
-  np.testing.assert_allclose(moved[:, :, 1:], want[:, :, 1:], atol=1e-5)
-
-
 def test_reach_bounds_the_shift_of_windows():
   definition, weights = _affine(reach=0.25)
   weights["predictor"]["bias"] = np.float32([1, 0, 100, 0, 2, -0.01])

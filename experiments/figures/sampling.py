@@ -6,8 +6,8 @@ The embedded portrait, six points of the head, and the taps of layers 1 to 4 at 
 texel of each point: small dots for layer 1, larger ones for later layers; a white cross
 is where the photo truly shows the point. The weights are those of
 `experiments.training.guided_steps`, if that has run, otherwise fresh ones. Writes
-`docs/images/sampling.png` and prints the distance of the middle taps from the crosses.
-Half a minute.
+`docs/images/sampling.png` and prints the distance of the middle taps from the crosses,
+which holds the rounding to a texel: one of layer 4 is 8 px of 64 wide. Half a minute.
 """
 
 import argparse

@@ -67,6 +67,7 @@ def template():
 def make_run(template, *, broken=False):
   return namespaces.SimpleNamespace(
     reconstructor=MeanHead(template, broken=broken),
+    head=open_head("embedded"),
     params=jnp.zeros(()),
     step=7,
     stage="stage3",
@@ -281,7 +282,6 @@ def test_guided_networks_get_the_fit_and_the_visible_skin(
   )
   run = make_run(template)
   run.reconstructor = MeanHead(template, guided=True)
-  run.head = open_head("embedded")
   path = write_photo(tmp_path / "a.png", count=2)
   report = go([path], tmp_path / "out", template, run=run)
   assert report.heads == 2

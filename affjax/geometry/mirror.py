@@ -1,12 +1,14 @@
 """The mirror image of a head: reflection of x in head space."""
 
+from typing import overload
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.spatial import KDTree
 
 from affjax.geometry import surface, uv
-from affjax.types import ArrayLike, ArrayT, Template, per_template
+from affjax.types import ArrayLike, Template, per_template
 
 # Signs of the six numbers of a pose: an axis-angle vector is axial, so that reflecting
 # x turns it the other way about y and z.
@@ -45,9 +47,21 @@ def is_symmetric(template: Template) -> bool:
   return _uv_twins(template)[0] <= _SAME
 
 
+@overload
 def mirror_head(
-  vertices: Float[ArrayT, "*b v 3"], template: Template
-) -> Float[ArrayT, "*b v 3"]:
+  vertices: Float[np.ndarray, "*b v 3"], template: Template
+) -> Float[np.ndarray, "*b v 3"]: ...
+
+
+@overload
+def mirror_head(
+  vertices: Float[Array, "*b v 3"], template: Template
+) -> Float[Array, "*b v 3"]: ...
+
+
+def mirror_head(
+  vertices: Float[ArrayLike, "*b v 3"], template: Template
+) -> Float[ArrayLike, "*b v 3"]:
   """Returns the vertices of the mirrored head.
 
   Where mesh and layout are symmetric, vertices change places. Elsewhere each vertex

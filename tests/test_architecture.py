@@ -19,8 +19,8 @@ PACKAGES = sorted(
 )
 
 # The places that each place may import from, beside itself.
-_BASE = {"types", "geometry", "files", "bugs"}
-_KERNELS = _BASE | {"native"}
+_BASE = {"types", "geometry", "files", "names", "bugs"}
+_KERNELS = _BASE | {"native", "compilation"}
 _RENDER = _KERNELS | {"ops", "render"}
 _NETS = _RENDER | {"nn", "assets"}
 _HEADS = _BASE | {"assets", "heads"}
@@ -33,10 +33,12 @@ ALLOWED = {
   "types": set(),
   "bugs": set(),
   "files": set(),
+  "names": set(),
   "pool": set(),
   "assets": {"types", "geometry"},
   "geometry": {"types"},
   "native": {"files"},
+  "compilation": {"files", "native"},
   "ops": _KERNELS,
   "render": _KERNELS | {"ops"},
   "nn": _BASE | {"ops", "render"},

@@ -5,15 +5,17 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from affjax import compilation
 from affjax.export import _projection
 from affjax.export._head_mesh import HeadMesh, head_mesh
 from affjax.geometry import uv
 from affjax.render import shade
 from affjax.types import Camera, Template
+
+_shade = compilation.saved()(shade)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,8 +52,7 @@ class Reconstruction:
   def mesh(self) -> HeadMesh:
     """The head without its pose."""
     table = uv.uv_table(self.template, len(self.position))
-    vertices = uv.vertices_from_map(jnp.asarray(self.position), table)
-    return head_mesh(np.asarray(vertices), self.template)
+    return head_mesh(uv.vertices_from_map(self.position, table), self.template)
 
   @functools.cached_property
   def projection(self) -> _projection.Projection:
@@ -69,5 +70,5 @@ class Reconstruction:
   def shaded(self) -> Float[np.ndarray, "s s 3"]:
     """The diffuse map under the light."""
     maps = (self.diffuse, self.light, self.light_color)
-    texture = shade(*(jnp.asarray(values)[None] for values in maps))
+    texture = _shade(*(np.asarray(values)[None] for values in maps))
     return np.asarray(texture[0])

@@ -3,9 +3,9 @@
 `read_photo` reads a file. `find_faces` returns the faces of a photo with 468 FaceMesh
 points, 68 standard landmarks and irises (`Face`); `find_in_all` takes many photos.
 `face_crops` and `apply_crop` cut the aligned squares that everything else works on.
-`read_surface` says for each pixel of a crop which point of the head it shows, and
-`fit_surface` fits the embedded head to that (`Fit`); `fit_faces` fits any morphable
-model to landmarks. `visible_skin` says which pixels of a crop show the head,
+`fit_surface` fits the embedded head to what the pixels of a crop show (`Fit`);
+`fit_faces` fits any morphable model to landmarks. `visible_skin` says which pixels of a
+crop show the head,
 `read_colors` reads diffuse and light map off a crop, and `solve_poses` finds poses from
 3D points. `smoothing.Tracker` follows the faces of a video; `warp` resamples photos.
 """
@@ -31,10 +31,8 @@ from affjax.faces._mesh import standard68
 from affjax.faces._photo import PhotoError, decode_photo, read_photo
 from affjax.faces._pose import solve_pose, solve_poses
 from affjax.faces._regions import visible_skin
-from affjax.faces._surface.anchors import reads_surface_of
+from affjax.faces._surface.chart import reads_surface_of
 from affjax.faces._surface.fit import fit_surface
-from affjax.faces._surface.read import read_surface
-from affjax.faces._surface.votes import Maps as SurfaceMaps
 
 __all__ = [
   "Crop",
@@ -43,7 +41,6 @@ __all__ = [
   "Fit",
   "FitSettings",
   "PhotoError",
-  "SurfaceMaps",
   "apply_crop",
   "check_fittable",
   "decode_photo",
@@ -57,7 +54,6 @@ __all__ = [
   "mean_landmarks",
   "read_colors",
   "read_photo",
-  "read_surface",
   "reads_surface_of",
   "solve_pose",
   "solve_poses",

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -32,6 +31,7 @@ from affjax.faces import (
 )
 from affjax.geometry import uv
 from affjax.heads import MorphableModel, open_head, plain_diffuse
+from affjax.native import library
 from affjax.photos._inputs import Inputs
 from affjax.photos._options import FitOptions, Progress
 from affjax.photos._output import Report, face_facts, write_heads
@@ -61,6 +61,7 @@ def fit_photos(
     ValueError: The template cannot be read or fitted, or the page of the folder is not
       one of affjax.
   """
+  library.begin(("rasterizer", "conv"))
   reconstructor = FitReconstructor(
     open_head(options.template),
     method=options.method,
@@ -171,7 +172,7 @@ class FitReconstructor:
       camera=camera,
       crop_image=image,
       crop=np.asarray(crop.matrix, np.float64),
-      position=np.asarray(uv.map_from_vertices(jnp.asarray(fit.vertices), table)),
+      position=uv.map_from_vertices(np.asarray(fit.vertices), table),
       diffuse=diffuse,
       light=light,
       light_color=np.ones(3, np.float32),

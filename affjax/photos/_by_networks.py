@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -51,6 +50,7 @@ class TrainedNetworks(Protocol):
     params: Parameters of the networks.
     stage: Name of the last training stage.
     step: Number of training steps of that stage.
+    untrained: Networks whose weights are still as they were initialized.
   """
 
   @property
@@ -63,6 +63,8 @@ class TrainedNetworks(Protocol):
   def stage(self) -> str: ...
   @property
   def step(self) -> int: ...
+  @property
+  def untrained(self) -> tuple[str, ...]: ...
 
 
 def reconstruct_photos(
@@ -82,9 +84,24 @@ def reconstruct_photos(
     options: Options of the pose and of writing.
     progress: Function that is called after each photo, with its path and the number of
       its faces.
+
+  Raises:
+    ValueError: A network that is used has not been trained.
   """
+  _require_trained(networks, options.pose)
   reconstructor = NetworkReconstructor(networks, pose=options.pose)
   return write_heads(inputs, out, reconstructor, options, progress=progress)
+
+
+def _require_trained(networks: TrainedNetworks, pose: str) -> None:
+  """Raises a ValueError if the heads would show untrained networks."""
+  needless = {"pose"} if pose == "landmarks" else set[str]()
+  missing = [name for name in networks.untrained if name not in needless]
+  if missing:
+    raise ValueError(
+      f"the weights of {', '.join(missing)} have not been trained, only "
+      f"{networks.stage} has run: train the next stages in the same workdir first"
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -211,7 +228,7 @@ class NetworkReconstructor:
   ) -> Float[np.ndarray, " 6"]:
     """Returns the pose in which the predicted shape meets the detected landmarks."""
     nets = self.networks.reconstructor
-    vertices = uv.vertices_from_map(jnp.asarray(position), nets.table)
-    points = np.asarray(nets.template.landmark_positions(vertices))
+    vertices = uv.vertices_from_map(position, nets.table)
+    points = nets.template.landmark_positions(vertices)
     px = warp.transform(crop.matrix, face.landmarks68)
     return solve_pose(points, px, nets.camera, crop.size)

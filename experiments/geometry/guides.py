@@ -6,7 +6,7 @@ Fits the embedded head to held-out synthetic photos of 384² (occluders on 35 %)
 `fit_surface`, and compares coefficients, poses and places with the truth. Then degrades
 the same true heads as training does (`affjax.data.Degradation`), and compares those.
 Writes `results/guides.json`, from which the numbers of `affjax/data/_guides.py` come.
-The fits are kept in the file `--fits`, from which a second call reads them.
+The fits are kept in the file `--fits`, with which a later call goes on.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from affjax import files
 from affjax.data import SyntheticFaces, _guides, degradation, with_guide_noise
 from affjax.faces import Crop, find_in_all, fit_surface
 from affjax.geometry import rotation
@@ -37,12 +38,7 @@ def main() -> None:
   parser.add_argument("--fits", type=pathlib.Path, default="out/guides.npz")
   options = parser.parse_args()
   model = open_head("embedded")
-  if options.fits.exists():
-    fits = dict(np.load(options.fits))
-  else:
-    fits = fitted(model, options.count)
-    options.fits.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(options.fits, **fits)
+  fits = fitted(model, options.count, options.fits)
   result = {
     "machine": measuring.machine("cpu", 2),
     "faces_found": len(fits["pose"]),
@@ -56,27 +52,46 @@ def main() -> None:
   print(RESULT.read_text())
 
 
-def fitted(model: MorphableModel, count: int) -> dict[str, np.ndarray]:
-  """Returns truth and fit of each photo on which a face is found."""
+def fitted(
+  model: MorphableModel, count: int, kept: pathlib.Path
+) -> dict[str, np.ndarray]:
+  """Returns truth and fit of each photo on which a face is found.
+
+  Args:
+    model: The head.
+    count: Number of photos.
+    kept: The file of fits so far, which is written after every few photos.
+  """
   source = SyntheticFaces(
     model, count, SIZE, map_size=8, seed=SEED, split="test", occluders=0.35
   )
+  fits = dict(np.load(kept)) if kept.exists() else {}
+  for first in range(int(fits.pop("photos", 0)), count, CHUNK):
+    last = min(first + CHUNK, count)
+    rows = _fitted_rows(model, [source.exact(k) for k in range(first, last)])
+    new = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    fits = {name: np.concatenate([fits[name], new[name]]) for name in fits} or new
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with files.written_file(kept) as partial, partial.open("wb") as file:
+      np.savez(file, allow_pickle=False, photos=last, **fits)
+    print(f"{len(fits['pose'])} faces of {last} photos", flush=True)
+  return fits
+
+
+def _fitted_rows(
+  model: MorphableModel, truths: list[dict[str, np.ndarray]]
+) -> list[dict[str, np.ndarray]]:
+  """Returns truth and fit of the photos on which a face is found."""
+  photos = np.rint(np.stack([t["image"] for t in truths]) * 255).astype(np.uint8)
+  found = [(k, faces[0]) for k, faces in enumerate(find_in_all(list(photos))) if faces]
+  index = [k for k, _ in found]
+  crops = [Crop(np.eye(2, 3), SIZE) for _ in found]
+  fits = fit_surface(model, [face for _, face in found], crops, photos[index], Camera())
   rows: list[dict[str, np.ndarray]] = []
-  for first in range(0, count, CHUNK):
-    truths = [source.exact(k) for k in range(first, min(first + CHUNK, count))]
-    photos = np.rint(np.stack([t["image"] for t in truths]) * 255).astype(np.uint8)
-    found = [
-      (k, faces[0]) for k, faces in enumerate(find_in_all(list(photos))) if faces
-    ]
-    index = [k for k, _ in found]
-    crops = [Crop(np.eye(2, 3), SIZE) for _ in found]
-    faces = [face for _, face in found]
-    fits = fit_surface(model, faces, crops, photos[index], Camera())
-    for k, fit in zip(index, fits, strict=True):
-      own = {f"fit_{name}": np.asarray(getattr(fit, name)) for name in FIELDS}
-      rows.append({name: truths[k][name] for name in FIELDS} | own)
-    print(f"{len(rows)} faces of {first + len(photos)} photos", flush=True)
-  return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+  for k, fit in zip(index, fits, strict=True):
+    own = {f"fit_{name}": np.asarray(getattr(fit, name)) for name in FIELDS}
+    rows.append({name: truths[k][name] for name in FIELDS} | own)
+  return rows
 
 
 def coefficients(

@@ -96,7 +96,7 @@ def test_errors(made):
   with pytest.raises(ValueError, match=r"images must be \[N, 32, 32, 3\]"):
     made(weights, _images()[:, :16])
   with pytest.raises(ValueError, match="another architecture"):
-    jax.eval_shape(made, {**weights, "diffuse": weights["position"]}, _images())
+    jax.eval_shape(made, {**weights, "diffuse": weights["light"]}, _images())
   with pytest.raises(ValueError, match="vertex_std must have"):
     dataclasses.replace(made, vertex_std=np.zeros((3, 3)))
   with pytest.raises(ValueError, match="size must be at least 8"):

@@ -270,7 +270,7 @@ class Reconstructor:
       )
       return _Start(mean, jnp.zeros((count, 6)), jnp.ones((count, 1)))
     guide = _guide.trusted(guide, count, self.template, self.vertex_std)
-    position = uv.map_from_vertices(guide.vertices, self.table)
+    position = uv.map_from_vertices(jnp.asarray(guide.vertices), self.table)
     vertices = head_to_world(guide.vertices, guide.pose)
     alignment, picture = self._seen(vertices, position, guide)
     known = jnp.broadcast_to(guide.known[:, None, None, None], picture[..., :1].shape)

@@ -199,6 +199,24 @@ def per_template(
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Guide:
+  """What is known of the heads of N photos before the networks see them.
+
+  Attributes:
+    vertices: coarse heads, such as fits, head space, dm.
+    pose: their poses.
+    known: 1 where there is a coarse head, 0 where there is none.
+    skin: probability that each pixel shows the head's own surface; None if unknown.
+  """
+
+  vertices: Float[ArrayLike, "n v 3"]
+  pose: Float[ArrayLike, "n 6"]
+  known: Float[ArrayLike, " n"]
+  skin: Float[ArrayLike, "n h w 1"] | None = None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Batch:
   """The data of N samples for a training step. H = W = photo size, S = map size.
 
@@ -211,6 +229,7 @@ class Batch:
     diffuse: ground truth of the diffuse map, valid where `has_diffuse` is 1.
     has_pose: 1 for samples with a known pose, else 0.
     has_diffuse: 1 for samples with a diffuse map, else 0.
+    guide: coarse heads for networks that take one.
   """
 
   image: Float[Array, "n h w 3"]
@@ -220,6 +239,7 @@ class Batch:
   diffuse: Float[Array, "n s s 3"]
   has_pose: Float[Array, " n"]
   has_diffuse: Float[Array, " n"]
+  guide: Guide | None = None
 
 
 @jax.tree_util.register_dataclass

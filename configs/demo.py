@@ -5,13 +5,14 @@
     python -m affjax.main --config=demo:stage3 --workdir=runs/demo
 
 Hardware: two CPU cores, 3 GB of memory.
-Time: 134 s, 187 s, 68 s (two cores of a shared server), compilation included.
+Time: 134 s, 187 s, 68 s (two cores of a shared server), compilation included, before
+the networks were guided; not measured since.
 Result: heads that lie on the photo, with the colors of its face; no fine detail.
 
 Besides its size, this config has narrow networks; 1,500 samples, painted once and
-shared by the stages; texture networks guided by the geometry, which read the photo
-where position map and pose place each texel; the auxiliary pose loss (see stage2.py);
-and shallow features.
+shared by the stages; the architecture `guided`, which corrects a coarse head and reads
+the photo where that head shows each texel; a global color of the light; the auxiliary
+pose loss (see stage2.py); and shallow features.
 """
 
 from ml_collections import ConfigDict
@@ -28,12 +29,12 @@ def get_config(stage: str = "stage1") -> ConfigDict:
   """Returns the config of one stage of the demo."""
   config = build.default_config()
   config.stage, config.steps = stage, _STEPS.get(stage, 1)
+  config.model.architecture = "guided"
   config.model.size = 64
   config.model.position.width = 8
-  config.model.diffuse.architecture = "guided_global"
   config.model.diffuse.width = 16
   config.model.light.width = 8
-  config.model.light.prior = "geometry"
+  config.model.light.color = True
   config.model.discriminator.width = 16
   config.data.count = 1500
   config.data.occluders = 0.15

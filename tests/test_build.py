@@ -60,7 +60,7 @@ def test_the_demo_has_every_stage_and_one_architecture(name):
   config = build.get_config(f"demo:{name}")
   assert build.stage(config).name == name
   assert config.model.to_dict() == build.get_config("demo").model.to_dict()
-  assert build.reconstructor(config).networks.diffuse.prior == "geometry"
+  assert build.reconstructor(config).networks.guided
 
 
 def test_a_config_becomes_a_task(photos, tmp_path):
@@ -81,11 +81,11 @@ def test_a_config_becomes_a_task(photos, tmp_path):
 
 def test_slow_predictors_only_in_the_absolute_frame(photos, tmp_path):
   structure = []
-  for frame in ("window", "absolute"):
+  for name in ("paper", "paper_absolute"):
     config = tiny_config.config(
-      "stage1", data__path=str(photos), model__position__frame=frame
+      "stage1", data__path=str(photos), model__architecture=name
     )
-    task = build.task(config, tmp_path / frame)
+    task = build.task(config, tmp_path / name)
     structure.append(len(task.start.state.optimizer))
   assert structure[1] == structure[0] + 1
 
@@ -104,18 +104,13 @@ def test_slow_predictors_only_in_the_absolute_frame(photos, tmp_path):
     ("data.path", "/nowhere", "config.data: folder"),
     ("loss.image_l1", -1.0, "config.loss: weight image_l1"),
     ("model.position.width", 0, "config.model.position: width"),
-    ("model.position.frame", "polar", "config.model: frame"),
-    ("model.position.prior", "geometry", "config.model: the position network"),
+    ("model.size", 36, "config.model: size must be a multiple of 8"),
     ("model.template", "mine", "config.model: model 'mine': no such file or folder"),
     ("model.camera.fov_deg", 0.0, "config.model.camera: fov_deg"),
     ("optimizer.schedule", "stairs", "config.optimizer: schedule"),
     ("log.every", 0, "config.log: every must be at least 1"),
     ("log.pictures_every", -1, "config.log: pictures_every"),
-    (
-      "model.diffuse.architecture",
-      "unet",
-      r"config.model.diffuse: architecture .*paper",
-    ),
+    ("model.architecture", "unet", r"config.model: architecture .*guided, got 'unet'"),
   ],
 )
 def test_wrong_values_are_named(photos, tmp_path, key, value, message):
@@ -155,17 +150,14 @@ def test_a_bug_is_not_an_error_of_the_user(photos, tmp_path, monkeypatch):
     build.task(config, tmp_path / "a")
 
 
-def test_an_architecture_sets_options_and_an_option_beats_it():
+def test_one_word_chooses_the_networks():
   config = build.default_config()
-  config.model.diffuse.architecture = "guided_global"
+  assert config.model.architecture == "paper"
+  config.model.architecture = "plain_dilated"
   config.model.diffuse.width = 16
-  diffuse = build.read_config(config).model.diffuse.configure()
-  assert (diffuse.prior, diffuse.global_context, diffuse.width) == (
-    "geometry",
-    True,
-    16,
-  )
-  assert (diffuse.frame, diffuse.kernel_size) == ("window", 3)
+  networks = build.reconstructor(config).networks
+  assert (networks.row.layers, networks.row.guided) == ("dilated", False)
+  assert (networks.position.width, networks.diffuse.width) == (32, 16)
 
 
 def test_stored_options_are_complete_and_read_back():

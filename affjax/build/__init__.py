@@ -13,12 +13,11 @@ from affjax.build._configs import (
   get_config,
   read_config,
 )
-from affjax.build._options import NetworkChoice, Options
+from affjax.build._options import Options
 from affjax.build._parts import reconstructor, sources, stage, task
 from affjax.build._run import Run, load_run
 
 __all__ = [
-  "NetworkChoice",
   "Options",
   "Run",
   "UserError",

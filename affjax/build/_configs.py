@@ -11,9 +11,9 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict
 
-from affjax.build._options import SHARED, NetworkChoice, Options
+from affjax.build._options import SHARED, Options
 from affjax.losses import TERMS, LossWeights
 
 # In a wheel the configs lie inside the package, in the repository beside it.
@@ -89,8 +89,8 @@ def read_config(config: ConfigDict | Mapping[str, Any] | Options) -> Options:
 
 
 def to_json(options: Options) -> dict[str, Any]:
-  """Returns the options as JSON holds them, with the networks' own options stated."""
-  return json.loads(json.dumps(_section(options, resolve=True)))
+  """Returns the options as JSON holds them."""
+  return json.loads(json.dumps(_section(options)))
 
 
 def config_help() -> str:
@@ -104,9 +104,6 @@ def config_help() -> str:
 
 def _fields(node: Any) -> dict[str, Any] | None:
   """Returns the values of a section by key, or `None` for a plain value."""
-  if isinstance(node, NetworkChoice):
-    changes = {name: node.changes.get(name) for name in node.option_types()}
-    return {"architecture": node.architecture, **changes}
   if isinstance(node, Mapping):
     return dict(node)
   if not dataclasses.is_dataclass(node):
@@ -117,20 +114,12 @@ def _fields(node: Any) -> dict[str, Any] | None:
   return {name: getattr(node, name) for name in names}
 
 
-def _section(node: Any, *, resolve: bool = False) -> Any:
+def _section(node: Any) -> Any:
   """Returns nested dicts of plain values."""
-  if resolve and isinstance(node, NetworkChoice):
-    node = node.resolved()
   fields = _fields(node)
   if fields is None:
     return node
-  section = {name: _section(value, resolve=resolve) for name, value in fields.items()}
-  if isinstance(node, NetworkChoice) and not resolve:
-    # A placeholder has a type, but no value: the architecture's own is taken.
-    for name, kind in node.option_types().items():
-      if section[name] is None:
-        section[name] = config_dict.placeholder(kind)
-  return section
+  return {name: _section(value) for name, value in fields.items()}
 
 
 def _read(default: Any, section: Any, where: str, problems: list[str]) -> Any:
@@ -146,7 +135,6 @@ def _read(default: Any, section: Any, where: str, problems: list[str]) -> Any:
     fields = dict.fromkeys(section, part)
   before = len(problems)
   problems += _wrong_keys(list(fields), list(section), where)
-  kinds = default.option_types() if isinstance(default, NetworkChoice) else {}
   values = {}
   for name, old in fields.items():
     if name not in section:
@@ -154,11 +142,8 @@ def _read(default: Any, section: Any, where: str, problems: list[str]) -> Any:
     inner = f"{where}.{name}"
     if _fields(old) is not None:
       values[name] = _read(old, section[name], inner, problems)
-    elif name in kinds and section[name] is None:
-      values[name] = None
     else:
-      kind = kinds.get(name, type(old))
-      values[name] = _value(kind, section[name], inner, problems)
+      values[name] = _value(type(old), section[name], inner, problems)
   if len(problems) > before:
     return default
   try:
@@ -171,11 +156,6 @@ def _read(default: Any, section: Any, where: str, problems: list[str]) -> Any:
 def _with_values(default: Any, values: dict[str, Any]) -> Any:
   if isinstance(default, LossWeights):
     return LossWeights(**values)
-  if isinstance(default, NetworkChoice):
-    changes = {k: v for k, v in values.items() if v is not None}
-    choice = NetworkChoice(changes.pop("architecture"), changes)
-    choice.configure()
-    return choice
   return dataclasses.replace(default, **values)
 
 
@@ -211,12 +191,7 @@ def _documented(node: Any, prefix: str) -> Iterator[tuple[str, Any, str]]:
   texts = _attribute_help(type(node))
   if isinstance(node, LossWeights):
     texts = {term.name: term.help for term in TERMS}
-  if isinstance(node, NetworkChoice):
-    texts |= _attribute_help(type(node.configure()))
-    node_fields = _fields(node.resolved())
-  else:
-    node_fields = _fields(node)
-  for name, value in (node_fields or {}).items():
+  for name, value in (_fields(node) or {}).items():
     if _fields(value) is None:
       yield prefix + name, value, texts.get(name, "")
     else:

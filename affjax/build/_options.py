@@ -6,18 +6,15 @@ config, its check and its help derive from the tree.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 from affjax.data import Ranges
 from affjax.losses import LossWeights
 from affjax.models import (
-  ARCHITECTURES,
   EncoderConfig,
   LightNetConfig,
   MultiScaleDiscriminator,
   Networks,
   PoseNetConfig,
-  configure_network,
 )
 from affjax.train.loop import Log
 from affjax.train.optimizers import Adam
@@ -29,51 +26,18 @@ SHARED = ("backend", "dtype")
 
 
 @dataclasses.dataclass(frozen=True)
-class NetworkChoice:
-  """The choice of a named architecture.
-
-  Attributes:
-    architecture: Name of the architecture, one of `affjax.models.ARCHITECTURES`.
-    changes: Options that differ from the architecture's own.
-  """
-
-  architecture: str
-  changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-  def configure(self, **shared: Any) -> EncoderConfig:
-    """Returns the network's configuration."""
-    return configure_network(self.architecture, **self.changes, **shared)
-
-  def resolved(self) -> "NetworkChoice":
-    """Returns the same choice with every option of the architecture stated."""
-    config = self.configure()
-    names = [field.name for field in dataclasses.fields(config)]
-    changes = {name: getattr(config, name) for name in names if name not in SHARED}
-    return dataclasses.replace(self, changes=changes)
-
-  @staticmethod
-  def option_types() -> dict[str, type]:
-    """Returns the type of every option that some architecture has."""
-    configs = [row.config for row in ARCHITECTURES.values()]
-    return {
-      field.name: type(getattr(config, field.name))
-      for config in configs
-      for field in dataclasses.fields(config)
-      if field.name not in SHARED
-    }
-
-
-@dataclasses.dataclass(frozen=True)
 class Model:
   """The head and its networks.
 
   Attributes:
     template: Head whose vertices are predicted: "embedded", or a path that
       `affjax.heads.open_head` takes.
+    architecture: Kind of the networks: "paper" (section 3.4.4), "paper_absolute",
+      "plain", "plain_global", "plain_dilated", "deformable", or "guided", ours, which
+      corrects a coarse head; see `affjax.models.ARCHITECTURES`.
     size: Side of photos and UV maps, px; light maps have an eighth of it.
     camera: Camera of the photos.
-    position: Position network. The default's bottleneck is not in the paper; without
-      it shapes stay at the mean.
+    position: Position network.
     diffuse: Diffuse network.
     light: Light network.
     pose: Pose network.
@@ -81,10 +45,11 @@ class Model:
   """
 
   template: str = "embedded"
+  architecture: str = Networks.architecture
   size: int = Networks.size
   camera: Camera = Camera()  # noqa: RUF009
-  position: NetworkChoice = NetworkChoice("paper_global")
-  diffuse: NetworkChoice = NetworkChoice("paper")
+  position: EncoderConfig = EncoderConfig()  # noqa: RUF009
+  diffuse: EncoderConfig = EncoderConfig()  # noqa: RUF009
   light: LightNetConfig = LightNetConfig()  # noqa: RUF009
   pose: PoseNetConfig = PoseNetConfig()  # noqa: RUF009
   discriminator: MultiScaleDiscriminator = MultiScaleDiscriminator()  # noqa: RUF009

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,11 +15,13 @@ from affjax.build._configs import UserError
 from affjax.build._options import Options
 from affjax.data import (
   Wanted,
+  degradation,
   mixed,
   pair,
   steps_per_epoch,
   to_batch,
   training_batches,
+  with_guide_noise,
 )
 from affjax.heads import open_head
 from affjax.losses import Need, make_regions
@@ -43,7 +45,7 @@ from affjax.train.loop import Plan, Task
 from affjax.train.shapes import shape_evaluator
 from affjax.train.stages import Stage
 from affjax.train.steps import DiscriminatorLearner, Learner
-from affjax.types import Template
+from affjax.types import Batch
 
 Config = ConfigDict | Mapping[str, Any] | Options
 
@@ -73,9 +75,9 @@ def reconstructor(config: Config) -> Reconstructor:
   dtype = {"dtype": options.dtype}
   shared = {**dtype, "backend": options.affine_backend}
   with _section("model.position"):
-    position = model.position.configure(**shared)
+    position = dataclasses.replace(model.position, **shared)
   with _section("model.diffuse"):
-    diffuse = model.diffuse.configure(**shared)
+    diffuse = dataclasses.replace(model.diffuse, **shared)
   with _section("model.light"):
     light = dataclasses.replace(model.light, **shared)
   with _section("model.pose"):
@@ -85,7 +87,7 @@ def reconstructor(config: Config) -> Reconstructor:
     found = Reconstructor(
       template=head.template,
       camera=model.camera,
-      networks=Networks(model.size, position, diffuse, light, pose),
+      networks=Networks(model.size, model.architecture, position, diffuse, light, pose),
       vertex_std=head.vertex_std(),
     )
     # Built on first use; some values are refused only then.
@@ -121,7 +123,10 @@ def sources(config: Config, root: pathlib.Path) -> tuple[Any, dict[str, np.ndarr
       train, held_out = mixed(parts, wanted)
     else:
       train, held_out = pair(data.source, data.path, wanted)
-    records = [held_out[i] for i in range(min(len(held_out), data.held_out))]
+    records = [
+      with_guide_noise(held_out[i], np.random.default_rng(i))
+      for i in range(min(len(held_out), data.held_out))
+    ]
   return train, {key: np.stack([r[key] for r in records]) for key in records[0]}
 
 
@@ -138,7 +143,7 @@ def _task(options: Options, root: pathlib.Path, command: str) -> Task:
   source, held_out = sources(options, root)
   plan = _plan(options, this, len(source))
   learner = _learner(options, this, networks, plan.total_steps)
-  data = _batches(options, source, networks.template)
+  data = _batches(options, source, networks)
   create = functools.partial(
     states.create,
     this,
@@ -174,7 +179,11 @@ def _task(options: Options, root: pathlib.Path, command: str) -> Task:
       "seed": options.seed,
       "software": provenance.describe(),
     },
-    shapes=(shape_evaluator(networks, held_out) if options.log.shapes_every else None),
+    shapes=(
+      shape_evaluator(networks, held_out, learner.prepare)
+      if options.log.shapes_every
+      else None
+    ),
     lock=lock,
   )
 
@@ -192,16 +201,13 @@ def _learner(
   options: Options, this: Stage, networks: Reconstructor, total_steps: int
 ) -> Learner:
   """Returns the networks with their losses and optimizers."""
-  absolute = [
-    name
-    for name in ("position", "diffuse", "light")
-    if getattr(networks.networks, name).frame == "absolute"
-  ]
+  absolute = networks.networks.row.layers == "absolute"
+  affine = ("position", "diffuse", "light") if absolute else ()
   make = functools.partial(optimizers.make, total_steps=total_steps)
   with _section("optimizer"):
     optimizer = make(
       options.optimizer,
-      slow_networks=[name for name in absolute if name in this.trains],
+      slow_networks=[name for name in affine if name in this.trains],
     )
     other = make(options.optimizer.for_discriminator())
   discriminator = None
@@ -210,13 +216,22 @@ def _learner(
   return Learner(
     stage=this,
     reconstructor=networks,
-    prepare=functools.partial(to_batch, table=networks.table),
+    prepare=_prepare(options, networks),
     regions=make_regions(networks.template, options.model.size),
     optimizer=optimizer,
     discriminator=discriminator,
     antialias=options.antialias,
     mirrored=options.mirror_supervision,
   )
+
+
+def _prepare(
+  options: Options, networks: Reconstructor
+) -> Callable[[dict[str, Any]], Batch]:
+  """Returns the function from records to batches, with guides if networks take them."""
+  guided = networks.networks.guided
+  guides = degradation(open_head(options.model.template)) if guided else None
+  return functools.partial(to_batch, table=networks.table, guides=guides)
 
 
 def _discriminator(options: Options) -> MultiScaleDiscriminator:
@@ -234,7 +249,7 @@ def _plan(options: Options, this: Stage, samples: int) -> Plan:
 
 
 def _batches(
-  options: Options, source: Any, template: Template
+  options: Options, source: Any, networks: Reconstructor
 ) -> Iterator[dict[str, np.ndarray]]:
   """Returns endless shuffled batches; the number of steps ends a stage."""
   data = options.data
@@ -244,8 +259,9 @@ def _batches(
       batch_size=data.batch_size,
       seed=options.seed,
       epochs=None,
-      mirror=template if data.mirror else None,
+      mirror=networks.template if data.mirror else None,
       augment=data.augment,
+      guides=networks.networks.guided,
       threads=data.threads,
     )
 

@@ -6,6 +6,7 @@ import pathlib
 from affjax.build import _configs, _parts
 from affjax.build._configs import UserError
 from affjax.build._options import Options
+from affjax.heads import MorphableModel, open_head
 from affjax.models import Reconstructor
 from affjax.train import workdir
 from affjax.train.checkpoint import Checkpoints
@@ -32,6 +33,11 @@ class Run:
   step: int
   stage: str
   untrained: tuple[str, ...] = ()
+
+  @property
+  def head(self) -> MorphableModel:
+    """Head model whose vertices are predicted."""
+    return open_head(self.config.model.template)
 
 
 def load_run(root: str | pathlib.Path, *, best: bool = False) -> Run:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
   "FIELDS",
   "SOURCES",
+  "Degradation",
   "DiskCache",
   "FolderSource",
   "MixedSource",
@@ -35,12 +36,14 @@ __all__ = [
   "Tally",
   "Wanted",
   "augmented",
+  "degradation",
   "mixed",
   "pair",
   "prepare",
   "steps_per_epoch",
   "to_batch",
   "training_batches",
+  "with_guide_noise",
 ]
 
 

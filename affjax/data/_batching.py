@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 
 from affjax.data import _augmentation
+from affjax.data._guides import NOISE, Degradation
 from affjax.geometry import uv
 from affjax.types import ArrayLike, Batch
 
@@ -20,7 +21,12 @@ FIELDS = (
 )
 
 
-def to_batch(record: Mapping[str, ArrayLike], table: uv.UVTable) -> Batch:
+def to_batch(
+  record: Mapping[str, ArrayLike],
+  table: uv.UVTable,
+  *,
+  guides: Degradation | None = None,
+) -> Batch:
   """Converts bytes to floats and vertices to position maps; runs under `jit`.
 
   Args:
@@ -29,11 +35,13 @@ def to_batch(record: Mapping[str, ArrayLike], table: uv.UVTable) -> Batch:
       `diffuse` uint8 `[N, S, S, 3]`, `has_pose` and `has_diffuse` `[N]`. Photos are
       augmented by the fields that `augmented` adds; other fields are ignored.
     table: UV table of the template at the map size S, a constant of the program.
+    guides: Makes coarse heads of records with noise for them (`with_guide_noise`).
 
   Raises:
     ValueError: A field is missing, or the maps have another size than the table.
   """
-  missing = [name for name in FIELDS if name not in record]
+  fields = (*FIELDS, NOISE) if guides else FIELDS
+  missing = [name for name in fields if name not in record]
   if missing:
     raise ValueError(f"record lacks {', '.join(missing)}; it has {', '.join(record)}")
   size = record["diffuse"].shape[-2]
@@ -49,4 +57,5 @@ def to_batch(record: Mapping[str, ArrayLike], table: uv.UVTable) -> Batch:
     diffuse=unit("diffuse"),
     has_pose=plain("has_pose"),
     has_diffuse=plain("has_diffuse"),
+    guide=guides(record) if guides else None,
   )

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from affjax.data import _augmentation, _mirroring, _train_extra
+from affjax.data import _augmentation, _guides, _mirroring, _train_extra
 from affjax.data._augmentation import Ranges
 from affjax.data._mixing import MixedSource
 from affjax.data._record_source import RecordSource
@@ -68,3 +68,11 @@ class Augment(grain.transforms.RandomMap):
   def random_map(self, element: Any, rng: np.random.Generator) -> Any:
     """Returns the augmented record."""
     return _augmentation.augmented(element, self._ranges, rng)
+
+
+class GuideNoise(grain.transforms.RandomMap):
+  """Draws the random numbers of each record's guide."""
+
+  def random_map(self, element: Any, rng: np.random.Generator) -> Any:
+    """Returns the record with the numbers."""
+    return _guides.with_guide_noise(element, rng)

@@ -17,6 +17,7 @@ def training_batches(
   epochs: int | None = None,
   mirror: Template | None = None,
   augment: Ranges | None = None,
+  guides: bool = False,
   threads: int = 2,
   process_index: int | None = None,
   process_count: int | None = None,
@@ -37,6 +38,7 @@ def training_batches(
     mirror: Template of the records' vertices; if given, half of the records, chosen at
       random, are mirrored.
     augment: Ranges of the augmentation; None changes nothing.
+    guides: Whether records get the random numbers that make a guide of a head.
     threads: Number of threads that make records ahead.
     process_index: Index of this process; None takes JAX's.
     process_count: Number of processes, each of which gets a part of every batch; None
@@ -61,6 +63,8 @@ def training_batches(
     data = data.random_map(_grain.Mirror(mirror))
   if augment is not None and augment.active:
     data = data.random_map(_grain.Augment(augment))
+  if guides:
+    data = data.random_map(_grain.GuideNoise())
   return _grain.batched(
     data,
     batch_size=batch_size // count,

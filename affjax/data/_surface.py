@@ -7,6 +7,9 @@ from affjax.data._batching import to_batch as to_batch
 from affjax.data._cache import DiskCache as DiskCache
 from affjax.data._cache import StaleCacheError as StaleCacheError
 from affjax.data._folder import FolderSource as FolderSource
+from affjax.data._guides import Degradation as Degradation
+from affjax.data._guides import degradation as degradation
+from affjax.data._guides import with_guide_noise as with_guide_noise
 from affjax.data._mixing import MixedSource as MixedSource
 from affjax.data._pipeline import steps_per_epoch as steps_per_epoch
 from affjax.data._pipeline import training_batches as training_batches

@@ -1,5 +1,7 @@
 """The mirror image of a head: reflection of x in head space."""
 
+from typing import overload
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -45,9 +47,21 @@ def is_symmetric(template: Template) -> bool:
   return _uv_twins(template)[0] <= _SAME
 
 
+@overload
 def mirror_head(
   vertices: Float[np.ndarray, "*b v 3"], template: Template
-) -> Float[np.ndarray, "*b v 3"]:
+) -> Float[np.ndarray, "*b v 3"]: ...
+
+
+@overload
+def mirror_head(
+  vertices: Float[Array, "*b v 3"], template: Template
+) -> Float[Array, "*b v 3"]: ...
+
+
+def mirror_head(
+  vertices: Float[ArrayLike, "*b v 3"], template: Template
+) -> Float[ArrayLike, "*b v 3"]:
   """Returns the vertices of the mirrored head.
 
   Where mesh and layout are symmetric, vertices change places. Elsewhere each vertex
@@ -55,8 +69,10 @@ def mirror_head(
   mesh is fine.
   """
   corners, weights = _reflected_places(template)
-  moved = np.einsum("...vkc,vk->...vc", vertices[..., corners, :], weights)
-  return moved.astype(vertices.dtype) * POINT_SIGNS
+  weights = weights[..., None] * POINT_SIGNS
+  lead = (1,) * (vertices.ndim - 2)
+  moved = vertices[..., corners, :] * weights.reshape(*lead, *weights.shape)
+  return moved.sum(-2).astype(vertices.dtype)
 
 
 def flip_map(

@@ -1,4 +1,4 @@
-"""Conversion between vertices and UV maps.
+"""Conversion between vertices and UV maps, and the place of each texel in a photo.
 
 Tables are built once per template in NumPy; their use is a gather.
 """
@@ -8,11 +8,19 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from scipy import ndimage
 
+from affjax.geometry import camera as cameras
 from affjax.geometry import mesh, uv_reading
-from affjax.types import ArrayT, Template, namespace, per_template
+from affjax.types import (
+  ArrayLike,
+  ArrayT,
+  Camera,
+  Template,
+  namespace,
+  per_template,
+)
 
 # Texels this far outside the charts still belong to the map: a bilinear read at a
 # chart's border touches them.
@@ -34,6 +42,7 @@ class UVTable:
     inside: bool `[S, S]`, texels whose center a triangle covers.
     support: bool `[S, S]`, `inside` and the gutter: the domain of position losses.
     groups: int32 `[S, S]`, group of the triangle under the texel, -1 outside `support`.
+    triangles: int32 `[S, S]`, the triangle under each texel, or the nearest one.
     read_texels: int32 `[U, K]`, flat indices of the texels that each uv is read from.
     read_weights: float32 `[U, K]`, their weights (see `affjax.geometry.uv_reading`),
       divided by the number of uvs that share the vertex.
@@ -50,6 +59,7 @@ class UVTable:
   inside: np.ndarray
   support: np.ndarray
   groups: np.ndarray
+  triangles: np.ndarray
   read_texels: np.ndarray
   read_weights: np.ndarray
   uv_vertex: np.ndarray
@@ -113,6 +123,7 @@ def _built(template: Template, size: int, reading: str) -> UVTable:
     inside=inside,
     support=support,
     groups=np.where(support, template.face_groups[triangle], -1).astype(np.int32),
+    triangles=triangle.astype(np.int32),
     read_texels=read_texels,
     read_weights=read_weights,
     uv_vertex=uv_vertex,
@@ -164,6 +175,80 @@ def _weighted(
   if isinstance(values, np.ndarray):
     return np.einsum(axes, values, weights)
   return jnp.einsum(axes, values, weights, precision="highest")
+
+
+def projection_affine(
+  vertices: Float[ArrayLike, "n v 3"],
+  template: Template,
+  camera: Camera,
+  *,
+  size: int,
+  resolution: tuple[int, int],
+  max_scale: float = 3.0,
+) -> Float[Array, "n s s 2 3"]:
+  """Returns where each texel lies in the photo, to first order around its center.
+
+  A texel's surroundings are a plane, the triangle under its center, and the matrix is
+  the derivative of the plane's perspective projection. It is exact: no differences of
+  neighboring texels are taken, which mean nothing at silhouettes and at the borders of
+  charts.
+
+  Args:
+    vertices: Vertices in world space, dm.
+    template: The head, which gives triangles and UVs.
+    camera: Camera of the photo.
+    size: Side S of the map whose texels are asked for. The texels of a layer of half
+      the resolution are those of a map of half the size.
+    resolution: (height, width) of the photo, px.
+    max_scale: Bound of the Frobenius norm of the linear part, in multiples of
+      `height / size`: a sliver of a triangle may span half a head within one texel.
+
+  Returns:
+    Matrices with rows (x, y): the first two columns are the derivatives of the place by
+    the texel's column and row, px a texel; the third is the place of the center, px.
+    Texels outside the charts have the values of the nearest one inside. Points nearer
+    to the camera than its near plane are projected as if they lay on it, so that finite
+    vertices give finite matrices.
+  """
+  corners, mixing = _places(template, size)
+  height, width = resolution
+  cam = cameras.world_to_cam(jnp.asarray(vertices), camera)[:, corners]
+  frames = jnp.einsum("npkc,pkm->npcm", cam, mixing, precision="highest")
+  x, y, z = frames[:, :, 0], frames[:, :, 1], frames[:, :, 2]
+  depth = jnp.maximum(-z[..., :1], camera.near)
+  focal = cameras.focal_px(camera, height)
+  # The derivative of x / depth is x' / depth + x z' / depth^2: depth falls with z.
+  slope = lambda a: a[..., 1:] / depth + a[..., :1] * z[..., 1:] / depth**2
+  linear = focal * jnp.stack([slope(x), -slope(y)], -2)
+  place = focal * jnp.stack([x[..., :1], -y[..., :1]], -2) / depth[..., None]
+  middle = jnp.array([[width - 1.0], [height - 1.0]]) / 2
+  length = jnp.sqrt(jnp.sum(linear**2, (-2, -1), keepdims=True) + 1e-12)
+  linear = linear * jnp.minimum(max_scale * height / size / length, 1.0)
+  matrices = jnp.concatenate([linear, place + middle[None, None]], -1)
+  return matrices.reshape(len(vertices), size, size, 2, 3)
+
+
+@per_template
+def _places(template: Template, size: int) -> tuple[np.ndarray, np.ndarray]:
+  """Corners `[P, 3]` of all texels, and weights `[P, 3, 3]` that mix them.
+
+  The weights give the point under the texel's center, and its derivatives by column and
+  row; a texel outside the support has those of the nearest one inside.
+  """
+  table = uv_table(template, size)
+  uvs = uv_to_texel(template.uvs, size)[template.faces_uv[table.triangles]]
+  edges = np.stack([uvs[..., 1, :] - uvs[..., 0, :], uvs[..., 2, :] - uvs[..., 0, :]])
+  (a, b), (c, d) = np.moveaxis(edges, -1, 1)
+  area = a * d - b * c
+  area = np.where(np.abs(area) < 1e-12, np.inf, area)
+  second, third = np.stack([d, -c], -1), np.stack([-b, a], -1)
+  slopes = np.stack([-second - third, second, third], -2) / area[..., None, None]
+  mixing = np.concatenate([table.weights[..., None], slopes], -1)
+  found: Any = ndimage.distance_transform_edt(
+    ~table.support, return_distances=False, return_indices=True
+  )
+  rows, columns = found.reshape(2, -1)
+  return table.corners[rows, columns], mixing[rows, columns].astype(np.float32)
 
 
 def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:

@@ -25,12 +25,14 @@ class Regions:
     pose_points: Points spread over the head, head space, dm.
     mirror: The texel of the mirrored place of each texel; None where a flip of the
       columns is the mirror image.
+    template: The head.
   """
 
   support: Bool[np.ndarray, "s s"]
   skin: Float[np.ndarray, "s s"]
   pose_points: Float[np.ndarray, "p 3"]
   mirror: Int[np.ndarray, "s s"] | None = None
+  template: Template | None = None
 
 
 def make_regions(template: Template, map_size: int) -> Regions:
@@ -56,6 +58,7 @@ def make_regions(template: Template, map_size: int) -> Regions:
     skin=uv.resize_mask(template.masks["skin"], map_size) * support,
     pose_points=template.vertices[::every].astype(np.float32),
     mirror=None if symmetric else mirror.mirror_texels(template, map_size),
+    template=template,
   )
 
 

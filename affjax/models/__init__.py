@@ -1,17 +1,13 @@
 """The networks, and the `Reconstructor` that makes heads of photos with them.
 
-`ARCHITECTURES` names the position and diffuse networks that a config can choose.
+`ARCHITECTURES` names the kinds of networks that a config can choose.
 """
 
-from affjax.models._affunet import AffUNetConfig, GlobalContext
+from affjax.models._affunet import AffUNet, GlobalContext
 from affjax.models._alignment import Alignment
-from affjax.models._architectures import (
-  ARCHITECTURES,
-  Architecture,
-  configure_network,
-)
+from affjax.models._architectures import ARCHITECTURES, architecture
 from affjax.models._discriminator import MultiScaleDiscriminator
-from affjax.models._encoder import EncoderConfig
+from affjax.models._encoder import Architecture, EncoderConfig
 from affjax.models._features import FeatureNet, extract_features, load_features
 from affjax.models._identity import (
   IdentityNet,
@@ -26,7 +22,7 @@ from affjax.models._reconstructor import NETWORKS, Networks, Reconstructor
 __all__ = [
   "ARCHITECTURES",
   "NETWORKS",
-  "AffUNetConfig",
+  "AffUNet",
   "Alignment",
   "Architecture",
   "EncoderConfig",
@@ -38,7 +34,7 @@ __all__ = [
   "Networks",
   "PoseNetConfig",
   "Reconstructor",
-  "configure_network",
+  "architecture",
   "extract_features",
   "extract_identity",
   "identity_alignment",

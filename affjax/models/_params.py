@@ -5,10 +5,9 @@ is `nnx.merge` and the module's own call, inside whatever `jax.jit` the caller u
 """
 
 import dataclasses
-import functools
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,21 +46,6 @@ def define(make: Callable[[nnx.Rngs], nnx.Module]) -> Definition:
     for path, variable in nnx.to_flat_state(state)
   }
   return Definition(graph, nnx.to_pure_dict(state), initializers)
-
-
-@runtime_checkable
-class NetworkConfig(Protocol):
-  """The options of a network; hashable."""
-
-  def build(self, rngs: nnx.Rngs) -> nnx.Module:
-    """Returns a new module with these options."""
-    ...
-
-
-@functools.lru_cache(maxsize=64)
-def define_network(config: NetworkConfig) -> Definition:
-  """Returns the network of a configuration without its numbers."""
-  return define(config.build)
 
 
 def init(definition: Definition, seed: int) -> Params:

@@ -3,26 +3,44 @@
 import dataclasses
 import functools
 import zlib
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Float
 
 from affjax.geometry import uv
 from affjax.geometry.camera import head_to_world
-from affjax.models import _affunet, _alignment, _encoder, _light, _params, _pose
-from affjax.render import render_head, shade
-from affjax.types import ArrayLike, Camera, Prediction, Template
+from affjax.models import (
+  _alignment,
+  _architectures,
+  _colors,
+  _encoder,
+  _guide,
+  _light,
+  _params,
+  _places,
+  _pose,
+)
+from affjax.models._alignment import Alignment
+from affjax.render import light_texture, render_head, shade
+from affjax.types import ArrayLike, Camera, Guide, Prediction, Template
 
 NETWORKS = ("position", "diffuse", "light", "pose")
 
-# Position maps stay within this many standard deviations of the mean head. A few texels
+# Position maps stay within this many standard deviations of the mean head, or of the
+# guide. A few texels
 # cost little in a mean over the map: in a run of stage 3 without a bound the lips left
 # by 16. That run also had larger steps and silhouette gradients; which one did it was
 # not told apart.
 _BOUND = 5.0
+# Factor on the change of a known pose: a fit's is off by a few degrees, while without
+# one the whole pose is to be found. With the same unit for both, the first steps of
+# training would spoil the poses that are known.
+_KNOWN = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,27 +48,61 @@ class Networks:
   """The options of the four networks of section 3.1.
 
   Attributes:
-    size: Side of the photos and of the maps, px.
-    position: Options of the position network, which sees the photo only.
+    size: Side of the photos and of the maps, px; a multiple of 8 for guided networks.
+    architecture: Name of the architecture, one of `ARCHITECTURES`.
+    position: Options of the position network.
     diffuse: Options of the diffuse network.
     light: Options of the light network.
     pose: Options of the pose network.
   """
 
   size: int = 512
-  position: _encoder.EncoderConfig = _affunet.AffUNetConfig()  # noqa: RUF009
-  diffuse: _encoder.EncoderConfig = _affunet.AffUNetConfig()  # noqa: RUF009
+  architecture: str = "paper"
+  position: _encoder.EncoderConfig = _encoder.EncoderConfig()  # noqa: RUF009
+  diffuse: _encoder.EncoderConfig = _encoder.EncoderConfig()  # noqa: RUF009
   light: _light.LightNetConfig = _light.LightNetConfig()  # noqa: RUF009
   pose: _pose.PoseNetConfig = _pose.PoseNetConfig()  # noqa: RUF009
 
   def __post_init__(self):
+    _architectures.architecture(self.architecture)
     if self.size < 8:
       raise ValueError(f"size must be at least 8, got {self.size}")
-    if self.position.prior != "none":
+    if self.guided and self.size % 8:
       raise ValueError(
-        "the position network cannot have prior='geometry': the prior is made from "
-        "what it predicts"
+        f"size must be a multiple of 8 for architecture {self.architecture!r}, got "
+        f"{self.size}"
       )
+
+  @property
+  def row(self) -> _encoder.Architecture:
+    """The architecture."""
+    return _architectures.architecture(self.architecture)
+
+  @property
+  def guided(self) -> bool:
+    """Whether the networks take a guide."""
+    return self.row.guided
+
+
+@dataclasses.dataclass(frozen=True)
+class _Start:
+  """What is known of N heads before the networks have seen the photos.
+
+  Attributes:
+    position: Position maps, dm.
+    pose: Poses.
+    freedom: Factor on the change of each pose.
+    alignment: Alignment of a guided network.
+    picture: Picture of the head for a guided pose network.
+    guide: The guide that is believed.
+  """
+
+  position: Float[Array, "n s s 3"]
+  pose: Float[Array, "n 6"]
+  freedom: Float[Array, "n 1"]
+  alignment: Alignment | None = None
+  picture: Float[Array, "n h w 5"] | None = None
+  guide: Guide | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,11 +138,12 @@ class Reconstructor:
   def definitions(self) -> dict[str, _params.Definition]:
     """The four networks without their numbers, by name."""
     nets = self.networks
+    outputs = _colors.OUTPUTS if nets.guided else 3
     return {
-      "position": _params.define_network(nets.position),
-      "diffuse": _params.define_network(nets.diffuse),
-      "light": _params.define_network(nets.light),
-      "pose": _pose.define(nets.pose, nets.size),
+      "position": _architectures.define(nets.row, nets.position, 3),
+      "diffuse": _architectures.define(nets.row, nets.diffuse, outputs),
+      "light": _light.define(nets.row, nets.light),
+      "pose": _pose.define(nets.pose, nets.size, guided=nets.guided),
     }
 
   def init(self, seed: int) -> _params.Params:
@@ -105,64 +158,161 @@ class Reconstructor:
     parameters: _params.Params,
     images: Float[ArrayLike, "n h w 3"],
     *,
+    guide: Guide | None = None,
     pose: Float[ArrayLike, "n 6"] | None = None,
     antialias: bool = True,
     render: bool = True,
   ) -> Prediction:
     """Predicts maps and pose, and renders them.
 
-    Gradients reach every network through the render; where a network is given the
-    geometry prior, that way is closed to the gradient.
+    Gradients reach every network through the render; where a texel of a guided network
+    lies in the photo has none.
 
     Args:
       parameters: Parameters of the four networks, as `init` makes them.
       images: Photos in [0, 1], `size` by `size` px.
+      guide: Coarse heads of the photos, for guided networks. One that cannot be true
+        (NaN, or a pose out of the photo) counts as none; without one the networks
+        correct the mean head before the camera, and are told so.
       pose: Known poses, which replace those of the pose network.
       antialias: Whether silhouettes are antialiased, which gives them a gradient.
       render: Whether to render; otherwise render and alpha are zero, at no cost.
 
     Raises:
-      ValueError: The images have another size, or the parameters belong to another
-        architecture.
+      ValueError: The images have another size, the guide is of other heads, or the
+        parameters belong to another architecture.
     """
     size = self.networks.size
     if images.ndim != 4 or images.shape[1:] != (size, size, 3):
       raise ValueError(f"images must be [N, {size}, {size}, 3], got {images.shape}")
-    apply = lambda name, *args: _params.apply(
-      self.definitions[name], parameters[name], *args
-    )
-    residual = apply("position", images, None)
-    pose_vector = apply("pose", images) if pose is None else jnp.asarray(pose)
-    chex.assert_equal_shape([residual, images])
-    chex.assert_shape(pose_vector, (len(images), 6))
-    position = self._position(residual)
-    vertices = uv.vertices_from_map(position, self.table)
-    vertices = head_to_world(vertices, pose_vector)
-    alignment = self._alignment(vertices, (size, size))
-    diffuse = jax.nn.sigmoid(apply("diffuse", images, alignment))
+    apply = functools.partial(self._apply, parameters, images)
+    start = self._start(guide, len(images))
+    position = start.position + self._bounded(apply("position", start.alignment))
+    chex.assert_equal_shape([position, images])
+    if pose is None:
+      limit = jnp.array([_pose.LIMIT], jnp.float32)
+      change = apply("pose", start.picture) * start.freedom
+      pose = jnp.clip(start.pose + change, -limit, limit)
+    chex.assert_shape(pose, (len(images), 6))
+    vertices = head_to_world(uv.vertices_from_map(position, self.table), pose)
+    alignment = self._alignment(vertices, position, start.guide)
+    light = apply("light", alignment)
+    chex.assert_shape(light[0], (len(images), -(-size // 8), -(-size // 8), 1))
+    diffuse = self._diffuse(apply("diffuse", alignment), images, light, alignment)
     chex.assert_equal_shape([diffuse, images])
-    light_map, light_color = apply("light", images, alignment)
-    chex.assert_shape(light_map, (len(images), -(-size // 8), -(-size // 8), 1))
     picture = jnp.zeros_like(images), jnp.zeros_like(images[..., :1])
     if render:
-      texture = shade(diffuse, light_map, light_color)
+      texture, shape = shade(diffuse, *light), (size, size)
       picture = render_head(
-        vertices, texture, self.template, self.camera, (size, size), antialias=antialias
+        vertices, texture, self.template, self.camera, shape, antialias=antialias
       )
     return Prediction(
       position=position,
       diffuse=diffuse,
-      light=light_map,
-      light_color=light_color,
-      pose=pose_vector,
+      light=light[0],
+      light_color=light[1],
+      pose=jnp.asarray(pose),
       vertices=vertices,
       render=picture[0],
       alpha=picture[1],
     )
 
-  def _position(self, residual: Float[Array, "n s s 3"]) -> Float[Array, "n s s 3"]:
-    mean, std = map(jnp.asarray, self._position_statistics)
-    return mean + _BOUND * jnp.tanh(residual / _BOUND) * std
+  def _apply(
+    self,
+    parameters: _params.Params,
+    images: Float[ArrayLike, "n h w 3"],
+    name: str,
+    known: Any,
+  ) -> Any:
+    """Returns what a network says of photos, given what is known of them."""
+    return _params.apply(self.definitions[name], parameters[name], images, known)
+
+  def _diffuse(
+    self,
+    outputs: Float[Array, "n s s o"],
+    images: Float[ArrayLike, "n h w 3"],
+    light: tuple[Float[Array, "n l l 1"], Float[Array, "n 3"]],
+    alignment: Alignment | None,
+  ) -> Float[Array, "n s s 3"]:
+    """Returns diffuse maps: painted ones, or the photos' own, corrected."""
+    if alignment is None:
+      return jax.nn.sigmoid(outputs)
+    texels = light_texture(*light, self.networks.size)
+    return _colors.corrected(outputs, images, texels, alignment, self._plain)
+
+  def places(
+    self,
+    parameters: _params.Params,
+    images: Float[ArrayLike, "n h w 3"],
+    *,
+    guide: Guide | None = None,
+  ) -> list[Float[Array, "n i j k 2"]]:
+    """Returns where layers 1 to 4 of the position network read the photo (x, y), px.
+
+    Args:
+      parameters: As for a call.
+      images: As for a call.
+      guide: As for a call.
+
+    Returns:
+      The place of each of the K² taps of each output pixel, by layer. Output pixels of
+      a guided network are texels of maps of size S, S/2, S/4 and S/8.
+    """
+    network: Any = nnx.merge(self.definitions["position"].graph, parameters["position"])
+    alignment = self._start(guide, len(images)).alignment
+    return _places.places_of(network.encoder, images, alignment)
+
+  def _start(self, guide: Guide | None, count: int) -> _Start:
+    """Returns the mean head, or the guide."""
+    if not self.networks.guided:
+      mean = jnp.broadcast_to(
+        self._position_statistics[0], (count, *self._position_statistics[0].shape[1:])
+      )
+      return _Start(mean, jnp.zeros((count, 6)), jnp.ones((count, 1)))
+    guide = _guide.trusted(guide, count, self.template, self.vertex_std)
+    position = uv.map_from_vertices(jnp.asarray(guide.vertices), self.table)
+    vertices = head_to_world(guide.vertices, guide.pose)
+    alignment, picture = self._seen(vertices, position, guide)
+    known = jnp.broadcast_to(guide.known[:, None, None, None], picture[..., :1].shape)
+    picture = jnp.concatenate([picture, known], -1)
+    freedom = 1 - (1 - _KNOWN) * jnp.asarray(guide.known)[:, None]
+    return _Start(position, jnp.asarray(guide.pose), freedom, alignment, picture, guide)
+
+  def _alignment(
+    self,
+    vertices: Float[Array, "n v 3"],
+    position: Float[Array, "n s s 3"],
+    guide: Guide | None,
+  ) -> Alignment | None:
+    """Returns where predicted heads lie in the photo, for guided networks."""
+    return None if guide is None else self._seen(vertices, position, guide)[0]
+
+  def _seen(
+    self,
+    vertices: Float[Array, "n v 3"],
+    position: Float[Array, "n s s 3"],
+    guide: Guide,
+  ) -> tuple[Alignment, Float[Array, "n h w 4"]]:
+    """Returns the alignment with heads in world space, and their picture."""
+    mean, std = self._position_statistics
+    deviation = (position - mean) / np.maximum(std, 1e-4)
+    shape = (self.networks.size, self.networks.size)
+    picture, depth = _alignment.picture_of(vertices, self.template, self.camera, shape)
+    alignment = _alignment.align(
+      vertices,
+      depth,
+      self.template,
+      self.camera,
+      deviation=deviation,
+      known=jnp.asarray(guide.known),
+      skin=None if guide.skin is None else jnp.asarray(guide.skin),
+    )
+    return alignment, picture
+
+  def _bounded(self, residual: Float[Array, "n s s 3"]) -> Float[Array, "n s s 3"]:
+    """Returns the change of the position map, dm."""
+    std = jnp.asarray(self._position_statistics[1])
+    return _BOUND * jnp.tanh(residual / _BOUND) * std
 
   @functools.cached_property
   def _position_statistics(self) -> tuple[np.ndarray, np.ndarray]:
@@ -173,12 +323,7 @@ class Reconstructor:
     )
     return mean[None].astype(np.float32), std[None].astype(np.float32)
 
-  def _alignment(
-    self, vertices: Float[Array, "n v 3"], resolution: tuple[int, int]
-  ) -> _alignment.Alignment | None:
-    nets = self.networks
-    if "geometry" not in (nets.diffuse.prior, nets.light.prior):
-      return None
-    return _alignment.align(
-      vertices, self.template, self.camera, size=nets.size, resolution=resolution
-    )
+  @functools.cached_property
+  def _plain(self) -> Float[np.ndarray, "1 s s 3"]:
+    """The diffuse map from which painting starts."""
+    return _colors.plain_colors(self.template, self.networks.size)

@@ -1,16 +1,17 @@
-"""Flax layers: affine and plain convolution, dense layers, blocks of them.
+"""Flax layers: affine, deformable and plain convolution, dense layers, their blocks.
 
 `AffineConv` is an ordinary NNX module for use in any network.
 """
 
 from affjax.nn._block import Block, GroupNorm, leaky_relu
-from affjax.nn._conv import AffineConv, Conv, Dense
+from affjax.nn._conv import AffineConv, Conv, DeformableConv, Dense
 from affjax.nn._initializers import Normal, Values
 
 __all__ = [
   "AffineConv",
   "Block",
   "Conv",
+  "DeformableConv",
   "Dense",
   "GroupNorm",
   "Normal",

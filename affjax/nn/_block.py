@@ -61,7 +61,11 @@ class Block(nnx.Module):
   """
 
   def __init__(
-    self, layer: _conv.Conv | _conv.AffineConv, features: int, *, rngs: nnx.Rngs
+    self,
+    layer: _conv.Conv | _conv.AffineConv | _conv.DeformableConv,
+    features: int,
+    *,
+    rngs: nnx.Rngs,
   ):
     self.conv = layer
     self.norm = GroupNorm(features, rngs=rngs)
@@ -72,11 +76,11 @@ class Block(nnx.Module):
     *,
     prior: Float[ArrayLike, "n i j 2 3"] | None = None,
   ) -> Float[Array, "n i j o"]:
-    """Applies the block; only an affine layer takes a `prior`."""
-    if isinstance(self.conv, _conv.AffineConv):
-      y = self.conv(x, prior=prior)
-    elif prior is None:
+    """Applies the block; a deformable layer takes no `prior`."""
+    if prior is None:
       y = self.conv(x)
+    elif isinstance(self.conv, _conv.DeformableConv):
+      raise ValueError("a prior needs an affine or plain layer, got a deformable one")
     else:
-      raise ValueError("a prior needs an affine layer, this one is plain")
+      y = self.conv(x, prior=prior)
     return leaky_relu(self.norm(y))

@@ -1,4 +1,4 @@
-"""Layers: convolution, affine convolution, and a dense layer."""
+"""Layers: convolution, affine and deformable convolution, and a dense layer."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from affjax.nn import _initializers
-from affjax.ops import affine_conv, conv, theta
+from affjax.ops import affine_conv, conv, deformable_conv, theta
 from affjax.types import ArrayLike
 
 _RELU = _initializers.Normal(2.0**0.5)
@@ -26,6 +26,8 @@ class Conv(nnx.Module):
     kernel_size: Side K of the kernel `[K, K, C, O]`, px.
     stride: Stride s.
     padding: "half", or "valid" for none.
+    dilation: Distance of neighboring taps, px.
+    backend: Backend of `affjax.ops.affine_conv`, which a call with a prior uses.
     kernel_init: Initializer of the kernel.
     bias_init: Initializer of the bias.
     dtype: Type of the arithmetic; parameters are float32.
@@ -41,6 +43,8 @@ class Conv(nnx.Module):
     kernel_size: int = 3,
     stride: int = 1,
     padding: str = "half",
+    dilation: int = 1,
+    backend: str = "auto",
     kernel_init: _initializers.Normal = _RELU,
     bias_init: _initializers.Values = _initializers.Values(),  # noqa: B008
     dtype: str = "float32",
@@ -53,23 +57,46 @@ class Conv(nnx.Module):
     self.kernel = _initializers.parameter(shape, kernel_init, rngs)
     self.bias = _initializers.parameter((out_features,), bias_init, rngs)
     self.padding = padding
+    self.dilation = dilation
     self.stride = stride
+    self.backend = backend
     self.dtype = dtype
     self.out_dtype = out_dtype or dtype
 
-  def __call__(self, x: Float[ArrayLike, "n h w c"]) -> Float[Array, "n i j o"]:
+  def __call__(
+    self,
+    x: Float[ArrayLike, "n h w c"],
+    *,
+    prior: Float[ArrayLike, "n i j 2 3"] | None = None,
+  ) -> Float[Array, "n i j o"]:
+    """Applies the layer.
+
+    Args:
+      x: Features.
+      prior: Window-form matrices that place the windows, for a layer with half padding
+        and without dilation.
+    """
     x, kernel = jnp.asarray(x, self.dtype), self.kernel[...].astype(self.dtype)
-    if self.padding == "half":
+    if prior is not None:
+      y = affine_conv(x, prior, kernel, stride=self.stride, backend=self.backend)
+    elif (self.padding, self.dilation) == ("half", 1):
       y = conv(x, kernel, stride=self.stride)
     else:
-      y = lax.conv_general_dilated(
-        x,
-        kernel,
-        (self.stride, self.stride),
-        "VALID",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-      )
+      y = self._by_xla(x, kernel)
     return y.astype(self.out_dtype) + _row(self.bias[...], y.ndim, self.out_dtype)
+
+  def _by_xla(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Returns the convolution where our own one does not do it."""
+    reach = self.dilation * (kernel.shape[0] - 1)
+    pads = (reach // 2, reach - reach // 2) if self.padding == "half" else (0, 0)
+    return lax.conv_general_dilated(
+      x,
+      kernel,
+      (self.stride, self.stride),
+      (pads, pads),
+      rhs_dilation=(self.dilation, self.dilation),
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
 
 
 class AffineConv(nnx.Module):
@@ -87,6 +114,8 @@ class AffineConv(nnx.Module):
     frame: Coordinates that the predicted matrix acts on. "window": offsets from the
       window's center, px. "absolute": places in the input normalized to [-1, 1], the
       paper's `[C 1] A`; it trains only if `predictor` learns at a tenth of the rate.
+    reach: Largest shift of a window that can be predicted, as a share of the input's
+      larger side; `None` = any. A window that a prior has placed well stays there.
     backend: Backend of `affjax.ops.affine_conv`.
     kernel_init: Initializer of the kernel.
     dtype: Type of the arithmetic on features; parameters and coordinates are float32.
@@ -101,6 +130,7 @@ class AffineConv(nnx.Module):
     kernel_size: int = 3,
     stride: int = 1,
     frame: str = "window",
+    reach: float | None = None,
     backend: str = "auto",
     kernel_init: _initializers.Normal = _RELU,
     dtype: str = "float32",
@@ -124,6 +154,7 @@ class AffineConv(nnx.Module):
     )
     self.stride = stride
     self.frame = frame
+    self.reach = reach
     self.backend = backend
     self.dtype = dtype
 
@@ -153,7 +184,68 @@ class AffineConv(nnx.Module):
     matrices = six.reshape((*six.shape[:-1], 2, 3))
     if self.frame == "absolute":
       matrices = theta.from_absolute(matrices, x.shape[1], x.shape[2], self.stride)
+    if self.reach is not None:
+      limit = self.reach * max(x.shape[1:3])
+      shift = limit * jnp.tanh(matrices[..., 2:] / limit)
+      matrices = jnp.concatenate([matrices[..., :2], shift], -1)
     return matrices
+
+
+class DeformableConv(nnx.Module):
+  """Deformable convolution (Dai et al. 2017): each tap has a free offset.
+
+  It is affine convolution with 2 K² numbers a window in place of six, and starts as a
+  plain convolution, too.
+
+  Args:
+    in_features: Number C of input channels.
+    out_features: Number O of output channels.
+    kernel_size: Side K of the kernel and of the predictor's kernel, px.
+    stride: Stride s.
+    backend: Backend of `affjax.ops.deformable_conv`.
+    dtype: Type of the arithmetic on features; parameters and coordinates are float32.
+    rngs: Random streams for parameter initialization.
+  """
+
+  def __init__(
+    self,
+    in_features: int,
+    out_features: int,
+    *,
+    kernel_size: int = 3,
+    stride: int = 1,
+    backend: str = "auto",
+    dtype: str = "float32",
+    rngs: nnx.Rngs,
+  ):
+    shape = (kernel_size, kernel_size, in_features, out_features)
+    self.kernel = _initializers.parameter(shape, _RELU, rngs)
+    self.bias = _initializers.parameter((out_features,), _initializers.Values(), rngs)
+    self.predictor = Conv(
+      in_features,
+      2 * kernel_size**2,
+      kernel_size=kernel_size,
+      stride=stride,
+      kernel_init=_initializers.Normal(0.0),
+      dtype=dtype,
+      out_dtype="float32",
+      rngs=rngs,
+    )
+    self.stride = stride
+    self.backend = backend
+    self.dtype = dtype
+
+  def __call__(self, x: Float[ArrayLike, "n h w c"]) -> Float[Array, "n i j o"]:
+    x, kernel = jnp.asarray(x, self.dtype), self.kernel[...].astype(self.dtype)
+    y = deformable_conv(
+      x, self.offsets(x), kernel, stride=self.stride, backend=self.backend
+    )
+    return y + _row(self.bias[...], y.ndim, self.dtype)
+
+  def offsets(self, x: Float[ArrayLike, "n h w c"]) -> Float[Array, "n i j k2 2"]:
+    """Returns the predicted displacement (x, y) of each tap, px."""
+    found = self.predictor(x)
+    return found.reshape((*found.shape[:3], self.kernel.shape[0] ** 2, 2))
 
 
 class Dense(nnx.Module):

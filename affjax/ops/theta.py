@@ -13,9 +13,15 @@ from affjax.types import ArrayLike
 IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 
 
-def identity(shape: tuple[int, ...]) -> Float[Array, "*b 2 3"]:
-  """Returns identity matrices `[*shape, 2, 3]`, which give a plain convolution."""
-  return jnp.broadcast_to(jnp.array(IDENTITY, jnp.float32), (*shape, 2, 3))
+def identity(shape: tuple[int, ...], *, offset: float = 0.0) -> Float[Array, "*b 2 3"]:
+  """Returns identity matrices `[*shape, 2, 3]`, which give a plain convolution.
+
+  Args:
+    shape: Leading axes of the result.
+    offset: Shift of all windows along both axes, px.
+  """
+  matrix = jnp.array(IDENTITY, jnp.float32).at[:, 2].set(offset)
+  return jnp.broadcast_to(matrix, (*shape, 2, 3))
 
 
 def centers_px(height: int, width: int, stride: int) -> np.ndarray:
@@ -125,29 +131,18 @@ def compose(
   return moved.at[..., 2].add(prior[..., 2])
 
 
-def from_grid(
-  grid: Float[ArrayLike, "n h w 2"], *, max_scale: float = 3.0
+def from_places(
+  places: Float[ArrayLike, "n i j 2 3"], *, stride: int = 1
 ) -> Float[Array, "n i j 2 3"]:
-  """Returns matrices for a stride-2 layer that reads its input where a grid says.
-
-  Output pixel (i, j) corresponds to texels 2i, 2i + 1 by 2j, 2j + 1 of the grid. Its
-  taps have the spacing of the grid from texel to texel, by central differences over
-  four texels.
+  """Returns matrices for a layer whose windows lie at given places of its input.
 
   Args:
-    grid: The place (x, y) in the input of each texel, px of the input.
-    max_scale: Bound of the entries of the 2 x 2 part; at a jump of the grid, such as a
-      border between charts, the difference is meaningless.
-
-  Raises:
-    ValueError: The grid has fewer than 3 x 3 texels.
+    places: For each output pixel the place in the input, px, as last column, and its
+      derivatives by the output pixel's column and row as the first two, such as
+      `geometry.uv.projection_affine` returns them.
+    stride: Stride of the layer. Its taps are an output pixel's `stride`-th apart.
   """
-  n, height, width, _ = grid.shape
-  if min(height, width) < 3:
-    raise ValueError(f"grid must be at least 3 x 3 texels, got shape {grid.shape}")
-  grid = jnp.pad(grid, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-  coarse = grid.reshape(n, (height + 1) // 2, 2, (width + 1) // 2, 2, 2).mean((2, 4))
-  along = [jnp.asarray(jnp.gradient(coarse, axis=axis)) / 2 for axis in (2, 1)]
-  linear = jnp.clip(jnp.stack(along, -1), -max_scale, max_scale)
-  offset = coarse - centers_px(height, width, 2)[None]
-  return jnp.concatenate([linear, offset[..., None]], -1)
+  places = jnp.asarray(places)
+  height, width = (stride * length for length in places.shape[1:3])
+  offset = places[..., 2] - centers_px(height, width, stride)[None]
+  return jnp.concatenate([places[..., :2] / stride, offset[..., None]], -1)

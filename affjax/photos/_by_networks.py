@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -18,15 +19,22 @@ from affjax.faces import (
   apply_crop,
   face_crops,
   find_faces,
+  fit_surface,
   solve_pose,
+  visible_skin,
   warp,
 )
 from affjax.geometry import uv
+from affjax.heads import MorphableModel
 from affjax.models import Reconstructor
+from affjax.ops import resize_bilinear
 from affjax.photos._inputs import Inputs
 from affjax.photos._options import Progress, ReconstructOptions
 from affjax.photos._output import Report, face_facts, write_heads
+from affjax.types import Guide
 
+# Side of the crops that heads are fitted to, px.
+_FITTED_SIZE = 512
 # Largest number of faces that the networks take at once.
 _CHUNK = 8
 _MAPS = ("position", "diffuse", "light", "light_color", "pose")
@@ -38,6 +46,7 @@ class TrainedNetworks(Protocol):
 
   Attributes:
     reconstructor: The four networks with their template and camera.
+    head: Head model of the template, which is fitted to photos as a guide.
     params: Parameters of the networks.
     stage: Name of the last training stage.
     step: Number of training steps of that stage.
@@ -46,6 +55,8 @@ class TrainedNetworks(Protocol):
 
   @property
   def reconstructor(self) -> Reconstructor: ...
+  @property
+  def head(self) -> MorphableModel: ...
   @property
   def params(self) -> Any: ...
   @property
@@ -120,7 +131,8 @@ class NetworkReconstructor:
     nets = self.networks.reconstructor
     crops = face_crops(faces, nets.template, nets.camera, nets.networks.size)
     images = np.stack([apply_crop(pixels, crop) for crop in crops])
-    maps = self.predict(images)
+    guide = self._guide(pixels, faces) if nets.networks.guided else None
+    maps = self.predict(images, guide=guide)
     predicted_pose = maps["pose"]
     if self.pose == "landmarks":
       # The diffuse and light networks see the shape in the better pose.
@@ -128,7 +140,7 @@ class NetworkReconstructor:
         self._solved_pose(position, face, crop)
         for position, face, crop in zip(maps["position"], faces, crops, strict=True)
       ]
-      maps = self.predict(images, np.stack(solved).astype(np.float32))
+      maps = self.predict(images, np.stack(solved).astype(np.float32), guide=guide)
     return [
       Reconstruction(
         template=nets.template,
@@ -152,12 +164,15 @@ class NetworkReconstructor:
     self,
     images: Float[np.ndarray, "n s s 3"],
     pose: Float[np.ndarray, "n 6"] | None = None,
+    *,
+    guide: Guide | None = None,
   ) -> dict[str, Float[np.ndarray, "n ..."]]:
     """Returns the maps and poses that the networks predict, by name.
 
     Args:
       images: Crops in [0, 1].
       pose: Known poses, which replace those of the pose network.
+      guide: Coarse heads, for guided networks.
 
     Raises:
       ValueError: A network returned NaN or infinity.
@@ -165,9 +180,10 @@ class NetworkReconstructor:
     parts = []
     for k in range(0, len(images), _CHUNK):
       chunk = slice(k, k + _CHUNK)
-      parts.append(
-        self._predict_chunk(images[chunk], None if pose is None else pose[chunk])
+      known = jax.tree.map(
+        lambda x, part=chunk: x[part], {"pose": pose, "guide": guide}
       )
+      parts.append(self._predict_chunk(images[chunk], known))
     maps = {name: np.concatenate([part[name] for part in parts]) for name in _MAPS}
     for name, values in maps.items():
       if not np.isfinite(values).all():
@@ -175,24 +191,37 @@ class NetworkReconstructor:
     return maps
 
   def _predict_chunk(
-    self,
-    images: Float[np.ndarray, "n s s 3"],
-    pose: Float[np.ndarray, "n 6"] | None,
+    self, images: Float[np.ndarray, "n s s 3"], known: dict[str, Any]
   ) -> dict[str, Float[np.ndarray, "n ..."]]:
     """Pads to 1, 2, 4 or 8 faces, so that the networks are compiled for few sizes."""
     count = len(images)
     padding = (1 << (count - 1).bit_length()) - count
     padded = lambda x: np.concatenate([x, np.repeat(x[-1:], padding, 0)])
+    given = {name: x for name, x in known.items() if x is not None}
     prediction = self._compiled(
-      self.networks.params,
-      padded(images),
-      pose=None if pose is None else padded(pose),
+      self.networks.params, padded(images), **jax.tree.map(padded, given)
     )
     return {name: np.asarray(getattr(prediction, name))[:count] for name in _MAPS}
 
   @functools.cached_property
   def _compiled(self) -> Any:
     return jax.jit(functools.partial(self.networks.reconstructor, render=False))
+
+  def _guide(self, pixels: UInt8[np.ndarray, "h w 3"], faces: Sequence[Face]) -> Guide:
+    """Returns the heads that are fitted to faces, and the skin that is visible."""
+    nets, model = self.networks.reconstructor, self.networks.head
+    crops = face_crops(faces, model.template, nets.camera, _FITTED_SIZE)
+    images = np.stack([apply_crop(pixels, crop) for crop in crops])
+    images = np.rint(images * 255).astype(np.uint8)
+    fits = fit_surface(model, faces, crops, images, nets.camera)
+    size = nets.networks.size
+    skin = resize_bilinear(visible_skin(images), (size, size), antialias=True)
+    return Guide(
+      vertices=np.stack([fit.vertices for fit in fits]).astype(np.float32),
+      pose=np.stack([fit.pose for fit in fits]).astype(np.float32),
+      known=np.ones(len(fits), np.float32),
+      skin=np.asarray(skin),
+    )
 
   def _solved_pose(
     self, position: Float[np.ndarray, "s s 3"], face: Face, crop: Crop

@@ -36,7 +36,7 @@ from affjax.render._rasterization import (
   rasterize,
   rasterize_with_derivatives,
 )
-from affjax.render._shading import shade
+from affjax.render._shading import light_texture, shade
 from affjax.render._texturing import texture
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
   "interpolate",
   "interpolate_with_derivatives",
   "keep_original",
+  "light_texture",
   "over",
   "paint_raster",
   "peel",

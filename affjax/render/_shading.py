@@ -6,17 +6,30 @@ from jaxtyping import Array, Float
 from affjax.ops import resize_bilinear
 
 
+def light_texture(
+  light_map: Float[Array, "n l l 1"], light_color: Float[Array, "n 3"], size: int
+) -> Float[Array, "n s s 3"]:
+  """Returns the light of each texel: the light map, enlarged bilinearly, in its color.
+
+  Args:
+    light_map: Light map >= 0.
+    light_color: Global color of the light.
+    size: Side S of the result.
+  """
+  return resize_bilinear(light_map, (size, size)) * light_color[:, None, None, :]
+
+
 def shade(
   diffuse: Float[Array, "n s s 3"],
   light_map: Float[Array, "n l l 1"],
   light_color: Float[Array, "n 3"],
 ) -> Float[Array, "n s s 3"]:
-  """Returns the texture: diffuse times enlarged light times its color, in [0, 1].
+  """Returns the texture, diffuse map times light, in [0, 1].
 
   Args:
     diffuse: Diffuse map in [0, 1].
-    light_map: Light map >= 0; it is enlarged bilinearly to the size of `diffuse`.
-    light_color: Global color of the light.
+    light_map: As for `light_texture`.
+    light_color: As for `light_texture`.
   """
-  enlarged = resize_bilinear(light_map, (diffuse.shape[1], diffuse.shape[2]))
-  return jnp.clip(diffuse * enlarged * light_color[:, None, None, :], 0.0, 1.0)
+  light = light_texture(light_map, light_color, diffuse.shape[1])
+  return jnp.clip(diffuse * light, 0.0, 1.0)

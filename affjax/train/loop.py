@@ -304,6 +304,9 @@ class _HeldOutEvaluator:
       for error in errors
       if np.isfinite(error.baseline)
     }
+    values |= {
+      f"guide/{error.name}": error.guide for error in errors if np.isfinite(error.guide)
+    }
     self._writer.scalars(step, values)
     shown = "; ".join(str(error) for error in errors)
     name = self._task.learner.stage.name

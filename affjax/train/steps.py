@@ -48,7 +48,8 @@ class Learner:
 
   Attributes:
     stage: The networks that train, and their losses.
-    reconstructor: `(params, images, *, antialias, render) -> Prediction`.
+    reconstructor: `(params, images, *, antialias, render) -> Prediction`; of batches
+      with guides it takes `guide=`, too.
     prepare: Makes a `Batch` of a record of stacked arrays; jit-able.
     regions: Regions of the loss terms.
     optimizer: Optimizer of the trained networks.
@@ -160,7 +161,8 @@ def _update(
   stage = learner.stage
   batch = learner.prepare(record)
   if learner.mirrored:
-    batch = mirror.with_mirrored(batch, learner.regions.mirror)
+    regions = learner.regions
+    batch = mirror.with_mirrored(batch, regions.mirror, regions.template)
   frozen = states.frozen(stage, now.params)
 
   def loss(trained: Params):
@@ -228,6 +230,7 @@ def _losses(
     batch.image,
     antialias=learner.antialias,
     render=stage.requires(Need.RENDER),
+    **({} if batch.guide is None else {"guide": batch.guide}),
   )
   chex.assert_equal_shape([prediction.render, batch.image])
   chex.assert_equal_shape([prediction.position, batch.position])

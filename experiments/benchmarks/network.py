@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from affjax.models import AffUNetConfig, _params
+from affjax.models import EncoderConfig, _architectures, _params, architecture
 from experiments.benchmarks import affine_conv_variants as variants
 from experiments.benchmarks import measuring
 from experiments.benchmarks.measuring import Variant
@@ -63,8 +63,8 @@ def cases(device: str, *, quick: bool) -> list[Case]:
 
 def network(case: Case, *, affine: bool):
   """Definition and stirred parameters of each network."""
-  config = AffUNetConfig(affine=affine, dtype=case.dtype)
-  definition = _params.define_network(config)
+  row = architecture("paper" if affine else "plain")
+  definition = _architectures.define(row, EncoderConfig(dtype=case.dtype))
   weights = []
   for seed in range(case.networks):
     rng = np.random.default_rng(seed)

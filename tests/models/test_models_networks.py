@@ -6,28 +6,30 @@ import numpy as np
 import pytest
 
 from affjax.models import (
-  AffUNetConfig,
-  Alignment,
+  ARCHITECTURES,
+  EncoderConfig,
   GlobalContext,
   LightNetConfig,
   MultiScaleDiscriminator,
   PoseNetConfig,
+  _architectures,
+  _light,
   _params,
   _pose,
+  architecture,
 )
 
 SIZE = 32
+# Those that need no alignment; `test_models_guided.py` tests the other one.
+FREE = sorted(set(ARCHITECTURES) - {"guided"})
+
+
+def _define(name="paper", **options):
+  return _architectures.define(architecture(name), EncoderConfig(**options))
 
 
 def _images(n=2, size=SIZE, seed=0):
   return np.random.default_rng(seed).random((n, size, size, 3), np.float32)
-
-
-def _alignment(n=2, size=SIZE, shift=0.0):
-  columns, rows = np.meshgrid(np.arange(size), np.arange(size))
-  grid = np.stack([columns, rows], -1).astype(np.float32) + shift
-  grid = jnp.asarray(np.repeat(grid[None], n, 0))
-  return Alignment(grid, jnp.ones_like(grid))
 
 
 def _names(tree):
@@ -43,51 +45,61 @@ def _apply(definition, *args):
 
 
 @pytest.mark.parametrize(
-  ("config", "millions"),
-  [
-    (AffUNetConfig(), 1.76),
-    (AffUNetConfig(width=64), 7.00),
-    (AffUNetConfig(affine=False), 1.75),
-  ],
+  ("name", "width", "millions"),
+  [("paper", 32, 1.76), ("paper", 64, 7.00), ("plain", 32, 1.75)],
 )
-def test_parameter_counts_are_those_of_the_plan(config, millions):
-  shapes = _params.define_network(config).shapes
+def test_parameter_counts_are_those_of_the_plan(name, width, millions):
+  shapes = _define(name, width=width).shapes
   assert round(_params.count(shapes) / 1e6, 2) == millions
 
 
+def test_all_architectures_have_as_many_parameters():
+  """Position network, diffuse network, and all with the light network: within 5 %."""
+  counts = {}
+  for name in ARCHITECTURES:
+    row = architecture(name)
+    outputs = 8 if row.guided else 3
+    both = [_architectures.define(row, EncoderConfig(), n) for n in (3, outputs)]
+    light = _light.define(row, LightNetConfig())
+    counts[name] = [_params.count(d.shapes) for d in (*both, light)]
+    print(f"{name:16} {counts[name]}, {sum(counts[name]):,} in all")
+  for column in np.transpose([[*row[:2], sum(row)] for row in counts.values()]):
+    assert column.max() <= 1.05 * column.min(), counts
+
+
+def test_an_unknown_architecture_lists_the_known_ones():
+  with pytest.raises(ValueError, match=r"one of paper, .*guided, got 'unet'"):
+    architecture("unet")
+
+
 def test_there_are_eleven_convolutions():
-  names = _names(_params.define_network(AffUNetConfig(width=4)).shapes)
+  names = _names(_define(width=4).shapes)
   kernels = [n for n in names if n.endswith("kernel")]
   predictors = [n for n in kernels if "predictor" in n]
   assert len(kernels) - len(predictors) == 11
   assert [n.split("/")[1] for n in predictors] == ["layer2", "layer3", "layer4"]
-  plain = _names(_params.define_network(AffUNetConfig(width=4, affine=False)).shapes)
+  plain = _names(_define("plain", width=4).shapes)
   assert not [n for n in plain if "predictor" in n]
 
 
-@pytest.mark.parametrize("frame", ["window", "absolute"])
-def test_affine_net_starts_as_the_plain_net(frame):
-  affine = _params.define_network(AffUNetConfig(width=4, frame=frame))
-  plain = _params.define_network(AffUNetConfig(width=4, affine=False))
-  got = _apply(affine, _params.init(affine, 3), _images())
+@pytest.mark.parametrize("name", ["paper", "paper_absolute", "deformable"])
+def test_warping_nets_start_as_the_plain_net(name):
+  warping, plain = _define(name, width=4), _define("plain", width=4)
+  got = _apply(warping, _params.init(warping, 3), _images())
   want = _apply(plain, _params.init(plain, 3), _images())
   assert float(jnp.std(want)) > 0.01
   np.testing.assert_allclose(got, want, atol=1e-3)
 
 
 @pytest.mark.parametrize("size", [64, 512, 50])
-@pytest.mark.parametrize("prior", ["none", "geometry"])
+@pytest.mark.parametrize("name", FREE)
 @pytest.mark.usefixtures("unchecked_shapes")  # abstract arrays have no values
-def test_output_is_as_large_as_the_photo(size, prior):
-  config = AffUNetConfig(global_context=True, prior=prior)
-  definition = _params.define_network(config)
+def test_output_is_as_large_as_the_photo(size, name):
+  definition = _define(name)
   y = jax.eval_shape(
-    lambda p, x, a: _params.apply(definition, p, x, a),
+    lambda p, x: _params.apply(definition, p, x),
     definition.shapes,
     jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32),
-    jax.tree.map(
-      lambda v: jax.ShapeDtypeStruct((2, size, size, 2), v.dtype), _alignment(1)
-    ),
   )
   assert (y.shape, y.dtype) == ((2, size, size, 3), jnp.float32)
 
@@ -105,8 +117,7 @@ def test_global_context_sees_everything_from_everywhere():
 
 
 def test_bfloat16_is_close_and_returns_float32():
-  exact = _params.define_network(AffUNetConfig(width=4))
-  half = _params.define_network(AffUNetConfig(width=4, dtype="bfloat16"))
+  exact, half = _define(width=4), _define(width=4, dtype="bfloat16")
   weights = _params.init(exact, 0)
   want, got = (_apply(d, weights, _images()) for d in (exact, half))
   assert got.dtype == jnp.float32
@@ -114,7 +125,7 @@ def test_bfloat16_is_close_and_returns_float32():
 
 
 def test_empty_batch():
-  definition = _params.define_network(AffUNetConfig(width=4, global_context=True))
+  definition = _define("plain_global", width=4)
   y = _apply(definition, _params.init(definition, 0), _images(0))
   assert y.shape == (0, SIZE, SIZE, 3)
 
@@ -123,58 +134,30 @@ def test_empty_batch():
   ("options", "message"),
   [
     ({"width": 0}, "width and kernel_size"),
-    ({"prior": "magic"}, "prior must be one of"),
-    ({"prior": "geometry", "affine": False}, "needs affine=True"),
+    ({"kernel_size": 0}, "width and kernel_size"),
     ({"dtype": "float16"}, "dtype must be"),
   ],
 )
 def test_config_errors(options, message):
   with pytest.raises(ValueError, match=message):
-    AffUNetConfig(**options)
-
-
-# The geometry prior.
-
-
-def test_geometry_prior_follows_the_grid():
-  config = AffUNetConfig(width=4, prior="geometry")
-  definition = _params.define_network(config)
-  weights = _params.init(definition, 0)
-  wide = np.zeros((1, SIZE, SIZE, 3), np.float32)
-  wide[:, 8:24, 8:24] = _images(1, 16)
-  # The same photo moved by 4 px, with a grid that says so, gives the same map.
-  moved = np.roll(wide, 4, (1, 2))
-  got = _apply(definition, weights, moved, _alignment(1, shift=4.0))
-  want = _apply(definition, weights, wide, _alignment(1))
-  lost = _apply(definition, weights, moved, _alignment(1))
-  inner = (slice(None), slice(8, 24), slice(8, 24))
-  error = lambda y: float(jnp.abs(y[inner] - want[inner]).mean())
-  assert error(got) < 0.2 * error(lost)
-
-
-def test_geometry_prior_needs_its_grid():
-  definition = _params.define_network(AffUNetConfig(width=4, prior="geometry"))
-  weights = _params.init(definition, 0)
-  for alignment in (None, _alignment(size=16)):
-    with pytest.raises(ValueError, match="needs an alignment"):
-      _params.apply(definition, weights, _images(), alignment)
+    EncoderConfig(**options)
 
 
 # Light and pose.
 
 
-@pytest.mark.parametrize("prior", ["none", "geometry"])
 @pytest.mark.parametrize("color", [False, True])
-def test_light_starts_near_one(prior, color):
-  definition = _params.define_network(LightNetConfig(width=4, color=color, prior=prior))
+def test_light_starts_near_one(color):
+  config = LightNetConfig(width=4, color=color)
+  definition = _light.define(architecture("paper"), config)
   weights = _params.init(definition, 0)
-  got, rgb = _apply(definition, weights, _images(), _alignment())
+  got, rgb = _apply(definition, weights, _images())
   assert got.shape == (2, 4, 4, 1)
   assert rgb.shape == (2, 3)
   np.testing.assert_allclose(got, 1, atol=0.35)
   np.testing.assert_allclose(rgb, 1, atol=0.35 if color else 0)
   dark = jax.tree.map(lambda v: -100 * jnp.abs(v), weights["output"])
-  got, _ = _apply(definition, {**weights, "output": dark}, _images(), _alignment())
+  got, _ = _apply(definition, {**weights, "output": dark}, _images())
   assert float(got.min()) >= 0
 
 
@@ -231,22 +214,22 @@ def test_discriminator_errors():
 
 
 def test_parameters_depend_on_seed_and_path_only():
-  definition = _params.define_network(AffUNetConfig(width=4))
+  definition = _define(width=4)
   one, same, other = (_params.init(definition, seed) for seed in (1, 1, 2))
   kernel = lambda tree: np.array(tree["layer7"]["conv"]["kernel"])
   np.testing.assert_array_equal(kernel(one), kernel(same))
   assert not np.array_equal(kernel(one), kernel(other))
-  context = _params.define_network(AffUNetConfig(width=4, global_context=True))
-  np.testing.assert_array_equal(kernel(one), kernel(_params.init(context, 1)))
+  plain = _define("plain", width=4)
+  np.testing.assert_array_equal(kernel(one), kernel(_params.init(plain, 1)))
 
 
 def test_parameters_of_another_architecture_are_named():
-  definition = _params.define_network(AffUNetConfig(width=4))
-  wider = _params.init(_params.define_network(AffUNetConfig(width=8)), 0)
+  definition = _define(width=4)
+  wider = _params.init(_define(width=8), 0)
   with pytest.raises(
     ValueError, match=r"encoder/layer1/conv/bias should have .*\(4,\)"
   ):
     _params.apply(definition, wider, _images())
-  plain = _params.init(_params.define_network(AffUNetConfig(width=4, affine=False)), 0)
+  plain = _params.init(_define("plain", width=4), 0)
   with pytest.raises(ValueError, match=r"predictor/bias should .*missing"):
     _params.apply(definition, plain, _images())

@@ -12,61 +12,28 @@ from affjax.geometry import camera as cameras
 from affjax.geometry import uv
 from affjax.models import (
   NETWORKS,
-  AffUNetConfig,
+  EncoderConfig,
   LightNetConfig,
   Networks,
   PoseNetConfig,
   Reconstructor,
-  _alignment,
   _params,
   _reconstructor,
 )
 from affjax.render import shade
-from affjax.types import Camera, Prediction, Template
+from affjax.types import Camera, Prediction
+from tests.models.ellipsoid import TEMPLATE
 
 SIZE = 32
 
 
-def _template() -> Template:
-  """A cylinder-mapped ellipsoid with its seam at the back and open poles."""
-  columns, rows = 17, 13
-  u, v = np.meshgrid(np.linspace(0.02, 0.98, columns), np.linspace(0.05, 0.95, rows))
-  uvs = np.stack([u, v], -1).reshape(-1, 2).astype(np.float32)
-  angle, height = 2 * np.pi * (uvs[:, 0] - 0.5), np.pi * (uvs[:, 1] - 0.5)
-  points = np.stack(
-    [
-      0.75 * np.sin(angle) * np.cos(height),
-      1.0 * np.sin(height),
-      0.85 * np.cos(angle) * np.cos(height),
-    ],
-    -1,
-  )
-  first = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).reshape(-1)
-  quad = np.stack([first, first + 1, first + 1 + columns, first + columns], -1)
-  faces = np.concatenate([quad[:, [0, 1, 2]], quad[:, [0, 2, 3]]]).astype(np.int32)
-  return Template(
-    name="ellipsoid",
-    vertices=points.astype(np.float32),
-    faces=faces,
-    uvs=uvs,
-    faces_uv=faces,
-    face_groups=np.zeros(len(faces), np.int32),
-    group_names=("skin",),
-    masks={"skin": np.ones((16, 16), np.float32)},
-    landmark_faces=np.zeros(68, np.int32),
-    landmark_weights=np.full((68, 3), 1 / 3, np.float32),
-  )
-
-
-TEMPLATE = _template()
-
-
-def _make(prior="geometry", **options) -> Reconstructor:
+def _make(architecture="paper", **options) -> Reconstructor:
   networks = Networks(
     size=SIZE,
-    position=AffUNetConfig(width=4, global_context=True),
-    diffuse=AffUNetConfig(width=4, prior=prior),
-    light=LightNetConfig(width=4, prior=prior, color=True),
+    architecture=architecture,
+    position=EncoderConfig(width=4),
+    diffuse=EncoderConfig(width=4),
+    light=LightNetConfig(width=4, color=True),
     pose=PoseNetConfig(width=4),
     **options,
   )
@@ -78,9 +45,9 @@ def _images(n=2):
   return np.random.default_rng(0).random((n, SIZE, SIZE, 3), np.float32)
 
 
-@pytest.fixture(scope="module")
-def made():
-  return _make()
+@pytest.fixture(scope="module", params=["paper", "guided"])
+def made(request):
+  return _make(request.param)
 
 
 # Shapes and errors.
@@ -107,8 +74,8 @@ def test_prediction_has_every_field(made):
   assert 0.2 < float(got.alpha.mean()) < 0.7
   assert float(got.render.min()) >= 0
   assert float(got.render.max()) <= 1
-  assert float(got.diffuse.min()) > 0
-  assert float(got.diffuse.max()) < 1
+  assert float(got.diffuse.min()) >= 0
+  assert float(got.diffuse.max()) <= 1
 
 
 @pytest.mark.usefixtures("unchecked_shapes")  # abstract arrays have no values
@@ -129,13 +96,15 @@ def test_errors(made):
   with pytest.raises(ValueError, match=r"images must be \[N, 32, 32, 3\]"):
     made(weights, _images()[:, :16])
   with pytest.raises(ValueError, match="another architecture"):
-    jax.eval_shape(made, {**weights, "diffuse": weights["position"]}, _images())
+    jax.eval_shape(made, {**weights, "diffuse": weights["light"]}, _images())
   with pytest.raises(ValueError, match="vertex_std must have"):
     dataclasses.replace(made, vertex_std=np.zeros((3, 3)))
   with pytest.raises(ValueError, match="size must be at least 8"):
     Networks(size=4)
-  with pytest.raises(ValueError, match="position network cannot"):
-    Networks(position=AffUNetConfig(prior="geometry"))
+  with pytest.raises(ValueError, match="size must be a multiple of 8"):
+    Networks(size=36, architecture="guided")
+  with pytest.raises(ValueError, match=r"one of paper, .* got 'unet'"):
+    Networks(architecture="unet")
 
 
 # Values.
@@ -177,40 +146,6 @@ def test_shade_multiplies_and_clips():
   color = jnp.array([[1.0, 0.5, 2.0]])
   got = shade(diffuse, light_map, color)
   np.testing.assert_allclose(got[0, 3, 4], [0.75, 0.375, 1.0], atol=1e-6)
-
-
-# The alignment.
-
-
-def test_alignment_is_the_projection_of_each_texel():
-  vector = jnp.array([[0.1, 0.6, 0.0, 0.05, -0.1, 0.3]])
-  world = cameras.head_to_world(TEMPLATE.vertices[None], vector)
-  got = _alignment.align(world, TEMPLATE, Camera(), size=24, resolution=(40, 40))
-  table = uv.uv_table(TEMPLATE, 24)
-  texels = uv.map_from_vertices(world, table)
-  want = cameras.world_to_px(texels, Camera(), 40, 40)
-  inside = table.support
-  np.testing.assert_allclose(got.grid[0][inside], want[0][inside], atol=1e-3)
-  assert np.isfinite(got.grid).all()
-  facing = np.array(got.cues[0, ..., 0])
-  # Yawed towards +x: the front's left half (small u) faces the camera less.
-  assert facing[12, 12] > 0.6
-  assert facing[12, 1] < 0
-  assert facing.min() >= -1.001
-  assert facing.max() <= 1.001
-  np.testing.assert_array_equal(np.array(got.cues[0, ..., 1])[~inside], 0)
-
-
-def test_no_gradient_through_the_alignment(made):
-  weights = made.init(0)
-  loss = lambda p: jnp.sum(made(p, _images(1), render=False).diffuse)
-  gradient = jax.jit(jax.grad(loss))(weights)
-  size = {
-    k: max(float(jnp.abs(g).max()) for g in jax.tree.leaves(v))
-    for k, v in gradient.items()
-  }
-  assert size["diffuse"] > 0
-  assert size["position"] == size["pose"] == size["light"] == 0
 
 
 # Gradients and transformations.

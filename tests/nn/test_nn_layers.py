@@ -7,7 +7,15 @@ import pytest
 from flax import nnx
 
 from affjax.models import _params
-from affjax.nn import AffineConv, Block, Conv, GroupNorm, Normal, Values
+from affjax.nn import (
+  AffineConv,
+  Block,
+  Conv,
+  DeformableConv,
+  GroupNorm,
+  Normal,
+  Values,
+)
 from affjax.ops import theta as thetas
 
 pytestmark = pytest.mark.smoke  # on a newer jax as well, see `make smoke`
@@ -58,14 +66,61 @@ def test_prior_places_the_windows():
   np.testing.assert_allclose(moved[:, :, 1:], want[:, :, 1:], atol=1e-5)
 
 
+def test_reach_bounds_the_shift_of_windows():
+  definition, weights = _affine(reach=0.25)
+  weights["predictor"]["bias"] = np.float32([1, 0, 100, 0, 2, -0.01])
+  run = lambda w, x: nnx.merge(definition.graph, w).theta(x)
+  got = np.asarray(jax.jit(run)(weights, _x()))[0, 3, 3]
+  np.testing.assert_allclose(got, [[1, 0, 0.25 * 7], [0, 2, -0.01]], atol=1e-4)
+
+
+def test_plain_layer_with_the_identity_as_prior_is_itself():
+  definition = _params.define(lambda rngs: Conv(4, 5, stride=2, rngs=rngs))
+  weights = _params.init(definition, 0)
+  got = _apply(definition, weights, _x(), prior=thetas.identity((2, 4, 3)))
+  np.testing.assert_allclose(got, _apply(definition, weights, _x()), atol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_dilated_layer_reads_a_spread_kernel(stride):
+  make = lambda rngs, **o: Conv(4, 5, stride=stride, rngs=rngs, **o)
+  definition = _params.define(lambda rngs: make(rngs, dilation=4))
+  weights = _params.init(definition, 0)
+  spread = np.zeros((9, 9, 4, 5), np.float32)
+  spread[::4, ::4] = weights["kernel"]
+  wide = _params.define(lambda rngs: make(rngs, kernel_size=9))
+  got = _apply(definition, weights, _x())
+  want = _apply(wide, {**weights, "kernel": spread}, _x())
+  assert got.shape == want.shape
+  np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+@pytest.mark.parametrize(("k", "stride"), [(3, 1), (3, 2), (2, 1)])
+def test_deformable_layer_starts_as_a_plain_one(k, stride):
+  options = {"kernel_size": k, "stride": stride}
+  free = _params.define(lambda rngs: DeformableConv(4, 5, rngs=rngs, **options))
+  plain = _params.define(lambda rngs: Conv(4, 5, rngs=rngs, **options))
+  weights = _params.init(free, 0)
+  got = _apply(free, weights, _x())
+  want = _apply(plain, _params.init(plain, 0), _x())
+  np.testing.assert_allclose(got, want, atol=3e-5)
+  # An offset of one pixel for every tap reads the next column.
+  offset = np.tile(np.float32([1, 0]), k * k)
+  weights["predictor"]["bias"] = offset
+  moved = _apply(free, weights, _x())[:, 1:-1, 1:-1]
+  shifted = np.concatenate([_x()[:, :, 1:], np.zeros((2, 7, 1, 4), np.float32)], 2)
+  want = _apply(plain, _params.init(plain, 0), shifted)[:, 1:-1, 1:-1]
+  np.testing.assert_allclose(moved, want, atol=3e-5)
+
+
 def test_layer_errors():
   with pytest.raises(ValueError, match="frame must be one of"):
     _affine(frame="polar")
   with pytest.raises(ValueError, match="padding must be"):
     Conv(1, 1, padding="same", rngs=nnx.Rngs(0))
-  plain = Block(Conv(4, 8, rngs=nnx.Rngs(0)), 8, rngs=nnx.Rngs(0))
-  with pytest.raises(ValueError, match="needs an affine layer"):
-    plain(_x(), prior=thetas.identity((2, 7, 6)))
+  free = Block(DeformableConv(4, 8, rngs=nnx.Rngs(0)), 8, rngs=nnx.Rngs(0))
+  with pytest.raises(ValueError, match="needs an affine or plain layer"):
+    free(_x(), prior=thetas.identity((2, 7, 6)))
 
 
 def test_layers_are_ordinary_nnx_modules():

@@ -135,27 +135,17 @@ def test_compose_applies_the_right_one_first():
   np.testing.assert_allclose(ops.theta.compose(a, b), want, atol=1e-5)
 
 
-def test_grid_of_an_affine_map_gives_its_matrix():
+@pytest.mark.parametrize("stride", [1, 2])
+def test_places_of_an_affine_map_give_its_matrix(stride):
   matrix = np.array([[0.8, 0.3, 2.0], [-0.2, 1.1, 1.0]], np.float32)
-  columns, rows = np.meshgrid(np.arange(7), np.arange(8))
-  grid = np.stack([columns, rows, np.ones_like(rows)], -1) @ matrix.T
-  theta = np.array(ops.theta.from_grid(grid[None].astype(np.float32)))
-  assert theta.shape == (1, 4, 4, 2, 3)
-  np.testing.assert_allclose(
-    theta[0, :, :3, :, :2], np.tile(matrix[:, :2], (4, 3, 1, 1)), atol=0.16
-  )
-  np.testing.assert_allclose(
-    theta[0, :, 1, :, :2], np.tile(matrix[:, :2], (4, 1, 1)), atol=1e-5
-  )
-  # The window of output (1, 1) stands over texels 2 and 3.
-  want = matrix @ [2.5, 2.5, 1.0] - 2
-  np.testing.assert_allclose(theta[0, 1, 1, :, 2], want, atol=1e-5)
-
-
-def test_grid_jumps_are_bounded():
-  grid = np.zeros((1, 8, 8, 2), np.float32)
-  grid[:, :, 4:] = 1000
-  theta = ops.theta.from_grid(grid, max_scale=2.0)
-  assert float(jnp.abs(theta[..., :2]).max()) == 2.0
-  with pytest.raises(ValueError, match="at least 3 x 3"):
-    ops.theta.from_grid(grid[:, :2])
+  # The window of an output pixel stands over the middle of its input pixels.
+  columns, rows = np.meshgrid(np.arange(4), np.arange(5))
+  middle = np.stack([columns, rows], -1) * stride + (stride - 1) / 2
+  place = middle @ matrix[:, :2].T + matrix[:, 2]
+  slopes = np.broadcast_to(stride * matrix[:, :2], (5, 4, 2, 2))
+  places = np.concatenate([slopes, place[..., None]], -1)[None].astype(np.float32)
+  theta = ops.theta.from_places(places, stride=stride)
+  got = ops.theta.sample_xy(theta, 3, 5 * stride, 4 * stride, stride)
+  taps = middle[:, :, None] + ops.theta.taps(3)
+  want = taps @ matrix[:, :2].T + matrix[:, 2]
+  np.testing.assert_allclose(got[0], want, atol=1e-5)

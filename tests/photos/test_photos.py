@@ -27,19 +27,23 @@ class MeanHead:
   template: types.Template
   camera: types.Camera = types.Camera()  # noqa: RUF009
   broken: bool = False
+  guided: bool = False
 
   @property
   def networks(self) -> namespaces.SimpleNamespace:
-    return namespaces.SimpleNamespace(size=SIZE)
+    return namespaces.SimpleNamespace(size=SIZE, guided=self.guided)
 
   @property
   def table(self) -> uv.UVTable:
     return uv.uv_table(self.template, SIZE)
 
-  def __call__(self, params, photos, *, render, pose=None):
+  def __call__(self, params, photos, *, render, pose=None, guide=None):
     assert not render
+    assert (guide is not None) == self.guided
     count = len(photos)
     position = uv.map_from_vertices(jnp.asarray(self.template.vertices), self.table)
+    if guide is not None:
+      position = uv.map_from_vertices(guide.vertices[0], self.table)
     if self.broken:
       position = position.at[0, 0, 0].set(jnp.nan)
     zero = jnp.zeros((count, SIZE, SIZE, 3))
@@ -63,6 +67,7 @@ def template():
 def make_run(template, *, broken=False, untrained=()):
   return namespaces.SimpleNamespace(
     reconstructor=MeanHead(template, broken=broken),
+    head=open_head("embedded"),
     params=jnp.zeros(()),
     step=7,
     stage="stage3",
@@ -271,6 +276,34 @@ def test_many_faces_pass_in_chunks(template):
   maps = predict(images)
   assert maps["position"].shape == (11, SIZE, SIZE, 3)
   assert maps["pose"].shape == (11, 6)
+
+
+def test_guided_networks_get_the_fit_and_the_visible_skin(
+  monkeypatch, tmp_path, template, faces
+):
+  found = {}
+
+  def fit(model, faces, crops, images, camera):
+    found["photos"] = images.shape
+    head = namespaces.SimpleNamespace(
+      vertices=template.vertices * 1.1, pose=np.arange(6.0) / 100
+    )
+    return [head] * len(faces)
+
+  monkeypatch.setattr(_by_networks, "fit_surface", fit)
+  monkeypatch.setattr(
+    _by_networks, "visible_skin", lambda images: np.ones((*images.shape[:3], 1), "f4")
+  )
+  run = make_run(template)
+  run.reconstructor = MeanHead(template, guided=True)
+  path = write_photo(tmp_path / "a.png", count=2)
+  report = go([path], tmp_path / "out", template, run=run)
+  assert report.heads == 2
+  assert found["photos"] == (2, 512, 512, 3)
+  position = np.load(tmp_path / "out" / "a" / "face1" / "position.npy")
+  table = uv.uv_table(template, SIZE)
+  want = np.asarray(uv.map_from_vertices(template.vertices * np.float32(1.1), table))
+  np.testing.assert_allclose(position, want, atol=1e-5)
 
 
 def test_gathering(tmp_path):

@@ -246,21 +246,34 @@ class Reconstructor:
     images: Float[ArrayLike, "n h w 3"],
     *,
     guide: Guide | None = None,
+    network: str = "position",
   ) -> list[Float[Array, "n i j k 2"]]:
-    """Returns where layers 1 to 4 of the position network read the photo (x, y), px.
+    """Returns where layers 1 to 4 of a network read the photo (x, y), px.
 
     Args:
       parameters: As for a call.
       images: As for a call.
-      guide: As for a call.
+      guide: As for a call; it alone places the windows of guided networks.
+      network: "position" or "diffuse".
 
     Returns:
       The place of each of the K² taps of each output pixel, by layer. Output pixels of
       a guided network are texels of maps of size S, S/2, S/4 and S/8.
     """
-    network: Any = nnx.merge(self.definitions["position"].graph, parameters["position"])
+    merged: Any = nnx.merge(self.definitions[network].graph, parameters[network])
     alignment = self._start(guide, len(images)).alignment
-    return _places.places_of(network.encoder, images, alignment)
+    return _places.places_of(merged.encoder, images, alignment)
+
+  def alignment(self, guide: Guide) -> Alignment:
+    """Returns where heads show the texels of the map in their photos.
+
+    Args:
+      guide: The heads, true or coarse ones. One that cannot be true counts as the mean
+        head before the camera.
+    """
+    guide = _guide.trusted(guide, len(guide.pose), self.template, self.vertex_std)
+    position = uv.map_from_vertices(jnp.asarray(guide.vertices), self.table)
+    return self._seen(head_to_world(guide.vertices, guide.pose), position, guide)[0]
 
   def _start(self, guide: Guide | None, count: int) -> _Start:
     """Returns the mean head, or the guide."""

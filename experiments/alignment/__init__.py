@@ -1,0 +1,1 @@
+"""All architectures under equal conditions (`python -m experiments.alignment`)."""

@@ -197,6 +197,7 @@ class Shape:
     chart = charts.load(self.model)[0]
     points = solve.points_of(self.model, self.components)
     face, turn, shift = solve.solve(chart, points, seen, camera)
+    face[~together.alone, :count] = together.face[~together.alone, :count]
     pose = _pose.vectors(turn, shift).astype(np.float32)
     return Laid(face, pose, together.left, trusted)
 

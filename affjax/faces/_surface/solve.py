@@ -106,6 +106,7 @@ def _solve(
   chart: Chart, points: ModelPoints, seen: Seen, camera: Camera
 ) -> tuple[Array, ...]:
   """Returns the components and the pose of one face."""
+  landmarks, turn, shift = map(jnp.asarray, (seen.landmarks, seen.turn, seen.shift))
   flat = lambda x: charts.points(x).reshape(len(x), -1, 3)
   mean, modes = flat(chart.mean[None])[0], flat(chart.modes)
   trust = views.trust(jnp.asarray(seen.weight))[:, None]
@@ -123,7 +124,7 @@ def _solve(
 
   def linearize(state: State) -> tuple[Array, Array]:
     rows, slopes = by_network(state)
-    more = solver.errors(points, seen.landmarks, state, camera, _SETTINGS)
+    more = solver.errors(points, landmarks, state, camera, _SETTINGS)
     rows = jnp.concatenate([rows, more[0]]).reshape(-1)
     return rows, jnp.concatenate([slopes, more[1]]).reshape(rows.size, -1)
 
@@ -132,7 +133,7 @@ def _solve(
     linearize,
     functools.partial(_loss, count=2 * len(mean)),
     solver.moved,
-    State(seen.turn, seen.shift, jnp.zeros(()), jnp.asarray(seen.face)),
+    State(turn, shift, jnp.zeros(()), jnp.asarray(seen.face)),
     steps=_SETTINGS.steps,
     prior=Prior(
       lambda state: jnp.concatenate([jnp.zeros(7), state.values - seen.face]),

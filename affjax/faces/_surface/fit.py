@@ -29,9 +29,9 @@ from affjax.faces._surface.view import View
 from affjax.heads import MorphableModel
 from affjax.types import ArrayLike, Camera
 
-# Share of the face below which its surface says little (one in a hundred held-out photos
-# shows less than 0.17, pictures without a face up to 0.11), and `Reading.doubt`, in
-# multiples of the usual one, above which a photo is unlike the synthetic ones, and
+# Share of the face below which its surface says little (one in a hundred held-out
+# photos shows less than 0.17, pictures without a face up to 0.11), and `Reading.doubt`,
+# in multiples of the usual one, above which a photo is unlike the synthetic ones, and
 # above which nothing was read.
 _LITTLE, _UNLIKE, _UNREADABLE = 0.15, 3.0, 6.0
 _UNREAD = ("the photo cannot be read: the mean head lies on its landmarks",)

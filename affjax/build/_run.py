@@ -6,6 +6,7 @@ import pathlib
 from affjax.build import _configs, _parts
 from affjax.build._configs import UserError
 from affjax.build._options import Options
+from affjax.heads import MorphableModel, open_head
 from affjax.models import Reconstructor
 from affjax.train import workdir
 from affjax.train.checkpoint import Checkpoints
@@ -30,6 +31,11 @@ class Run:
   params: Params
   step: int
   stage: str
+
+  @property
+  def head(self) -> MorphableModel:
+    """The model of the head whose template the networks predict."""
+    return open_head(self.config.model.template)
 
 
 def load_run(root: str | pathlib.Path) -> Run:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 COMMANDS = {
   "fit": ("_fit", "Fit"),
   "reconstruct": ("_reconstruct", "Reconstruct"),
+  "page": ("_page", "Page"),
+  "animate": ("_animate", "Animate"),
   "prepare": ("_prepare", "Prepare"),
   "train": ("_train", "Train"),
   "benchmark": ("_benchmark", "Benchmark"),

@@ -29,7 +29,10 @@ class PhotoCommand(_parsing.Command):
   ]
   out: Annotated[pathlib.Path, arg(aliases=["-o"], metavar="FOLDER")]
 
-  interrupted: ClassVar[str] = "interrupted; finished photos are kept"
+  interrupted: ClassVar[str] = (
+    "interrupted; finished photos are kept and on the page; "
+    "the same command with --resume goes on"
+  )
 
   def __post_init__(self) -> None:
     if not self.photos:
@@ -50,7 +53,8 @@ class PhotoCommand(_parsing.Command):
     """
     from affjax.export import prepared_folder
 
-    with prepared_folder(self.out, overwrite=options.overwrite):
+    used = options.overwrite or options.resume
+    with prepared_folder(self.out, overwrite=used):
       inputs = gather(self.photos)
       with _console.photo_progress(len(inputs.photos)) as step:
         report = reconstruct(inputs, step)
@@ -68,6 +72,8 @@ def _print_summary(report: "Report", inputs: Inputs) -> None:
   if report.page is not None:
     heads = _console.count(report.heads, "head")
     photos = _console.count(report.photos, "photo")
-    _console.OUT.print(f"{heads} from {photos}: {_console.escaped(str(report.page))}")
+    before = f" ({report.kept} finished before)" if report.kept else ""
+    page = _console.escaped(str(report.page))
+    _console.OUT.print(f"{heads} from {photos}{before}: {page}")
   if report.problems or report.page is None:
     raise _console.Exit(1)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from affjax.export import _projection
+from affjax.export._expression import Expression
 from affjax.export._head_mesh import HeadMesh, head_mesh
 from affjax.geometry import uv
 from affjax.render import shade
@@ -32,6 +33,9 @@ class Reconstruction:
     pose: Axis-angle rotation and translation of the head before the crop's camera.
     found: JSON-able facts about the face (box, score, landmarks), for pose.json.
     notes: JSON-able facts about how the head was made, for pose.json.
+    expression: Expression units of the model and their weights in the head; None where
+      they are not known.
+    scale: Size of the person's head over that of head space, for files in meters.
   """
 
   template: Template
@@ -45,13 +49,23 @@ class Reconstruction:
   pose: Float[np.ndarray, " 6"]
   found: Mapping[str, Any]
   notes: Mapping[str, Any]
+  expression: Expression | None = None
+  scale: float = 1.0
 
   @functools.cached_property
   def mesh(self) -> HeadMesh:
     """The head without its pose."""
     table = uv.uv_table(self.template, len(self.position))
     vertices = uv.vertices_from_map(jnp.asarray(self.position), table)
-    return head_mesh(np.asarray(vertices), self.template)
+    return head_mesh(np.asarray(vertices), self.template, scale=self.scale)
+
+  @functools.cached_property
+  def neutral(self) -> HeadMesh | None:
+    """The head without pose and expression; None where that is not known."""
+    if self.expression is None:
+      return None
+    vertices = self.mesh.vertices - self.expression.displacement
+    return head_mesh(vertices, self.template, scale=self.scale)
 
   @functools.cached_property
   def projection(self) -> _projection.Projection:

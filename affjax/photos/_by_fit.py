@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import affjax
-from affjax.export import Reconstruction
+from affjax.export import Expression, Reconstruction
 from affjax.faces import (
   Crop,
   Face,
@@ -35,6 +35,7 @@ from affjax.heads import MorphableModel, open_head, plain_diffuse
 from affjax.photos._inputs import Inputs
 from affjax.photos._options import FitOptions, Progress
 from affjax.photos._output import Report, face_facts, write_heads
+from affjax.photos._size import with_size
 from affjax.types import Camera
 
 # Side of the crops, px.
@@ -66,6 +67,7 @@ def fit_photos(
     method=options.method,
     map_size=options.map_size,
     photometric=options.photometric,
+    iris=options.iris,
   )
   if options.same_person:
     reconstructor = reconstructor.of_one_person(inputs.photos)
@@ -81,6 +83,7 @@ class FitReconstructor:
     method: "landmarks" (`affjax.faces.fit_faces`) or "surface" (`fit_surface`).
     map_size: Side of the UV maps, texels.
     photometric: Whether diffuse and light maps are read off the photo.
+    iris: Whether heads get the size of their irises.
     known: Fits of the largest faces of photos, by path, that are known already.
   """
 
@@ -88,6 +91,7 @@ class FitReconstructor:
   method: Literal["landmarks", "surface"] = FitOptions.method
   map_size: int = FitOptions.map_size
   photometric: bool = FitOptions.photometric
+  iris: bool = FitOptions.iris
   known: Mapping[pathlib.Path, Fit] = dataclasses.field(
     default_factory=lambda: MappingProxyType[pathlib.Path, Fit]({})
   )
@@ -166,7 +170,7 @@ class FitReconstructor:
     template, camera = self.model.template, Camera()
     diffuse, light = self._colors(image, fit, camera)
     table = uv.uv_table(template, self.map_size)
-    return Reconstruction(
+    head = Reconstruction(
       template=template,
       camera=camera,
       crop_image=image,
@@ -178,7 +182,11 @@ class FitReconstructor:
       pose=fit.pose,
       found=face_facts(face),
       notes=_notes(path, self.model, fit),
+      expression=Expression(
+        self.model.expression_names, self.model.expression_basis, fit.expression
+      ),
     )
+    return with_size(head, face) if self.iris else head
 
   def _colors(
     self, image: Float[np.ndarray, "c c 3"], fit: Fit, camera: Camera

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import affjax
-from affjax.export import Reconstruction
+from affjax.export import Expression, Reconstruction
 from affjax.faces import (
   Crop,
   Face,
@@ -23,10 +23,12 @@ from affjax.faces import (
   warp,
 )
 from affjax.geometry import uv
+from affjax.heads import MorphableModel, explain_vertices
 from affjax.models import Reconstructor
 from affjax.photos._inputs import Inputs
 from affjax.photos._options import Progress, ReconstructOptions
 from affjax.photos._output import Report, face_facts, write_heads
+from affjax.photos._size import with_size
 
 # Largest number of faces that the networks take at once.
 _CHUNK = 8
@@ -42,6 +44,7 @@ class TrainedNetworks(Protocol):
     params: Parameters of the networks.
     stage: Name of the last training stage.
     step: Number of training steps of that stage.
+    head: Model of the head whose template the networks predict.
   """
 
   @property
@@ -52,6 +55,8 @@ class TrainedNetworks(Protocol):
   def stage(self) -> str: ...
   @property
   def step(self) -> int: ...
+  @property
+  def head(self) -> MorphableModel: ...
 
 
 def reconstruct_photos(
@@ -72,7 +77,7 @@ def reconstruct_photos(
     progress: Function that is called after each photo, with its path and the number of
       its faces.
   """
-  reconstructor = NetworkReconstructor(networks, pose=options.pose)
+  reconstructor = NetworkReconstructor(networks, options.pose, iris=options.iris)
   return write_heads(inputs, out, reconstructor, options, progress=progress)
 
 
@@ -83,10 +88,12 @@ class NetworkReconstructor:
   Attributes:
     networks: The trained networks.
     pose: "landmarks" or "network"; see `ReconstructOptions`.
+    iris: Whether heads get the size of their irises.
   """
 
   networks: TrainedNetworks
   pose: str = ReconstructOptions.pose
+  iris: bool = ReconstructOptions.iris
 
   @property
   def about(self) -> str:
@@ -112,7 +119,7 @@ class NetworkReconstructor:
         for position, face, crop in zip(maps["position"], faces, crops, strict=True)
       ]
       maps = self.predict(images, np.stack(solved).astype(np.float32))
-    return [
+    heads = [
       Reconstruction(
         template=nets.template,
         camera=nets.camera,
@@ -126,10 +133,21 @@ class NetworkReconstructor:
           "pose_from": self.pose,
           "pose_of_network": predicted_pose[k].tolist(),
         },
+        expression=self._expression(maps["position"][k]),
         **{name: values[k] for name, values in maps.items()},
       )
       for k in range(len(faces))
     ]
+    if not self.iris:
+      return heads
+    return [with_size(head, face) for head, face in zip(heads, faces, strict=True)]
+
+  def _expression(self, position: Float[np.ndarray, "s s 3"]) -> Expression:
+    """Returns the expression that the model finds in a predicted position map."""
+    head, table = self.networks.head, self.networks.reconstructor.table
+    vertices = np.asarray(uv.vertices_from_map(jnp.asarray(position), table))
+    _, weights = explain_vertices(head, vertices)
+    return Expression(head.expression_names, head.expression_basis, weights)
 
   def predict(
     self,

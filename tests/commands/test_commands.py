@@ -15,7 +15,7 @@ import affjax
 from affjax import build, commands, photos
 from affjax.assets import store
 from affjax.commands import _weights
-from affjax.export import FILES
+from affjax.export import CARD_FOLDER, FILES
 from affjax.train import checkpoint
 from tests import tiny_config
 from tests.command_line import run, run_process
@@ -94,7 +94,7 @@ def test_unusable_outputs_are_refused_before_any_work(photo, chain, tmp_path):
   full.mkdir()
   (full / "mine").write_text("x")
   for out, message in (
-    (full, "is not empty; choose another or add --overwrite"),
+    (full, "is not empty; choose another, or add --overwrite or --resume"),
     (photo, "exists and is not a folder"),
     (photo / "out", "cannot write to"),
   ):
@@ -120,7 +120,12 @@ def test_missing_arguments_and_wrong_values(photo, chain, tmp_path):
 @pytest.mark.parametrize(
   ("error", "code", "message"),
   [
-    (KeyboardInterrupt(), 130, "error: interrupted; finished photos are kept\n"),
+    (
+      KeyboardInterrupt(),
+      130,
+      "error: interrupted; finished photos are kept and on the page; the same command "
+      "with --resume goes on\n",
+    ),
     (
       RuntimeError("a\nb"),
       1,
@@ -313,9 +318,10 @@ def test_a_folder_of_good_and_bad_photos(workdir, tmp_path):
     assert word in line
   assert f"{place / 'é 顔.jpg'}: 1 face" in lines
   assert answer.stdout == f"1 head from 1 photo: {out / 'index.html'}\n"
-  assert sorted(p.name for p in out.iterdir()) == ["index.html", "é 顔"]
+  written = ["index.html", "problems.json", "é 顔"]
+  assert sorted(p.name for p in out.iterdir()) == written
   face = out / "é 顔" / "face1"
-  assert sorted(p.name for p in face.iterdir()) == sorted(FILES)
+  assert {p.name for p in face.iterdir()} == {*FILES, CARD_FOLDER}
   # The overlay is the upright photo, and the head covers the face.
   with Image.open(face / "overlay.png") as overlay:
     assert overlay.size == astronaut.size

@@ -1,5 +1,6 @@
 """Everything that is written of a head, and that it lies where the photo shows it."""
 
+import base64
 import dataclasses
 import io
 import json
@@ -12,16 +13,20 @@ from PIL import Image
 
 from affjax import types
 from affjax.export import (
+  CARD_FOLDER,
   FILES,
+  MESH_FORMATS,
   Reconstruction,
   _images,
   _projection,
+  card_files,
   head_files,
-  page_face,
   paint_photo,
+  read_card,
   to_uint8,
 )
 from affjax.geometry import uv
+from tests.export.conftest import ball_expression
 
 SIZE = 64
 
@@ -57,7 +62,7 @@ def files(head, photo):
 
 
 def test_all_files_are_there_and_open(files, head):
-  assert tuple(files) == FILES
+  assert tuple(files) == tuple(name for name in FILES if name != "neutral.obj")
   for name in ("diffuse.png", "light.png", "render.png", "overlay.png", "crop.png"):
     Image.open(io.BytesIO(files[name])).verify()
   position = np.load(io.BytesIO(files["position.npy"]), allow_pickle=False)
@@ -151,14 +156,76 @@ def test_a_head_outside_the_photo_leaves_it_alone(head, photo):
     paint_photo(photo, *arguments, away * np.nan)
 
 
-def test_the_card_shows_the_head_close_up(head, photo, files):
-  card = page_face(head, photo, files, title="Face 1", folder="photo/face1")
-  before, after = _images.decoded(card.before), _images.decoded(card.after)
+def test_the_card_shows_the_head_close_up(head, photo, files, tmp_path):
+  written = card_files(head, photo, files, title="Face 1")
+  before, after = (_images.decoded(written[f"{k}.jpg"]) for k in ("before", "after"))
   assert before.shape == after.shape
   assert before.shape[1] < photo.shape[1]
+  place = tmp_path / "photo" / "face1" / CARD_FOLDER
+  place.mkdir(parents=True)
+  for name, content in written.items():
+    (place / name).write_bytes(content)
+  card = read_card(tmp_path, "photo/face1")
+  assert card.size == before.shape[:2]
   assert 0.3 < card.split < 0.7
-  assert set(card.files) == set(FILES)
+  assert set(card.files) == set(files)
   assert card.facts["Pose from"] == "network"
+  made = {f"{CARD_FOLDER}/{name}" for name in written} | set(files)
+  assert set(card.pictures.values()) <= made
+  (place / "card.json").write_text('{"title": 3}')
+  assert read_card(tmp_path, "photo/face1") is None
+
+
+def test_the_mesh_of_the_card_can_be_read_back(head, photo, files):
+  script = card_files(head, photo, files, title="Face 1")["view.js"].decode()
+  face = json.loads(script.removeprefix("affjaxHead = ").removesuffix(";\n"))
+
+  def numbers(name, kind):
+    return np.frombuffer(base64.b64decode(face[name]), kind)
+
+  ball, low, high = head.template, np.array(face["low"]), np.array(face["high"])
+  points = low + numbers("points", "<u2").reshape(-1, 3) / 65535 * (high - low)
+  np.testing.assert_allclose(points, head.mesh.vertices, atol=1e-4)
+  assert not face["wide"]
+  corners, vertex = numbers("faces", "<u2").reshape(-1, 3), numbers("vertex", "<u2")
+  np.testing.assert_array_equal(vertex[corners], ball.faces)
+  uvs = numbers("uv", "<u2").reshape(-1, 2) / 65535
+  np.testing.assert_allclose(uvs[corners], ball.uvs[ball.faces_uv], atol=1e-5)
+  gloss = numbers("gloss", "u1")[corners]
+  assert gloss[ball.face_groups == 1].min() == 255
+  assert gloss[ball.face_groups == 0].max() == 0
+
+
+def test_heads_with_an_expression_have_a_neutral_version(head, photo, ball, files):
+  expression = ball_expression(ball, jawOpen=0.5)
+  smiling = dataclasses.replace(
+    head,
+    position=np.asarray(
+      uv.map_from_vertices(
+        jnp.asarray(ball.vertices + expression.displacement), uv.uv_table(ball, SIZE)
+      )
+    ),
+    expression=expression,
+    scale=1.1,
+  )
+  written = head_files(smiling, photo, formats=MESH_FORMATS)
+  assert {"head.ply", "head.usdz", "neutral.obj"} <= set(written)
+  names = {"head.ply", "head.usdz", "neutral.obj"}
+  assert not names & set(head_files(head, photo))
+  np.testing.assert_allclose(smiling.neutral.vertices, ball.vertices, atol=1e-3)
+  neutral = trimesh.load(
+    io.BytesIO(written["neutral.obj"]), file_type="obj", process=False, force="mesh"
+  )
+  reach = np.ptp(ball.vertices, axis=0) * 0.11
+  np.testing.assert_allclose(np.ptp(neutral.vertices, axis=0), reach, atol=1e-3)
+  # The scaled mesh lies in the photo where the unscaled one does.
+  facts, plain = (
+    json.loads(head_files(h, photo)["pose.json"]) for h in (smiling, head)
+  )
+  assert facts["scale"] == 1.1
+  scaled = np.array(facts["projection_from_metres"]) @ [0.011, 0.022, 0.033, 1]
+  unscaled = np.array(plain["projection_from_metres"]) @ [0.01, 0.02, 0.03, 1]
+  np.testing.assert_allclose(scaled, unscaled)
 
 
 def test_light_beyond_white_is_told(head, photo):

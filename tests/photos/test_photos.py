@@ -11,7 +11,14 @@ import pytest
 from PIL import Image
 
 from affjax import photos, types
-from affjax.export import FILES, OutputError, _images, _projection, head_files
+from affjax.export import (
+  CARD_FOLDER,
+  FILES,
+  OutputError,
+  _images,
+  _projection,
+  head_files,
+)
 from affjax.faces import Face
 from affjax.geometry import uv
 from affjax.heads import open_head
@@ -62,6 +69,7 @@ def template():
 
 def make_run(template, *, broken=False):
   return namespaces.SimpleNamespace(
+    head=open_head("embedded"),
     reconstructor=MeanHead(template, broken=broken),
     params=jnp.zeros(()),
     step=7,
@@ -114,7 +122,9 @@ def go(paths, out, template, *, run=None, progress=lambda path, faces: None, **o
 
 
 def names(place: pathlib.Path):
-  return sorted(str(p.relative_to(place)) for p in place.rglob("*") if p.is_file())
+  """The files of a folder, without those of the cards, which only the page needs."""
+  files = (p.relative_to(place) for p in place.rglob("*") if p.is_file())
+  return sorted(str(p) for p in files if p.parent.name != CARD_FOLDER)
 
 
 def test_good_photos_are_done_and_bad_ones_listed(tmp_path, template, faces):
@@ -141,7 +151,8 @@ def test_good_photos_are_done_and_bad_ones_listed(tmp_path, template, faces):
   expected = [
     f"{place}/{name}" for place in ("a/face1", "a/face2", "a-2/face1") for name in FILES
   ]
-  assert names(tmp_path / "out") == sorted([*expected, "index.html"])
+  expected += ["a/photo.json", "a-2/photo.json", "index.html", "problems.json"]
+  assert names(tmp_path / "out") == sorted(expected)
   text = (tmp_path / "out" / "index.html").read_text()
   assert "no face found" in text
   assert 'href="a-2/face1/head.glb"' in text
@@ -241,7 +252,9 @@ def test_interruption_leaves_only_whole_photos(tmp_path, template, faces, monkey
   monkeypatch.setattr(_output, "head_files", interrupt)
   with pytest.raises(KeyboardInterrupt):
     go(paths, tmp_path / "out", template)
-  assert [p.name for p in (tmp_path / "out").iterdir()] == ["a"]
+  out = tmp_path / "out"
+  assert sorted(p.name for p in out.iterdir()) == ["a", "index.html"]
+  assert 'href="a/face1/head.glb"' in (out / "index.html").read_text()
 
 
 def test_networks_that_give_nan_are_a_problem(tmp_path, template, faces):

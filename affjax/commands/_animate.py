@@ -44,6 +44,8 @@ class Animate(_parsing.Command):
     performance = read_performance(self.performance, fps=self.fps or None)
     name = self.performance.stem
     out = self.out or self.head.with_name(f"{self.head.stem}-{name}.glb")
+    if not out.parent.is_dir():
+      raise ValueError(f"output {str(out)!r}: no such folder")
     if out.exists() and not self.overwrite:
       raise ValueError(f"{str(out)!r} exists; add --overwrite to replace it")
     try:

@@ -176,8 +176,14 @@ class _Run:
     place, options = self.out / name, self.options
     if place.exists() and not (place / "face1" / "pose.json").is_file():
       raise OutputError(f"{str(place)!r} is not a result of affjax; not replaced")
-    size = (pixels.shape[0], pixels.shape[1])
-    result = Result(name, _key(path), size, len(heads), self.reconstructor.about)
+    result = Result(
+      folder=name,
+      photo=_key(path),
+      name=_printable(path.name),
+      size=(pixels.shape[0], pixels.shape[1]),
+      faces=len(heads),
+      about=self.reconstructor.about,
+    )
     with files.written_folder(place, overwrite=options.overwrite) as partial:
       for k, head in enumerate(heads, start=1):
         contents = head_files(
@@ -199,8 +205,13 @@ def _write_files(folder: pathlib.Path, contents: Mapping[str, bytes]) -> None:
 
 
 def _key(path: pathlib.Path) -> str:
-  """Returns the absolute path of a photo in valid UTF-8."""
-  return str(path.absolute()).encode("utf-8", "replace").decode("utf-8")
+  """Returns the absolute path of a photo, which tells it apart."""
+  return _printable(str(path.absolute()))
+
+
+def _printable(text: str) -> str:
+  """Returns a file name in valid UTF-8."""
+  return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _named(

@@ -36,6 +36,7 @@ class Result:
   Attributes:
     folder: Its folder, relative to the output folder, with `/`.
     photo: Absolute path of the photo when it was read.
+    name: Name of the photo on the page.
     size: Height and width of the photo, px.
     faces: Number of its heads.
     about: Phrase that names the method.
@@ -43,6 +44,7 @@ class Result:
 
   folder: str
   photo: str
+  name: str
   size: tuple[int, int]
   faces: int
   about: str
@@ -52,6 +54,7 @@ class Result:
     """The content of `photo.json`."""
     return {
       "photo": self.photo,
+      "name": self.name,
       "height": self.size[0],
       "width": self.size[1],
       "faces": self.faces,
@@ -145,7 +148,7 @@ def _split(found: Sequence[Result]) -> list[list[Result]]:
 
 
 def _page_photo(out: pathlib.Path, result: Result) -> PagePhoto:
-  return PagePhoto(pathlib.PurePath(result.photo).name, result.size, result.cards(out))
+  return PagePhoto(result.name, result.size, result.cards(out))
 
 
 def _folders(out: pathlib.Path) -> Iterator[str]:
@@ -164,6 +167,7 @@ def _read(out: pathlib.Path, folder: str) -> Result | None:
     return Result(
       folder,
       str(content["photo"]),
+      str(content["name"]),
       (int(content["height"]), int(content["width"])),
       int(content["faces"]),
       str(content["about"]),

@@ -4,6 +4,9 @@ import base64
 import dataclasses
 import io
 import json
+import os
+import shutil
+import subprocess
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,11 +19,14 @@ from affjax.export import (
   CARD_FOLDER,
   FILES,
   MESH_FORMATS,
+  Frame,
+  PagePhoto,
   Reconstruction,
   _images,
   _projection,
   card_files,
   head_files,
+  page_html,
   paint_photo,
   read_card,
   to_uint8,
@@ -156,24 +162,60 @@ def test_a_head_outside_the_photo_leaves_it_alone(head, photo):
     paint_photo(photo, *arguments, away * np.nan)
 
 
+def _write_card(head, photo, files, out):
+  """Writes a head and its card into a folder, and returns the card."""
+  place = out / "a photo" / "face1"
+  (place / CARD_FOLDER).mkdir(parents=True)
+  for name, content in files.items():
+    (place / name).write_bytes(content)
+  for name, content in card_files(head, photo, files, title="Face 1").items():
+    (place / CARD_FOLDER / name).write_bytes(content)
+  return read_card(out, "a photo/face1")
+
+
 def test_the_card_shows_the_head_close_up(head, photo, files, tmp_path):
-  written = card_files(head, photo, files, title="Face 1")
-  before, after = (_images.decoded(written[f"{k}.jpg"]) for k in ("before", "after"))
+  card = _write_card(head, photo, files, tmp_path)
+  before, after = (
+    np.asarray(Image.open(tmp_path / path)) for path in (card.before, card.after)
+  )
   assert before.shape == after.shape
   assert before.shape[1] < photo.shape[1]
-  place = tmp_path / "photo" / "face1" / CARD_FOLDER
-  place.mkdir(parents=True)
-  for name, content in written.items():
-    (place / name).write_bytes(content)
-  card = read_card(tmp_path, "photo/face1")
   assert card.size == before.shape[:2]
   assert 0.3 < card.split < 0.7
   assert set(card.files) == set(files)
   assert card.facts["Pose from"] == "network"
-  made = {f"{CARD_FOLDER}/{name}" for name in written} | set(files)
-  assert set(card.pictures.values()) <= made
-  (place / "card.json").write_text('{"title": 3}')
-  assert read_card(tmp_path, "photo/face1") is None
+  assert all(
+    (tmp_path / card.folder / path).exists() for path in card.pictures.values()
+  )
+  (tmp_path / card.folder / CARD_FOLDER / "card.json").write_text('{"title": 3}')
+  assert read_card(tmp_path, card.folder) is None
+
+
+def test_the_page_draws_the_head_when_opened_from_the_disk(
+  head, photo, files, tmp_path
+):
+  browser = shutil.which("chromium")
+  if browser is None:
+    pytest.skip("needs chromium")
+  card = _write_card(head, photo, files, tmp_path)
+  frame = Frame("t", "s", "f", {}, ["index.html"])
+  page = page_html([PagePhoto("a photo.jpg", photo.shape[:2], [card])], frame)
+  (tmp_path / "index.html").write_text(page)
+  options = ("--headless", "--no-sandbox", "--enable-unsafe-swiftshader", "--dump-dom")
+  done = subprocess.run(
+    [
+      browser,
+      *options,
+      "--virtual-time-budget=8000",
+      (tmp_path / "index.html").as_uri(),
+    ],
+    capture_output=True,
+    text=True,
+    timeout=120,
+    env={**os.environ, "HOME": str(tmp_path)},
+  )
+  assert 'data-drawn="yes"' in done.stdout
+  assert "cannot be shown here" not in done.stdout
 
 
 def test_the_mesh_of_the_card_can_be_read_back(head, photo, files):

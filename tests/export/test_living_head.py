@@ -259,3 +259,23 @@ def test_three_js_plays_it(content, tmp_path):
   assert second["influences"]["jawOpen"] == pytest.approx(0.5, abs=1e-3)
   turned = Rotation.from_quat(second["eyes"]["eyeLeft"]).as_rotvec(degrees=True)
   np.testing.assert_allclose(turned, [-15 / 4, 0, 0], atol=0.01)
+
+
+def test_blender_opens_it(content, ball, expression, tmp_path):
+  """Shape keys with names and values, eyes as children, z up, meters, an action."""
+  bpy = pytest.importorskip("bpy", reason="needs `pip install bpy`")
+  path = tmp_path / "head.glb"
+  path.write_bytes(animated_glb(content, _performance()))
+  bpy.ops.wm.read_factory_settings(use_empty=True)
+  bpy.ops.import_scene.gltf(filepath=str(path))
+  head = bpy.data.objects["head"]
+  keys = head.data.shape_keys.key_blocks
+  assert tuple(key.name for key in keys)[1:] == expression.names
+  assert head.data.shape_keys.animation_data is not None
+  reach = np.array(bpy.data.objects["eyeLeft"].matrix_world.translation)
+  # The face looks along -y, the person's left is +x.
+  np.testing.assert_allclose(reach, [0.03, -0.075, 0.02], atol=1e-6)
+  assert bpy.data.objects["eyeLeft"].parent is head
+  points = np.array([head.matrix_world @ v.co for v in head.data.vertices])
+  width, height = np.ptp(ball.vertices[:, :2], axis=0) * 0.1
+  np.testing.assert_allclose(np.ptp(points, axis=0)[[0, 2]], [width, height], atol=1e-5)

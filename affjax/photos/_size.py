@@ -30,11 +30,10 @@ def with_size(head: Reconstruction, face: Face) -> Reconstruction:
     face: The face from which it was made.
   """
   widths = np.linalg.norm(face.iris[:, 1] - face.iris[:, 3], axis=-1)
+  units = widths / _px_per_unit(head)
   # The iris of an eye that is turned away or half shut looks smaller.
-  units = max(
-    float(width / px) for width, px in zip(widths, _px_per_unit(head), strict=True)
-  )
-  scale = IRIS_MM / (100 * units) if units > 0 else float("nan")
+  largest = float(units.max(initial=0, where=np.isfinite(units)))
+  scale = IRIS_MM / (100 * largest) if largest else np.inf
   notes: dict[str, Any] = dict(head.notes)
   if not _PLAUSIBLE[0] <= scale <= _PLAUSIBLE[1]:
     doubt = f"irises would make the head {scale:.2f} times as large as the mean head"

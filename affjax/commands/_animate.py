@@ -11,7 +11,7 @@ from affjax.commands import _console, _parsing
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Animate(_parsing.Command):
-  """Plays the expressions of a recording on a head: writes an animated GLB.
+  """Plays a recording of expressions on a head, as an animated GLB.
 
   Writes HEAD-PERFORMANCE.glb, or the file of -o: the head with an animation of its
   expression units, eyes and, if recorded, rotation. A recording is a JSON file of

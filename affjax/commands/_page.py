@@ -11,7 +11,7 @@ from affjax.commands import _console, _parsing
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Page(_parsing.Command):
-  """Makes the pages of an output folder again from the results in it.
+  """Makes the pages of an output folder again, from its results.
 
   Writes OUT/index.html, and OUT/index-2.html and so on for many heads. Use it after
   results were added, moved or deleted, or after a run that was killed.

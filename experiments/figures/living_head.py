@@ -27,7 +27,7 @@ RECORDING = ROOT / "docs" / "examples" / "smile.json"
 PICTURE = ROOT / "docs" / "images" / "smile_three.jpg"
 PAGE = ROOT / "tests" / "export" / "three_page.mjs"
 FRAMES, FPS = 60, 30
-MOMENTS = (0.0, 0.45, 0.85, 1.15, 1.5, 1.9)
+MOMENTS = (0.0, 0.45, 0.85, 1.26, 1.48, 1.65)
 
 SMILE = {
   "mouthSmile*": 0.85,

@@ -11,7 +11,7 @@ const { chromium } = require("playwright-core");
 const three = path.dirname(path.dirname(require.resolve("three")));
 const [glb, browserPath, seconds = "0", picture] = process.argv.slice(2);
 
-const PAGE = `<!doctype html><body style="margin:0;background:#fff"><script type="importmap">
+const PAGE = `<!doctype html><link rel="icon" href="data:,"><body style="margin:0;background:#fff"><script type="importmap">
 {"imports": {"three": "/three/build/three.module.js", "addons/": "/three/examples/jsm/"}}
 </script><script type="module">
 import * as THREE from "three";
@@ -32,7 +32,7 @@ window.play = async times => {
   const box = new THREE.Box3().setFromObject(gltf.scene);
   const size = box.getSize(new THREE.Vector3()), middle = box.getCenter(new THREE.Vector3());
   const camera = new THREE.PerspectiveCamera(20, 1, 0.01, 10);
-  camera.position.set(0.12 * size.y, middle.y, middle.z + 3.3 * size.y);
+  camera.position.set(0.12 * size.y, middle.y, middle.z + 2.5 * size.y);
   camera.lookAt(0, middle.y, middle.z);
   const mixer = new THREE.AnimationMixer(gltf.scene);
   for (const clip of gltf.animations) mixer.clipAction(clip).play();

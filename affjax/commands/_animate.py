@@ -13,7 +13,7 @@ from affjax.commands import _console, _parsing
 class Animate(_parsing.Command):
   """Plays a recording of expressions on a head, as an animated GLB.
 
-  Writes HEAD-PERFORMANCE.glb, or the file of -o: the head with an animation of its
+  Writes HEAD-RECORDING.glb, or the file of -o: the head with an animation of its
   expression units, eyes and, if recorded, rotation. A recording is a JSON file of
   ARKit weights by frame, or a CSV file of Live Link Face (docs/animation.md).
 
@@ -31,7 +31,7 @@ class Animate(_parsing.Command):
   """
 
   head: Annotated[Positional[pathlib.Path], arg(metavar="HEAD")]
-  performance: Annotated[Positional[pathlib.Path], arg(metavar="PERFORMANCE")]
+  performance: Annotated[Positional[pathlib.Path], arg(metavar="RECORDING")]
   out: Annotated[pathlib.Path | None, arg(aliases=["-o"], metavar="FILE")] = None
   fps: float = 0.0
   overwrite: bool = False

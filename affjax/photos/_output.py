@@ -19,7 +19,6 @@ from affjax.export import (
   is_page,
   page_face,
   page_html,
-  unique_names,
 )
 from affjax.faces import Face, read_photo
 from affjax.photos._inputs import Inputs
@@ -77,6 +76,9 @@ def write_heads(
 ) -> Report:
   """Reconstructs every face of every photo and writes `OUT/<photo>/face<k>/...`.
 
+  `<photo>` is the path of the photo below the folder that all of them share; see
+  `affjax.names.folder_names`.
+
   The folder of a photo appears whole or not at all, and a photo that fails does not
   stop the others. The page `OUT/index.html` is written last. With AFFJAX_DEBUG=1 in
   the environment, the traceback of each failure is printed.
@@ -97,12 +99,13 @@ def write_heads(
     raise OutputError(f"{str(index)!r} is not a page of affjax; not replaced")
   shown: list[PagePhoto] = []
   problems = dict(inputs.problems)
-  names = unique_names(inputs.photos)
-  for path, name in zip(inputs.photos, names, strict=True):
+  shown_names = names.relative_names(inputs.photos)
+  folders = names.folder_names(shown_names)
+  for path, name, folder in zip(inputs.photos, shown_names, folders, strict=True):
     try:
       pixels = read_photo(path)
-      heads = reconstructor.heads_of(pixels, path)
-      faces = _write(heads, pixels, out / name, options)
+      heads = [_named(h, name) for h in reconstructor.heads_of(pixels, path)]
+      faces = _write(heads, pixels, out / folder, options)
     except Exception as error:
       # Even a bug on one photo does not stop the others; the report tells them apart.
       bugs.show_traceback(error)
@@ -110,7 +113,7 @@ def write_heads(
       progress(path, 0)
     else:
       height, width, _ = pixels.shape
-      shown.append(PagePhoto(path.name, (height, width), faces))
+      shown.append(PagePhoto(name, (height, width), faces))
       progress(path, len(faces))
   if shown:
     _write_page(index, shown, problems, reconstructor.about)
@@ -129,6 +132,11 @@ def face_facts(face: Face) -> dict[str, Any]:
     "score": float(face.score),
     "landmarks68_px": np.round(np.asarray(face.landmarks68, float), 2).tolist(),
   }
+
+
+def _named(head: Reconstruction, name: str) -> Reconstruction:
+  """Returns a head whose notes name its photo by the path that tells it apart."""
+  return dataclasses.replace(head, notes={**head.notes, "photo": name})
 
 
 def _write(

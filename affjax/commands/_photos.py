@@ -47,7 +47,7 @@ class PhotoCommand(_parsing.Command):
       reconstruct: Function that writes the heads of the photos.
 
     Raises:
-      Exit: Some photos gave no head (1).
+      Exit: Some photos gave no head (1), or some heads are unsure (3).
       ValueError: Nothing could be started.
     """
     from affjax.export import prepared_folder
@@ -62,6 +62,8 @@ class PhotoCommand(_parsing.Command):
 def _print_summary(report: "Report", inputs: Inputs) -> None:
   for path, reason in report.problems.items():
     _console.print_error(f"{path}: {reason}")
+  for path, which in report.unsure.items():
+    _console.print_warning(f"{path}: unsure of {which}; look at it on the page")
   if inputs.ignored:
     entries = "entry" if inputs.ignored == 1 else "entries"
     _console.ERR.print(
@@ -70,6 +72,18 @@ def _print_summary(report: "Report", inputs: Inputs) -> None:
   if report.page is not None:
     heads = _console.count(report.heads, "head")
     photos = _console.count(report.photos, "photo")
-    _console.OUT.print(f"{heads} from {photos}: {_console.escaped(str(report.page))}")
+    page = _console.escaped(str(report.page))
+    _console.OUT.print(f"{heads} from {photos}{_counts(report)}: {page}")
   if report.problems or report.page is None:
     raise _console.Exit(1)
+  if report.unsure:
+    raise _console.Exit(3)
+
+
+def _counts(report: "Report") -> str:
+  """Returns how many photos are unsure and failed, where some are."""
+  counts = {
+    "with unsure heads": len(report.unsure),
+    "without a head": len(report.problems),
+  }
+  return "".join(f", {count} {what}" for what, count in counts.items() if count)

@@ -57,6 +57,17 @@ def page_face(
       "Light map": files["light.png"],
     },
     facts=_facts.page_facts(head),
+    warning=_warning(head),
+  )
+
+
+def _warning(head: Reconstruction) -> str:
+  """Returns the sentence that is shown above a head that may be wrong."""
+  if not head.unsure:
+    return ""
+  return (
+    f"Unsure, confidence {100 * (head.confidence or 0):.0f} %: this may be no face, or "
+    "the head may not lie on it as it should."
   )
 
 

@@ -47,6 +47,7 @@ class PageFace:
     split: Start of the line between the two; 0 = left edge, 1 = right edge.
     pictures: Captions and PNG or JPEG files, shown in a row.
     facts: Names and values, shown as they are.
+    warning: A sentence that is shown above the head, if any.
   """
 
   title: str
@@ -62,6 +63,7 @@ class PageFace:
   split: float
   pictures: Mapping[str, bytes]
   facts: Mapping[str, str]
+  warning: str = ""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,7 +105,7 @@ def page_html(
     _resource("viewer.html"),
     {
       "title": html.escape(title),
-      "summary": f"{_count(len(faces), 'head')} from {_count(len(photos), 'photo')}",
+      "summary": _summary(faces, len(photos)),
       "body": "\n".join(part for part in body if part),
       "footer": html.escape(footer),
       # A name in JSON could otherwise end the script element.
@@ -111,6 +113,13 @@ def page_html(
       "script": _resource("viewer.js"),
     },
   )
+
+
+def _summary(faces: Sequence[PageFace], photos: int) -> str:
+  """Returns the line below the heading."""
+  unsure = sum(bool(face.warning) for face in faces)
+  more = f", {unsure} of them unsure" if unsure else ""
+  return f"{_count(len(faces), 'head')} from {_count(photos, 'photo')}{more}"
 
 
 def is_page(text: str) -> bool:
@@ -132,6 +141,8 @@ def _photo(photo: PagePhoto, number: Mapping[int, int]) -> str:
 def _face(face: PageFace, number: Mapping[int, int], titled: bool) -> str:
   """Returns the card of a face."""
   heading = f"<h3>{html.escape(face.title)}</h3>" if titled else ""
+  if face.warning:
+    heading += f'<p class="warning">{html.escape(face.warning)}</p>'
   if id(face) not in number:
     return (
       f'<article class="face">{heading}<p>This page has too many heads; '

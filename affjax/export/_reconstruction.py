@@ -15,6 +15,9 @@ from affjax.geometry import uv
 from affjax.render import shade
 from affjax.types import Camera, Template
 
+# Confidence from which on a head is sure.
+SURE = 0.8
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reconstruction:
@@ -32,6 +35,8 @@ class Reconstruction:
     pose: Axis-angle rotation and translation of the head before the crop's camera.
     found: JSON-able facts about the face (box, score, landmarks), for pose.json.
     notes: JSON-able facts about how the head was made, for pose.json.
+    confidence: Probability that the head lies right on a face; None where it is not
+      known.
   """
 
   template: Template
@@ -45,6 +50,12 @@ class Reconstruction:
   pose: Float[np.ndarray, " 6"]
   found: Mapping[str, Any]
   notes: Mapping[str, Any]
+  confidence: float | None = None
+
+  @property
+  def unsure(self) -> bool:
+    """Whether the confidence is known and below `SURE`."""
+    return self.confidence is not None and self.confidence < SURE
 
   @functools.cached_property
   def mesh(self) -> HeadMesh:

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -20,7 +21,8 @@ from affjax.export import (
   page_face,
   page_html,
 )
-from affjax.faces import Face, read_photo
+from affjax.faces import LEAST_SCORE, Face, PhotoError, read_photo
+from affjax.names import folder_names, relative_names
 from affjax.photos._inputs import Inputs
 from affjax.photos._options import OutputOptions, Progress
 
@@ -58,12 +60,16 @@ class Report:
     heads: Number of heads that were written.
     photos: Number of photos that gave at least one head.
     problems: Photos without a head and the reason for each, in the order of the photos.
+    unsure: Photos with heads that may be wrong, and which these are.
   """
 
   page: pathlib.Path | None
   heads: int
   photos: int
   problems: Mapping[str, str]
+  unsure: Mapping[str, str] = dataclasses.field(
+    default_factory=lambda: MappingProxyType[str, str]({})
+  )
 
 
 def write_heads(
@@ -98,13 +104,16 @@ def write_heads(
   if index.exists() and not is_page(index.read_text("utf-8", "replace")):
     raise OutputError(f"{str(index)!r} is not a page of affjax; not replaced")
   shown: list[PagePhoto] = []
-  problems = dict(inputs.problems)
-  shown_names = names.relative_names(inputs.photos)
-  folders = names.folder_names(shown_names)
+  problems, unsure = dict(inputs.problems), dict[str, str]()
+  shown_names = relative_names(inputs.photos)
+  folders = folder_names(shown_names)
   for path, name, folder in zip(inputs.photos, shown_names, folders, strict=True):
     try:
       pixels = read_photo(path)
       heads = [_named(h, name) for h in reconstructor.heads_of(pixels, path)]
+      heads = [h for h in heads if h.confidence is None or h.confidence >= LEAST_SCORE]
+      if not heads:
+        raise PhotoError("no face found")
       faces = _write(heads, pixels, out / folder, options)
     except Exception as error:
       # Even a bug on one photo does not stop the others; the report tells them apart.
@@ -113,6 +122,8 @@ def write_heads(
       progress(path, 0)
     else:
       height, width, _ = pixels.shape
+      if doubtful := _doubtful(heads):
+        unsure[str(path)] = doubtful
       shown.append(PagePhoto(name, (height, width), faces))
       progress(path, len(faces))
   if shown:
@@ -122,6 +133,16 @@ def write_heads(
     heads=sum(len(entry.faces) for entry in shown),
     photos=len(shown),
     problems=problems,
+    unsure=unsure,
+  )
+
+
+def _doubtful(heads: Sequence[Reconstruction]) -> str:
+  """Returns which heads of a photo are unsure, in words."""
+  return ", ".join(
+    f"face {k} (confidence {head.confidence:.2f})"
+    for k, head in enumerate(heads, start=1)
+    if head.unsure
   )
 
 

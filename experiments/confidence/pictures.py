@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 # Longer side of the photos that pictures are made of, px.
-SIDE = 448
+SIDE = 384
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,15 +23,17 @@ class Picture:
     kind: Name of what was done to the photo, a key of `KINDS`.
     name: Name of the photo.
     pixels: The picture.
-    faces: 68 landmarks of each face that the photo shows.
-    visible: Whether each face is still shown well enough to be found.
+    faces: 68 landmarks of each face, px.
+    shown: Which of these landmarks the picture shows.
+    expected: Whether each face is shown well enough to be found.
   """
 
   kind: str
   name: str
   pixels: np.ndarray
   faces: Sequence[np.ndarray]
-  visible: Sequence[bool]
+  shown: Sequence[np.ndarray]
+  expected: Sequence[bool]
 
 
 # Returns the changed photo, where its pixels' places go (a 2 x 3 matrix), and whether
@@ -166,13 +168,14 @@ def _shuffled(image, faces, rng):
     size = (np.minimum(high, image.size) - low) // 4
     if size.min() < 2:
       continue
-    place = lambda k: (
-      slice(low[1] + k // 4 * size[1], low[1] + (k // 4 + 1) * size[1]),
-      slice(low[0] + k % 4 * size[0], low[0] + (k % 4 + 1) * size[0]),
-    )
-    parts = [picture[place(k)].copy() for k in range(16)]
-    for k, other in enumerate(rng.permutation(16)):
-      picture[place(k)] = parts[other]
+    # Without a part that stays where it was.
+    order = rng.permutation(16)
+    while (order == np.arange(16)).any():
+      order = rng.permutation(16)
+    starts = [low + size * (k % 4, k // 4) for k in range(16)]
+    parts = [picture[y : y + size[1], x : x + size[0]].copy() for x, y in starts]
+    for (x, y), other in zip(starts, order, strict=True):
+      picture[y : y + size[1], x : x + size[0]] = parts[other]
   return Image.fromarray(picture), _SAME, False
 
 
@@ -223,13 +226,38 @@ def changed(
     faces: 68 landmarks of each of its faces.
     seed: Seed of what is random.
   """
-  picture, matrix, visible = KINDS[kind](photo, faces, np.random.default_rng(seed))
+  picture, matrix, expected = KINDS[kind](photo, faces, np.random.default_rng(seed))
+  pixels = np.asarray(picture)
   moved = [f @ matrix[:, :2].T + matrix[:, 2] for f in faces]
-  middle = [f[17:].mean(0) for f in moved]
-  inside = [bool((m > 0).all() and (m < picture.size).all()) for m in middle]
+  shown = [_inside(f, picture.size) for f in moved]
+  if kind.startswith("covered"):
+    before = np.asarray(photo)
+    shown = [s & _alike(before, pixels, f) for s, f in zip(shown, moved, strict=True)]
+  # Little of a face, or its parts in another order, is no face.
+  there = [int(s[17:].sum()) >= 12 and kind != "shuffled" for s in shown]
   return Picture(
-    kind, name, np.asarray(picture), moved, [visible and there for there in inside]
+    kind,
+    name,
+    pixels,
+    [f for f, keep in zip(moved, there, strict=True) if keep],
+    [s for s, keep in zip(shown, there, strict=True) if keep],
+    [
+      expected and s[17:].mean() > 0.4
+      for s, keep in zip(shown, there, strict=True)
+      if keep
+    ],
   )
+
+
+def _inside(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  return ((points >= 0) & (points <= np.array(size) - 1)).all(1)
+
+
+def _alike(before: np.ndarray, after: np.ndarray, points: np.ndarray) -> np.ndarray:
+  """Returns at which points two pictures of one size are the same."""
+  edge = np.array(before.shape[1::-1]) - 1
+  x, y = np.clip(np.rint(points), 0, edge).astype(int).T
+  return (before[y, x] == after[y, x]).all(-1)
 
 
 def backgrounds(
@@ -256,5 +284,5 @@ def backgrounds(
     if clear:
       box = (*start.tolist(), *(start + side).tolist())
       part = photo.crop(box).resize((256, 256), Image.Resampling.BICUBIC)
-      found.append(Picture("background", name, np.asarray(part), [], []))
+      found.append(Picture("background", name, np.asarray(part), [], [], []))
   return found

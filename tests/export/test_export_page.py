@@ -89,6 +89,14 @@ def test_nothing_is_loaded_from_elsewhere(ball_mesh, texture):
     assert not re.search(r"\b(fetch|XMLHttpRequest|import|WebSocket)\b\s*\(", text)
 
 
+def test_unsure_heads_are_told(ball_mesh, texture):
+  faces = [_face(ball_mesh, texture, warning="Unsure <i>"), _face(ball_mesh, texture)]
+  text = _html(faces)
+  assert "2 heads from 1 photo, 1 of them unsure" in text
+  assert text.count('<p class="warning">Unsure &lt;i&gt;</p>') == 1
+  assert "unsure" not in _html(faces[1:])
+
+
 def test_hostile_names_stay_text(ball_mesh, texture):
   evil = '</script><script>alert(1)</script><img src=x onerror="y">{{data}}'
   text = _html(

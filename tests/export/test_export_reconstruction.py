@@ -13,6 +13,7 @@ from PIL import Image
 from affjax import types
 from affjax.export import (
   FILES,
+  SURE,
   Reconstruction,
   _images,
   _projection,
@@ -159,6 +160,21 @@ def test_the_card_shows_the_head_close_up(head, photo, files):
   assert 0.3 < card.split < 0.7
   assert set(card.files) == set(FILES)
   assert card.facts["Pose from"] == "network"
+
+
+@pytest.mark.parametrize(
+  ("confidence", "unsure"), [(None, False), (0.46, True), (SURE, False), (0.97, False)]
+)
+def test_confidence_is_told(head, photo, confidence, unsure):
+  told = dataclasses.replace(head, confidence=confidence)
+  written = head_files(told, photo)
+  facts = json.loads(written["pose.json"])
+  assert (facts["confidence"], facts["unsure"]) == (confidence, unsure)
+  card = page_face(told, photo, written, title="Face 1", folder="a/face1")
+  assert card.warning.startswith("Unsure, confidence 46 %") == unsure
+  assert card.facts.get("Confidence") == (
+    None if confidence is None else f"{100 * confidence:.0f} %"
+  )
 
 
 def test_light_beyond_white_is_told(head, photo):

@@ -19,11 +19,12 @@ from affjax.export._images import (
 from affjax.export._obj import mtl_text, obj_text
 from affjax.export._page import PageFace, PagePhoto, is_page, page_html
 from affjax.export._painting import paint_photo
-from affjax.export._reconstruction import SURE, Reconstruction
+from affjax.export._reconstruction import NO_FACE, SURE, Reconstruction
 from affjax.export._writers import FILES, WRITERS, HeadInPhoto, Writer, head_files
 
 __all__ = [
   "FILES",
+  "NO_FACE",
   "SURE",
   "WRITERS",
   "HeadInPhoto",

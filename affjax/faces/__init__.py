@@ -21,7 +21,7 @@ from affjax.faces._crop import (
   mean_landmarks,
 )
 from affjax.faces._evidence import Evidence
-from affjax.faces._find import LEAST_SCORE, Face, find_faces, find_in_all
+from affjax.faces._find import Face, find_faces, find_in_all
 from affjax.faces._fit import (
   FaceColors,
   Fit,
@@ -41,7 +41,6 @@ from affjax.faces._surface.read import read_surface
 from affjax.faces._surface.votes import Maps as SurfaceMaps
 
 __all__ = [
-  "LEAST_SCORE",
   "Crop",
   "Evidence",
   "Face",

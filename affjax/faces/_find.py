@@ -12,8 +12,8 @@ from affjax.assets import store
 from affjax.faces import _detect, _iris, _mesh, _network
 from affjax.faces._evidence import Evidence, evidence
 
-# Score of a face below which it is no face.
-LEAST_SCORE = 0.2
+# Default of the least score of a face.
+LEAST_SCORE = 0.1
 # Share of the smaller box from which on two faces are the same face.
 _SAME = 0.6
 # The same where the detector's score of one is below `_HESITANT`: mouths and chins look
@@ -89,18 +89,20 @@ def find_in_all(
   faces: list[list[Face]] = []
   for start in range(0, len(photos), _TOGETHER):
     part = photos[start : start + _TOGETHER]
-    found = [_distinct(some, threshold) for some in _find(part, 0, smallest)]
+    found = _find(part, 0, smallest)
     doubtful = [k for k, some in enumerate(found) if _may_be_turned(some)]
     for turns in (1, 2, 3):
       views = [part[k] for k in doubtful]
       more = _find(views, turns, max(smallest, _TURNED))
       for k, some in zip(doubtful, more, strict=True):
-        found[k] = _distinct(found[k] + some, threshold)
-    faces += _with_irises(part, found)
+        found[k] += some
+    faces += _with_irises(part, [_distinct(some, threshold) for some in found])
   return faces
 
 
-def _may_be_turned(faces: Sequence[Face]) -> bool:
+def _may_be_turned(candidates: Sequence[Face]) -> bool:
+  """Returns whether other turns of a photo may explain it better."""
+  faces = _distinct(candidates, 0.0)
   return not faces or min(face.score for face in faces) < _BEYOND_DOUBT
 
 

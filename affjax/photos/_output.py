@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 import affjax
 from affjax import bugs, files
 from affjax.export import (
+  NO_FACE,
   OutputError,
   PageFace,
   PagePhoto,
@@ -21,7 +22,7 @@ from affjax.export import (
   page_face,
   page_html,
 )
-from affjax.faces import LEAST_SCORE, Face, PhotoError, read_photo
+from affjax.faces import Face, PhotoError, read_photo
 from affjax.names import folder_names, relative_names
 from affjax.photos._inputs import Inputs
 from affjax.photos._options import OutputOptions, Progress
@@ -111,7 +112,7 @@ def write_heads(
     try:
       pixels = read_photo(path)
       heads = [_named(h, name) for h in reconstructor.heads_of(pixels, path)]
-      heads = [h for h in heads if h.confidence is None or h.confidence >= LEAST_SCORE]
+      heads = [h for h in heads if h.confidence is None or h.confidence >= NO_FACE]
       if not heads:
         raise PhotoError("no face found")
       faces = _write(heads, pixels, out / folder, options)

@@ -29,9 +29,8 @@ from scipy import optimize
 
 from affjax import files
 from affjax.data import SyntheticFaces
-from affjax.export import SURE
+from affjax.export import NO_FACE, SURE
 from affjax.faces import (
-  LEAST_SCORE,
   apply_crop,
   face_crops,
   find_faces,
@@ -236,7 +235,7 @@ def counts(
   """Returns the counts, the precision and the recall of some pictures."""
   pairs = [(head, confidence(head, known)) for one in rows for head in one["heads"]]
   sure = [head for head, value in pairs if value >= SURE]
-  unsure = [head for head, value in pairs if LEAST_SCORE <= value < SURE]
+  unsure = [head for head, value in pairs if NO_FACE <= value < SURE]
   right = [head for head in sure if head["right"]]
   either = [head for head in (*sure, *unsure) if head["expected"]]
   faces = sum(one["expected"] for one in rows)

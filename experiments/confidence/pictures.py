@@ -261,14 +261,10 @@ def _alike(before: np.ndarray, after: np.ndarray, points: np.ndarray) -> np.ndar
 
 
 def backgrounds(
-  name: str,
-  photo: Image.Image,
-  faces: list[np.ndarray],
-  seed: Sequence[int],
-  count: int,
+  name: str, photo: Image.Image, faces: list[np.ndarray], seed: Sequence[int]
 ) -> list[Picture]:
-  """Returns parts of a photo that show no face, enlarged."""
-  rng = np.random.default_rng(seed)
+  """Returns two parts of a photo that show no face, enlarged."""
+  rng, count = np.random.default_rng(seed), 2
   found: list[Picture] = []
   shorter = min(photo.size)
   for _ in range(400):

@@ -3,7 +3,7 @@
   python -m experiments.confidence.measure --photos FOLDER --without-faces FOLDER
 
 Photos whose faces are known are turned, covered, cut, painted and shuffled
-(`pictures.KINDS`; each photo in a third of the kinds), and parts of them that show no
+(`pictures.KINDS`; each photo in a quarter of the kinds), and parts of them that show no
 face, other pictures without faces and synthetic faces are added. A head is right if the
 inner landmarks that the picture shows are off by less than a tenth of the distance of
 the eyes in the mean, and all of them by less than a quarter. The weights of
@@ -107,7 +107,7 @@ def made_pictures(
     photo = _small(path)
     faces = [face.landmarks68 for face in find_faces(np.asarray(photo))]
     for m, kind in enumerate(pictures.KINDS):
-      if m == 0 or (m + n // 2) % 3 == 0:
+      if m == 0 or (m + n // 2) % 4 == 0:
         seed = (1, n, m)
         yield pictures.changed(kind, path.name, photo, faces, seed), n % 2
     for part in pictures.backgrounds(path.name, photo, faces, (2, n)):

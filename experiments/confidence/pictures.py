@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 # Longer side of the photos that pictures are made of, px.
-SIDE = 384
+SIDE = 256
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -11,8 +11,9 @@ from PIL import Image
 
 from affjax.data._pictures import find_pictures
 from affjax.data._record_source import Record, RecordFacts
-from affjax.faces import read_photo
 from affjax.types import Template
+
+_MOST_PIXELS = 100_000_000
 
 
 class FolderSource:
@@ -99,11 +100,16 @@ class FolderSource:
 
 
 def _read_image(path: pathlib.Path, size: int) -> np.ndarray:
-  pixels = read_photo(path)
-  if pixels.shape[:2] == (size, size):
-    return pixels
-  picture = Image.fromarray(pixels)
-  return np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS))
+  try:
+    with Image.open(path) as image:
+      if image.width * image.height > _MOST_PIXELS:
+        raise ValueError(f"photo {path.name!r} has too many pixels: {image.size}")
+      picture = image.convert("RGB")
+      if picture.size != (size, size):
+        picture = picture.resize((size, size), Image.Resampling.LANCZOS)
+      return np.asarray(picture)
+  except (OSError, Image.DecompressionBombError) as error:
+    raise ValueError(f"cannot read photo {path.name!r}: {error}") from error
 
 
 def _read_archive(path: pathlib.Path) -> Record:

@@ -19,7 +19,7 @@ PACKAGES = sorted(
 )
 
 # The places that each place may import from, beside itself.
-_BASE = {"types", "geometry", "files", "bugs"}
+_BASE = {"types", "geometry", "files", "names", "bugs"}
 _KERNELS = _BASE | {"native"}
 _RENDER = _KERNELS | {"ops", "render"}
 _NETS = _RENDER | {"nn", "assets"}
@@ -33,6 +33,7 @@ ALLOWED = {
   "types": set(),
   "bugs": set(),
   "files": set(),
+  "names": set(),
   "pool": set(),
   "assets": {"types", "geometry"},
   "geometry": {"types"},

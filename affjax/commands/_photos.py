@@ -21,6 +21,7 @@ class PhotoCommand(_parsing.Command):
   Attributes:
     photos: Photos, or folders of photos.
     out: Write into this folder, which is created where it is missing.
+    recursive: Search folders inside of folders, too.
   """
 
   photos: Annotated[
@@ -28,6 +29,7 @@ class PhotoCommand(_parsing.Command):
     arg(metavar="PHOTO...", help_behavior_hint="(required)"),
   ]
   out: Annotated[pathlib.Path, arg(aliases=["-o"], metavar="FOLDER")]
+  recursive: bool = False
 
   interrupted: ClassVar[str] = (
     "interrupted; finished photos are kept and on the page; "
@@ -48,14 +50,14 @@ class PhotoCommand(_parsing.Command):
       reconstruct: Function that writes the heads of the photos.
 
     Raises:
-      Exit: Some photos gave no head (1).
+      Exit: Some photos gave no head (1), or some heads are unsure (3).
       ValueError: Nothing could be started.
     """
     from affjax.export import prepared_folder
 
     used = options.overwrite or options.resume
     with prepared_folder(self.out, overwrite=used):
-      inputs = gather(self.photos)
+      inputs = gather(self.photos, recursive=self.recursive)
       with _console.photo_progress(len(inputs.photos)) as step:
         report = reconstruct(inputs, step)
     _print_summary(report, inputs)
@@ -64,6 +66,8 @@ class PhotoCommand(_parsing.Command):
 def _print_summary(report: "Report", inputs: Inputs) -> None:
   for path, reason in report.problems.items():
     _console.print_error(f"{path}: {reason}")
+  for path, which in report.unsure.items():
+    _console.print_warning(f"{path}: unsure of {which}; look at it on the page")
   if inputs.ignored:
     entries = "entry" if inputs.ignored == 1 else "entries"
     _console.ERR.print(
@@ -74,6 +78,17 @@ def _print_summary(report: "Report", inputs: Inputs) -> None:
     photos = _console.count(report.photos, "photo")
     before = f" ({report.kept} finished before)" if report.kept else ""
     page = _console.escaped(str(report.page))
-    _console.OUT.print(f"{heads} from {photos}{before}: {page}")
+    _console.OUT.print(f"{heads} from {photos}{before}{_counts(report)}: {page}")
   if report.problems or report.page is None:
     raise _console.Exit(1)
+  if report.unsure:
+    raise _console.Exit(3)
+
+
+def _counts(report: "Report") -> str:
+  """Returns how many photos are unsure and failed, where some are."""
+  counts = {
+    "with unsure heads": len(report.unsure),
+    "without a head": len(report.problems),
+  }
+  return "".join(f", {count} {what}" for what, count in counts.items() if count)

@@ -3,6 +3,8 @@
 import os
 import pathlib
 
+from affjax.names import is_side_file
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAP_ENDING = "_diffuse"
 
@@ -39,8 +41,12 @@ def find_pictures(
   return {path: maps.get(stem) for stem, path in photos.items()}
 
 
+def _is_picture(path: pathlib.Path) -> bool:
+  return path.suffix.lower() in SUFFIXES and not is_side_file(path.name)
+
+
 def _by_stem(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-  paths = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES]
+  paths = [p for p in sorted(folder.iterdir()) if _is_picture(p)]
   found = {path.stem: path for path in paths}
   if len(found) < len(paths):
     twice = next(p for p in paths if found[p.stem] != p)

@@ -7,7 +7,7 @@
 from affjax.export._animation import animated_glb, target_names
 from affjax.export._card import CARD_FOLDER, Card, card_files, read_card
 from affjax.export._expression import Expression
-from affjax.export._folder import OutputError, prepared_folder, unique_names
+from affjax.export._folder import OutputError, prepared_folder
 from affjax.export._glb import glb_bytes
 from affjax.export._head_mesh import head_mesh
 from affjax.export._images import (
@@ -24,7 +24,7 @@ from affjax.export._page import Frame, PagePhoto, is_page, page_html
 from affjax.export._painting import paint_photo
 from affjax.export._performance import Performance, read_performance
 from affjax.export._ply import ply_bytes
-from affjax.export._reconstruction import Reconstruction
+from affjax.export._reconstruction import NO_FACE, SURE, Reconstruction
 from affjax.export._usdz import usdz_bytes
 from affjax.export._writers import (
   FILES,
@@ -40,6 +40,8 @@ __all__ = [
   "CARD_FOLDER",
   "FILES",
   "MESH_FORMATS",
+  "NO_FACE",
+  "SURE",
   "WRITERS",
   "Card",
   "Expression",
@@ -73,6 +75,5 @@ __all__ = [
   "sheet",
   "target_names",
   "to_uint8",
-  "unique_names",
   "usdz_bytes",
 ]

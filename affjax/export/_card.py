@@ -38,6 +38,7 @@ class Card:
     size: Height and width of the close-up, px.
     split: Start of the line between photo and head; 0 = left edge, 1 = right edge.
     facts: Names and values, shown as they are.
+    warning: A sentence that is shown above the head, if any.
   """
 
   title: str
@@ -47,6 +48,7 @@ class Card:
   size: tuple[int, int]
   split: float
   facts: Mapping[str, str]
+  warning: str = ""
 
   @property
   def view(self) -> str:
@@ -97,6 +99,7 @@ def card_files(
     "size": before.shape[:2],
     "split": split,
     "facts": _facts.page_facts(head),
+    "warning": _warning(head),
   }
   return {
     _CARD: json.dumps(card, indent=1, allow_nan=False).encode(),
@@ -125,6 +128,7 @@ def read_card(out: pathlib.Path, folder: str) -> Card | None:
       size=(max(height, 1), max(width, 1)),
       split=float(content["split"]),
       facts=_texts(content["facts"]),
+      warning=str(content.get("warning", "")),
     )
   except (OSError, ValueError, LookupError, TypeError, AttributeError):
     return None
@@ -132,6 +136,16 @@ def read_card(out: pathlib.Path, folder: str) -> Card | None:
 
 def _texts(content: Any) -> dict[str, str]:
   return {str(name): str(value) for name, value in content.items()}
+
+
+def _warning(head: Reconstruction) -> str:
+  """Returns the sentence that is shown above a head that may be wrong."""
+  if not head.unsure:
+    return ""
+  return (
+    f"Unsure, confidence {100 * (head.confidence or 0):.0f} %: this may be no face, or "
+    "the head may not lie on it as it should."
+  )
 
 
 def _close_up(

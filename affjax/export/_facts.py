@@ -24,6 +24,8 @@ def head_facts(head: Reconstruction, *, photo_size: tuple[int, int]) -> dict[str
     "center of the photo's first pixel is (0, 0); x right, y up, z towards the camera",
     "photo": {"height": photo_size[0], "width": photo_size[1]},
     "face": dict(head.found),
+    "confidence": None if head.confidence is None else round(head.confidence, 3),
+    "unsure": head.unsure,
     "crop": {"size": len(head.crop_image), "photo_px_to_crop_px": head.crop.tolist()},
     "camera": dataclasses.asdict(head.camera),
     "pose": {
@@ -53,6 +55,8 @@ def page_facts(head: Reconstruction) -> dict[str, str]:
   facts |= {n: str(head.notes[k]) for n, k in notes.items() if k in head.notes}
   if "iris_mm" in head.notes:
     facts["Size"] = f"{head.scale:.2f} × the mean head, by its irises"
+  if head.confidence is not None:
+    facts["Confidence"] = f"{100 * head.confidence:.0f} %"
   if head.notes.get("doubts"):
     facts["Doubts"] = "; ".join(head.notes["doubts"])
   return {**facts, "Maps": maps, "Mesh": f"{len(head.mesh.vertices)} vertices"}

@@ -1,11 +1,9 @@
-"""Output folders, and safe names for what goes into them."""
+"""Output folders."""
 
 import contextlib
 import pathlib
-import re
 import tempfile
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from affjax import files
 
@@ -42,36 +40,6 @@ def prepared_folder(path: pathlib.Path, *, overwrite: bool) -> Iterator[None]:
     for folder in created:
       with contextlib.suppress(OSError):
         folder.rmdir()
-
-
-def unique_names(paths: Sequence[pathlib.Path]) -> list[str]:
-  """Returns a safe folder name for each path: its stem, numbered where stems repeat.
-
-  Letters and digits of any script, `-`, `_`, and inner dots and spaces are kept; every
-  other character becomes `_`. Names that differ only in case count as equal, because
-  some file systems do not tell them apart.
-  """
-  taken: set[str] = set()
-  names = []
-  for path in paths:
-    stem = _safe(path.stem)
-    name, k = stem, 1
-    while name.casefold() in taken:
-      k += 1
-      name = f"{stem}-{k}"
-    taken.add(name.casefold())
-    names.append(name)
-  return names
-
-
-def _safe(stem: str) -> str:
-  """Returns a path component without special meaning on any system."""
-  stem = unicodedata.normalize("NFC", stem)
-  stem = re.sub(r"[^\w\-. ]", "_", stem, flags=re.UNICODE).strip(". ")
-  # File systems limit a name to 255 bytes; 120 leaves room for a number.
-  while len(stem.encode("utf-8", "ignore")) > 120:
-    stem = stem[:-1]
-  return stem.strip(". ") or "photo"
 
 
 def _require_writable(path: pathlib.Path) -> None:

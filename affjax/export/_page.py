@@ -98,6 +98,8 @@ def _photo(photo: PagePhoto) -> str:
 def _face(face: Card, titled: bool) -> str:
   """Returns the card of a face."""
   heading = f"<h3>{html.escape(face.title)}</h3>" if titled else ""
+  if face.warning:
+    heading += f'<p class="warning">{html.escape(face.warning)}</p>'
   maps = "".join(
     f'<figure><img loading="lazy" alt="{html.escape(caption)}" '
     f'src="{_link(f"{face.folder}/{path}")}">'

@@ -16,6 +16,9 @@ from affjax.geometry import uv
 from affjax.render import shade
 from affjax.types import Camera, Template
 
+# Confidence from which on a head is sure, and below which there is no face.
+SURE, NO_FACE = 0.8, 0.2
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reconstruction:
@@ -36,6 +39,8 @@ class Reconstruction:
     expression: Expression units of the model and their weights in the head; None where
       they are not known.
     scale: Size of the person's head over that of head space, for files in meters.
+    confidence: Probability that the head lies right on a face; None where it is not
+      known.
   """
 
   template: Template
@@ -51,6 +56,12 @@ class Reconstruction:
   notes: Mapping[str, Any]
   expression: Expression | None = None
   scale: float = 1.0
+  confidence: float | None = None
+
+  @property
+  def unsure(self) -> bool:
+    """Whether the confidence is known and below `SURE`."""
+    return self.confidence is not None and self.confidence < SURE
 
   @functools.cached_property
   def mesh(self) -> HeadMesh:

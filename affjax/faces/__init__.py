@@ -5,11 +5,13 @@ points, 68 standard landmarks and irises (`Face`); `find_in_all` takes many phot
 `face_crops` and `apply_crop` cut the aligned squares that everything else works on.
 `read_surface` says for each pixel of a crop which point of the head it shows, and
 `fit_surface` fits the embedded head to that (`Fit`); `fit_faces` fits any morphable
-model to landmarks. `visible_skin` says which pixels of a crop show the head,
+model to landmarks. `confidences` says how likely it is that
+heads lie right on faces. `visible_skin` says which pixels of a crop show the head,
 `read_colors` reads diffuse and light map off a crop, and `solve_poses` finds poses from
 3D points. `smoothing.Tracker` follows the faces of a video; `warp` resamples photos.
 """
 
+from affjax.faces._confidence import HeadEvidence, confidences, head_evidence
 from affjax.faces._crop import (
   Crop,
   apply_crop,
@@ -18,6 +20,7 @@ from affjax.faces._crop import (
   initial_pose,
   mean_landmarks,
 )
+from affjax.faces._evidence import Evidence
 from affjax.faces._find import Face, find_faces, find_in_all
 from affjax.faces._fit import (
   FaceColors,
@@ -25,6 +28,7 @@ from affjax.faces._fit import (
   FitSettings,
   check_fittable,
   fit_faces,
+  landmark_errors,
   read_colors,
 )
 from affjax.faces._mesh import standard68
@@ -38,14 +42,17 @@ from affjax.faces._surface.votes import Maps as SurfaceMaps
 
 __all__ = [
   "Crop",
+  "Evidence",
   "Face",
   "FaceColors",
   "Fit",
   "FitSettings",
+  "HeadEvidence",
   "PhotoError",
   "SurfaceMaps",
   "apply_crop",
   "check_fittable",
+  "confidences",
   "decode_photo",
   "face_crop",
   "face_crops",
@@ -53,7 +60,9 @@ __all__ = [
   "find_in_all",
   "fit_faces",
   "fit_surface",
+  "head_evidence",
   "initial_pose",
+  "landmark_errors",
   "mean_landmarks",
   "read_colors",
   "read_photo",

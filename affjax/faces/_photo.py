@@ -6,24 +6,34 @@ anything is decoded, and every error of Pillow becomes a `PhotoError`.
 """
 
 import contextlib
+import functools
+import importlib
 import io
+import math
 import os
 import pathlib
+import struct
 import warnings
 from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageFile
 
-# Default of the largest number of pixels that is decoded, 240 MB as RGB.
+from affjax.faces import _photo_colors
+
+# Default of the largest number of pixels of a result, 240 MB as RGB.
 MAX_PIXELS = 80_000_000
+# Largest number of pixels that a file may promise. The largest sensors of phones and
+# cameras have 200 million.
+_MOST_PIXELS = 256_000_000
 # Least width and height, px.
 _SMALLEST = 32
 _FORMATS = (
   "AVIF",
   "BMP",
   "GIF",
+  "HEIF",
   "JPEG",
   "JPEG2000",
   "MPO",
@@ -32,6 +42,23 @@ _FORMATS = (
   "TIFF",
   "WEBP",
 )
+# Names of files that are not read, by the four letters after "ftyp" or the first bytes.
+_BRANDS = {
+  **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm"), "HEIC"),
+  **dict.fromkeys((b"hevs", b"hevx"), "HEIC"),
+  **dict.fromkeys((b"mif1", b"msf1"), "HEIF"),
+  **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+  b"crx ": "a raw photo",
+}
+_SIGNATURES = {
+  b"\xff\x0a": "JPEG XL",
+  b"\x00\x00\x00\x0cJXL ": "JPEG XL",
+  b"%PDF": "a PDF",
+  b"8BPS": "a Photoshop file",
+  b"\x1aE\xdf\xa3": "a video",
+  b"FUJIFILMCCD-RAW": "a raw photo",
+  b"\x00\x05\x16\x07": "an AppleDouble file",
+}
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSE = {
   2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -51,26 +78,29 @@ class PhotoError(ValueError):
 def read_photo(
   path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
 ) -> UInt8[np.ndarray, "h w 3"]:
-  """Reads a photo as 8-bit RGB, turned upright by its EXIF orientation.
+  """Reads a photo as 8-bit sRGB, turned upright by its EXIF orientation.
 
-  Gray, palette, CMYK and 16-bit images are converted (16-bit ones to their upper eight
-  bits), transparent pixels are laid over white, and an animation gives its first frame.
-  Color profiles are not applied.
+  Gray, palette, CMYK, LAB and 16-bit images are converted. Of 16 bits the upper eight
+  count; if all values of a file stay below 1024 or 4096, they are taken for 10 or 12
+  bits. An embedded ICC profile is applied, and colors without one are taken for sRGB.
+  Transparent pixels are laid over white, and an animation gives its first frame.
 
   Args:
-    path: Regular file in AVIF, BMP, GIF, JPEG, JPEG 2000, MPO, PNG, PPM, TIFF or WebP
-      format, as far as the installed Pillow knows them.
-    max_pixels: Largest width times height. Beyond 179 million Pillow's own limit
-      (`PIL.Image.MAX_IMAGE_PIXELS`) must be raised as well.
+    path: Regular file in AVIF, BMP, GIF, HEIC (with the package `pillow-heif`), JPEG,
+      JPEG 2000, MPO, PNG, PPM, TIFF or WebP format, as far as the installed Pillow
+      knows them.
+    max_pixels: Largest width times height of the result. A larger photo of at most 256
+      million pixels is reduced by a whole factor, so that it fits.
 
   Raises:
     PhotoError: The file does not exist, is empty, no image, of an unknown format,
-      broken, truncated, smaller than 32 px or larger than `max_pixels`.
+      broken, truncated, smaller than 32 px or larger than 256 million pixels.
   """
   path = pathlib.Path(path)
   with _named_errors(str(path), max_pixels):
     _check_file(path)
-    return _decode(path, max_pixels)
+    with path.open("rb") as file:
+      return _decode(file, max_pixels)
 
 
 def decode_photo(
@@ -81,7 +111,7 @@ def decode_photo(
   Args:
     content: Content of the file.
     name: Name of the photo in messages.
-    max_pixels: Largest width times height.
+    max_pixels: Largest width times height of the result.
 
   Raises:
     PhotoError: The content cannot be read; see `read_photo`.
@@ -103,12 +133,6 @@ def _named_errors(name: str, max_pixels: int) -> Iterator[None]:
       yield
   except PhotoError as error:
     raise PhotoError(f"photo {name!r}: {error}") from None
-  except Image.UnidentifiedImageError:
-    message = f"not an image, expected one of {', '.join(_known())}"
-    raise PhotoError(f"photo {name!r}: {message}") from None
-  except Image.DecompressionBombError:
-    message = f"too large, expected at most {max_pixels} pixels"
-    raise PhotoError(f"photo {name!r}: {message}") from None
   except Exception as error:  # On broken files Pillow raises nearly anything.
     reason = " ".join(str(error).split()) or type(error).__name__
     raise PhotoError(f"photo {name!r}: cannot be read: {reason}") from error
@@ -123,56 +147,94 @@ def _check_file(path: pathlib.Path) -> None:
     raise PhotoError("the file is empty")
 
 
+@functools.cache
 def _known() -> list[str]:
-  """Returns the formats of the list that the installed Pillow can open."""
+  """Returns the formats of the list that can be opened on this machine."""
   Image.init()
+  with contextlib.suppress(ImportError):
+    importlib.import_module("pillow_heif").register_heif_opener()
   return [name for name in _FORMATS if name in Image.OPEN]
 
 
-def _decode(
-  file: pathlib.Path | io.BytesIO, max_pixels: int
-) -> UInt8[np.ndarray, "h w 3"]:
-  with Image.open(file, formats=_known()) as image:
-    width, height = image.size
-    if width * height > max_pixels:
-      raise PhotoError(
-        f"too large: {width} x {height} px, expected at most {max_pixels} pixels"
-      )
-    if min(width, height) < _SMALLEST:
-      raise PhotoError(
-        f"too small: {width} x {height} px, expected at least {_SMALLEST} x {_SMALLEST}"
-      )
-    orientation = _orientation(image)
-    rgb = _rgb(image)
+def _decode(file: io.BufferedIOBase, max_pixels: int) -> UInt8[np.ndarray, "h w 3"]:
+  with _opened(file) as image:
+    _check_size(*image.size)
+    wide = _photo_colors.is_wide(image)
+    # JPEG files are decoded at a half, a quarter or an eighth of their size.
+    factor = _factor(image.size, max_pixels)
+    image.draft(None, (image.width // factor, image.height // factor))
+    image.load()
+    pixels = _photo_colors.flat(image)
+    if wide and _photo_colors.is_nearly_black(image):
+      pixels = _with_lower_bytes(image, file)
+    orientation, profile = _orientation(image), image.info.get("icc_profile")
+  factor = _factor(pixels.size, max_pixels)
+  rgb = _photo_colors.srgb(pixels.reduce(factor) if factor > 1 else pixels, profile)
   if orientation in _TRANSPOSE:
     rgb = rgb.transpose(_TRANSPOSE[orientation])
   return np.array(rgb, np.uint8)
 
 
+def _opened(file: io.BufferedIOBase) -> ImageFile.ImageFile:
+  """Opens an image as `Image.open` does, but for the largest number of pixels."""
+  prefix = file.read(16)
+  for name in _known():
+    factory, accept = Image.OPEN[name]
+    if accept is None or accept(prefix) is True:
+      file.seek(0)
+      # The plugins raise these where a file is of another format after all.
+      with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):
+        return factory(file, "")
+  kind = _kind(prefix)
+  if kind in ("HEIC", "HEIF") and "HEIF" not in _known():
+    raise PhotoError(
+      f"{kind} needs pillow-heif: install it by pip install 'affjax[heif]'"
+    )
+  raise PhotoError(f"{kind or 'not an image'}, expected one of {', '.join(_known())}")
+
+
+def _kind(prefix: bytes) -> str:
+  """Returns the name of a kind of file that is not read, or nothing."""
+  if prefix[4:8] == b"ftyp":
+    return _BRANDS.get(prefix[8:12], "a video")
+  kinds = (name for start, name in _SIGNATURES.items() if prefix.startswith(start))
+  return next(kinds, "")
+
+
+def _check_size(width: int, height: int) -> None:
+  if min(width, height) < _SMALLEST:
+    raise PhotoError(
+      f"too small: {width} x {height} px, expected at least {_SMALLEST} x {_SMALLEST}"
+    )
+  if width * height > _MOST_PIXELS:
+    raise PhotoError(
+      f"too large: {width} x {height} px, expected at most {_MOST_PIXELS} pixels"
+    )
+
+
+def _factor(size: tuple[int, int], max_pixels: int) -> int:
+  """Returns the least whole factor by which a picture fits into some pixels."""
+  factor = 1
+  while math.prod(-(-side // factor) for side in size) > max_pixels:
+    factor += 1
+  return factor
+
+
+def _with_lower_bytes(upper: Image.Image, file: io.BufferedIOBase) -> Image.Image:
+  """Returns 10- and 12-bit colors, of which `upper` holds the upper bytes."""
+  file.seek(0)
+  with _opened(file) as image:
+    _photo_colors.load_lower_bytes(image)
+    values = 256 * np.asarray(upper, np.uint16) + np.asarray(image)
+  return Image.fromarray(_photo_colors.eight_bits(values))
+
+
 def _orientation(image: Image.Image) -> int:
-  """Returns the EXIF orientation, 1 (upright) without any or if the EXIF is broken."""
+  """Returns the EXIF orientation, 1 (upright) without any or if the EXIF is broken.
+
+  Call it when the pixels are loaded: Pillow turns TIFF images while it loads them.
+  """
   try:
     return int(image.getexif().get(_EXIF_ORIENTATION, 1))
   except Exception:  # On broken EXIF, too, Pillow raises nearly anything.
     return 1
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-  """Returns the first frame, decoded, as 8-bit RGB."""
-  image.load()
-  if image.mode == "F":
-    raise PhotoError("floating-point pixels are not supported")
-  if image.mode.startswith("I"):
-    return _from_16_bit(image)
-  if image.has_transparency_data:
-    image = image.convert("RGBA")
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image).convert("RGB")
-  return image.convert("RGB")
-
-
-def _from_16_bit(image: Image.Image) -> Image.Image:
-  gray = np.asarray(image)
-  if gray.min() < 0 or gray.max() > 65535:
-    raise PhotoError("pixels of more than 16 bit are not supported")
-  return Image.fromarray((gray // 257).astype(np.uint8)).convert("RGB")

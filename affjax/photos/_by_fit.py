@@ -21,6 +21,7 @@ from affjax.faces import (
   PhotoError,
   apply_crop,
   check_fittable,
+  confidences,
   face_crops,
   find_faces,
   fit_faces,
@@ -125,9 +126,14 @@ class FitReconstructor:
       fits = [self.known[path]]
     else:
       fits = self._fits(faces, crops, images)
+    # Of a photo whose largest face is known already, only that face counts.
+    faces, crops, images = (rows[: len(fits)] for rows in (faces, crops, images))
+    sure = confidences(faces, crops, images, [fit.inner_error for fit in fits])
     return [
-      self._head(image, path, face, crop, fit)
-      for image, face, crop, fit in zip(images, faces, crops, fits, strict=False)
+      dataclasses.replace(self._head(image, path, face, crop, fit), confidence=value)
+      for image, face, crop, fit, value in zip(
+        images, faces, crops, fits, sure, strict=True
+      )
     ]
 
   def of_one_person(self, photos: Sequence[pathlib.Path]) -> "FitReconstructor":

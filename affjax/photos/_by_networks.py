@@ -17,12 +17,15 @@ from affjax.faces import (
   Face,
   PhotoError,
   apply_crop,
+  confidences,
   face_crops,
   find_faces,
+  landmark_errors,
   solve_pose,
   warp,
 )
 from affjax.geometry import uv
+from affjax.geometry.camera import head_to_world, world_to_px
 from affjax.heads import MorphableModel, explain_vertices
 from affjax.models import Reconstructor
 from affjax.photos._inputs import Inputs
@@ -111,14 +114,22 @@ class NetworkReconstructor:
     crops = face_crops(faces, nets.template, nets.camera, nets.networks.size)
     images = np.stack([apply_crop(pixels, crop) for crop in crops])
     maps = self.predict(images)
+    pairs = list(zip(faces, crops, strict=True))
     predicted_pose = maps["pose"]
     if self.pose == "landmarks":
       # The diffuse and light networks see the shape in the better pose.
       solved = [
         self._solved_pose(position, face, crop)
-        for position, face, crop in zip(maps["position"], faces, crops, strict=True)
+        for position, (face, crop) in zip(maps["position"], pairs, strict=True)
       ]
       maps = self.predict(images, np.stack(solved).astype(np.float32))
+    residuals = [
+      self._residual(position, pose, face, crop)
+      for position, pose, (face, crop) in zip(
+        maps["position"], maps["pose"], pairs, strict=True
+      )
+    ]
+    sure = confidences(faces, crops, list(images), residuals)
     heads = [
       Reconstruction(
         template=nets.template,
@@ -132,8 +143,10 @@ class NetworkReconstructor:
           "networks": f"{self.networks.stage}, step {self.networks.step}",
           "pose_from": self.pose,
           "pose_of_network": predicted_pose[k].tolist(),
+          "inner_error_percent": round(residuals[k], 3),
         },
         expression=self._expression(maps["position"][k]),
+        confidence=sure[k],
         **{name: values[k] for name, values in maps.items()},
       )
       for k in range(len(faces))
@@ -199,8 +212,28 @@ class NetworkReconstructor:
     self, position: Float[np.ndarray, "s s 3"], face: Face, crop: Crop
   ) -> Float[np.ndarray, " 6"]:
     """Returns the pose in which the predicted shape meets the detected landmarks."""
+    px = warp.transform(crop.matrix, face.landmarks68)
+    camera = self.networks.reconstructor.camera
+    return solve_pose(self._landmarks(position), px, camera, crop.size)
+
+  def _residual(
+    self,
+    position: Float[np.ndarray, "s s 3"],
+    pose: Float[np.ndarray, " 6"],
+    face: Face,
+    crop: Crop,
+  ) -> float:
+    """Returns how far landmarks are off, in percent of the interocular distance."""
+    px = warp.transform(crop.matrix, face.landmarks68)
+    camera = self.networks.reconstructor.camera
+    world = head_to_world(jnp.asarray(self._landmarks(position)), jnp.asarray(pose))
+    seen = np.asarray(world_to_px(world, camera, crop.size, crop.size))
+    return float(landmark_errors(px[None], seen[None])[0][0])
+
+  def _landmarks(
+    self, position: Float[np.ndarray, "s s 3"]
+  ) -> Float[np.ndarray, "68 3"]:
+    """Returns the landmarks of a predicted shape, head space, dm."""
     nets = self.networks.reconstructor
     vertices = uv.vertices_from_map(jnp.asarray(position), nets.table)
-    points = np.asarray(nets.template.landmark_positions(vertices))
-    px = warp.transform(crop.matrix, face.landmarks68)
-    return solve_pose(points, px, nets.camera, crop.size)
+    return np.asarray(nets.template.landmark_positions(vertices))

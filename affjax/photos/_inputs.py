@@ -1,16 +1,11 @@
 """The photos that a user named."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
-# Suffixes of files in a folder that count as photos.
-_SUFFIXES = frozenset(
-  (
-    *(".avif", ".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpeg", ".jpg", ".mpo"),
-    *(".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
-  )
-)
+from affjax import names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +15,8 @@ class Inputs:
   Attributes:
     photos: Files to read, each once.
     problems: Paths without photos, and the reason for each.
-    ignored: Number of entries of folders whose suffix is not that of a photo.
+    ignored: Number of entries of folders whose suffix is not that of a photo. Hidden
+      files and those that cameras and systems write beside photos do not count.
   """
 
   photos: tuple[pathlib.Path, ...]
@@ -28,31 +24,56 @@ class Inputs:
   ignored: int
 
 
-def gather(paths: Sequence[pathlib.Path]) -> Inputs:
+def gather(paths: Sequence[pathlib.Path], *, recursive: bool = False) -> Inputs:
   """Returns the named files, and the files of named folders that look like photos.
 
-  Folders inside of folders are not searched. A folder without any photo is a problem,
-  not an error: the other paths are still used.
+  A folder without any photo is a problem, not an error: the other paths are still used.
 
   Args:
     paths: Files and folders.
+    recursive: Whether folders inside of folders are searched, too. Hidden ones and
+      links are not.
   """
   photos: dict[pathlib.Path, pathlib.Path] = {}
   problems: dict[str, str] = {}
   ignored = 0
   for path in paths:
     if not path.is_dir():
-      photos.setdefault(path.absolute(), path)
+      if not path.name.startswith("._") or not path.exists():
+        photos.setdefault(path.absolute(), path)
       continue
     try:
-      entries = sorted(path.iterdir())
+      entries = sorted(_entries(path, recursive))
     except OSError as error:
       problems[str(path)] = f"cannot list the folder: {error.strerror}"
       continue
-    named = [e for e in entries if e.suffix.lower() in _SUFFIXES and not e.is_dir()]
-    ignored += len(entries) - len(named)
+    named = [e for e in entries if names.is_photo(e.name) and not e.is_dir()]
+    ignored += sum(not names.is_side_file(e.name) for e in entries) - len(named)
     if not named:
-      problems[str(path)] = "no photos in this folder"
+      deeper = not recursive and any(e.is_dir() for e in entries)
+      hint = "; --recursive searches the folders inside of it" if deeper else ""
+      problems[str(path)] = f"no photos in this folder{hint}"
     for entry in named:
       photos.setdefault(entry.absolute(), entry)
+  if not photos and not problems:
+    problems = {str(path): "not a photo" for path in paths}
   return Inputs(photos=tuple(photos.values()), problems=problems, ignored=ignored)
+
+
+def _entries(folder: pathlib.Path, recursive: bool) -> list[pathlib.Path]:
+  """Returns the entries of a folder, or all files below it.
+
+  Raises:
+    OSError: A folder cannot be listed.
+  """
+  if not recursive:
+    return list(folder.iterdir())
+  found: list[pathlib.Path] = []
+
+  def fail(error: OSError) -> None:
+    raise error
+
+  for place, folders, files in os.walk(folder, onerror=fail):
+    folders[:] = [name for name in folders if not names.is_side_file(name)]
+    found += [pathlib.Path(place, name) for name in files]
+  return found

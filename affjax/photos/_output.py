@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,14 +14,15 @@ from jaxtyping import UInt8
 from affjax import bugs, files
 from affjax.export import (
   CARD_FOLDER,
+  NO_FACE,
   OutputError,
   Reconstruction,
   card_files,
   check_formats,
   head_files,
-  unique_names,
 )
-from affjax.faces import Face, read_photo
+from affjax.faces import Face, PhotoError, read_photo
+from affjax.names import folder_names, relative_names
 from affjax.photos._inputs import Inputs
 from affjax.photos._options import OutputOptions, Progress
 from affjax.photos._results import (
@@ -69,6 +71,7 @@ class Report:
     photos: Number of photos that gave at least one head in this run.
     problems: Photos without a head and the reason for each, in the order of the photos.
     kept: Number of photos that were finished before, and skipped.
+    unsure: Photos with heads that may be wrong in this run, and which these are.
   """
 
   page: pathlib.Path | None
@@ -76,6 +79,9 @@ class Report:
   photos: int
   problems: Mapping[str, str]
   kept: int = 0
+  unsure: Mapping[str, str] = dataclasses.field(
+    default_factory=lambda: MappingProxyType[str, str]({})
+  )
 
 
 def write_heads(
@@ -87,6 +93,9 @@ def write_heads(
   progress: Progress = lambda path, faces: None,
 ) -> Report:
   """Reconstructs every face of every photo and writes `OUT/<photo>/face<k>/...`.
+
+  `<photo>` is the path of the photo below the folder that all of them share; see
+  `affjax.names.folder_names`.
 
   The folder of a photo appears whole or not at all, and a photo that fails does not
   stop the others. The pages, of which `OUT/index.html` is the first, show all results
@@ -110,14 +119,14 @@ def write_heads(
   require_pages(out)
   run = _Run(out, reconstructor, options, dict(inputs.problems))
   try:
-    for path, name in _named(inputs.photos, run.done):
-      progress(path, run.add(path, name))
+    for path, name, folder in _foldered(inputs.photos, run.done):
+      progress(path, run.add(path, name, folder))
   except BaseException:
     with contextlib.suppress(OSError):
       write_pages(out, run.problems)
     raise
   page = write_pages(out, run.problems)
-  return Report(page, run.heads, run.photos, run.problems, run.kept)
+  return Report(page, run.heads, run.photos, run.problems, run.kept, run.unsure)
 
 
 class _Run:
@@ -138,19 +147,22 @@ class _Run:
     problems: dict[str, str],
   ) -> None:
     self.out, self.reconstructor, self.options = out, reconstructor, options
-    self.problems = problems
+    self.problems, self.unsure = problems, dict[str, str]()
     self.done = {r.photo: r for r in results(out)} if options.resume else {}
     self.heads = self.photos = self.kept = 0
 
-  def add(self, path: pathlib.Path, name: str) -> int:
+  def add(self, path: pathlib.Path, name: str, folder: str) -> int:
     """Returns the number of heads of a photo, after they are written."""
     if before := self.done.get(_key(path)):
       self.kept += 1
       return before.faces
     try:
       pixels = read_photo(path)
-      heads = self.reconstructor.heads_of(pixels, path)
-      self._write(heads, pixels, path, name)
+      heads = [_named(h, name) for h in self.reconstructor.heads_of(pixels, path)]
+      heads = [h for h in heads if h.confidence is None or h.confidence >= NO_FACE]
+      if not heads:
+        raise PhotoError("no face found")
+      self._write(heads, pixels, path, name, folder)
     except Exception as error:
       # Even a bug on one photo does not stop the others; the report tells them apart.
       bugs.show_traceback(error)
@@ -161,6 +173,8 @@ class _Run:
         ) from error
       self.problems[str(path)] = _reason(error, path)
       return 0
+    if doubtful := _doubtful(heads):
+      self.unsure[str(path)] = doubtful
     self.heads += len(heads)
     self.photos += 1
     return len(heads)
@@ -171,17 +185,19 @@ class _Run:
     pixels: UInt8[np.ndarray, "h w 3"],
     path: pathlib.Path,
     name: str,
+    folder: str,
   ) -> None:
     """Writes the folder of a photo."""
-    place, options = self.out / name, self.options
+    place, options = self.out / folder, self.options
     if place.exists() and not (place / "face1" / "pose.json").is_file():
       raise OutputError(f"{str(place)!r} is not a result of affjax; not replaced")
     result = Result(
-      folder=name,
+      folder=folder,
       photo=_key(path),
-      name=_printable(path.name),
+      name=_printable(name),
       size=(pixels.shape[0], pixels.shape[1]),
       faces=len(heads),
+      unsure=sum(head.unsure for head in heads),
       about=self.reconstructor.about,
     )
     with files.written_folder(place, overwrite=options.overwrite) as partial:
@@ -214,21 +230,36 @@ def _printable(text: str) -> str:
   return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _named(
+def _foldered(
   photos: Sequence[pathlib.Path], done: Mapping[str, Result]
-) -> Iterator[tuple[pathlib.Path, str]]:
-  """Yields photos and the names of their folders.
+) -> Iterator[tuple[pathlib.Path, str, str]]:
+  """Yields photos, their names and the names of their folders.
 
   Finished photos keep theirs, and others do not take it.
   """
   taken = {result.folder.casefold() for result in done.values()}
-  for path, name in zip(photos, unique_names(photos), strict=True):
-    free, k = name, 1
+  names = relative_names(photos)
+  for path, name, folder in zip(photos, names, folder_names(names), strict=True):
+    free, k = folder, 1
     while _key(path) not in done and free.casefold() in taken:
       k += 1
-      free = f"{name}-{k}"
+      free = f"{folder}-{k}"
     taken.add(free.casefold())
-    yield path, free
+    yield path, name, free
+
+
+def _named(head: Reconstruction, name: str) -> Reconstruction:
+  """Returns a head whose notes name its photo by the path that tells it apart."""
+  return dataclasses.replace(head, notes={**head.notes, "photo": name})
+
+
+def _doubtful(heads: Sequence[Reconstruction]) -> str:
+  """Returns which heads of a photo are unsure, in words."""
+  return ", ".join(
+    f"face {k} (confidence {head.confidence:.2f})"
+    for k, head in enumerate(heads, start=1)
+    if head.unsure
+  )
 
 
 def face_facts(face: Face) -> dict[str, Any]:

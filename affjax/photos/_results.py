@@ -39,6 +39,7 @@ class Result:
     name: Name of the photo on the page.
     size: Height and width of the photo, px.
     faces: Number of its heads.
+    unsure: Number of heads that may be wrong.
     about: Phrase that names the method.
   """
 
@@ -47,6 +48,7 @@ class Result:
   name: str
   size: tuple[int, int]
   faces: int
+  unsure: int
   about: str
 
   @property
@@ -58,6 +60,7 @@ class Result:
       "height": self.size[0],
       "width": self.size[1],
       "faces": self.faces,
+      "unsure": self.unsure,
       "about": self.about,
     }
 
@@ -123,10 +126,12 @@ def _frame(
   found: Sequence[Result], problems: Mapping[str, str], names: Sequence[str]
 ) -> Frame:
   heads = sum(result.faces for result in found)
+  unsure = sum(result.unsure for result in found)
+  more = f", {unsure} of them unsure" if unsure else ""
   methods = "; ".join(sorted({result.about for result in found}))
   return Frame(
     title="Heads from photographs",
-    summary=f"{_count(heads, 'head')} from {_count(len(found), 'photo')}",
+    summary=f"{_count(heads, 'head')} from {_count(len(found), 'photo')}{more}",
     footer=f"Made by affjax {affjax.__version__}, {methods}. Meshes are in meters, "
     "position.npy is in decimeters.",
     problems=problems,
@@ -170,6 +175,7 @@ def _read(out: pathlib.Path, folder: str) -> Result | None:
       str(content["name"]),
       (int(content["height"]), int(content["width"])),
       int(content["faces"]),
+      int(content["unsure"]),
       str(content["about"]),
     )
   except (OSError, ValueError, LookupError, TypeError):

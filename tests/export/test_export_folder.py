@@ -1,10 +1,8 @@
-"""Output folders are checked before any work, and names are safe."""
-
-import pathlib
+"""Output folders are checked before any work."""
 
 import pytest
 
-from affjax.export import OutputError, prepared_folder, unique_names
+from affjax.export import OutputError, prepared_folder
 
 
 def _content(path):
@@ -52,31 +50,3 @@ def test_a_folder_made_for_nothing_goes_again(tmp_path):
   with prepared_folder(tmp_path / "a" / "b", overwrite=False):
     (tmp_path / "a" / "b" / "x").write_text("kept")
   assert (tmp_path / "a" / "b" / "x").read_text() == "kept"
-
-
-def test_names_are_safe_and_unique():
-  paths = [
-    "a/photo.jpg",
-    "b/photo.png",
-    "B/Photo.png",
-    "photo-2.jpg",
-    "../..",
-    "..",
-    ".hidden.jpg",
-    "with space é 顔.jpg",
-    'x<y>:"|?*.jpg',
-    "n" * 300 + ".jpg",
-    "a.b.jpg",
-    "dir\\..\\evil.jpg",
-    "bad\udcff.jpg",
-  ]
-  names = unique_names([pathlib.Path(p) for p in paths])
-  assert names[:3] == ["photo", "photo-2", "Photo-3"]
-  assert len({name.casefold() for name in names}) == len(names)
-  assert names[7] == "with space é 顔"
-  assert names[10] == "a.b"
-  for name in names:
-    assert name not in ("", ".", "..")
-    assert not set(name) & set('/\\<>:"|?*\0')
-    assert not name.startswith(".")
-    assert len(name.encode()) < 200

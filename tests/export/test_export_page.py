@@ -77,6 +77,12 @@ def test_nothing_is_loaded_from_elsewhere():
     assert not re.search(r"\b(fetch|XMLHttpRequest|import|WebSocket)\b\s*\(", text)
 
 
+def test_unsure_heads_are_told():
+  text = _html([_card(warning="Unsure <i>"), _card()])
+  assert text.count('<p class="warning">Unsure &lt;i&gt;</p>') == 1
+  assert "Unsure" not in _html([_card()])
+
+
 def test_hostile_names_stay_text():
   evil = '</script><script>alert(1)</script><img src=x onerror="y">{{data}}'
   card = _card(

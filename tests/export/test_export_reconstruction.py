@@ -19,6 +19,7 @@ from affjax.export import (
   CARD_FOLDER,
   FILES,
   MESH_FORMATS,
+  SURE,
   Expression,
   Frame,
   PagePhoto,
@@ -266,6 +267,21 @@ def test_heads_with_an_expression_have_a_neutral_version(head, photo, ball, file
   scaled = np.array(facts["projection_from_metres"]) @ [0.011, 0.022, 0.033, 1]
   unscaled = np.array(plain["projection_from_metres"]) @ [0.01, 0.02, 0.03, 1]
   np.testing.assert_allclose(scaled, unscaled)
+
+
+@pytest.mark.parametrize(
+  ("confidence", "unsure"), [(None, False), (0.46, True), (SURE, False), (0.97, False)]
+)
+def test_confidence_is_told(head, photo, confidence, unsure, tmp_path):
+  told = dataclasses.replace(head, confidence=confidence)
+  written = head_files(told, photo)
+  facts = json.loads(written["pose.json"])
+  assert (facts["confidence"], facts["unsure"]) == (confidence, unsure)
+  card = _write_card(told, photo, written, tmp_path)
+  assert card.warning.startswith("Unsure, confidence 46 %") == unsure
+  assert card.facts.get("Confidence") == (
+    None if confidence is None else f"{100 * confidence:.0f} %"
+  )
 
 
 def test_light_beyond_white_is_told(head, photo):

@@ -1,5 +1,6 @@
 """Detection, landmarks, crops and poses, on the embedded portrait and beyond."""
 
+import dataclasses
 import io
 import json
 import pathlib
@@ -82,6 +83,71 @@ def test_a_turned_photo(portrait):
   c, s = np.cos(np.deg2rad(25)), np.sin(np.deg2rad(25))
   eye = np.array([[c, s], [-s, c]]) @ (np.array(LEFT_EYE) - 255.5) + 255.5
   assert np.linalg.norm(found.landmarks68[36:42].mean(0) - eye) < 6
+
+
+def _turned(points, quarters, side=512):
+  """Returns points of a square photo that was turned counter-clockwise."""
+  for _ in range(quarters):
+    points = np.stack([points[:, 1], side - 1 - points[:, 0]], -1)
+  return points
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_faces_at_every_turn(face, portrait, quarters):
+  """A photo without a tag: landmarks lie where they do on the upright one."""
+  (found,) = find_faces(np.ascontiguousarray(np.rot90(portrait, quarters)))
+  expected = _turned(face.landmarks68, quarters)
+  assert np.linalg.norm(found.landmarks68 - expected, axis=1).mean() < 2
+  assert found.score > 0.9
+
+
+def test_an_upright_face_beside_one_upside_down(face, portrait):
+  both = np.concatenate([portrait, portrait[::-1, ::-1]], 1)
+  found = sorted(find_faces(both), key=lambda one: one.box[0])
+  assert len(found) == 2
+  for one, expected in (
+    (found[0], face.landmarks68),
+    (found[1], np.add(_turned(face.landmarks68, 2), [512, 0])),
+  ):
+    assert np.linalg.norm(one.landmarks68 - expected, axis=1).mean() < 2
+
+
+def test_a_face_that_is_painted_over_is_none(face, portrait):
+  covered = portrait.copy()
+  low, high = face.box[:2].astype(int) - 20, face.box[2:].astype(int) + 20
+  covered[low[1] : high[1], low[0] : high[0]] = (90, 120, 160)
+  assert find_faces(covered, threshold=0.2) == []
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_half_a_face_is_never_a_sure_wrong_one(face, portrait, side):
+  """It has its eyes above its mouth, or it is not sure, or it is not found."""
+  covered = portrait.copy()
+  low, high = face.box[:2].astype(int) - 20, face.box[2:].astype(int) + 20
+  middle = int(face.landmarks68[27, 0])
+  columns = slice(low[0], middle) if side else slice(middle, high[0])
+  covered[low[1] : high[1], columns] = (90, 120, 160)
+  for found in find_faces(covered):
+    across = found.landmarks68[45] - found.landmarks68[36]
+    assert found.score < 0.8 or abs(across[1]) < 0.3 * across[0]
+
+
+def test_the_score_is_made_of_evidence(face):
+  known = face.evidence
+  assert face.score == known.probability
+  assert known.detection > 0.7
+  assert known.disagreement < 0.06
+  assert known.drift < 0.02
+  worse = [
+    dataclasses.replace(known, **change)
+    for change in (
+      {"detection": 0.5},
+      {"landmarks": 0.5},
+      {"disagreement": 0.2},
+      {"drift": 0.1},
+    )
+  ]
+  assert all(one.probability < known.probability for one in worse)
 
 
 def test_no_face_is_an_empty_list():

@@ -51,7 +51,7 @@ def done(astronaut, tmp_path_factory):
 def test_every_face_is_written_and_the_rest_is_named(done):
   out, result = done
   assert result.exit_code == 1
-  assert "5 heads from 4 photos" in result.stdout
+  assert "5 heads from 4 photos, 3 without a head: " in result.stdout
   for name in ("tiny.png", "nobody.png", "cut.jpg"):
     assert result.stderr.count(name) == 1
   assert "Traceback" not in result.output
@@ -69,6 +69,8 @@ def facts(out: pathlib.Path, face: str) -> dict:
 
 def test_the_fit_is_good_and_says_so(done):
   notes = facts(done[0], "color/face1")["made"]
+  assert facts(done[0], "color/face1")["confidence"] > 0.9
+  assert facts(done[0], "color/face1")["unsure"] is False
   assert notes["inner_error_percent"] < 1.8
   assert notes["contour_error_percent"] < 4
   assert notes["converged"] is True

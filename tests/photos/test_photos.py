@@ -149,13 +149,16 @@ def test_good_photos_are_done_and_bad_ones_listed(tmp_path, template, faces):
   assert all("\n" not in why and "Traceback" not in why for why in reasons.values())
   assert dict(seen)["nobody.png"] == 0
   expected = [
-    f"{place}/{name}" for place in ("a/face1", "a/face2", "a-2/face1") for name in FILES
+    f"{place}/{name}"
+    for place in ("photos_a/face1", "photos_a/face2", "b_a/face1")
+    for name in FILES
   ]
-  expected += ["a/photo.json", "a-2/photo.json", "index.html", "problems.json"]
+  expected += ["photos_a/photo.json", "b_a/photo.json"]
+  expected += ["index.html", "problems.json"]
   assert names(tmp_path / "out") == sorted(expected)
   text = (tmp_path / "out" / "index.html").read_text()
   assert "no face found" in text
-  assert 'href="a-2/face1/head.glb"' in text
+  assert 'href="b_a/face1/head.glb"' in text
 
 
 @pytest.mark.parametrize("pose", ["landmarks", "network"])
@@ -290,6 +293,51 @@ def test_gathering(tmp_path):
   assert [p.name for p in inputs.photos] == ["a.jpeg", "b.PNG", "x.txt", "gone.png"]
   assert inputs.ignored == 2
   assert dict(inputs.problems) == {str(tmp_path / "void"): "no photos in this folder"}
+
+
+def test_gathering_deeper(tmp_path):
+  for name in ("alice/001.jpg", "bob/001.jpg", "bob/x/002.jpg", ".trash/003.jpg"):
+    write_photo(tmp_path / "in" / name)
+  assert photos.gather([tmp_path / "in"]).problems == {
+    str(tmp_path / "in"): "no photos in this folder; --recursive searches the folders "
+    "inside of it"
+  }
+  inputs = photos.gather([tmp_path / "in"], recursive=True)
+  found = [str(p.relative_to(tmp_path / "in")) for p in inputs.photos]
+  assert found == ["alice/001.jpg", "bob/001.jpg", "bob/x/002.jpg"]
+  assert not inputs.problems
+  assert inputs.ignored == 0
+
+
+def test_side_files_are_ignored_in_silence(tmp_path):
+  write_photo(tmp_path / "IMG_1.png")
+  for name in ("._IMG_1.png", ".DS_Store", "Thumbs.db", "IMG_1.AAE"):
+    (tmp_path / name).write_bytes(b"\0\x05\x16\x07")
+  for paths in ([tmp_path], [tmp_path / "IMG_1.png", tmp_path / "._IMG_1.png"]):
+    inputs = photos.gather(paths)
+    assert [p.name for p in inputs.photos] == ["IMG_1.png"]
+    assert (inputs.ignored, dict(inputs.problems)) == (0, {})
+  alone = photos.gather([tmp_path / "._IMG_1.png"])
+  assert list(alone.problems.values()) == ["not a photo"]
+
+
+def test_results_say_whose_they_are(tmp_path, template, faces):
+  """Photos of one name in two folders, and a device's name."""
+  for name in ("alice/001.png", "bob/001.png", "bob/CON.png"):
+    write_photo(tmp_path / "in" / name)
+  out = tmp_path / "out"
+  report = photos.reconstruct_photos(
+    photos.gather([tmp_path / "in"], recursive=True), out, make_run(template)
+  )
+  assert (report.heads, report.problems) == (3, {})
+  assert sorted(p.name for p in out.iterdir() if p.is_dir()) == [
+    *("alice_001", "bob_001", "bob_CON")
+  ]
+  text = (out / "index.html").read_text()
+  for folder, name in (("alice_001", "alice/001.png"), ("bob_001", "bob/001.png")):
+    facts = json.loads((out / folder / "face1" / "pose.json").read_text())
+    assert facts["made"]["photo"] == name
+    assert f"<h2>{name}<small>" in text
 
 
 @pytest.mark.usefixtures("unchecked_shapes")

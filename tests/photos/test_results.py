@@ -118,7 +118,7 @@ def test_new_photos_of_the_same_name_get_folders_of_their_own(tmp_path):
   _go([second], out)
   _go([first, second], out, resume=True)
   records = {r.photo: r.folder for r in photos.results(out)}
-  assert records == {str(second): "a", str(first): "a-2"}
+  assert records == {str(second): "a", str(first): "x_a"}
 
 
 def test_many_heads_are_split_over_pages(tmp_path, monkeypatch):

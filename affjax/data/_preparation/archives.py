@@ -14,12 +14,12 @@ from jaxtyping import UInt8
 
 from affjax.data._preparation.inputs import (
   MOST_BYTES,
-  SUFFIXES,
   Entry,
   InputError,
   Listing,
 )
 from affjax.faces import decode_photo
+from affjax.names import is_photo, is_side_file
 
 # Photos hardly shrink when they are packed: a member that grows much is a bomb.
 _MOST_GROWTH = 200
@@ -74,8 +74,8 @@ class _Members:
     reason = _refusal(name, size, kind)
     if reason:
       self.refused[name] = reason
-    elif pathlib.PurePosixPath(name).suffix.lower() not in SUFFIXES:
-      self.ignored += 1
+    elif not is_photo(name):
+      self.ignored += not is_side_file(name)
     elif _name(name) in self.entries:
       self.refused[f"{name} (again)"] = "a second member of this name"
     else:

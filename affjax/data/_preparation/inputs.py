@@ -12,14 +12,8 @@ from jaxtyping import UInt8
 
 from affjax.data._providers.synthetic import RecentRecords
 from affjax.faces import read_photo
+from affjax.names import is_photo, is_side_file
 
-# Suffixes of the files that count as photos.
-SUFFIXES = frozenset(
-  (
-    *(".avif", ".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpeg", ".jpg", ".mpo"),
-    *(".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
-  )
-)
 # Names of diffuse maps, as `affjax.data._pictures.find_pictures` takes them.
 _MAP, _PHOTOS, _MAPS = "_diffuse", "photos/", "diffuse/"
 # A photo's file is read into memory as a whole.
@@ -54,7 +48,7 @@ class Listing:
   Attributes:
     entries: photos, sorted by name.
     refused: reasons why members are not read, by their names.
-    ignored: number of files without a photo's suffix.
+    ignored: number of files without a photo's suffix, hidden and side files aside.
   """
 
   entries: Sequence[Entry]
@@ -102,8 +96,8 @@ class FolderInput:
         if os.path.islink(os.path.join(folder, name)):
           refused[self._name(folder, name)] = "a link to a folder, not followed"
       for name in files:
-        if pathlib.PurePath(name).suffix.lower() not in SUFFIXES:
-          ignored += 1
+        if not is_photo(name):
+          ignored += not is_side_file(name)
           continue
         self._add(self._name(folder, name), entries, refused)
     for error in failed:

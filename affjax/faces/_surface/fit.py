@@ -11,8 +11,7 @@ from jaxtyping import Array, Float
 from affjax.faces import _least_squares, _pose, warp
 from affjax.faces._crop import Crop, mean_landmarks
 from affjax.faces._find import Face
-from affjax.faces._fit import Fit, fit_faces
-from affjax.faces._fit.landmarks import landmark_errors
+from affjax.faces._fit import Fit, fit_faces, landmark_errors
 from affjax.faces._surface import anchors as anchoring
 from affjax.faces._surface import people as peopling
 from affjax.faces._surface.anchors import MESH_STEP, Anchors, Errors, Surface

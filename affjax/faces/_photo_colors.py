@@ -1,0 +1,101 @@
+"""The pixels of image files of any mode and color space as 8-bit sRGB."""
+
+import io
+import sys
+
+import numpy as np
+from jaxtyping import UInt8, UInt16
+from PIL import Image, ImageCms, ImageFile
+
+# Color spaces of ICC profiles, and the modes of the images that they describe.
+_SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab ": "LAB"}
+# Decoders of 16-bit colors, of which Pillow keeps the upper bytes, and those that keep
+# the lower bytes of the same file.
+_UPPER = {
+  "RGB;16L": "RGB;16B",
+  "RGB;16B": "RGB;16L",
+  "RGB;16N": "RGB;16B" if sys.byteorder == "little" else "RGB;16L",
+}
+# Fewest values above that of the darkest 12-bit photo, in upper bytes.
+_TWELVE_BITS = 16
+
+
+def is_wide(image: ImageFile.ImageFile) -> bool:
+  """Returns whether an image that is not loaded yet has 16-bit colors."""
+  return len(image.tile) == 1 and _decoder(image) in _UPPER
+
+
+def is_nearly_black(image: Image.Image) -> bool:
+  """Returns whether the upper bytes of 16-bit colors hold less than four bits."""
+  return max(high for _, high in image.getextrema()) < _TWELVE_BITS
+
+
+def load_lower_bytes(image: ImageFile.ImageFile) -> None:
+  """Decodes an image for which `is_wide` holds to the lower bytes of its colors."""
+  (tile,) = image.tile
+  name = _UPPER[_decoder(image)]
+  args = name if isinstance(tile.args, str) else (name, *tile.args[1:])
+  image.tile = [tile._replace(args=args)]
+  image.load()
+
+
+def _decoder(image: ImageFile.ImageFile) -> str:
+  args = image.tile[0].args
+  return str(args if isinstance(args, str) or not args else args[0])
+
+
+def eight_bits(values: UInt16[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w *c"]:
+  """Returns 16-bit values as 8-bit ones.
+
+  Cameras and scanners store 10 and 12 bits unshifted: the largest value tells.
+  """
+  top = int(values.max(initial=0))
+  largest = next(x for x in (1023, 4095, 65535) if top <= x)
+  # Of 16 bits, 257 whole steps are one.
+  scaled = values // 257 if largest == 65535 else np.rint(values * (255 / largest))
+  return scaled.astype(np.uint8)
+
+
+def flat(image: Image.Image) -> Image.Image:
+  """Returns a loaded image in 8 bits, laid over white.
+
+  Raises:
+    ValueError: Pixels are floating-point numbers or of more than 16 bits.
+  """
+  if image.mode == "F":
+    raise ValueError("floating-point pixels are not supported")
+  if image.mode.startswith("I"):
+    gray = np.asarray(image)
+    if gray.min() < 0 or gray.max() > 65535:
+      raise ValueError("pixels of more than 16 bits are not supported")
+    return Image.fromarray(eight_bits(gray.astype(np.uint16)))
+  if image.has_transparency_data:
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
+  return image if image.mode in _SPACES.values() else image.convert("RGB")
+
+
+def srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+  """Returns an image in sRGB.
+
+  Args:
+    image: Image in one of the modes that `flat` returns.
+    profile: ICC profile. A broken one, or one of another kind of color, is not used.
+  """
+  try:
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
+    mode = _SPACES.get(source.profile.xcolor_space, "")
+    if mode == "RGB" or mode == image.mode:
+      converted = ImageCms.profileToProfile(
+        image.convert(mode),
+        source,
+        ImageCms.createProfile("sRGB"),
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        outputMode="RGB",
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+      )
+      return image.convert("RGB") if converted is None else converted
+  except (ImageCms.PyCMSError, OSError, ValueError):
+    pass
+  return image.convert("RGB")

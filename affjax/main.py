@@ -7,16 +7,19 @@ was stopped. Any value of the config can be changed on the command line:
 errors show their traceback.
 """
 
+import contextlib
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from affjax import build
+from affjax import build, compilation
 from affjax.train import loop
 from affjax.train.metrics import NonFiniteError
 
@@ -30,13 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments: The command line, the program's name first; default: the process's.
 
   Returns:
-    The exit status: 0 = the stage is complete, 1 = it failed, 2 = wrong usage,
-    128 + n = signal n asked to stop, and everything is saved.
+    The exit status: 0 = the stage is complete, or SIGTERM asked to stop and everything
+    is saved; 1 = it failed; 2 = wrong usage; 130 = Ctrl-C, and everything is saved.
   """
   arguments = list(sys.argv if arguments is None else arguments)
-  logging.set_verbosity(logging.WARNING)
+  # Orbax logs the traceback of an error that we report in one line.
+  logging.set_verbosity(logging.FATAL)
   try:
     config, workdir, command = _parse(arguments)
+    compilation.enable()
     outcome = loop.run(build.task(config, workdir, command=command))
   except (_UsageError, build.UserError) as error:
     return _fail(error, 2)
@@ -44,7 +49,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _fail(error, 1)
   except KeyboardInterrupt:
     return _fail("interrupted before the first step; nothing was lost", 130)
-  return 0 if outcome.finished else 128 + (outcome.signal or 0)
+  # A scheduler that stops a run by SIGTERM and starts it again sees no failure.
+  stopped = not outcome.finished and outcome.signal == signal.SIGINT
+  return 128 + signal.SIGINT if stopped else 0
+
+
+def leave(status: int) -> NoReturn:
+  """Ends the process without waiting for threads that still read samples ahead."""
+  for stream in (sys.stdout, sys.stderr):
+    # The reader of our output, at the other end of a pipe, may have stopped reading.
+    with contextlib.suppress(OSError):
+      stream.flush()
+  os._exit(status)
 
 
 class _UsageError(ValueError):
@@ -122,7 +138,4 @@ def _fail(problem: BaseException | str, status: int) -> int:
 
 
 if __name__ == "__main__":
-  # The reader of our output, at the other end of a pipe, may stop reading.
-  status = main()
-  sys.stdout.flush()
-  os._exit(status) if status >= 128 else sys.exit(status)
+  leave(main())

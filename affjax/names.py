@@ -32,7 +32,7 @@ def is_photo(name: str) -> bool:
 def is_side_file(name: str) -> bool:
   """Returns whether a file is hidden or known to lie beside photos.
 
-  Such as `._IMG_1.jpg`, in which macOS keeps what other file systems cannot hold.
+  An example is `._IMG_1.jpg`, in which macOS keeps what other file systems cannot hold.
   """
   name = pathlib.PurePath(name).name.lower()
   suffix = pathlib.PurePath(name).suffix

@@ -29,6 +29,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -39,6 +40,19 @@ R = TypeVar("R")
 ArrayLike = jax.Array | np.ndarray
 # Functions whose result is a NumPy array exactly when their argument is one.
 ArrayT = TypeVar("ArrayT", jax.Array, np.ndarray)
+
+
+def namespace(array: ArrayLike) -> Any:
+  """Returns the module of functions for an array: NumPy, or `jax.numpy`.
+
+  A function of NumPy arrays that stays in NumPy compiles nothing.
+  """
+  return np if isinstance(array, np.ndarray) else jnp
+
+
+def stack_last(first: ArrayT, *others: ArrayT) -> ArrayT:
+  """Stacks arrays along a new last axis."""
+  return namespace(first).stack([first, *others], -1)
 
 
 @dataclasses.dataclass(frozen=True)

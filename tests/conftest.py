@@ -13,6 +13,7 @@ os.environ.setdefault(
   "JAX_COMPILATION_CACHE_DIR",
   str(pathlib.Path(__file__).parents[1] / ".cache" / "jax"),
 )
+os.environ.setdefault("AFFJAX_COMPILATION_CACHE", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 # Shapes and types of annotated functions are checked while the tests run.

@@ -20,7 +20,7 @@ PACKAGES = sorted(
 
 # The places that each place may import from, beside itself.
 _BASE = {"types", "geometry", "files", "names", "bugs"}
-_KERNELS = _BASE | {"native"}
+_KERNELS = _BASE | {"native", "compilation"}
 _RENDER = _KERNELS | {"ops", "render"}
 _NETS = _RENDER | {"nn", "assets"}
 _HEADS = _BASE | {"assets", "heads"}
@@ -38,6 +38,7 @@ ALLOWED = {
   "assets": {"types", "geometry"},
   "geometry": {"types"},
   "native": {"files"},
+  "compilation": {"files", "native"},
   "ops": _KERNELS,
   "render": _KERNELS | {"ops"},
   "nn": _BASE | {"ops", "render"},

@@ -131,6 +131,17 @@ def test_the_run_can_be_loaded_and_used(chained):
   assert found.diffuse.shape == images.shape
 
 
+def test_a_run_knows_what_no_stage_has_trained(chained, photos, tmp_path, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  assert build.load_run(chained[0]).untrained == ()
+  first = build.load_run(chained[0] / "stage1")
+  assert first.untrained == ("diffuse", "light", "pose")
+  # Weights from a trained run are trained, whatever stage goes on with them.
+  arguments = _stage("stage1", photos, tmp_path / "b", init_from=chained[0], steps=1)
+  assert main.main(["main", *arguments]) == 0
+  assert build.load_run(tmp_path / "b").untrained == ()
+
+
 def test_a_complete_stage_is_not_run_again(chained, photos, capsys, monkeypatch):
   monkeypatch.chdir(ROOT)
   assert main.main(["main", *_stage("stage1", photos, chained[0])]) == 0
@@ -140,7 +151,7 @@ def test_a_complete_stage_is_not_run_again(chained, photos, capsys, monkeypatch)
 def test_stopped_and_killed_it_goes_on_to_the_same_weights(photos, tmp_path):
   options = {"steps": 30, "checkpoint__every": 5, "log__every": 1}
   _run(*_stage("stage1", photos, tmp_path / "whole", **options))
-  for number, expect in ((signal.SIGTERM, 143), (signal.SIGKILL, -9)):
+  for number, expect in ((signal.SIGTERM, 0), (signal.SIGKILL, -9)):
     child = subprocess.Popen(
       _command(*_stage("stage1", photos, tmp_path / "parts", **options)),
       cwd=ROOT,

@@ -21,7 +21,7 @@ _SHA256 = {
   "identity.npz": "554047f3b4d41f90fb1f5f0102af21deffc1000a16a6241294b802791ed9ce5d",
   "plain_skin.png": "1c33c1afff71f55f06246325b2adc03bdb5bde5bb56ed9ad95e3e40cd638d570",
   "regions.npz": "45b6d8db52cdd3f29783543dd3527a5db48d88b4d3b7a9a48bec11356f7f7d06",
-  "surface.npz": "0a34632932b15551f3113e4ad9e0ee896f69c8375cec5ce3814069d8b4db1270",
+  "surface.npz": "2669bed57501f9ed3a4f8f69542a515b0d5e6babc806ec2cf87914a444d4eab4",
   "vgg16.npz": "184a49dc1c53a7c60d177f54e5f92f4aeb575b5265ca1e9ee975d85f6cd7fea6",
 }
 

@@ -19,8 +19,9 @@ from affjax.models import (
   PoseNetConfig,
   configure_network,
 )
-from affjax.train.loop import Checkpointing, Log
+from affjax.train.loop import Log
 from affjax.train.optimizers import Adam
+from affjax.train.retention import Checkpointing
 from affjax.types import Camera
 
 SHARED = ("backend", "dtype")
@@ -171,6 +172,8 @@ class Options:
     steps: Number of updates, whatever `epochs` says; 0 = by `epochs`.
     seed: Seed of weights and of the order of the samples.
     init_from: Workdir whose weights to start from, or empty.
+    resume: How to continue a stage that has a checkpoint: "auto" = with the settings
+      that it was begun with, "force" = with these settings, whatever they were.
     devices: Number of devices that share a batch; 0 = all.
     dtype: Type of the arithmetic inside the networks, "float32" or "bfloat16".
     affine_backend: Backend of the affine convolutions.
@@ -193,6 +196,7 @@ class Options:
   steps: int = 0
   seed: int = 0
   init_from: str = ""
+  resume: str = "auto"
   devices: int = 0
   dtype: str = EncoderConfig.dtype
   affine_backend: str = EncoderConfig.backend

@@ -30,7 +30,15 @@ from affjax.models import (
   Reconstructor,
   load_features,
 )
-from affjax.train import optimizers, sharding, stages, start, states, workdir
+from affjax.train import (
+  optimizers,
+  provenance,
+  sharding,
+  stages,
+  start,
+  states,
+  workdir,
+)
 from affjax.train.loop import Plan, Task
 from affjax.train.shapes import shape_evaluator
 from affjax.train.stages import Stage
@@ -126,7 +134,7 @@ def _task(options: Options, root: pathlib.Path, command: str) -> Task:
   networks = reconstructor(options)
   feature_net = _feature_net(options, this)
   stored = _configs.to_json(options)
-  workdir.claim(root, this.name, stored)
+  lock = workdir.claim(root, this.name, stored, resume=options.resume)
   source, held_out = sources(options, root)
   plan = _plan(options, this, len(source))
   learner = _learner(options, this, networks, plan.total_steps)
@@ -163,8 +171,11 @@ def _task(options: Options, root: pathlib.Path, command: str) -> Task:
       "template": networks.template.name,
       "features": feature_net.name if feature_net else None,
       "data": options.data.source,
+      "seed": options.seed,
+      "software": provenance.describe(),
     },
     shapes=(shape_evaluator(networks, held_out) if options.log.shapes_every else None),
+    lock=lock,
   )
 
 

@@ -24,6 +24,7 @@ class Run:
     params: Weights of the four networks.
     step: Number of updates of the last stage so far.
     stage: Name of the last stage that has a checkpoint.
+    untrained: Networks whose weights no stage has trained so far.
   """
 
   config: Options
@@ -31,6 +32,7 @@ class Run:
   params: Params
   step: int
   stage: str
+  untrained: tuple[str, ...] = ()
 
   @property
   def head(self) -> MorphableModel:
@@ -38,11 +40,13 @@ class Run:
     return open_head(self.config.model.template)
 
 
-def load_run(root: str | pathlib.Path) -> Run:
+def load_run(root: str | pathlib.Path, *, best: bool = False) -> Run:
   """Loads the weights of a workdir's last stage, with the networks they belong to.
 
   Args:
     root: A workdir, or the folder of one of its stages.
+    best: Whether to load the checkpoint of the stage whose held-out samples have the
+      lowest `config.checkpoint.metric`, instead of the newest one.
 
   Raises:
     ValueError: There is no checkpoint, or it is damaged or of another architecture.
@@ -61,6 +65,7 @@ def load_run(root: str | pathlib.Path) -> Run:
   networks = _parts.reconstructor(options)
   shapes = {name: net.shapes for name, net in networks.definitions.items()}
   with Checkpoints(folder) as checkpoints:
-    params = checkpoints.restore_params(shapes)
-    step = checkpoints.latest() or 0
-  return Run(options, networks, params, step, folder.name)
+    params, step, meta = checkpoints.restore_params(shapes, best=best)
+  trained = meta.get("trained", list(params))
+  untrained = tuple(name for name in params if name not in trained)
+  return Run(options, networks, params, step, folder.name, untrained)

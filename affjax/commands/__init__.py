@@ -57,8 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 2
   command = _command(name)
   return _console.status_of(
-    lambda: command.parse(rest, name=name).run(), interrupted=command.interrupted
+    lambda: _run(command.parse(rest, name=name)), interrupted=command.interrupted
   )
+
+
+def _run(command: "Command") -> None:
+  """Runs a command, which finds the programs that earlier ones compiled."""
+  from affjax import compilation
+
+  compilation.enable()
+  command.run()
 
 
 def _command(name: str) -> type["Command"]:
@@ -83,7 +91,8 @@ def _help() -> str:
       "Exit status: 0 = done, 1 = some photos gave nothing or a bug was met,",
       "  2 = wrong usage or nothing was started, 3 = some heads are unsure,",
       "  130 = interrupted. With AFFJAX_DEBUG=1 in the environment, an error shows",
-      "  its traceback.",
+      "  its traceback. Compiled programs are kept in ~/.cache/affjax;",
+      "  AFFJAX_COMPILATION_CACHE=0 keeps none.",
       "",
       "Example: affjax fit portrait.jpg -o heads",
       "See affjax COMMAND --help for the options of a command.",

@@ -38,6 +38,7 @@ def _checks() -> Iterator[tuple[str, str, bool]]:
   """Yields the name, the finding and the verdict of each check."""
   import jax
 
+  from affjax import compilation
   from affjax.assets import store
 
   yield "affjax", affjax.__version__, True
@@ -63,6 +64,8 @@ def _checks() -> Iterator[tuple[str, str, bool]]:
       yield f"asset {name}", "intact", True
     except ValueError as error:
       yield f"asset {name}", str(error), False
+  kept = compilation.enable()
+  yield "compiled programs", f"kept in {kept}" if kept else "not kept", True
   run = _weights.DEFAULT_RUN
   yield f"weights {run}", "present" if run.is_dir() else "none; run `make demo`", True
 

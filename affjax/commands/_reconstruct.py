@@ -29,10 +29,12 @@ class Reconstruct(_photos.PhotoCommand):
   Attributes:
     weights: Take the networks of this training workdir; the default is what `make
       demo` trains.
+    best: Take the checkpoint with the lowest loss of held-out samples, not the newest.
     options: Options of the pose and of writing.
   """
 
   weights: Annotated[pathlib.Path, arg(metavar="WORKDIR")] = _weights.DEFAULT_RUN
+  best: bool = False
   options: Annotated[ReconstructOptions, arg(name="")] = ReconstructOptions()  # noqa: RUF009
 
   def run(self) -> None:
@@ -42,7 +44,7 @@ class Reconstruct(_photos.PhotoCommand):
   def _reconstruct(self, inputs: Inputs, progress: Progress) -> "Report":
     from affjax.photos import reconstruct_photos
 
-    networks = _weights.load_run(self.weights)
+    networks = _weights.load_run(self.weights, best=self.best)
     return reconstruct_photos(
       inputs, self.out, networks, self.options, progress=progress
     )

@@ -1,15 +1,13 @@
 """`affjax train`."""
 
 import dataclasses
-import os
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 from tyro.conf import Positional, Suppress, arg
 
-from affjax.commands import _console, _parsing
+from affjax.commands import _parsing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,8 +21,8 @@ class Train(_parsing.Command):
   Any value of the config can be replaced by --config.KEY=VALUE, such as
   --config.data.batch_size=4; `python -m affjax.main --help` lists the keys.
 
-  Exit status: 0 = the stage is complete, 1 = it failed, 2 = wrong usage, 128 + n = it
-  was stopped by signal n and everything is saved.
+  Exit status: 0 = the stage is complete, or SIGTERM stopped it and everything is
+  saved, 1 = it failed, 2 = wrong usage, 130 = Ctrl-C and everything is saved.
 
   Example: affjax train stage1 --workdir=runs/a --config.data.batch_size=4
 
@@ -53,9 +51,4 @@ class Train(_parsing.Command):
     from affjax import main
 
     flags = (f"--config={self.stage}", f"--workdir={self.workdir}")
-    status = main.main(["affjax train", *flags, *self.overrides])
-    if status >= 128:
-      # As in `affjax.main`: threads that still wait would keep the process.
-      sys.stdout.flush()
-      os._exit(status)
-    raise _console.Exit(status)
+    main.leave(main.main(["affjax train", *flags, *self.overrides]))

@@ -10,11 +10,12 @@ if TYPE_CHECKING:
 DEFAULT_RUN = pathlib.Path("out/demo/run")
 
 
-def load_run(workdir: pathlib.Path) -> "build.Run":
+def load_run(workdir: pathlib.Path, *, best: bool = False) -> "build.Run":
   """Returns the networks of a training workdir.
 
   Args:
     workdir: Workdir of `affjax train`.
+    best: Whether to take the checkpoint with the lowest loss of held-out samples.
 
   Raises:
     ValueError: There are no weights, or they do not fit this version.
@@ -28,4 +29,4 @@ def load_run(workdir: pathlib.Path) -> "build.Run":
     raise ValueError(f"weights {str(workdir)!r}: no such training workdir")
   from affjax import build
 
-  return build.load_run(workdir)
+  return build.load_run(workdir, best=best)

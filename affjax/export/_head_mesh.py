@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -78,9 +77,7 @@ def head_mesh(
     )
   if not np.isfinite(vertices).all():
     raise ValueError("vertices must be finite, got NaN or infinity")
-  normals = np.array(
-    mesh.vertex_normals(jnp.asarray(vertices), jnp.asarray(template.faces)), np.float32
-  )
+  normals = mesh.vertex_normals(vertices, template.faces)
   # A vertex without area around it has no normal, but glTF demands unit length.
   normals[np.sum(normals * normals, -1) < 0.5] = (0, 0, 1)
   normals /= np.linalg.norm(normals, axis=-1, keepdims=True)

@@ -1,7 +1,6 @@
 """A head rendered onto the whole photo, at the resolution of the photo."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +8,14 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 from PIL import Image
 
-from affjax import render
+from affjax import compilation, render
 from affjax.export import _projection
 from affjax.render import group_of
 from affjax.types import Camera, Template
 
-# Sides of a raster, px: few sizes, hence few compilations. A head that is larger in its
-# photo is rendered at the largest size and enlarged.
-_SIDES = (256, 512, 1024)
+# Sides of a raster, px: with `_DOUBLED` all are drawn by one program. A head that is
+# larger in its photo is rendered at the largest size and enlarged.
+_SIDES = (512, 1024)
 # Up to this side a head is rasterized at twice the size: where triangles are as small
 # as pixels, few silhouettes cross a pixel in the way that antialiasing recognizes.
 _DOUBLED = 512
@@ -80,13 +79,13 @@ def paint(
   view = _projection.scaled(projection, times, (0, 0))
   clip = _projection.to_clip(vertices, view, camera, times * size)
   layers = _paint(
-    jnp.asarray(clip, jnp.float32)[None],
-    jnp.asarray(texture, jnp.float32)[None],
+    np.asarray(clip, np.float32)[None],
+    np.asarray(texture, np.float32)[None],
     template,
     times * size,
     keep_original,
   )
-  layers = np.asarray(layers[0]).reshape(size, times, size, times, 4).mean((1, 3))
+  layers = np.asarray(layers)[0].reshape(size, times, size, times, 4).mean((1, 3))
   return Painting(color=layers[..., :3], alpha=layers[..., 3:])
 
 
@@ -127,7 +126,9 @@ def paint_photo(
   return _composited(photo, painting, window)
 
 
-@functools.partial(jax.jit, static_argnames=("template", "size", "keep_original"))
+@compilation.saved(
+  static_argnames=("template", "size", "keep_original"), kernels=("rasterizer",)
+)
 def _paint(
   clip: Float[Array, "1 v 4"],
   texture: Float[Array, "1 s s 3"],

@@ -8,13 +8,11 @@ import functools
 import math
 from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from affjax.geometry.camera import head_to_world, ndc_to_px, world_to_clip
+from affjax.geometry.camera import ndc_to_px, world_to_clip
 from affjax.types import Camera
 
 Projection = Float[np.ndarray, "3 4"]
@@ -51,8 +49,10 @@ def camera_matrix(camera: Camera, size: int) -> Projection:
 
 def rigid(pose: Float[np.ndarray, " 6"]) -> Float[np.ndarray, "4 4"]:
   """Returns a pose as a homogeneous matrix, head space to world space."""
-  rows = _matrix(lambda points: head_to_world(points, jnp.asarray(pose)))
-  return np.concatenate([rows, [[0, 0, 0, 1]]])
+  matrix = np.eye(4)
+  matrix[:3, :3] = Rotation.from_rotvec(pose[:3]).as_matrix()
+  matrix[:3, 3] = pose[3:]
+  return matrix
 
 
 def project(
@@ -138,9 +138,8 @@ def _ndc_to_px(size: int) -> Float[np.ndarray, "3 3"]:
 
 
 def _matrix(
-  function: Callable[[Float[Array, "4 3"]], Float[Array, "4 m"]],
+  function: Callable[[Float[np.ndarray, "4 3"]], Float[np.ndarray, "4 m"]],
 ) -> Float[np.ndarray, "m 4"]:
   """Returns the matrix of an affine function of points."""
-  with jax.enable_x64(True):
-    values = np.asarray(function(jnp.asarray(np.eye(4, 3))))
+  values = function(np.eye(4, 3))
   return np.concatenate([values[:3] - values[3], values[3:]]).T

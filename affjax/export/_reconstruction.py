@@ -5,10 +5,10 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from affjax import compilation
 from affjax.export import _projection
 from affjax.export._expression import Expression
 from affjax.export._head_mesh import HeadMesh, head_mesh
@@ -18,6 +18,7 @@ from affjax.types import Camera, Template
 
 # Confidence from which on a head is sure, and below which there is no face.
 SURE, NO_FACE = 0.8, 0.2
+_shade = compilation.saved()(shade)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,8 +68,8 @@ class Reconstruction:
   def mesh(self) -> HeadMesh:
     """The head without its pose."""
     table = uv.uv_table(self.template, len(self.position))
-    vertices = uv.vertices_from_map(jnp.asarray(self.position), table)
-    return head_mesh(np.asarray(vertices), self.template, scale=self.scale)
+    vertices = uv.vertices_from_map(self.position, table)
+    return head_mesh(vertices, self.template, scale=self.scale)
 
   @functools.cached_property
   def neutral(self) -> HeadMesh | None:
@@ -94,5 +95,5 @@ class Reconstruction:
   def shaded(self) -> Float[np.ndarray, "s s 3"]:
     """The diffuse map under the light."""
     maps = (self.diffuse, self.light, self.light_color)
-    texture = shade(*(jnp.asarray(values)[None] for values in maps))
+    texture = _shade(*(np.asarray(values)[None] for values in maps))
     return np.asarray(texture[0])

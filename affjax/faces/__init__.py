@@ -3,15 +3,14 @@
 `read_photo` reads a file. `find_faces` returns the faces of a photo with 468 FaceMesh
 points, 68 standard landmarks and irises (`Face`); `find_in_all` takes many photos.
 `face_crops` and `apply_crop` cut the aligned squares that everything else works on.
-`read_surface` says for each pixel of a crop which point of the head it shows, and
-`fit_surface` fits the embedded head to that (`Fit`); `fit_faces` fits any morphable
-model to landmarks. `confidences` says how likely it is that
-heads lie right on faces. `visible_skin` says which pixels of a crop show the head,
+`fit_surface` fits the embedded head to what the pixels of a crop show (`Fit`);
+`fit_faces` fits any morphable model to landmarks. `confidence` says how likely it is
+that a head lies right on a face. `visible_skin` says which pixels of a crop show it,
 `read_colors` reads diffuse and light map off a crop, and `solve_poses` finds poses from
 3D points. `smoothing.Tracker` follows the faces of a video; `warp` resamples photos.
 """
 
-from affjax.faces._confidence import HeadEvidence, confidences, head_evidence
+from affjax.faces._confidence import confidence
 from affjax.faces._crop import (
   Crop,
   apply_crop,
@@ -35,10 +34,8 @@ from affjax.faces._mesh import standard68
 from affjax.faces._photo import PhotoError, decode_photo, read_photo
 from affjax.faces._pose import solve_pose, solve_poses
 from affjax.faces._regions import visible_skin
-from affjax.faces._surface.anchors import reads_surface_of
+from affjax.faces._surface.chart import reads_surface_of
 from affjax.faces._surface.fit import fit_surface
-from affjax.faces._surface.read import read_surface
-from affjax.faces._surface.votes import Maps as SurfaceMaps
 
 __all__ = [
   "Crop",
@@ -47,12 +44,10 @@ __all__ = [
   "FaceColors",
   "Fit",
   "FitSettings",
-  "HeadEvidence",
   "PhotoError",
-  "SurfaceMaps",
   "apply_crop",
   "check_fittable",
-  "confidences",
+  "confidence",
   "decode_photo",
   "face_crop",
   "face_crops",
@@ -60,13 +55,11 @@ __all__ = [
   "find_in_all",
   "fit_faces",
   "fit_surface",
-  "head_evidence",
   "initial_pose",
   "landmark_errors",
   "mean_landmarks",
   "read_colors",
   "read_photo",
-  "read_surface",
   "reads_surface_of",
   "solve_pose",
   "solve_poses",

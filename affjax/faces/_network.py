@@ -5,7 +5,6 @@ it. A node of an unknown operator is an error at load time.
 """
 
 import dataclasses
-import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from affjax import compilation
 from affjax.faces import _threads
 
 Item = TypeVar("Item")
@@ -24,26 +24,37 @@ _BATCHES = (8, 64)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Graph:
+  """Operators of a network; compared and hashed by identity.
+
+  Attributes:
+    nodes: Operators in order of computation; each names its inputs as indices of
+      earlier nodes (-1 = the images) and its weights as indices.
+    outputs: Indices of the output nodes by name.
+  """
+
+  nodes: tuple[Mapping[str, Any], ...]
+  outputs: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Network:
   """A convolutional network as data; compared and hashed by identity.
 
   Attributes:
     size: Width and height of the input that it was trained with, px. The detector is
       fully convolutional and takes any multiple of 32 as well.
-    nodes: Operators in order of computation; each names its inputs as indices of
-      earlier nodes (-1 = the images) and its weights as indices into `weights`.
-    outputs: Indices of the output nodes by name.
+    graph: Operators.
     weights: Float32 arrays.
   """
 
   size: int
-  nodes: tuple[Mapping[str, Any], ...]
-  outputs: Mapping[str, int]
+  graph: Graph
   weights: tuple[np.ndarray, ...]
 
   def __call__(self, images: Float[np.ndarray, "n h w 3"]) -> dict[str, Array]:
     """Returns the outputs by name; compiled once for each batch size."""
-    return _jitted(self)(self.weights, images)
+    return run(self.graph, self.weights, images)
 
   def map(
     self, image: Callable[[Item], Float[np.ndarray, "h w 3"]], items: Sequence[Item]
@@ -112,28 +123,20 @@ def _network(
     )
   count = sum(len(node["weights"]) for node in entry["nodes"])
   weights = tuple(asset[f"{name}/{k}"].astype(np.float32) for k in range(count))
-  return Network(entry["size"], tuple(entry["nodes"]), entry["outputs"], weights)
+  return Network(entry["size"], Graph(tuple(entry["nodes"]), entry["outputs"]), weights)
 
 
-@functools.cache
-def _jitted(
-  network: Network,
-) -> Callable[[Sequence[np.ndarray], np.ndarray], dict[str, Array]]:
-  return jax.jit(functools.partial(_run, network.nodes, network.outputs))
-
-
-def _run(
-  nodes: Sequence[Mapping[str, Any]],
-  outputs: Mapping[str, int],
-  weights: Sequence[Array],
-  images: Array,
+@compilation.saved(static_argnames=("graph",))
+def run(
+  graph: Graph, weights: Sequence[Array | np.ndarray], images: Array | np.ndarray
 ) -> dict[str, Array]:
-  values: dict[int, Array] = {-1: images}
-  for k, node in enumerate(nodes):
+  """Returns the outputs of a network by name."""
+  values: dict[int, Array] = {-1: jnp.asarray(images)}
+  for k, node in enumerate(graph.nodes):
     inputs = [values[i] for i in node["inputs"]]
-    own = [weights[i] for i in node["weights"]]
+    own = [jnp.asarray(weights[i]) for i in node["weights"]]
     values[k] = _OPERATORS[node["op"]](node, inputs, own)
-  return {name: values[k] for name, k in outputs.items()}
+  return {name: values[k] for name, k in graph.outputs.items()}
 
 
 def _conv(node: Mapping[str, Any], inputs: list[Array], own: list[Array]) -> Array:

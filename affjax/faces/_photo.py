@@ -15,6 +15,7 @@ import pathlib
 import struct
 import warnings
 from collections.abc import Iterator
+from typing import IO, cast
 
 import numpy as np
 from jaxtyping import UInt8
@@ -184,7 +185,7 @@ def _opened(file: io.BufferedIOBase) -> ImageFile.ImageFile:
       file.seek(0)
       # The plugins raise these where a file is of another format after all.
       with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):
-        return factory(file, "")
+        return factory(cast(IO[bytes], file), "")
   kind = _kind(prefix)
   if kind in ("HEIC", "HEIF") and "HEIF" not in _known():
     raise PhotoError(

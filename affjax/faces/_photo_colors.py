@@ -27,14 +27,15 @@ def is_wide(image: ImageFile.ImageFile) -> bool:
 
 def is_nearly_black(image: Image.Image) -> bool:
   """Returns whether the upper bytes of 16-bit colors hold less than four bits."""
-  return max(high for _, high in image.getextrema()) < _TWELVE_BITS
+  return int(np.asarray(image).max()) < _TWELVE_BITS
 
 
 def load_lower_bytes(image: ImageFile.ImageFile) -> None:
   """Decodes an image for which `is_wide` holds to the lower bytes of its colors."""
   (tile,) = image.tile
   name = _UPPER[_decoder(image)]
-  args = name if isinstance(tile.args, str) else (name, *tile.args[1:])
+  old = tile.args
+  args = (name, *old[1:]) if isinstance(old, tuple) else name
   image.tile = [tile._replace(args=args)]
   image.load()
 
@@ -85,7 +86,7 @@ def srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
   """
   try:
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
-    mode = _SPACES.get(source.profile.xcolor_space, "")
+    mode = _SPACES.get(getattr(source.profile, "xcolor_space", ""), "")
     if mode == "RGB" or mode == image.mode:
       converted = ImageCms.profileToProfile(
         image.convert(mode),

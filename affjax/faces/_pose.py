@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.spatial.transform import Rotation
 
+from affjax import compilation
 from affjax.faces import _least_squares
 from affjax.geometry import rotation
 from affjax.geometry.camera import clip_to_ndc, focal_ndc, world_to_clip
@@ -125,7 +126,7 @@ def solve(
   return Poses(vectors(turn, shift), origins)
 
 
-@functools.partial(jax.jit, static_argnames="camera")
+@compilation.saved(static_argnames=("camera",))
 def _solve(
   points: Float[Array, "k 3"],
   weights: Float[Array, " k"],

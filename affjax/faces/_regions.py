@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from affjax import compilation
 from affjax.assets import store
 from affjax.faces import _region_network
 from affjax.ops import average_pool, resize_bilinear
@@ -65,7 +66,7 @@ def _weights() -> dict[str, np.ndarray]:
   return {name: value.astype(np.float32) for name, value in asset.items()}
 
 
-@jax.jit
+@compilation.saved(kernels=("conv",))
 def _visible(
   weights: _region_network.Weights, images: UInt8[Array, "n s s 3"]
 ) -> Float[Array, "n s s 1"]:

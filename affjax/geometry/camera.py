@@ -1,6 +1,7 @@
 """Camera projection: world -> camera -> clip -> ndc -> px, one function per arrow.
 
-`affjax.types` states the conventions. Every function takes any leading axes.
+`affjax.types` states the conventions. Every function takes any leading axes. Those from
+world to clip space and to pixels return NumPy arrays of NumPy arrays.
 """
 
 import math
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from affjax.geometry import rotation
-from affjax.types import ArrayLike, Camera
+from affjax.types import ArrayLike, ArrayT, Camera, stack_last
 
 
 def focal_ndc(camera: Camera) -> float:
@@ -33,18 +34,16 @@ def head_to_world(
 
 
 def world_to_cam(
-  points: Float[ArrayLike, "*b 3"], camera: Camera
-) -> Float[Array, "*b 3"]:
+  points: Float[ArrayT, "*b 3"], camera: Camera
+) -> Float[ArrayT, "*b 3"]:
   """Maps world to camera space; the camera looks along -z from `(0, 0, distance)`."""
   # By components: no broadcast over ranks, which `rank_promotion="raise"` forbids.
-  return jnp.stack(
-    [points[..., 0], points[..., 1], points[..., 2] - camera.distance], -1
-  )
+  return stack_last(points[..., 0], points[..., 1], points[..., 2] - camera.distance)
 
 
 def cam_to_clip(
-  points: Float[ArrayLike, "*b 3"], camera: Camera, *, aspect: float = 1.0
-) -> Float[Array, "*b 4"]:
+  points: Float[ArrayT, "*b 3"], camera: Camera, *, aspect: float = 1.0
+) -> Float[ArrayT, "*b 4"]:
   """Maps camera to clip space; `w` is the distance along the optical axis, dm.
 
   Args:
@@ -57,9 +56,7 @@ def cam_to_clip(
   span = camera.far - camera.near
   z = (camera.far + camera.near) / span * depth - 2 * camera.far * camera.near / span
   # Image row 0 lies at y/w = -1, hence the sign of y.
-  return jnp.stack(
-    [focal / aspect * points[..., 0], -focal * points[..., 1], z, depth], -1
-  )
+  return stack_last(focal / aspect * points[..., 0], -focal * points[..., 1], z, depth)
 
 
 def clip_to_ndc(points: Float[ArrayLike, "*b 4"]) -> Float[Array, "*b 3"]:
@@ -69,22 +66,22 @@ def clip_to_ndc(points: Float[ArrayLike, "*b 4"]) -> Float[Array, "*b 3"]:
 
 
 def ndc_to_px(
-  points: Float[ArrayLike, "*b 3"], height: int, width: int
-) -> Float[Array, "*b 2"]:
+  points: Float[ArrayT, "*b 3"], height: int, width: int
+) -> Float[ArrayT, "*b 2"]:
   """Returns pixel coordinates (x, y); the center of the first pixel is (0, 0)."""
   x, y = points[..., 0], points[..., 1]
-  return jnp.stack([(x + 1) * (width / 2) - 0.5, (y + 1) * (height / 2) - 0.5], -1)
+  return stack_last((x + 1) * (width / 2) - 0.5, (y + 1) * (height / 2) - 0.5)
 
 
 def world_to_clip(
-  points: Float[ArrayLike, "*b 3"], camera: Camera, *, aspect: float = 1.0
-) -> Float[Array, "*b 4"]:
+  points: Float[ArrayT, "*b 3"], camera: Camera, *, aspect: float = 1.0
+) -> Float[ArrayT, "*b 4"]:
   """Maps world to clip space: `world_to_cam`, then `cam_to_clip`."""
   return cam_to_clip(world_to_cam(points, camera), camera, aspect=aspect)
 
 
 def world_to_px(
-  points: Float[ArrayLike, "*b 3"], camera: Camera, height: int, width: int
+  points: Float[ArrayT, "*b 3"], camera: Camera, height: int, width: int
 ) -> Float[Array, "*b 2"]:
   """Maps world space to pixel coordinates."""
   clip = world_to_clip(points, camera, aspect=width / height)

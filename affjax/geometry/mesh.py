@@ -2,33 +2,47 @@
 
 import dataclasses
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
-from affjax.types import ArrayLike, Template, per_template
+from affjax.types import ArrayLike, ArrayT, Template, namespace, per_template
 
 
 def face_normals(
-  vertices: Float[ArrayLike, "*b v 3"], faces: Int[ArrayLike, "t 3"]
-) -> Float[Array, "*b t 3"]:
+  vertices: Float[ArrayT, "*b v 3"], faces: Int[ArrayLike, "t 3"]
+) -> Float[ArrayT, "*b t 3"]:
   """Returns unnormalized outward normals, as long as twice the triangle's area."""
   a, b, c = (vertices[..., faces[:, k], :] for k in range(3))
-  return jnp.cross(b - a, c - a)
+  return namespace(vertices).cross(b - a, c - a)
 
 
 def vertex_normals(
-  vertices: Float[ArrayLike, "*b v 3"], faces: Int[ArrayLike, "t 3"]
-) -> Float[Array, "*b v 3"]:
+  vertices: Float[ArrayT, "*b v 3"], faces: Int[ArrayLike, "t 3"]
+) -> Float[ArrayT, "*b v 3"]:
   """Returns area-weighted unit normals; zero at vertices without any area."""
+  xp = namespace(vertices)
   normal = face_normals(vertices, faces)
-  total = jnp.zeros_like(vertices)
+  total = xp.zeros_like(vertices)
   for k in range(3):
-    total = total.at[..., faces[:, k], :].add(normal)
+    total = added(total, faces[:, k], normal)
   # Normalized without a division by zero in value or gradient.
-  norm2 = jnp.sum(total * total, -1, keepdims=True)
+  norm2 = xp.sum(total * total, -1, keepdims=True)
   empty = norm2 < 1e-24
-  return jnp.where(empty, 0.0, total / jnp.sqrt(jnp.where(empty, 1.0, norm2)))
+  return xp.where(empty, 0.0, total / xp.sqrt(xp.where(empty, 1.0, norm2)))
+
+
+def added(
+  total: Float[ArrayT, "*b v c"],
+  index: Int[ArrayLike, " n"],
+  values: Float[ArrayT, "*b n c"],
+) -> Float[ArrayT, "*b v c"]:
+  """Returns rows with the values of the same index added to them."""
+  if isinstance(total, np.ndarray):
+    result = total.copy()
+    rows = np.moveaxis(np.asarray(values), -2, 0)
+    np.add.at(np.moveaxis(result, -2, 0), index, rows)
+    return result
+  return total.at[..., index, :].add(values)
 
 
 def opposite_vertices(faces: np.ndarray) -> np.ndarray:

@@ -8,11 +8,11 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 from scipy import ndimage
 
-from affjax.geometry import uv_reading
-from affjax.types import ArrayLike, Template, per_template
+from affjax.geometry import mesh, uv_reading
+from affjax.types import ArrayT, Template, namespace, per_template
 
 # Texels this far outside the charts still belong to the map: a bilinear read at a
 # chart's border touches them.
@@ -132,16 +132,16 @@ def uv_to_texel(uvs: np.ndarray, size: int) -> np.ndarray:
 
 
 def map_from_vertices(
-  values: Float[ArrayLike, "*b v c"], table: UVTable
-) -> Float[Array, "*b s s c"]:
+  values: Float[ArrayT, "*b v c"], table: UVTable
+) -> Float[ArrayT, "*b s s c"]:
   """Writes per-vertex values into a UV map; zero outside the table's support."""
   corner = values[..., table.corners, :]
-  return jnp.einsum("...sxkc,sxk->...sxc", corner, table.weights, precision="highest")
+  return _weighted("...sxkc,sxk->...sxc", corner, table.weights)
 
 
 def vertices_from_map(
-  uv_map: Float[ArrayLike, "*b s s 3"], table: UVTable
-) -> Float[Array, "*b v 3"]:
+  uv_map: Float[ArrayT, "*b s s 3"], table: UVTable
+) -> Float[ArrayT, "*b v 3"]:
   """Reads vertices from a position map, averaging over the sides of a seam.
 
   `UVTable.detail` is added: the template's own map gives its vertices exactly, other
@@ -149,11 +149,21 @@ def vertices_from_map(
   """
   flat = uv_map.reshape((*uv_map.shape[:-3], -1, uv_map.shape[-1]))
   read = flat[..., table.read_texels, :]
-  read = jnp.einsum("...ukc,uk->...uc", read, table.read_weights, precision="highest")
+  read = _weighted("...ukc,uk->...uc", read, table.read_weights)
   shape = (*uv_map.shape[:-3], table.vertex_count, uv_map.shape[-1])
-  coarse = jnp.zeros(shape, read.dtype).at[..., table.uv_vertex, :].add(read)
+  zeros = namespace(read).zeros(shape, read.dtype)
+  coarse = mesh.added(zeros, table.uv_vertex, read)
   detail = table.detail.reshape((1,) * (coarse.ndim - 2) + table.detail.shape)
   return coarse + detail
+
+
+def _weighted(
+  axes: str, values: Float[ArrayT, "..."], weights: Float[np.ndarray, "..."]
+) -> Float[ArrayT, "..."]:
+  """Returns sums of products, in full precision on accelerators as well."""
+  if isinstance(values, np.ndarray):
+    return np.einsum(axes, values, weights)
+  return jnp.einsum(axes, values, weights, precision="highest")
 
 
 def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:

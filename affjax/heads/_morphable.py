@@ -2,11 +2,10 @@
 
 import dataclasses
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from affjax.types import ArrayLike, Template
+from affjax.types import ArrayT, Template, namespace
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,9 +47,9 @@ class MorphableModel:
 
   def vertices(
     self,
-    identity: Float[ArrayLike, "... k"],
-    expression: Float[ArrayLike, "... e"],
-  ) -> Float[Array, "... v 3"]:
+    identity: Float[ArrayT, "... k"],
+    expression: Float[ArrayT, "... e"],
+  ) -> Float[ArrayT, "... v 3"]:
     """Returns head-space vertices, dm, for coefficients.
 
     Args:
@@ -68,11 +67,12 @@ class MorphableModel:
         raise ValueError(
           f"{name} must hold at most {len(basis)} coefficients, got {given.shape[-1]}"
         )
-    shape = jnp.tensordot(identity, self.identity_basis[: identity.shape[-1]], 1)
-    move = jnp.tensordot(expression, self.expression_basis[: expression.shape[-1]], 1)
-    lead = jnp.broadcast_shapes(shape.shape, move.shape)
-    offset = jnp.broadcast_to(shape, lead) + jnp.broadcast_to(move, lead)
-    return jnp.broadcast_to(jnp.asarray(self.template.vertices), lead) + offset
+    xp = namespace(identity)
+    shape = xp.tensordot(identity, self.identity_basis[: identity.shape[-1]], 1)
+    move = xp.tensordot(expression, self.expression_basis[: expression.shape[-1]], 1)
+    lead = np.broadcast_shapes(shape.shape, move.shape)
+    offset = xp.broadcast_to(shape, lead) + xp.broadcast_to(move, lead)
+    return xp.broadcast_to(self.template.vertices, lead) + offset
 
   def vertex_std(self, *, expression_std: float = 0.15) -> Float[np.ndarray, "v 3"]:
     """Returns the standard deviation of each vertex coordinate over people, dm.

@@ -106,7 +106,7 @@ def _cpp() -> Compiler:
   flags = tuple(
     (*common, *tune) for tune in (("-march=native",), ("-mcpu=native",), ())
   )
-  return Compiler(path, flags, f"{_version(path)} {_cpu()}")
+  return Compiler(path, flags, f"{_version(path)} {processor()}")
 
 
 @functools.cache
@@ -143,7 +143,7 @@ def _version(path: str) -> str:
   return f"{path} {done.stdout}"
 
 
-def _cpu() -> str:
+def processor() -> str:
   """Returns a description of the processor, on which `-march=native` depends."""
   try:
     lines = pathlib.Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()

@@ -20,7 +20,8 @@ import pathlib
 import re
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax.ffi
 import jaxlib.version
@@ -29,7 +30,7 @@ from affjax import files
 from affjax.native import compilers
 
 _LOG = logging.getLogger(__name__)
-_LOCK = threading.RLock()
+_LOCKS: dict[tuple[str, str], Any] = {}
 _HANDLER = re.compile(r"XLA_FFI_DEFINE_HANDLER_SYMBOL\(\s*(affjax_\w+)")
 _REGISTERED_AS = {"cpu": "cpu", "cuda": "CUDA"}
 _SWITCH = "AFFJAX_NATIVE"
@@ -55,8 +56,21 @@ def status(name: str, platform: str) -> Status:
     name: Name of the library, one of `names()`.
     platform: "cpu" or "cuda". CUDA needs a compiler on this machine, but no GPU.
   """
-  with _LOCK:
+  # Two libraries may be compiled at the same time, each of them only once.
+  with _LOCKS.setdefault((name, platform), threading.RLock()):
     return _status(name, platform)
+
+
+def begin(names: Sequence[str]) -> None:
+  """Begins to compile libraries for the CPU, in the background.
+
+  A program that needs them later waits for what is left of that.
+
+  Args:
+    names: Names of the libraries.
+  """
+  for name in names:
+    threading.Thread(target=status, args=(name, "cpu"), daemon=True).start()
 
 
 def names() -> tuple[str, ...]:
@@ -165,16 +179,26 @@ def own_folder() -> pathlib.Path:
   """Returns the folder of libraries in the cache, creating it if it does not exist.
 
   Raises:
-    OSError: Other users can write to it; their libraries would run as this user.
+    OSError: Other users can write to it.
   """
-  folder = cache_dir() / "native"
+  return private_folder("native")
+
+
+def private_folder(name: str) -> pathlib.Path:
+  """Returns a folder of the cache for code, creating it if it does not exist.
+
+  Args:
+    name: Name of the folder.
+
+  Raises:
+    OSError: Other users can write to it; what it holds would run as this user.
+  """
+  folder = cache_dir() / name
   folder.mkdir(mode=0o700, parents=True, exist_ok=True)
   if hasattr(os, "getuid"):
     found = folder.stat()
     if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-      raise OSError(
-        f"{folder} can be written by others, so its libraries are not loaded"
-      )
+      raise OSError(f"{folder} can be written by others, so nothing in it is loaded")
   return folder
 
 

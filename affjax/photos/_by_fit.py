@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -21,7 +20,7 @@ from affjax.faces import (
   PhotoError,
   apply_crop,
   check_fittable,
-  confidences,
+  confidence,
   face_crops,
   find_faces,
   fit_faces,
@@ -33,6 +32,7 @@ from affjax.faces import (
 )
 from affjax.geometry import uv
 from affjax.heads import MorphableModel, open_head, plain_diffuse
+from affjax.native import library
 from affjax.photos._inputs import Inputs
 from affjax.photos._options import FitOptions, Progress
 from affjax.photos._output import Report, face_facts, write_heads
@@ -63,6 +63,7 @@ def fit_photos(
     ValueError: The template cannot be read or fitted, or the page of the folder is not
       one of affjax.
   """
+  library.begin(("rasterizer", "conv"))
   reconstructor = FitReconstructor(
     open_head(options.template),
     method=options.method,
@@ -126,14 +127,9 @@ class FitReconstructor:
       fits = [self.known[path]]
     else:
       fits = self._fits(faces, crops, images)
-    # Of a photo whose largest face is known already, only that face counts.
-    faces, crops, images = (rows[: len(fits)] for rows in (faces, crops, images))
-    sure = confidences(faces, crops, images, [fit.inner_error for fit in fits])
     return [
-      dataclasses.replace(self._head(image, path, face, crop, fit), confidence=value)
-      for image, face, crop, fit, value in zip(
-        images, faces, crops, fits, sure, strict=True
-      )
+      self._head(image, path, face, crop, fit)
+      for image, face, crop, fit in zip(images, faces, crops, fits, strict=False)
     ]
 
   def of_one_person(self, photos: Sequence[pathlib.Path]) -> "FitReconstructor":
@@ -181,7 +177,7 @@ class FitReconstructor:
       camera=camera,
       crop_image=image,
       crop=np.asarray(crop.matrix, np.float64),
-      position=np.asarray(uv.map_from_vertices(jnp.asarray(fit.vertices), table)),
+      position=uv.map_from_vertices(np.asarray(fit.vertices), table),
       diffuse=diffuse,
       light=light,
       light_color=np.ones(3, np.float32),
@@ -191,6 +187,7 @@ class FitReconstructor:
       expression=Expression(
         self.model.expression_names, self.model.expression_basis, fit.expression
       ),
+      confidence=confidence(face, fit.inner_error),
     )
     return with_size(head, face) if self.iris else head
 

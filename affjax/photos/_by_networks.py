@@ -6,7 +6,6 @@ import pathlib
 from typing import Any, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -17,7 +16,7 @@ from affjax.faces import (
   Face,
   PhotoError,
   apply_crop,
-  confidences,
+  confidence,
   face_crops,
   find_faces,
   landmark_errors,
@@ -48,6 +47,7 @@ class TrainedNetworks(Protocol):
     stage: Name of the last training stage.
     step: Number of training steps of that stage.
     head: Model of the head whose template the networks predict.
+    untrained: Networks whose weights are still as they were initialized.
   """
 
   @property
@@ -60,6 +60,8 @@ class TrainedNetworks(Protocol):
   def step(self) -> int: ...
   @property
   def head(self) -> MorphableModel: ...
+  @property
+  def untrained(self) -> tuple[str, ...]: ...
 
 
 def reconstruct_photos(
@@ -79,9 +81,24 @@ def reconstruct_photos(
     options: Options of the pose and of writing.
     progress: Function that is called after each photo, with its path and the number of
       its faces.
+
+  Raises:
+    ValueError: A network that is used has not been trained.
   """
+  _require_trained(networks, options.pose)
   reconstructor = NetworkReconstructor(networks, options.pose, iris=options.iris)
   return write_heads(inputs, out, reconstructor, options, progress=progress)
+
+
+def _require_trained(networks: TrainedNetworks, pose: str) -> None:
+  """Raises a ValueError if the heads would show untrained networks."""
+  needless = {"pose"} if pose == "landmarks" else set[str]()
+  missing = [name for name in networks.untrained if name not in needless]
+  if missing:
+    raise ValueError(
+      f"the weights of {', '.join(missing)} have not been trained, only "
+      f"{networks.stage} has run: train the next stages in the same workdir first"
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -129,7 +146,6 @@ class NetworkReconstructor:
         maps["position"], maps["pose"], pairs, strict=True
       )
     ]
-    sure = confidences(faces, crops, list(images), residuals)
     heads = [
       Reconstruction(
         template=nets.template,
@@ -146,7 +162,7 @@ class NetworkReconstructor:
           "inner_error_percent": round(residuals[k], 3),
         },
         expression=self._expression(maps["position"][k]),
-        confidence=sure[k],
+        confidence=confidence(faces[k], residuals[k]),
         **{name: values[k] for name, values in maps.items()},
       )
       for k in range(len(faces))
@@ -158,7 +174,7 @@ class NetworkReconstructor:
   def _expression(self, position: Float[np.ndarray, "s s 3"]) -> Expression:
     """Returns the expression that the model finds in a predicted position map."""
     head, table = self.networks.head, self.networks.reconstructor.table
-    vertices = np.asarray(uv.vertices_from_map(jnp.asarray(position), table))
+    vertices = np.asarray(uv.vertices_from_map(position, table))
     _, weights = explain_vertices(head, vertices)
     return Expression(head.expression_names, head.expression_basis, weights)
 
@@ -226,7 +242,7 @@ class NetworkReconstructor:
     """Returns how far landmarks are off, in percent of the interocular distance."""
     px = warp.transform(crop.matrix, face.landmarks68)
     camera = self.networks.reconstructor.camera
-    world = head_to_world(jnp.asarray(self._landmarks(position)), jnp.asarray(pose))
+    world = head_to_world(self._landmarks(position), pose)
     seen = np.asarray(world_to_px(world, camera, crop.size, crop.size))
     return float(landmark_errors(px[None], seen[None])[0][0])
 
@@ -235,5 +251,5 @@ class NetworkReconstructor:
   ) -> Float[np.ndarray, "68 3"]:
     """Returns the landmarks of a predicted shape, head space, dm."""
     nets = self.networks.reconstructor
-    vertices = uv.vertices_from_map(jnp.asarray(position), nets.table)
+    vertices = uv.vertices_from_map(position, nets.table)
     return np.asarray(nets.template.landmark_positions(vertices))

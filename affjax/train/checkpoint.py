@@ -1,27 +1,43 @@
 """Checkpoints of a stage: weights, optimizer, data position and description together.
 
-Orbax writes each checkpoint beside its place and renames it, and saving waits until
-that is done: a process may be killed at any moment and the newest checkpoint is whole.
+Orbax writes a checkpoint in the background, beside its place, and renames it when it is
+whole: a process may be killed at any moment. Then its checksums are written, and only
+then the oldest checkpoint is removed. A checkpoint that turns out to be damaged is
+passed over for the one before.
 """
 
 import contextlib
 import dataclasses
+import errno
+import functools
+import logging
+import math
 import pathlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from affjax import files
+from affjax.train import checksums, trees
+from affjax.train.retention import Checkpointing, Kept
 from affjax.train.states import Params, TrainState
 
-_KEPT = 2
-_FOLDER = "checkpoints"
+_FOLDER, _DAMAGED = "checkpoints", "damaged"
+_METRIC = "metric"
+_LOG = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
 
 
 class CheckpointError(ValueError):
   """A checkpoint is missing, damaged or of other networks; one line, for the user."""
+
+
+class DamageError(CheckpointError):
+  """A checkpoint cannot be read; the one before may be whole."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +58,18 @@ class Saved:
 class Checkpoints:
   """The checkpoints in one stage's folder."""
 
-  def __init__(self, folder: pathlib.Path):
-    """Opens a folder, which the first save makes."""
-    self._folder = pathlib.Path(folder).absolute() / _FOLDER
+  def __init__(self, folder: pathlib.Path, options: Checkpointing | None = None):
+    """Opens a folder.
+
+    Args:
+      folder: Folder of a stage.
+      options: Options of the checkpoints that are written; the first save makes the
+        folder. `None` = checkpoints are only read, perhaps while another process
+        trains.
+    """
+    self._stage = pathlib.Path(folder).absolute()
+    self._folder = self._stage / _FOLDER
+    self._read_only = options is None
     handlers: dict[str, Any] = {
       "params": ocp.StandardCheckpointHandler(),
       "training": ocp.StandardCheckpointHandler(),
@@ -58,108 +83,230 @@ class Checkpoints:
     self._manager = ocp.CheckpointManager(
       self._folder,
       item_handlers=handlers,
-      options=ocp.CheckpointManagerOptions(
-        max_to_keep=_KEPT,
-        cleanup_tmp_directories=True,
-        # With donated states, and on CPU where host and device share memory, nothing
-        # may still be reading a state when the next step begins.
-        enable_async_checkpointing=False,
+      options=(
+        # Orbax's own `read_only` warns about each option that it changes.
+        ocp.CheckpointManagerOptions(
+          create=False, enable_async_checkpointing=False, lightweight_initialize=True
+        )
+        if options is None
+        else ocp.CheckpointManagerOptions(
+          preservation_policy=Kept(options, lambda: self._metrics),
+          cleanup_tmp_directories=True,
+          # Metadata of a damaged checkpoint must not keep us from opening the others.
+          lightweight_initialize=True,
+          async_options=ocp.AsyncOptions(
+            post_finalization_callback=self._add_checksums
+          ),
+        )
       ),
     )
+    self._saving: int | None = None
 
   def latest(self) -> int | None:
-    """Returns the step of the newest complete checkpoint, or `None`."""
+    """Returns the step of the newest checkpoint, or `None`.
+
+    Call `wait` before, so that one that is being written counts only when it is whole.
+    """
     return self._manager.latest_step()
 
-  def save(self, state: TrainState, data: Iterator[Any], meta: dict[str, Any]) -> None:
-    """Saves a state, the data iterator's position, and a JSON description.
+  def best(self) -> int | None:
+    """Returns the step of the checkpoint with the lowest metric, or `None`."""
+    return min(self._metrics, key=self._metrics.__getitem__, default=None)
 
-    A step that has been saved stays as it is: there is no moment without it.
+  def save(
+    self,
+    state: TrainState,
+    data: Iterator[Any],
+    meta: dict[str, Any],
+    metric: float | None = None,
+  ) -> None:
+    """Begins to save a state, the data iterator's position, and a JSON description.
+
+    Returns when the state has been copied; training goes on while it is written. A
+    step that has been saved stays as it is: there is no moment without it.
+
+    Args:
+      state: The state.
+      data: The training iterator.
+      meta: Description that JSON can hold.
+      metric: Number by which the best checkpoints are chosen; lower is better.
+
+    Raises:
+      OSError: This checkpoint, or the one before it, could not be written.
     """
     import grain
 
+    self.wait()
     step = int(state.step)
     if step == self.latest():
       return
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        params=ocp.args.StandardSave(state.params),
-        training=ocp.args.StandardSave(_training(state)),
-        data=grain.checkpoint.CheckpointSave(data),
-        meta=ocp.args.JsonSave(meta),
-      ),
-      force=True,
-    )
+    self._saving = step
+    copied, metrics = _copied(state), self._metrics
+    if metric is not None and math.isfinite(metric):
+      meta = {**meta, _METRIC: metric}
+      metrics[step] = metric
+    with _writing(self._folder):
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          params=ocp.args.StandardSave(copied.params),
+          training=ocp.args.StandardSave(_training(copied)),
+          data=grain.checkpoint.CheckpointSave(data),
+          meta=ocp.args.JsonSave(meta),
+        ),
+        force=True,
+      )
+
+  def wait(self) -> None:
+    """Waits until the checkpoint that is being written is whole.
+
+    Raises:
+      OSError: It could not be written; those before it are as they were.
+    """
+    with _writing(self._folder):
+      self._manager.wait_until_finished()
 
   def restore(self, like: TrainState, data: Iterator[Any]) -> Saved:
-    """Reads the newest checkpoint and brings `data` to the position it had.
+    """Reads the newest whole checkpoint and brings `data` to the position it had.
 
     Args:
       like: A state of the same structure, whose shardings the result gets.
       data: The iterator to continue.
 
     Raises:
-      CheckpointError: There is none, or it is damaged or of other networks than `like`.
+      CheckpointError: There is none, or it is of other networks than `like`.
     """
     import grain
 
-    step = self._newest()
-    require_shapes(self._shapes(step), like.params, str(self._folder))
-    found = self._restore(
-      step,
-      params=ocp.args.StandardRestore(_abstract(like.params)),
-      training=ocp.args.StandardRestore(_abstract(_training(like))),
-      data=grain.checkpoint.CheckpointRestore(data),
-      meta=ocp.args.JsonRestore(),
-    )
-    state = TrainState(params=found.params, **found.training)
-    return Saved(step=step, meta=found.meta, state=state)
+    def read(step: int) -> Saved:
+      self._require(step, params=like.params, training=_training(like))
+      found = self._restore(
+        step,
+        params=ocp.args.StandardRestore(_abstract(like.params)),
+        training=ocp.args.StandardRestore(_abstract(_training(like))),
+        data=grain.checkpoint.CheckpointRestore(data),
+        meta=ocp.args.JsonRestore(),
+      )
+      state = TrainState(params=found.params, **found.training)
+      return Saved(step=step, meta=found.meta, state=state)
 
-  def restore_params(self, like: Params) -> Params:
-    """Reads only the weights of the newest checkpoint, on one device.
+    return self._newest_whole(read)
+
+  def restore_params(
+    self, like: Params, *, best: bool = False
+  ) -> tuple[Params, int, dict[str, Any]]:
+    """Reads only the weights of a checkpoint, on one device.
+
+    Args:
+      like: Weights, or their shapes.
+      best: Whether to read the checkpoint with the lowest metric, not the newest one.
+
+    Returns:
+      The weights, the number of updates they have had, and the description.
 
     Raises:
       CheckpointError: There is none, or it is damaged or of other networks than `like`.
     """
-    step = self._newest()
-    require_shapes(self._shapes(step), like, str(self._folder))
-    args = ocp.args.StandardRestore(_abstract(like))
-    return self._restore(step, params=args).params
 
-  def meta(self) -> dict[str, Any]:
-    """Reads the description in the newest checkpoint."""
-    step = self._newest()
-    return self._restore(step, meta=ocp.args.JsonRestore()).meta
+    def read(step: int) -> tuple[Params, int, dict[str, Any]]:
+      self._require(step, params=like)
+      args = ocp.args.StandardRestore(_abstract(like))
+      found = self._restore(step, params=args, meta=ocp.args.JsonRestore())
+      return found.params, step, found.meta
 
-  def _newest(self) -> int:
-    step = self.latest()
+    if not best:
+      return self._newest_whole(read)
+    step = self.best()
     if step is None:
-      raise CheckpointError(f"no checkpoint in {self._folder}")
-    return step
+      raise CheckpointError(
+        f"no checkpoint in {self._folder} has a metric (checkpoint.keep_best was 0)"
+      )
+    return read(step)
 
   def __enter__(self) -> "Checkpoints":
     return self
 
-  def __exit__(self, *_: object) -> None:
-    self._manager.close()
-
-  def _shapes(self, step: int) -> dict[str, tuple[int, ...]]:
-    """Returns the shape of each weight in a checkpoint without reading it."""
+  def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    """Waits for the checkpoint that is being written."""
     try:
-      tree = self._manager.item_metadata(step)["params"]
-      return {
-        _name(path): tuple(leaf.shape)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree.tree)
-      }
+      with _writing(self._folder):
+        self._manager.close()
+    except OSError:
+      # An error that ends the block says more than this one.
+      if kind is None:
+        raise
+
+  def _newest_whole(self, read: Callable[[int], Found]) -> Found:
+    """Returns what `read` returns for the newest checkpoint that is not damaged."""
+    steps = sorted(self._manager.all_steps(), reverse=True)
+    if not steps:
+      raise CheckpointError(f"no checkpoint in {self._folder}")
+    problems: list[str] = []
+    for step in steps:
+      try:
+        found = read(step)
+      except DamageError as error:
+        problems.append(str(error))
+        continue
+      for problem in problems:
+        _LOG.warning("%s; step %d is taken instead", problem, step)
+      if not self._read_only:
+        self._set_aside([later for later in steps if later > step])
+      return found
+    raise DamageError("; ".join(problems))
+
+  def _set_aside(self, steps: list[int]) -> None:
+    """Moves damaged checkpoints out of the way of the steps that come again."""
+    for step in steps:
+      place = self._stage / _DAMAGED / str(step)
+      place.parent.mkdir(exist_ok=True)
+      files.replace_folder(self._folder / str(step), place)
+    if steps:
+      self._manager.reload()
+
+  def _require(self, step: int, **items: Any) -> None:
+    """Raises a CheckpointError unless a checkpoint is whole and of the right shapes."""
+    where = self._folder / str(step)
+    damage = checksums.first_damage(where)
+    if damage:
+      raise DamageError(f"checkpoint {where} is damaged: {damage}")
+    try:
+      items_found = self._manager.item_metadata(step)
+      found = {name: trees.shapes(items_found[name].tree) for name in items}
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-      raise _damaged(self._folder / str(step), error) from error
+      raise _damaged(where, error) from error
+    differences = [
+      line
+      for name, like in items.items()
+      for line in trees.differences(found[name], trees.shapes(like))
+    ]
+    if differences:
+      raise CheckpointError(
+        f"the weights in {where} are of another architecture: "
+        f"{trees.listed(differences)}"
+      )
+
+  @functools.cached_property
+  def _metrics(self) -> dict[int, float]:
+    """The metric of each checkpoint that has one; reading them waits for a save."""
+    found: dict[int, float] = {}
+    for step in self._manager.all_steps():
+      with contextlib.suppress(DamageError):
+        meta = self._restore(step, meta=ocp.args.JsonRestore()).meta
+        if _METRIC in meta:
+          found[step] = meta[_METRIC]
+    return found
 
   def _restore(self, step: int, **items: Any) -> Any:
     try:
       return self._manager.restore(step, args=ocp.args.Composite(**items))
     except (KeyError, TypeError, ValueError, OSError) as error:
       raise _damaged(self._folder / str(step), error) from error
+
+  def _add_checksums(self) -> None:
+    """Writes the checksums of the checkpoint that is about to get its final name."""
+    for path in self._folder.glob(f"{self._saving}.*"):
+      checksums.write(path)
 
 
 def exists(folder: pathlib.Path) -> bool:
@@ -168,26 +315,17 @@ def exists(folder: pathlib.Path) -> bool:
   return found.is_dir() and any(entry.name.isdigit() for entry in found.iterdir())
 
 
-def require_shapes(found: dict[str, tuple[int, ...]], like: Params, where: str) -> None:
-  """Raises a CheckpointError that names the first weight of another shape, if any.
+def _copied(state: TrainState) -> TrainState:
+  """Returns a copy that nothing else uses.
 
-  Args:
-    found: Shape of each stored weight.
-    like: Weights of the shapes that are needed.
-    where: The folder, for the message.
+  The next update is donated the state while the checkpoint is written, and on CPUs host
+  and device share memory.
   """
-  wanted = {
-    _name(path): tuple(leaf.shape)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(like)
-  }
-  for name in sorted(wanted | found):
-    has, needs = found.get(name), wanted.get(name)
-    if has != needs:
-      has, needs = has or "no such weight", needs or "no such weight"
-      raise CheckpointError(
-        f"the weights in {where} are of another architecture: {name} has {has} there, "
-        f"the config makes it {needs}"
-      )
+
+  def copied(leaf: jax.Array) -> jax.Array:
+    return jax.device_put(leaf, leaf.sharding, may_alias=False)
+
+  return jax.tree.map(copied, state)
 
 
 def _training(state: TrainState) -> dict[str, Any]:
@@ -208,13 +346,23 @@ def _abstract(tree: Any) -> Any:
   return jax.tree.map(describe, tree)
 
 
-def _name(path: tuple[Any, ...]) -> str:
-  return "/".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path)
+def _damaged(where: pathlib.Path, error: Exception) -> DamageError:
+  return DamageError(f"cannot read the checkpoint {where}: {_first_line(error)}")
 
 
-def _damaged(where: pathlib.Path, error: Exception) -> CheckpointError:
-  first = str(error).strip().splitlines() or [type(error).__name__]
-  return CheckpointError(
-    f"cannot read the checkpoint {where}: {first[0][:200]}; delete that folder to fall "
-    "back to the one before"
-  )
+@contextlib.contextmanager
+def _writing(folder: pathlib.Path) -> Iterator[None]:
+  """Turns each way in which Orbax and TensorStore fail to write into an OSError."""
+  try:
+    yield
+  except (OSError, RuntimeError, ValueError) as error:
+    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(
+      error
+    )
+    reason = "no space is left on the disk" if full else _first_line(error)
+    raise OSError(f"cannot write a checkpoint into {folder}: {reason}") from error
+
+
+def _first_line(error: Exception) -> str:
+  lines = str(error).strip().splitlines() or [type(error).__name__]
+  return lines[0][:200]

@@ -1,5 +1,6 @@
 """The one training loop."""
 
+import contextlib
 import dataclasses
 import pathlib
 import time
@@ -14,7 +15,9 @@ from affjax import files
 from affjax.models import FeatureNet
 from affjax.train import interrupt, metrics, pictures, sharding, steps, workdir
 from affjax.train.checkpoint import Checkpoints
+from affjax.train.lock import Lock
 from affjax.train.metrics import Clock, Meter, NonFiniteError, Writer
+from affjax.train.retention import Checkpointing
 from affjax.train.shapes import ShapeEvaluator
 from affjax.train.start import Start
 from affjax.train.states import TrainState
@@ -49,21 +52,6 @@ class Log:
     for name in ("pictures_every", "shapes_every"):
       if getattr(self, name) < 0:
         raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
-
-
-@dataclasses.dataclass(frozen=True)
-class Checkpointing:
-  """Options of the checkpoints.
-
-  Attributes:
-    every: Steps between two checkpoints; the last step is always saved.
-  """
-
-  every: int = 1000
-
-  def __post_init__(self):
-    if self.every < 1:
-      raise ValueError(f"every must be at least 1, got {self.every}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +91,7 @@ class Task:
     root: The workdir.
     meta: Description that goes into checkpoints and summary.
     shapes: Comparison of the held-out samples with their known geometry, or `None`.
+    lock: Lock of the workdir, which the run releases.
   """
 
   learner: Learner
@@ -115,6 +104,24 @@ class Task:
   root: pathlib.Path
   meta: dict[str, Any]
   shapes: ShapeEvaluator | None = None
+  lock: Lock | None = None
+
+  def __post_init__(self):
+    known = (steps.TOTAL, *self.learner.stage.weights.active)
+    metric = self.plan.checkpoint.metric
+    if metric not in known:
+      raise ValueError(
+        f"checkpoint.metric must be one of {', '.join(known)}, got {metric!r}"
+      )
+
+  def description(self, seconds: float) -> dict[str, Any]:
+    """Returns the description that a checkpoint holds.
+
+    Args:
+      seconds: Time that the stage has taken so far.
+    """
+    trained = sorted({*self.start.trained, *self.learner.stage.trains})
+    return {**self.meta, "seconds": seconds, "trained": trained}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +149,16 @@ def run(task: Task) -> Outcome:
   Raises:
     NonFiniteError: A loss or gradient was not finite; the newest checkpoint is older.
     DataError: A sample cannot be read.
+    OSError: Something cannot be written; the checkpoints before it are whole.
   """
+  try:
+    return _run(task)
+  finally:
+    if task.lock is not None:
+      task.lock.release()
+
+
+def _run(task: Task) -> Outcome:
   stage, plan = task.learner.stage, task.plan
   folder = workdir.stage_folder(task.root, stage.name)
   first = int(task.start.state.step)
@@ -151,25 +167,22 @@ def run(task: Task) -> Outcome:
     print(f"{stage.name}: complete since step {first}; nothing to do", flush=True)
     return Outcome(first, True, None, done)
   with (
-    Checkpoints(folder) as checkpoints,
+    Checkpoints(folder, plan.checkpoint) as checkpoints,
     Writer(folder, resumed_at=first, tensorboard=plan.log.tensorboard) as writer,
     interrupt.watched() as asked,
   ):
     writer.say(f"{stage.name}: starts from {task.start.origin}")
+    for note in task.start.notes:
+      writer.say(f"{stage.name}: {note}")
     state = sharding.put_state(task.start.state, task.mesh)
     evaluator = _HeldOutEvaluator(task, writer)
     summary = _opened_summary(task, first, lambda: evaluator(state, first))
     if first == 0 and plan.log.shapes_every:
       evaluator.shapes(state, first)
-    try:
+    with _saying_what_is_saved(stage.name, checkpoints):
       state, report = _updates(task, state, checkpoints, writer, evaluator, asked)
-    except NonFiniteError as error:
-      kept = checkpoints.latest()
-      kept = "there is no checkpoint yet" if kept is None else f"step {kept} is saved"
-      raise NonFiniteError(
-        f"{stage.name} stopped: {error}; {kept}. A smaller optimizer.learning_rate or "
-        "optimizer.clip_norm may help"
-      ) from None
+      checkpoints.wait()
+      best = checkpoints.best()
     step = int(state.step)
     finished = step >= plan.total_steps
     if finished:
@@ -179,9 +192,25 @@ def run(task: Task) -> Outcome:
         f"{stage.name}: stopped at step {step} of {plan.total_steps}, which is "
         "saved; the same command continues"
       )
-  summary |= {"step": step, **report}
+  summary |= {"step": step, "best_step": best, **report}
   files.write_json(folder / workdir.SUMMARY, summary)
   return Outcome(step, finished, asked.signal, summary)
+
+
+@contextlib.contextmanager
+def _saying_what_is_saved(name: str, checkpoints: Checkpoints) -> Iterator[None]:
+  """Adds to an error of the stage which checkpoint it can continue from."""
+  try:
+    yield
+  except (NonFiniteError, OSError) as error:
+    with contextlib.suppress(OSError):
+      checkpoints.wait()
+    kept = checkpoints.latest()
+    kept = "there is no checkpoint yet" if kept is None else f"step {kept} is saved"
+    hint = "make room, then the same command continues"
+    if isinstance(error, NonFiniteError):
+      hint = "A smaller optimizer.learning_rate or optimizer.clip_norm may help"
+    raise type(error)(f"{name} stopped: {error}; {kept}. {hint}") from error
 
 
 def _updates(
@@ -211,7 +240,8 @@ def _updates(
       _log(meter, writer, clock, task, step)
     if stop or step % plan.checkpoint.every == 0:
       meter.check()
-      checkpoints.save(state, task.data, {**task.meta, "seconds": seconds()})
+      metric = evaluator.metric(state) if plan.checkpoint.keep_best else None
+      checkpoints.save(state, task.data, task.description(seconds()), metric)
     if plan.log.pictures_every and step % plan.log.pictures_every == 0 and not stop:
       evaluator(state, step)
     if plan.log.shapes_every and step % plan.log.shapes_every == 0:
@@ -257,6 +287,11 @@ class _HeldOutEvaluator:
     shown = " ".join(f"{name} {value:.4g}" for name, value in values.items())
     self._writer.say(f"{stage.name} {step} on held-out samples | {shown}")
     return values
+
+  def metric(self, state: TrainState) -> float:
+    """Returns the loss of the held-out samples that compares checkpoints."""
+    found = self._evaluate(state, self._feature_net, self._record).scalars
+    return float(found[self._task.plan.checkpoint.metric])
 
   def shapes(self, state: TrainState, step: int) -> None:
     """Logs the errors of the held-out heads beside those of the mean head."""

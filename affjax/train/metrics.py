@@ -98,10 +98,15 @@ class Writer:
   def __enter__(self) -> "Writer":
     return self
 
-  def __exit__(self, *_: object) -> None:
-    self._lines.close()
-    if self._board is not None:
-      self._board.close()
+  def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    """Closes the files; on a full disk, the error that ended the block remains."""
+    try:
+      self._lines.close()
+      if self._board is not None:
+        self._board.close()
+    except OSError:
+      if kind is None:
+        raise
 
 
 class Clock:

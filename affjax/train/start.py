@@ -5,8 +5,9 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from affjax.train import checkpoint, workdir
+from affjax.train import checkpoint, provenance, workdir
 from affjax.train.checkpoint import Checkpoints
+from affjax.train.retention import Checkpointing
 from affjax.train.stages import Stage
 from affjax.train.states import Params, TrainState
 from affjax.train.workdir import WorkdirError
@@ -20,11 +21,15 @@ class Start:
     state: Weights and optimizer states.
     seconds: Time that the stage has taken so far.
     origin: Their origin, for the log.
+    trained: Names of the networks that were trained before this stage.
+    notes: Lines for the log: what is not as it was when the stage was begun.
   """
 
   state: TrainState
   seconds: float
   origin: str
+  trained: tuple[str, ...] = ()
+  notes: tuple[str, ...] = ()
 
 
 def begin(
@@ -61,10 +66,16 @@ def begin(
   root = pathlib.Path(root)
   own = workdir.stage_folder(root, stage.name)
   if checkpoint.exists(own):
-    with Checkpoints(own) as checkpoints:
+    with Checkpoints(own, Checkpointing()) as checkpoints:
       saved = checkpoints.restore(create(fresh_params), data)
-    seconds = float(saved.meta.get("seconds", 0.0))
-    return Start(saved.state, seconds, f"its checkpoint of step {saved.step}")
+    changes = provenance.changes(saved.meta.get("software", {}), provenance.describe())
+    return Start(
+      saved.state,
+      float(saved.meta.get("seconds", 0.0)),
+      f"its checkpoint of step {saved.step}",
+      tuple(saved.meta.get("trained", ())),
+      tuple(f"begun with other software: {line}" for line in changes),
+    )
   if init_from:
     folder = workdir.latest_stage(pathlib.Path(init_from))
     if folder is None:
@@ -81,9 +92,9 @@ def _start_with(
   folder: pathlib.Path, create: Callable[[Params], TrainState], fresh_params: Params
 ) -> Start:
   with Checkpoints(folder) as checkpoints:
-    params = checkpoints.restore_params(fresh_params)
-    step = checkpoints.latest()
-  return Start(create(params), 0.0, f"the weights of {folder}, step {step}")
+    params, step, meta = checkpoints.restore_params(fresh_params)
+  origin = f"the weights of {folder}, step {step}"
+  return Start(create(params), 0.0, origin, tuple(meta.get("trained", ())))
 
 
 def _require_finished(root: pathlib.Path, stage: Stage, command: str) -> None:

@@ -1,9 +1,11 @@
 """The files of a workdir, and the check that it belongs to a config.
 
+runs/a/.lock                  the process that trains here
 runs/a/config.json            of the stage that ran last
 runs/a/pictures/*.png         sheets of all stages
 runs/a/stage1/config.json     of that stage
-runs/a/stage1/checkpoints/    weights, optimizer, data position
+runs/a/stage1/checkpoints/    weights, optimizer, data position, description
+runs/a/stage1/damaged/        checkpoints that could not be read
 runs/a/stage1/metrics.jsonl   one line of scalars for each log period
 runs/a/stage1/summary.json    losses on held-out samples before and after
 runs/a/stage1/tensorboard/
@@ -15,7 +17,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from affjax import files
-from affjax.train import checkpoint
+from affjax.train import checkpoint, trees
+from affjax.train.lock import Lock
 from affjax.train.stages import STAGE_NAMES
 
 CONFIG = "config.json"
@@ -32,8 +35,11 @@ _FREE = (
   "epochs",
   "init_from",
   "log",
+  "resume",
   "steps",
 )
+RESUME = ("auto", "force")
+"""Ways to continue a stage: with the same settings only, or with others as well."""
 
 
 class WorkdirError(ValueError):
@@ -75,41 +81,71 @@ def read_summary(workdir: pathlib.Path, stage: str) -> dict[str, Any]:
   return read_json(path) if path.exists() else {}
 
 
-def claim(workdir: pathlib.Path, stage: str, config: dict[str, Any]) -> None:
-  """Makes the folders of a stage and stores its config there.
+def claim(
+  workdir: pathlib.Path, stage: str, config: dict[str, Any], *, resume: str = "auto"
+) -> Lock:
+  """Locks a workdir, makes the folders of a stage and stores its config there.
+
+  Args:
+    workdir: The workdir.
+    stage: Name of the stage.
+    config: Its config, as JSON holds it.
+    resume: One of `RESUME`; "force" lets a stage continue with other settings.
+
+  Returns:
+    The lock, which holds while it exists.
 
   Raises:
     WorkdirError: The workdir was made with other networks, or a checkpoint of this
       stage with other settings that decide its numbers.
+    LockedError: Another process trains there.
   """
+  if resume not in RESUME:
+    raise WorkdirError(f"resume must be one of {', '.join(RESUME)}, got {resume!r}")
   workdir = pathlib.Path(workdir)
-  if (workdir / CONFIG).exists() and latest_stage(workdir):
-    there = read_json(workdir / CONFIG)
-    difference = first_difference(
-      {key: there.get(key) for key in _SHARED},
-      {key: config.get(key) for key in _SHARED},
-    )
-    if difference:
-      raise WorkdirError(
-        f"{workdir} belongs to another config: {difference}; choose another --workdir"
-      )
   folder = stage_folder(workdir, stage)
-  if checkpoint.exists(folder) and (folder / CONFIG).exists():
-    difference = first_difference(read_json(folder / CONFIG), config, free=_FREE)
-    if difference:
-      raise WorkdirError(
-        f"{folder} was begun with another config: {difference}; choose another "
-        f"--workdir, or delete {folder} to begin the stage again"
-      )
+  _require_networks(workdir, config)
+  if resume != "force":
+    _require_settings(folder, config)
   folder.mkdir(parents=True, exist_ok=True)
+  lock = Lock(workdir)
   files.write_json(workdir / CONFIG, config)
   files.write_json(folder / CONFIG, config)
+  return lock
 
 
-def first_difference(
+def _require_networks(workdir: pathlib.Path, config: dict[str, Any]) -> None:
+  """Raises a WorkdirError if stages of the workdir have other networks."""
+  if not (workdir / CONFIG).exists() or not latest_stage(workdir):
+    return
+  there = read_json(workdir / CONFIG)
+  found = differences(
+    {key: there.get(key) for key in _SHARED}, {key: config.get(key) for key in _SHARED}
+  )
+  if found:
+    raise WorkdirError(
+      f"{workdir} belongs to another config: {trees.listed(found)}; choose another "
+      "--workdir"
+    )
+
+
+def _require_settings(folder: pathlib.Path, config: dict[str, Any]) -> None:
+  """Raises a WorkdirError if the stage was begun with other settings."""
+  if not checkpoint.exists(folder) or not (folder / CONFIG).exists():
+    return
+  found = differences(read_json(folder / CONFIG), config, free=_FREE)
+  if found:
+    raise WorkdirError(
+      f"{folder} was begun with another config: {trees.listed(found)}; to continue it "
+      "with the new values add --config.resume=force, to begin anew from its weights "
+      f"give another --workdir and --config.init_from={folder}"
+    )
+
+
+def differences(
   there: Any, here: Any, *, free: Collection[str] = (), key: str = ""
-) -> str | None:
-  """Describes the first key at which two JSON values differ, `None` if they agree.
+) -> list[str]:
+  """Describes each key at which two JSON values differ.
 
   Args:
     there: The stored value.
@@ -118,14 +154,18 @@ def first_difference(
     key: Dotted name of the values themselves.
   """
   if key in free:
-    return None
+    return []
   if isinstance(there, Mapping) and isinstance(here, Mapping):
-    for name in sorted(set(there) | set(here)):
-      inner = f"{key}.{name}" if key else name
-      found = first_difference(there.get(name), here.get(name), free=free, key=inner)
-      if found:
-        return found
-    return None
+    return [
+      line
+      for name in sorted({*there, *here})
+      for line in differences(
+        there.get(name),
+        here.get(name),
+        free=free,
+        key=f"{key}.{name}" if key else name,
+      )
+    ]
   if there == here:
-    return None
-  return f"{key} is {json.dumps(there)} there and {json.dumps(here)} here"
+    return []
+  return [f"{key} is {json.dumps(there)} there and {json.dumps(here)} here"]

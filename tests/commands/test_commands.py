@@ -14,7 +14,7 @@ from PIL import Image
 import affjax
 from affjax import build, commands, photos
 from affjax.assets import store
-from affjax.commands import _weights
+from affjax.commands import _console, _weights
 from affjax.export import CARD_FOLDER, FILES
 from affjax.train import checkpoint
 from tests import tiny_config
@@ -43,7 +43,7 @@ def chain(monkeypatch):
     return fake.report
 
   fake.report, fake.calls = report, calls
-  monkeypatch.setattr(_weights, "load_run", lambda workdir: f"run of {workdir}")
+  monkeypatch.setattr(_weights, "load_run", lambda workdir, best: f"run of {workdir}")
   monkeypatch.setattr(photos, "reconstruct_photos", fake, raising=False)
   return fake
 
@@ -261,7 +261,12 @@ def test_train_is_the_training_program(monkeypatch, tmp_path):
   from affjax import main
 
   calls = []
+
+  def leave(status):
+    raise _console.Exit(status)
+
   monkeypatch.setattr(main, "main", lambda arguments: calls.append(arguments) or 1)
+  monkeypatch.setattr(main, "leave", leave)
   result = run(
     *("train", "stage1", "--config.steps=3", "--workdir", tmp_path, "--config.seed=1")
   )
@@ -296,7 +301,7 @@ def workdir(tmp_path_factory):
   root = tmp_path_factory.mktemp("runs") / "a"
   photos = tiny_config.write_photos(tmp_path_factory.mktemp("data") / "photos")
   task = build.task(tiny_config.config("stage1", data__path=str(photos)), root)
-  with checkpoint.Checkpoints(root / "stage1") as checkpoints:
+  with checkpoint.Checkpoints(root / "stage1", task.plan.checkpoint) as checkpoints:
     checkpoints.save(task.start.state, task.data, task.meta)
   return root
 

@@ -67,13 +67,14 @@ def template():
   return open_head("embedded").template
 
 
-def make_run(template, *, broken=False):
+def make_run(template, *, broken=False, untrained=()):
   return namespaces.SimpleNamespace(
     head=open_head("embedded"),
     reconstructor=MeanHead(template, broken=broken),
     params=jnp.zeros(()),
     step=7,
     stage="stage3",
+    untrained=untrained,
   )
 
 
@@ -267,6 +268,17 @@ def test_networks_that_give_nan_are_a_problem(tmp_path, template, faces):
   assert report.problems[str(path)] == reason
 
 
+def test_untrained_networks_are_refused(faces, template, tmp_path):
+  path = write_photo(tmp_path / "a.png")
+  run = make_run(template, untrained=("diffuse", "light", "pose"))
+  with pytest.raises(ValueError, match="weights of diffuse, light have not been tr"):
+    go([path], tmp_path / "out", template, run=run)
+  with pytest.raises(ValueError, match="weights of diffuse, light, pose have not"):
+    go([path], tmp_path / "out", template, run=run, pose="network")
+  run = make_run(template, untrained=("pose",))
+  assert go([path], tmp_path / "out", template, run=run).heads == 1
+
+
 def test_many_faces_pass_in_chunks(template):
   predict = photos.NetworkReconstructor(make_run(template)).predict
   images = np.zeros((11, SIZE, SIZE, 3), np.float32)
@@ -326,6 +338,7 @@ def test_results_say_whose_they_are(tmp_path, template, faces):
   for name in ("alice/001.png", "bob/001.png", "bob/CON.png"):
     write_photo(tmp_path / "in" / name)
   out = tmp_path / "out"
+  out.mkdir()
   report = photos.reconstruct_photos(
     photos.gather([tmp_path / "in"], recursive=True), out, make_run(template)
   )

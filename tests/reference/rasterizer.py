@@ -1,4 +1,4 @@
-"""Rasterize, texture and antialias in float64 NumPy, pixel by pixel: the definition."""
+"""Rasterize, texture and antialias in float64 NumPy, by their definition."""
 
 import numpy as np
 
@@ -23,39 +23,41 @@ def rasterize(pos, tri, resolution):
   for index, corners in enumerate(np.asarray(pos, np.float64)[np.asarray(tri)]):
     if not np.isfinite(corners).all() or not (corners[:, 3] > 0).any():
       continue
-    for j in range(height):
-      for i in range(width):
-        _fragment(raster, nearest, margin, corners, index, j, i)
+    _draw(raster, nearest, margin, corners, index)
   return raster, margin
 
 
-def _fragment(raster, nearest, margin, corners, index, j, i):
-  """Tests one triangle at one pixel and keeps it if it is the nearest so far."""
+def _draw(raster, nearest, margin, corners, index):
+  """Tests one triangle at each pixel and keeps it where it is the nearest so far."""
   height, width = nearest.shape
-  x, y = (2 * i + 1) / width - 1, (2 * j + 1) / height - 1
-  seen = corners[:, [0, 1, 3]] - np.outer(corners[:, 3], [x, y, 0])
-  weights, inside, close = np.zeros(3), [], np.inf
+  x = np.broadcast_to((2 * np.arange(width) + 1) / width - 1, nearest.shape)
+  y = np.broadcast_to((2 * np.arange(height)[:, None] + 1) / height - 1, nearest.shape)
+  origin = np.stack([x, y, 0 * x])
+  seen = corners[:, [0, 1, 3], None, None] - corners[:, 3, None, None, None] * origin
+  weights, sides, close = [], [], np.full(nearest.shape, np.inf)
   for k in range(3):
     (ax, ay, aw), (bx, by, bw) = seen[(k + 1) % 3], seen[(k + 2) % 3]
-    weights[k] = ax * by - ay * bx
+    weight = ax * by - ay * bx
     # On an edge: as if the pixel lay a little further right, and less further down.
     right, down = bw * ay - aw * by, aw * bx - bw * ax
-    side = weights[k] or right or down
-    inside.append(np.sign(side))
+    sides.append(np.sign(np.where(weight, weight, np.where(right, right, down))))
     size = np.hypot(ax, ay) * np.hypot(bx, by)
-    close = min(close, abs(weights[k]) / size if size else np.inf)
-  total = weights.sum()
-  if total == 0:
-    return
-  w, z = weights @ corners[:, 3] / total, weights @ corners[:, 2] / total
-  margin[j, i] = min(margin[j, i], close)
-  if len(set(inside)) != 1 or inside[0] == 0 or w <= 0 or abs(z / w) > 1:
-    return
-  depth = z / w
-  margin[j, i] = min(margin[j, i], abs(depth - nearest[j, i]) or np.inf)
-  if depth < nearest[j, i]:
-    nearest[j, i] = depth
-    raster[j, i] = [*(weights[:2] / total), depth, index + 1]
+    close = np.fmin(close, np.abs(weight) / np.where(size, size, np.nan))
+    weights.append(weight)
+  total = sum(weights)
+  whole = np.where(total, total, np.nan)
+  mean = lambda values: np.tensordot(values, weights, 1) / whole
+  w, z = mean(corners[:, 3]), mean(corners[:, 2])
+  depth = z / np.where(w, w, np.nan)
+  margin[:] = np.where(total, np.minimum(margin, close), margin)
+  one_side = (sides[0] == sides[1]) & (sides[1] == sides[2]) & (sides[0] != 0)
+  inside = one_side & (w > 0) & (np.abs(depth) <= 1)
+  apart = np.abs(depth - nearest)
+  margin[:] = np.where(inside & (apart > 0), np.minimum(margin, apart), margin)
+  nearer = inside & (depth < nearest)
+  nearest[nearer] = depth[nearer]
+  found = np.stack([weights[0] / whole, weights[1] / whole, depth, 0 * depth], -1)
+  raster[nearer] = found[nearer] + [0, 0, 0, index + 1]
 
 
 def texture(tex, uv, *, boundary="clamp", texel_centers=False):

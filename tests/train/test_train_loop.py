@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from affjax.train import checkpoint, loop, metrics, sharding, workdir
+from affjax.train.retention import Checkpointing
 from tests.train import tiny_training as tiny
 
 pytestmark = pytest.mark.smoke  # on a newer jax as well, see `make smoke`
@@ -58,7 +59,7 @@ def test_a_finished_stage_is_left_alone(whole, capsys):
   assert "nothing to do" in capsys.readouterr().out
   assert again.summary == outcome.summary
   changed = {path.name for path, time in times().items() if time != before[path]}
-  assert changed <= {"config.json"}
+  assert changed <= {"config.json", ".lock"}
 
 
 def test_progress_line_shows_terms_speed_and_time_left(tmp_path, capsys):
@@ -214,17 +215,22 @@ def test_damaged_files_are_named(tmp_path):
   for path in victim.rglob("*"):
     if path.is_file():
       path.write_bytes(b"")
-  with pytest.raises(checkpoint.CheckpointError, match="cannot read the checkpoint"):
+  with pytest.raises(
+    checkpoint.CheckpointError, match="checkpoints/2 is damaged: params/"
+  ):
     tiny.make_task(tmp_path, total_steps=4)
 
 
 @pytest.mark.parametrize(
   ("make", "message"),
   [
-    (lambda: loop.Plan(0, 1, loop.Log(), loop.Checkpointing()), "total_steps must"),
+    (
+      lambda: loop.Plan(0, 1, loop.Log(), Checkpointing()),
+      "total_steps must",
+    ),
     (lambda: loop.Log(every=0), "every must be at least 1"),
     (lambda: loop.Log(pictures_every=-1), "pictures_every must"),
-    (lambda: loop.Checkpointing(every=0), "every must be at least 1"),
+    (lambda: Checkpointing(every=0), "every must be at least 1"),
   ],
 )
 def test_nonsense_plans_are_refused(make, message):

@@ -16,6 +16,7 @@ from affjax.train import (
   checkpoint,
   loop,
   optimizers,
+  provenance,
   sharding,
   stages,
   start,
@@ -23,8 +24,9 @@ from affjax.train import (
   steps,
   workdir,
 )
-from affjax.train.loop import Checkpointing, Log
+from affjax.train.loop import Log
 from affjax.train.optimizers import Adam
+from affjax.train.retention import Checkpointing
 from affjax.train.steps import DiscriminatorLearner, Learner
 from affjax.types import Batch, Prediction, Template
 
@@ -232,12 +234,16 @@ def make_task(
   learning_rate=1e-2,
   checkpoint_every=2,
   tensorboard=False,
+  devices=1,
+  resume="auto",
+  init_from="",
+  **kept,
 ) -> loop.Task:
   """One stage in a workdir, as `build.task` makes it."""
   root = pathlib.Path(root)
   learner = make_learner(name, learning_rate=learning_rate)
   config = {"model": {"template": "sheet"}, "learning_rate": learning_rate}
-  workdir.claim(root, name, config)
+  lock = workdir.claim(root, name, config, resume=resume)
   data = make_data(Source(TEMPLATE, 16), batch_size=4)
   return loop.Task(
     learner=learner,
@@ -245,7 +251,7 @@ def make_task(
       total_steps=total_steps,
       batch_size=4,
       log=Log(every=2, pictures_every=0, tensorboard=tensorboard),
-      checkpoint=Checkpointing(every=checkpoint_every),
+      checkpoint=Checkpointing(every=checkpoint_every, **kept),
     ),
     start=start.begin(
       learner.stage,
@@ -253,14 +259,21 @@ def make_task(
       create=lambda params: make_state(learner, params=params),
       fresh_params=learner.reconstructor.init(0),
       data=data,
+      init_from=init_from,
       command=f"train --config={name}",
     ),
     data=data,
     held_out=stacked(Source(TEMPLATE, 3, first=100)),
     feature_net=None,
-    mesh=sharding.make_mesh(1),
+    mesh=sharding.make_mesh(devices),
     root=root,
-    meta={"config": config, "stage": name, "features": None},
+    meta={
+      "config": config,
+      "stage": name,
+      "features": None,
+      "software": provenance.describe(),
+    },
+    lock=lock,
   )
 
 
@@ -268,7 +281,7 @@ def final_params(root, name="stage1"):
   """The weights in the newest checkpoint of a stage."""
   learner = make_learner(name)
   with checkpoint.Checkpoints(pathlib.Path(root) / name) as checkpoints:
-    return checkpoints.restore_params(learner.reconstructor.init(0))
+    return checkpoints.restore_params(learner.reconstructor.init(0))[0]
 
 
 if __name__ == "__main__":

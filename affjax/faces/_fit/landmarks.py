@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from affjax import compilation
 from affjax.faces import _least_squares, _pose, warp
 from affjax.faces._crop import Crop
 from affjax.faces._find import Face
@@ -92,7 +93,7 @@ def fit_faces(
     points, target, sizes, camera, settings or FitSettings()
   )
   identity, expression = _all_coefficients(model, fitted, values)
-  vertices = np.asarray(_vertices(identity, expression, model=model))
+  vertices = model.vertices(identity, expression)
   whole = np.isfinite(pose).all(1) & np.isfinite(vertices).all((1, 2))
   half = np.exp(-zoom.astype(float)) / focal_ndc(camera)
   good = np.logical_and(converged, whole)
@@ -133,7 +134,7 @@ def _solve(
   return pose, zoom, values, (seen + 1) * (share / 2) - 0.5, converged
 
 
-@functools.partial(jax.jit, static_argnames=("camera", "settings"))
+@compilation.saved(static_argnames=("camera", "settings"))
 def _solve_chunk(
   points: ModelPoints,
   target: Float[Array, "n 68 2"],
@@ -157,16 +158,6 @@ def _all_coefficients(
   expression = np.zeros((len(values), len(model.expression_basis)), np.float32)
   expression[:, list(fitted.expression)] = values[:, fitted.identity :]
   return identity, expression
-
-
-@functools.partial(jax.jit, static_argnames="model")
-def _vertices(
-  identity: Float[Array, "n k"],
-  expression: Float[Array, "n e"],
-  *,
-  model: MorphableModel,
-) -> Float[Array, "n v 3"]:
-  return model.vertices(identity, expression)
 
 
 def landmark_errors(

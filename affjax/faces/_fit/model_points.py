@@ -4,13 +4,12 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from affjax.geometry import mesh
 from affjax.heads import MorphableModel, landmarks
-from affjax.types import Template
+from affjax.types import ArrayLike, Template
 
 # Number of candidates for each of the jaw's landmarks, and their largest distance, dm.
 _CANDIDATES, _REACH = 64, 0.35
@@ -40,13 +39,13 @@ class ModelPoints:
     high: Largest value of each coefficient.
   """
 
-  mean: Float[Array, "q 3"]
-  modes: Float[Array, "q 3 d"]
-  normals: Float[Array, "17 m 3"]
-  slide: Float[Array, "17 m"]
-  sigma: Float[Array, " d"]
-  low: Float[Array, " d"]
-  high: Float[Array, " d"]
+  mean: Float[ArrayLike, "q 3"]
+  modes: Float[ArrayLike, "q 3 d"]
+  normals: Float[ArrayLike, "17 m 3"]
+  slide: Float[ArrayLike, "17 m"]
+  sigma: Float[ArrayLike, " d"]
+  low: Float[ArrayLike, " d"]
+  high: Float[ArrayLike, " d"]
 
   def without_modes(self) -> "ModelPoints":
     """Returns the points of the mean head, which has no coefficients."""
@@ -96,9 +95,7 @@ def model_points(model: MorphableModel) -> tuple[ModelPoints, FittedModes]:
   )
   at, weights, slide = _places(template)
   modes = np.einsum("dqkx,qk->qxd", bases[:, at], weights)
-  normals = np.asarray(
-    mesh.vertex_normals(jnp.asarray(template.vertices), template.faces)
-  )
+  normals = mesh.vertex_normals(template.vertices, template.faces)
   normals = (normals[at] * weights[..., None]).sum(1)[51:]
   normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
   blendshapes = "jawOpen" in model.expression_names
@@ -118,8 +115,8 @@ def model_points(model: MorphableModel) -> tuple[ModelPoints, FittedModes]:
   return points, fitted
 
 
-def _single(values: np.ndarray | list[float]) -> Float[Array, "..."]:
-  return jnp.asarray(values, jnp.float32)
+def _single(values: np.ndarray | list[float]) -> Float[np.ndarray, "..."]:
+  return np.asarray(values, np.float32)
 
 
 def check_fittable(model: MorphableModel) -> None:

@@ -8,14 +8,13 @@ and those that neither half shows from a plain face in the tone of the visible s
 """
 
 import dataclasses
-import functools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 from scipy import ndimage
 
+from affjax import compilation
 from affjax.geometry import mesh, uv
 from affjax.geometry.camera import head_to_world, world_to_px
 from affjax.ops import resize_bilinear
@@ -86,13 +85,13 @@ def read_colors(
   features = sum(masks[name] for name in ("scalp", "eyes", "mouth", "lips", "brows"))
   bare = weight * np.clip(1 - features, 0, 1)
   light = _light(color, texel["normal"], bare, size)
-  shade = np.asarray(
-    resize_bilinear(jnp.asarray(light)[None], (size, size))[0], np.float64
-  )
+  shade = np.asarray(_enlarged(light[None], size=(size, size))[0], np.float64)
   seen = np.clip(color / shade, 0, 1)
   diffuse = _completed(seen, weight, bare, plain, masks, table.support)
   return FaceColors(diffuse.astype(np.float32), light, weight.astype(np.float32))
 
+
+_enlarged = compilation.saved(static_argnames=("size",))(resize_bilinear)
 
 _MASKS = ("scalp", "eyes", "mouth", "lips", "brows", "ears", "neck")
 
@@ -124,7 +123,9 @@ def _texels(
   return {**out, "visible": inside & (out["distance"] < found + _HIDDEN)}
 
 
-@functools.partial(jax.jit, static_argnames=("template", "camera", "size", "width"))
+@compilation.saved(
+  static_argnames=("template", "camera", "size", "width"), kernels=("rasterizer",)
+)
 def _projected(
   vertices: Float[Array, "v 3"],
   pose: Float[Array, " 6"],

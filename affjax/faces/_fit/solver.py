@@ -99,10 +99,10 @@ def solve(
   zoom = jnp.zeros((), target.dtype)
 
   def begin(pose: _pose.Rigid):
-    state = State(*pose, zoom, mean.sigma)
+    state = State(*pose, zoom, jnp.asarray(mean.sigma))
     return _descend(mean, target, state, camera, settings, settings.pose_steps)
 
-  inner, weights = mean.mean[:INNER], jnp.ones(INNER, target.dtype)
+  inner, weights = jnp.asarray(mean.mean)[:INNER], jnp.ones(INNER, target.dtype)
   found = jax.vmap(begin)(_pose.starts(inner, target[:INNER], weights, camera))
   best = jnp.argmin(jnp.where(jnp.isfinite(found.cost), found.cost, jnp.inf))
   state = jax.tree.map(lambda x: x[best], found.state)

@@ -1,13 +1,16 @@
-"""The network that reads the head's surface off an aligned photo.
+"""The network that reads a face where the mean head has been laid on the photo.
 
-A U-Net of plain convolutions. It takes blocks of 2 x 2 px, works from 1/4 to 1/32 of
-the photo's side, and predicts at 1/4 what each pixel shows of the head (surface
-coordinates after Taylor et al. 2012, *The Vitruvian Manifold*; likelihood after Wood et
-al. 2022, *3D Face Reconstruction with Dense Landmarks*), and visible skin at 1/2. Its
-weights are a dictionary, as the asset holds them.
+The photo is drawn into the chart of the face as if the mean head lay there as it is
+said to. What is then out of place, and how shading and outlines differ, says how the
+face differs from the mean one. A U-Net of plain convolutions whose layers have biases
+of their own at each place (after Taigman et al. 2014, *DeepFace*: in an aligned face
+each place has its own meaning) answers with the components of the face, and for each
+point of the chart with its place in the photo, its normal, its position on the head,
+what to expect of the errors of these three, and whether its skin is seen. The fit uses
+the components and the places; the others teach the network what to look at.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -15,140 +18,142 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from affjax.ops import conv, upsample_nearest
+from affjax.faces._surface import chart as charts
+from affjax.faces._surface import view as views
+from affjax.faces._surface.chart import CELLS, POINTS, SAMPLES, Chart
+from affjax.faces._surface.view import View
+from affjax.ops import average_pool, bilinear, conv, resize_bilinear, upsample_nearest
+from affjax.types import Camera
 
-# Side of the photos that it was trained with, px.
+# Side of the photos, px.
 SIZE = 192
-# Number of features at 1/2, 1/4, 1/8, 1/16 and 1/32 of the side.
-_WIDTHS = (16, 40, 72, 128, 192)
-# Features of the context, and of each place that the context reaches.
-_CONTEXT, _SHARED = 256, 32
-# Unit of the surface coordinates, dm.
-UNIT = 0.8
+# Units of places (dm), of components of normals, and of positions (dm).
+PLACE, NORMAL, POSITION = 0.02, 0.15, 0.02
+# Number of channels of the drawn photo and of the mean head.
+_CHANNELS = 3 * SAMPLES**2 + 6
+# Number of features at 64, 32, 16 and 8 places a side.
+_WIDTHS = (24, 48, 88, 144)
+# Features of the context, and of each place that the context and the components read.
+_CONTEXT, _SHARED, _READ = 256, 24, 12
 # Bounds of the logarithm of deviations.
-_LEAST, _MOST = -6.0, 2.0
+_LEAST, _MOST = -5.0, 3.0
 
 Weights = Mapping[str, Array | np.ndarray]
 
 
 class Outputs(NamedTuple):
-  """Outputs of the network for `n` photos of `s` px; `q = s / 4`.
+  """Outputs of the network for N photos.
 
   Attributes:
-    points: Surface point that each pixel shows, on the mean head, in UNITs.
-    normals: Normal in camera space, not normalized.
-    log_deviations: Logarithm of the mean absolute error that is expected of a component
-      of `points` (in UNITs) and of `normals`.
-    skin: Log odds of visible skin, at half the side.
+    face: Expected components of the faces.
+    places: Differences of the points' places from the mean head's, in units of PLACE.
+    normals: Differences of x and y of their normals in camera space, in units of
+      NORMAL.
+    positions: Differences of their positions in head space, in units of POSITION.
+    log_deviations: Logarithms of the mean absolute errors that are expected of
+      `places`, `normals` and `positions`, in the same units.
+    seen: Log odds that the skin at the point is seen.
   """
 
-  points: Float[Array, "n q q 3"]
-  normals: Float[Array, "n q q 3"]
-  log_deviations: Float[Array, "n q q 2"]
-  skin: Float[Array, "n h h 1"]
+  face: Float[Array, "n d"]
+  places: Float[Array, "n p p 2"]
+  normals: Float[Array, "n p p 2"]
+  positions: Float[Array, "n p p 3"]
+  log_deviations: Float[Array, "n p p 3"]
+  seen: Float[Array, "n p p 1"]
 
 
-def shapes() -> dict[str, tuple[int, ...]]:
-  """Returns the shapes `[K, K, C, O]` of the kernels; each has a bias `<name>/bias`."""
-  a, b, c, d, e = _WIDTHS
-  narrow = SIZE // 32
-  places = narrow * narrow * _SHARED
+def shapes(components: int) -> dict[str, tuple[int, ...]]:
+  """Returns the shapes `[K, K, C, O]` of the kernels for D components.
+
+  Each kernel has a bias `<name>/bias`; those of `places_of` have biases of their own at
+  each place, `<name>/place`, too.
+  """
+  a, b, c, d = _WIDTHS
+  every, half = 8 * 8 * _SHARED, (POINTS // 2) ** 2 * _READ
   return {
-    "half": (3, 3, 12 + 3, a),
-    "down4": (3, 3, a, b),
-    "down4b": (3, 3, b, b),
-    "down8": (3, 3, b, c),
-    "down8b": (3, 3, c, c),
-    "down8c": (3, 3, c, c),
-    "down16": (3, 3, c, d),
-    "down16b": (3, 3, d, d),
-    "down16c": (3, 3, d, d),
-    "down32": (3, 3, d, e),
-    "down32b": (3, 3, e, e),
-    "down32c": (3, 3, e, e),
-    "gather": (1, 1, e, _SHARED),
-    "context": (1, 1, places, _CONTEXT),
-    "spread": (1, 1, _CONTEXT, places),
-    "join": (1, 1, _SHARED, e),
-    "up16": (3, 3, e, d),
-    "up16b": (3, 3, d, d),
-    "up16c": (3, 3, d, d),
-    "up8": (3, 3, d, c),
-    "up8b": (3, 3, c, c),
-    "up8c": (3, 3, c, c),
-    "up4": (3, 3, c, b),
-    "up4b": (3, 3, b, b),
-    "up4c": (3, 3, b, b),
-    "surface": (3, 3, b, 8),
-    "skin2": (3, 3, b, a),
-    "skin2b": (3, 3, a, a),
-    "skin": (3, 3, a, 1),
+    "in": (3, 3, _CHANNELS, a),
+    "d32": (3, 3, a, b),
+    "d32b": (3, 3, b, b),
+    "d32c": (3, 3, b, b),
+    "d16": (3, 3, b, c),
+    "d16b": (3, 3, c, c),
+    "d16c": (3, 3, c, c),
+    "d8": (3, 3, c, d),
+    "d8b": (3, 3, d, d),
+    "d8c": (3, 3, d, d),
+    "gather": (1, 1, d, _SHARED),
+    "context": (1, 1, every, _CONTEXT),
+    "spread": (1, 1, _CONTEXT, every),
+    "join": (1, 1, _SHARED, d),
+    "face": (1, 1, _CONTEXT, components),
+    "look": (1, 1, b, _READ),
+    "read": (1, 1, half, components),
+    "u16": (3, 3, d, c),
+    "u16b": (3, 3, c, c),
+    "u16c": (3, 3, c, c),
+    "u32": (3, 3, c, b),
+    "u32b": (3, 3, b, b),
+    "u32c": (3, 3, b, b),
+    "out": (3, 3, b, 11),
   }
 
 
-def outputs(weights: Weights, images: Float[Array, "n s s 3"]) -> Outputs:
-  """Applies the network.
+def places_of(components: int) -> dict[str, tuple[int, int, int]]:
+  """Returns the shapes `[H, W, O]` of the biases that differ from place to place."""
+  sides = {"in": 64, "d32": 32, "d16": 16, "d8": 8, "u16": 8, "u32": 16, "out": 32}
+  wide = shapes(components)
+  return {name: (side, side, wide[name][3]) for name, side in sides.items()}
+
+
+def outputs(weights: Weights, inputs: Float[Array, "n 64 64 k"]) -> Outputs:
+  """Applies the network to the result of `drawn`."""
+
+  def linear(name: str, x: Array, stride: int = 1) -> Array:
+    y = conv(x, jnp.asarray(weights[name]), stride=stride)
+    y = y + jnp.asarray(weights[f"{name}/bias"])[None, None, None]
+    own = weights.get(f"{name}/place")
+    return y if own is None else y + jnp.asarray(own)[None]
+
+  layer = lambda name, x, stride=1: jax.nn.relu(linear(name, x, stride))
+  more = lambda name, x: x + layer(f"{name}c", x + layer(f"{name}b", x))
+  x64 = layer("in", inputs)
+  x32 = more("d32", layer("d32", x64, 2))
+  x16 = more("d16", layer("d16", x32, 2))
+  x8 = more("d8", layer("d8", x16, 2))
+  n = len(x8)
+  shared = layer("gather", x8)
+  context = layer("context", shared.reshape(n, 1, 1, -1))
+  x8 = x8 + layer("join", layer("spread", context).reshape(shared.shape))
+  x16 = more("u16", x16 + _double(layer("u16", x8)))
+  x32 = more("u32", x32 + _double(layer("u32", x16)))
+  look = average_pool(linear("look", x32), 2).reshape(n, 1, 1, -1)
+  face = (linear("face", context) + linear("read", look))[:, 0, 0]
+  out = linear("out", x32)
+  places, normals, positions, log, seen = jnp.split(out, (2, 4, 7, 10), -1)
+  return Outputs(face, places, normals, positions, jnp.clip(log, _LEAST, _MOST), seen)
+
+
+def drawn(
+  chart: Chart, photos: Float[Array, "n s s 3"], view: View
+) -> Float[Array, "n 64 64 k"]:
+  """Returns the photos as the mean head lays them into the chart, and the mean head.
 
   Args:
-    weights: Kernels and biases of the `shapes`.
-    images: Photos in [0, 1], SIZE x SIZE px, aligned as `face_crops` does it.
+    chart: Chart of the head.
+    photos: Photos in [0, 1], aligned as `face_crops` does it, for the usual camera.
+    view: Where the mean head is laid on them.
   """
-
-  def layer(name: str, x: Array, stride: int = 1) -> Array:
-    return jax.nn.relu(_convolved(weights, name, x, stride))
-
-  def more(name: str, x: Array) -> Array:
-    return x + layer(f"{name}c", x + layer(f"{name}b", x))
-
-  x2 = layer("half", _blocks(images))
-  x4 = layer("down4", x2, 2)
-  x4 = x4 + layer("down4b", x4)
-  x8 = more("down8", layer("down8", x4, 2))
-  x16 = more("down16", layer("down16", x8, 2))
-  x32 = more("down32", layer("down32", x16, 2))
-  x32 = x32 + _context(layer, x32)
-  x16 = more("up16", x16 + _double(layer("up16", x32)))
-  x8 = more("up8", x8 + _double(layer("up8", x16)))
-  x4 = more("up4", x4 + _double(layer("up4", x8)))
-  surface = _convolved(weights, "surface", x4, 1)
-  x2 = x2 + _double(layer("skin2", x4))
-  x2 = x2 + layer("skin2b", x2)
-  return Outputs(
-    surface[..., :3],
-    surface[..., 3:6],
-    jnp.clip(surface[..., 6:], _LEAST, _MOST),
-    _convolved(weights, "skin", x2, 1),
-  )
-
-
-def _context(
-  layer: Callable[[str, Array], Array], x: Float[Array, "n h w c"]
-) -> Float[Array, "n h w c"]:
-  """Returns features of the whole photo, different at each place."""
-  shared = layer("gather", x)
-  n, h, w, c = shared.shape
-  whole = layer("context", shared.reshape(n, 1, 1, h * w * c))
-  return layer("join", layer("spread", whole).reshape(n, h, w, c))
-
-
-def _blocks(images: Float[Array, "n s s 3"]) -> Float[Array, "n h h 15"]:
-  """Returns the colors of each block's four pixels, and its place in the image."""
-  n, s, _, c = images.shape
-  h = s // 2
-  x = images.reshape(n, h, 2, h, 2, c).swapaxes(2, 3).reshape(n, h, h, 4 * c)
-  line = (jnp.arange(h, dtype=jnp.float32) + 0.5) * (2 / h) - 1
-  row, column = jnp.meshgrid(line, line, indexing="ij")
-  place = jnp.stack([column, row, column**2 + row**2], -1)
-  place = jnp.broadcast_to(place[None], (n, h, h, 3))
-  return jnp.concatenate([2 * x - 1, place], -1)
+  n, side = photos.shape[:2]
+  seen = lambda function: jax.vmap(function, (None, 0))(chart.mean, view)
+  grid = lambda x: x.reshape(n, CELLS, CELLS, -1)
+  world, places = grid(seen(views.world)), grid(seen(views.places))
+  fine = resize_bilinear(places, (CELLS * SAMPLES, CELLS * SAMPLES))
+  colors = bilinear(photos, views.places_px(fine, Camera(), side))
+  blocks = colors.reshape(n, CELLS, SAMPLES, CELLS, SAMPLES, 3).swapaxes(2, 3)
+  parts = [2 * grid(blocks) - 1, charts.normals(world), places, world[..., 2:]]
+  return jnp.concatenate(parts, -1)
 
 
 def _double(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
   return upsample_nearest(x, (2 * x.shape[1], 2 * x.shape[2]))
-
-
-def _convolved(
-  weights: Weights, name: str, x: Float[Array, "n h w c"], stride: int
-) -> Float[Array, "n h2 w2 d"]:
-  y = conv(x, jnp.asarray(weights[name]), stride=stride)
-  return y + jnp.asarray(weights[f"{name}/bias"])[None, None, None]

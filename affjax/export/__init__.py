@@ -24,7 +24,7 @@ from affjax.export._page import Frame, PagePhoto, is_page, page_html
 from affjax.export._painting import paint_photo
 from affjax.export._performance import Performance, read_performance
 from affjax.export._ply import ply_bytes
-from affjax.export._reconstruction import NO_FACE, SURE, Reconstruction
+from affjax.export._reconstruction import SURE, Reconstruction
 from affjax.export._usdz import usdz_bytes
 from affjax.export._writers import (
   FILES,
@@ -40,7 +40,6 @@ __all__ = [
   "CARD_FOLDER",
   "FILES",
   "MESH_FORMATS",
-  "NO_FACE",
   "SURE",
   "WRITERS",
   "Card",

@@ -16,8 +16,8 @@ from affjax.geometry import uv
 from affjax.render import shade
 from affjax.types import Camera, Template
 
-# Confidence from which on a head is sure, and below which there is no face.
-SURE, NO_FACE = 0.8, 0.2
+# Confidence from which on a head is sure.
+SURE = 0.8
 _shade = compilation.saved()(shade)
 
 

@@ -20,7 +20,7 @@ from affjax.faces._crop import (
   mean_landmarks,
 )
 from affjax.faces._evidence import Evidence
-from affjax.faces._find import Face, find_faces, find_in_all
+from affjax.faces._find import LEAST_SCORE, Face, find_faces, find_in_all
 from affjax.faces._fit import (
   FaceColors,
   Fit,
@@ -38,6 +38,7 @@ from affjax.faces._surface.chart import reads_surface_of
 from affjax.faces._surface.fit import fit_surface
 
 __all__ = [
+  "LEAST_SCORE",
   "Crop",
   "Evidence",
   "Face",

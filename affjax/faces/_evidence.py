@@ -16,8 +16,8 @@ from jaxtyping import Float
 _KEYPOINTS = ((33, 133), (362, 263), (4, 4), (13, 14))
 # The log odds: a constant, and weights of the logarithms of disagreement and drift and
 # of the log odds of both scores, as `experiments.confidence.measure` calibrates them.
-_CONSTANT = -10.03
-_WEIGHTS = (-0.78, -1.62, 0.46, 0.45)
+_CONSTANT = -12.15
+_WEIGHTS = (-0.59, -2.16, 1.90, 0.33)
 # What is added to disagreement and drift, so that tiny ones count alike.
 _LEAST = (0.005, 0.002)
 

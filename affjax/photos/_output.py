@@ -14,7 +14,6 @@ from jaxtyping import UInt8
 from affjax import bugs, files
 from affjax.export import (
   CARD_FOLDER,
-  NO_FACE,
   OutputError,
   Reconstruction,
   card_files,
@@ -159,7 +158,6 @@ class _Run:
     try:
       pixels = read_photo(path)
       heads = [_named(h, name) for h in self.reconstructor.heads_of(pixels, path)]
-      heads = [h for h in heads if h.confidence is None or h.confidence >= NO_FACE]
       if not heads:
         raise PhotoError("no face found")
       self._write(heads, pixels, path, name, folder)

@@ -7,19 +7,23 @@ Photos whose faces are known are turned, covered, cut, painted and shuffled
 face, other pictures without faces and synthetic faces are added. A head is right if the
 inner landmarks that the picture shows are off by less than a tenth of the distance of
 the eyes in the mean, and all of them by less than a quarter. The weights of
-`affjax.faces.Evidence` and `HeadEvidence` are fitted to every second photo, and the
-table is made of the others. Prints both, writes `results/confidence.json`, and keeps
-what was found in `runs/confidence.json`: `--again` fits only the weights anew.
+`affjax.faces.Evidence` are fitted to all heads; in the tables, heads on every second
+photo have a confidence by weights that were fitted to the other photos. Prints weights
+and tables, writes `results/confidence.json`, and keeps what was found in
+`runs/confidence.json`: an interrupted run goes on from there, and `--again` fits only
+the weights anew.
 
 FOLDER of photos: the 79 photos of eight public collections (see `docs/fit.md`), which
-may not be shipped. FOLDER without faces: the pictures of the packages scikit-image and
-scikit-learn but for those with people or coins.
+may not be shipped; `--every 2` takes half of them. FOLDER without faces: the pictures
+of the packages scikit-image and scikit-learn but for those with people or coins.
 """
 
 import argparse
+import itertools
 import json
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -29,14 +33,18 @@ from scipy import optimize
 
 from affjax import files
 from affjax.data import SyntheticFaces
-from affjax.export import NO_FACE, SURE
+from affjax.export import SURE
 from affjax.faces import (
+  LEAST_SCORE,
+  Crop,
+  Face,
   apply_crop,
   face_crops,
   find_faces,
   fit_faces,
-  head_evidence,
   read_photo,
+  visible_skin,
+  warp,
 )
 from affjax.geometry.camera import head_to_world, world_to_px
 from affjax.heads import open_head
@@ -48,13 +56,12 @@ from experiments.confidence.pictures import Picture
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results" / "confidence.json"
 CACHE = pathlib.Path("runs/confidence.json")
-SYNTHETIC, SIZE, CROP = 48, 192, 512
+SYNTHETIC, SIZE, CROP = 48, 192, 256
+Terms = Callable[[Mapping[str, Any]], list[float]]
 # Largest mean error of shown and of all inner landmarks, interocular distances.
 RIGHT, RIGHT_HIDDEN = 0.1, 0.25
 # Least score with which faces are kept for the calibration.
 KEPT = 0.02
-# Score of a face up to which a head is calibrated with all its evidence.
-DOUBTFUL = 0.95
 # Standard deviation of the weights' prior, for standardized terms.
 PRIOR = 3.0
 _SYNTHETIC_KINDS = (
@@ -68,44 +75,49 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
   parser.add_argument("--photos", type=pathlib.Path, required=True)
   parser.add_argument("--without-faces", type=pathlib.Path, required=True)
+  parser.add_argument("--every", type=int, default=1, help="take every n-th photo")
   parser.add_argument("--again", action="store_true", help="use the rows of before")
   options = parser.parse_args()
   if not options.again:
-    CACHE.parent.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
-    for picture, half in made_pictures(options.photos, options.without_faces):
-      rows.append(row(picture, half))
-      if len(rows) % 100 == 0:
-        files.write_json(CACHE, rows)
-    files.write_json(CACHE, rows)
+    measured(made_pictures(options.photos, options.without_faces, options.every))
   rows = json.loads(CACHE.read_text("utf-8"))
+  known = crossed(rows)
   report = {
-    "weights": {
-      "evidence": weights(heads(rows, 0), "terms"),
-      "head evidence": weights(
-        [h for h in heads(rows, 0) if h["score"] < DOUBTFUL], "head_terms"
-      ),
-    },
+    "machine": measuring.machine("cpu", 1),
+    "weights": weights(heads(rows)),
+    "by kind": table(rows, known),
+    "by group": table([{**one, "kind": group(one["kind"])} for one in rows], known),
+    "calibration": calibration(rows, known),
+    "log loss": {name: log_loss(rows, terms) for name, terms in _TERMS.items()},
   }
-  report["by kind"] = table(rows, report["weights"], 1)
-  report["calibration"] = calibration(heads(rows, 1), report["weights"])
-  for name, value in report["weights"].items():
-    print(f"{name}: {value}")
-  for kind, line in report["by kind"].items():
-    print(f"{kind:24}", "  ".join(f"{k} {v}" for k, v in line.items()))
+  print(f"weights: {report['weights']}")
+  for kind, line in (report["by kind"] | report["by group"]).items():
+    print(f"{kind:30}", "  ".join(f"{k} {v}" for k, v in line.items()))
   for line in report["calibration"]:
     print(line)
+  print(f"log loss: {report['log loss']}")
   measuring.write_json(RESULTS, report)
 
 
+def measured(made: Iterable[tuple[Picture, int]]) -> None:
+  """Keeps what is found in pictures; what an earlier run has kept is not done again."""
+  CACHE.parent.mkdir(parents=True, exist_ok=True)
+  rows = json.loads(CACHE.read_text("utf-8")) if CACHE.is_file() else []
+  for picture, half in itertools.islice(made, len(rows), None):
+    rows.append(row(picture, half))
+    files.write_json(CACHE, rows)
+
+
 def made_pictures(
-  photos: pathlib.Path, without: pathlib.Path
+  photos: pathlib.Path, without: pathlib.Path, every: int
 ) -> Iterator[tuple[Picture, int]]:
   """Yields pictures and which half they belong to."""
-  paths = sorted(path for path in photos.rglob("*") if is_photo(path.name))
+  paths = sorted(path for path in photos.rglob("*") if is_photo(path.name))[::every]
   for n, path in enumerate(paths):
     photo = _small(path)
-    faces = [face.landmarks68 for face in find_faces(np.asarray(photo))]
+    faces = [face.landmarks68 for face in find_faces(np.asarray(photo), threshold=SURE)]
+    if not faces:
+      continue
     for m, kind in enumerate(pictures.KINDS):
       if m == 0 or (m + n // 2) % 4 == 0:
         seed = (1, n, m)
@@ -117,7 +129,7 @@ def made_pictures(
     for turns in (0, 2):
       pixels = np.ascontiguousarray(np.rot90(np.asarray(_small(path)), turns))
       yield Picture("no face", path.name, pixels, [], [], []), n % 2
-  yield from synthetic()
+  yield from synthetic(SYNTHETIC // every)
 
 
 def _small(path: pathlib.Path) -> Image.Image:
@@ -126,11 +138,11 @@ def _small(path: pathlib.Path) -> Image.Image:
   return photo
 
 
-def synthetic() -> Iterator[tuple[Picture, int]]:
+def synthetic(count: int) -> Iterator[tuple[Picture, int]]:
   """Yields synthetic faces of the test split, turned and covered."""
   model, camera = open_head("embedded"), Camera()
-  source = SyntheticFaces(model, SYNTHETIC, SIZE, split="test")
-  for n in range(SYNTHETIC):
+  source = SyntheticFaces(model, count, SIZE, split="test")
+  for n in range(count):
     record = source[n]
     points = model.template.landmark_positions(jnp.asarray(record["vertices"]))
     world = head_to_world(points[None], jnp.asarray(record["pose"])[None])
@@ -146,18 +158,16 @@ def row(picture: Picture, half: int) -> dict[str, Any]:
   model, camera = open_head("embedded"), Camera()
   faces = find_faces(picture.pixels, threshold=KEPT)
   crops = face_crops(faces, model.template, camera, CROP)
-  images = [apply_crop(picture.pixels, crop) for crop in crops]
-  residuals = [fit.inner_error for fit in fit_faces(model, faces, crops, camera)]
-  known = head_evidence(faces, crops, images, residuals)
+  fits = fit_faces(model, faces, crops, camera)
   found = []
-  for face, evidence in zip(faces, known, strict=True):
+  for face, crop, fit in zip(faces, crops, fits, strict=True):
     assert face.evidence is not None
     whose = owner(face.landmarks68, picture)
     found.append(
       {
-        "score": face.score,
         "terms": face.evidence.terms,
-        "head_terms": evidence.terms,
+        "residual": fit.inner_error,
+        "visible": visible_share(picture.pixels, face, crop),
         "right": whose is not None,
         "expected": whose is not None and bool(picture.expected[whose]),
       }
@@ -172,6 +182,20 @@ def row(picture: Picture, half: int) -> dict[str, Any]:
   }
 
 
+def visible_share(pixels: np.ndarray, face: Face, crop: Crop) -> float:
+  """Returns at how many of the landmarks the picture shows skin, as a share."""
+  image = np.rint(apply_crop(pixels, crop) * 255).astype(np.uint8)
+  place = np.rint(warp.transform(crop.matrix, face.landmarks[:, :2])).astype(int)
+  x, y = np.clip(place, 0, crop.size - 1).T
+  shown = _inside(place, (crop.size, crop.size))
+  shown &= _inside(face.landmarks[:, :2], pixels.shape[1::-1])
+  return float(np.where(shown, visible_skin(image[None])[0, y, x, 0], 0).mean())
+
+
+def _inside(points: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+  return ((points >= 0) & (points <= np.array(size) - 1)).all(1)
+
+
 def owner(points: np.ndarray, picture: Picture) -> int | None:
   """Returns the number of the face on which a head lies right, if there is one."""
   for k, (face, shown) in enumerate(zip(picture.faces, picture.shown, strict=True)):
@@ -184,14 +208,27 @@ def owner(points: np.ndarray, picture: Picture) -> int | None:
   return None
 
 
-def heads(rows: Sequence[Mapping[str, Any]], half: int) -> list[dict[str, Any]]:
-  """Returns the heads of one half of the pictures."""
-  return [head for one in rows if one["half"] == half for head in one["heads"]]
+def heads(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+  """Returns the heads of all pictures."""
+  return [head for one in rows for head in one["heads"]]
 
 
-def weights(found: Sequence[Mapping[str, Any]], terms: str) -> list[float]:
-  """Returns a constant and the weights of terms: a logistic regression."""
-  x = np.array([head[terms] for head in found])
+def terms_of(head: Mapping[str, Any]) -> list[float]:
+  """Returns the terms that make the score of a face."""
+  return head["terms"]
+
+
+# Terms of the confidence, and those that were tried beside them.
+_TERMS: dict[str, Terms] = {
+  "score": terms_of,
+  "with the residual of the fit": lambda h: [*h["terms"], np.log(h["residual"] + 0.1)],
+  "with the visible share": lambda h: [*h["terms"], h["visible"]],
+}
+
+
+def weights(found: Sequence[Mapping[str, Any]], terms: Terms = terms_of) -> list[float]:
+  """Returns a constant and the weights of the terms: a logistic regression."""
+  x = np.array([terms(head) for head in found])
   sign = np.array([1 if head["right"] else -1 for head in found])
   mean, spread = x.mean(0), x.std(0) + 1e-9
   rows = np.concatenate([np.ones((len(x), 1)), (x - mean) / spread], 1)
@@ -205,43 +242,51 @@ def weights(found: Sequence[Mapping[str, Any]], terms: str) -> list[float]:
   return [round(float(v), 2) for v in (w[0] - slopes @ mean, *slopes)]
 
 
-def confidence(head: Mapping[str, Any], known: Mapping[str, Sequence[float]]) -> float:
-  """Returns the confidence of a head with some weights, as affjax computes it."""
-  logit = lambda w, terms: w[0] + float(np.dot(w[1:], terms))
-  odds = logit(known["evidence"], head["terms"])
-  score = 1 / (1 + np.exp(-odds))
-  if score < DOUBTFUL:
-    own = (float(np.clip(odds, -9.21, 9.21)), *head["head_terms"][1:])
-    score = 1 / (1 + np.exp(-logit(known["head evidence"], own)))
-  return float(score)
+def crossed(
+  rows: Sequence[Mapping[str, Any]], terms: Terms = terms_of
+) -> list[list[float]]:
+  """Returns the confidence of the heads of each picture, as the other half has it."""
+  known = [weights(heads([r for r in rows if r["half"] != h]), terms) for h in (0, 1)]
+  sure = lambda w, x: float(1 / (1 + np.exp(-(w[0] + np.dot(w[1:], x)))))
+  return [[sure(known[r["half"]], terms(head)) for head in r["heads"]] for r in rows]
+
+
+def log_loss(rows: Sequence[Mapping[str, Any]], terms: Terms) -> float:
+  """Returns the mean log loss of such a confidence."""
+  stated = np.concatenate([*crossed(rows, terms), []])
+  right = np.array([head["right"] for head in heads(rows)])
+  share = np.where(right, stated, 1 - stated)
+  return round(float(-np.log(np.maximum(share, 1e-6)).mean()), 4)
 
 
 def table(
-  rows: Sequence[Mapping[str, Any]],
-  known: Mapping[str, Sequence[float]],
-  half: int,
+  rows: Sequence[Mapping[str, Any]], known: Sequence[Sequence[float]]
 ) -> dict[str, dict[str, Any]]:
   """Returns counts by kind: sure and unsure heads that are right and wrong."""
-  chosen = [one for one in rows if one["half"] == half]
-  kinds = dict.fromkeys(one["kind"] for one in chosen)
-  of_kind = lambda kind: [one for one in chosen if one["kind"] == kind]
-  lines = {kind: counts(of_kind(kind), known) for kind in kinds}
-  return {**lines, "all": counts(chosen, known)}
+  pairs = list(zip(rows, known, strict=True))
+  kinds = dict.fromkeys(one["kind"] for one in rows)
+  lines = {k: counts([pair for pair in pairs if pair[0]["kind"] == k]) for k in kinds}
+  return {**lines, "all": counts(pairs)}
+
+
+def group(kind: str) -> str:
+  """Returns what kinds have in common: "covered: eyes" is "covered"."""
+  return re.split(r": |, | by | at ", kind)[0]
 
 
 def counts(
-  rows: Sequence[Mapping[str, Any]], known: Mapping[str, Sequence[float]]
+  pictures: Sequence[tuple[Mapping[str, Any], Sequence[float]]],
 ) -> dict[str, Any]:
   """Returns the counts, the precision and the recall of some pictures."""
-  pairs = [(head, confidence(head, known)) for one in rows for head in one["heads"]]
+  pairs = [p for one, v in pictures for p in zip(one["heads"], v, strict=True)]
   sure = [head for head, value in pairs if value >= SURE]
-  unsure = [head for head, value in pairs if NO_FACE <= value < SURE]
+  unsure = [head for head, value in pairs if LEAST_SCORE <= value < SURE]
   right = [head for head in sure if head["right"]]
   either = [head for head in (*sure, *unsure) if head["expected"]]
-  faces = sum(one["expected"] for one in rows)
+  faces = sum(one["expected"] for one, _ in pictures)
   share = lambda part, whole: round(part / whole, 3) if whole else None
   return {
-    "pictures": len(rows),
+    "pictures": len(pictures),
     "faces": faces,
     "sure right": len(right),
     "sure wrong": len(sure) - len(right),
@@ -254,11 +299,11 @@ def counts(
 
 
 def calibration(
-  found: Sequence[Mapping[str, Any]], known: Mapping[str, Sequence[float]]
+  rows: Sequence[Mapping[str, Any]], known: Sequence[Sequence[float]]
 ) -> list[dict[str, Any]]:
   """Returns how many heads of some confidence are right."""
-  values = np.array([confidence(head, known) for head in found])
-  right = np.array([head["right"] for head in found])
+  values = np.concatenate([*known, []])
+  right = np.array([head["right"] for head in heads(rows)])
   lines = []
   for low, high in ((0, 0.2), (0.2, 0.5), (0.5, 0.8), (0.8, 0.95), (0.95, 1.01)):
     chosen = (values >= low) & (values < high)

@@ -20,8 +20,10 @@ def test_ply_holds_the_mesh_its_uvs_and_colors(ball, ball_mesh, texture):
     mesh.vertex_normals[mesh.faces], ball_mesh.normals[ball.faces], atol=1e-5
   )
   # Red is u, green is v.
-  colors = mesh.visual.vertex_colors[mesh.faces][..., :2] / 255
-  np.testing.assert_allclose(colors, ball.uvs[ball.faces_uv], atol=0.02)
+  uvs, table = ball.uvs[ball.faces_uv], mesh.metadata["_ply_raw"]["vertex"]["data"]
+  colors = np.stack([table["red"], table["green"]], -1)[mesh.faces] / 255
+  np.testing.assert_allclose(colors, uvs, atol=0.02)
+  np.testing.assert_allclose(mesh.visual.uv[mesh.faces], uvs, atol=1e-6)
 
 
 def test_usdz_is_aligned_and_stored(ball_mesh, texture):

@@ -11,7 +11,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from affjax.export import NO_FACE, SURE
+from affjax.export import SURE
 from affjax.faces import PhotoError, find_faces, read_photo
 from tests.command_line import run
 
@@ -29,8 +29,8 @@ def upright():
 
 
 def _heads(name):
-  """Returns the faces of a photo that could become heads."""
-  return find_faces(read_photo(CASES / name), threshold=NO_FACE)
+  """Returns the faces of a photo that become heads."""
+  return find_faces(read_photo(CASES / name))
 
 
 def _roll(points):
@@ -92,8 +92,11 @@ def test_upright_beside_upside_down(upright):
   assert sorted(roll > 90 for roll in rolls) == [False, True]
 
 
-def test_covered():
-  assert _heads("covered/all_of_it.jpg") == []
+def test_covered(upright):
+  # In spite of its name, this photo shows eyes, nose and the upper lip.
+  (most,) = _heads("covered/all_of_it.jpg")
+  shown = slice(17, 48)
+  assert np.linalg.norm(most.landmarks68 - upright, axis=1)[shown].mean() < 2
   half = _heads("covered/right_half.jpg")
   assert all(face.score < SURE or abs(_roll(face.landmarks68)) < 15 for face in half)
 
@@ -157,9 +160,9 @@ def test_names_of_devices(tmp_path):
 
 
 def test_what_shows_no_face_is_refused(tmp_path):
-  result = _fit(tmp_path / "out", CASES / "no_face", CASES / "covered/all_of_it.jpg")
+  result = _fit(tmp_path / "out", CASES / "no_face")
   assert result.exit_code == 1
-  assert result.stderr.count("no face found") == 2
+  assert "wall.jpg: no face found" in result.stderr
   assert not (tmp_path / "out").exists()
 
 

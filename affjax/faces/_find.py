@@ -13,7 +13,7 @@ from affjax.faces import _detect, _iris, _mesh, _network
 from affjax.faces._evidence import Evidence, evidence
 
 # Default of the least score of a face.
-LEAST_SCORE = 0.2
+LEAST_SCORE = 0.3
 # Share of the smaller box from which on two faces are the same face.
 _SAME = 0.6
 # The same where the detector's score of one is below `_HESITANT`: mouths and chins look

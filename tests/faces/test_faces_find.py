@@ -191,13 +191,23 @@ def test_the_crop_frames_the_head_as_in_training(face, portrait):
   np.testing.assert_allclose(found, expected.mean((0, 1)) / 255, atol=0.12)
 
 
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_the_crop_of_a_turned_photo_shows_the_face_upright(face, portrait, quarters):
+  upright = apply_crop(portrait, face_crop(face, TEMPLATE, CAMERA, 64))
+  turned = np.ascontiguousarray(np.rot90(portrait, quarters))
+  (found,) = find_faces(turned)
+  pixels = apply_crop(turned, face_crop(found, TEMPLATE, CAMERA, 64))
+  assert np.abs(pixels - upright).mean() < 0.02
+
+
 @pytest.mark.parametrize("yaw", [-55, -20, 0, 35, 55])
+@pytest.mark.parametrize("roll", [-9, 90, 178])
 @pytest.mark.parametrize("shift", [(0, 0, 0), (0.2, -0.15, 0.5)])
-def test_poses_are_recovered_from_projected_landmarks(yaw, shift):
+def test_poses_are_recovered_from_projected_landmarks(yaw, roll, shift):
   points = np.asarray(
     TEMPLATE.landmark_positions(jnp.asarray(TEMPLATE.vertices)), float
   )
-  turn = rotation.euler_deg_to_axis_angle(*map(jnp.float32, (yaw, 12, -9)))
+  turn = rotation.euler_deg_to_axis_angle(*map(jnp.float32, (yaw, 12, roll)))
   pose = jnp.concatenate([turn, jnp.asarray(shift, jnp.float32)])
   world = cameras.head_to_world(jnp.asarray(points, jnp.float32), pose)
   px = np.array(cameras.world_to_px(world, CAMERA, 128, 128), float)

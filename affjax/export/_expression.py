@@ -171,6 +171,6 @@ def _turn(
 ) -> tuple[Float[np.ndarray, " 3"], float]:
   """Returns the rotation between points, and how far they are from it at most."""
   before, after = before - before.mean(0), after - after.mean(0)
-  rotation, _ = Rotation.align_vectors(after, before)
+  rotation = Rotation.align_vectors(after, before)[0]
   off = np.linalg.norm(rotation.apply(before) - after, axis=1).max()
   return rotation.as_rotvec(), float(off)

@@ -23,7 +23,7 @@ import itertools
 import json
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -36,15 +36,8 @@ from affjax.data import SyntheticFaces
 from affjax.export import SURE
 from affjax.faces import (
   LEAST_SCORE,
-  Crop,
-  Face,
-  apply_crop,
-  face_crops,
   find_faces,
-  fit_faces,
   read_photo,
-  visible_skin,
-  warp,
 )
 from affjax.geometry.camera import head_to_world, world_to_px
 from affjax.heads import open_head
@@ -56,8 +49,7 @@ from experiments.confidence.pictures import Picture
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results" / "confidence.json"
 CACHE = pathlib.Path("runs/confidence.json")
-SYNTHETIC, SIZE, CROP = 48, 192, 256
-Terms = Callable[[Mapping[str, Any]], list[float]]
+SYNTHETIC, SIZE = 48, 192
 # Largest mean error of shown and of all inner landmarks, interocular distances.
 RIGHT, RIGHT_HIDDEN = 0.1, 0.25
 # Least score with which faces are kept for the calibration.
@@ -88,14 +80,12 @@ def main() -> None:
     "by kind": table(rows, known),
     "by group": table([{**one, "kind": group(one["kind"])} for one in rows], known),
     "calibration": calibration(rows, known),
-    "log loss": {name: log_loss(rows, terms) for name, terms in _TERMS.items()},
   }
   print(f"weights: {report['weights']}")
   for kind, line in (report["by kind"] | report["by group"]).items():
     print(f"{kind:30}", "  ".join(f"{k} {v}" for k, v in line.items()))
   for line in report["calibration"]:
     print(line)
-  print(f"log loss: {report['log loss']}")
   measuring.write_json(RESULTS, report)
 
 
@@ -155,19 +145,13 @@ def synthetic(count: int) -> Iterator[tuple[Picture, int]]:
 
 def row(picture: Picture, half: int) -> dict[str, Any]:
   """Returns what was found in a picture, and whether it is right."""
-  model, camera = open_head("embedded"), Camera()
-  faces = find_faces(picture.pixels, threshold=KEPT)
-  crops = face_crops(faces, model.template, camera, CROP)
-  fits = fit_faces(model, faces, crops, camera)
   found = []
-  for face, crop, fit in zip(faces, crops, fits, strict=True):
+  for face in find_faces(picture.pixels, threshold=KEPT):
     assert face.evidence is not None
     whose = owner(face.landmarks68, picture)
     found.append(
       {
         "terms": face.evidence.terms,
-        "residual": fit.inner_error,
-        "visible": visible_share(picture.pixels, face, crop),
         "right": whose is not None,
         "expected": whose is not None and bool(picture.expected[whose]),
       }
@@ -180,20 +164,6 @@ def row(picture: Picture, half: int) -> dict[str, Any]:
     "expected": int(sum(picture.expected)),
     "heads": found,
   }
-
-
-def visible_share(pixels: np.ndarray, face: Face, crop: Crop) -> float:
-  """Returns at how many of the landmarks the picture shows skin, as a share."""
-  image = np.rint(apply_crop(pixels, crop) * 255).astype(np.uint8)
-  place = np.rint(warp.transform(crop.matrix, face.landmarks[:, :2])).astype(int)
-  x, y = np.clip(place, 0, crop.size - 1).T
-  shown = _inside(place, (crop.size, crop.size))
-  shown &= _inside(face.landmarks[:, :2], pixels.shape[1::-1])
-  return float(np.where(shown, visible_skin(image[None])[0, y, x, 0], 0).mean())
-
-
-def _inside(points: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-  return ((points >= 0) & (points <= np.array(size) - 1)).all(1)
 
 
 def owner(points: np.ndarray, picture: Picture) -> int | None:
@@ -213,22 +183,9 @@ def heads(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
   return [head for one in rows for head in one["heads"]]
 
 
-def terms_of(head: Mapping[str, Any]) -> list[float]:
-  """Returns the terms that make the score of a face."""
-  return head["terms"]
-
-
-# Terms of the confidence, and those that were tried beside them.
-_TERMS: dict[str, Terms] = {
-  "score": terms_of,
-  "with the residual of the fit": lambda h: [*h["terms"], np.log(h["residual"] + 0.1)],
-  "with the visible share": lambda h: [*h["terms"], h["visible"]],
-}
-
-
-def weights(found: Sequence[Mapping[str, Any]], terms: Terms = terms_of) -> list[float]:
+def weights(found: Sequence[Mapping[str, Any]]) -> list[float]:
   """Returns a constant and the weights of the terms: a logistic regression."""
-  x = np.array([terms(head) for head in found])
+  x = np.array([head["terms"] for head in found])
   sign = np.array([1 if head["right"] else -1 for head in found])
   mean, spread = x.mean(0), x.std(0) + 1e-9
   rows = np.concatenate([np.ones((len(x), 1)), (x - mean) / spread], 1)
@@ -242,21 +199,11 @@ def weights(found: Sequence[Mapping[str, Any]], terms: Terms = terms_of) -> list
   return [round(float(v), 2) for v in (w[0] - slopes @ mean, *slopes)]
 
 
-def crossed(
-  rows: Sequence[Mapping[str, Any]], terms: Terms = terms_of
-) -> list[list[float]]:
+def crossed(rows: Sequence[Mapping[str, Any]]) -> list[list[float]]:
   """Returns the confidence of the heads of each picture, as the other half has it."""
-  known = [weights(heads([r for r in rows if r["half"] != h]), terms) for h in (0, 1)]
+  known = [weights(heads([r for r in rows if r["half"] != h])) for h in (0, 1)]
   sure = lambda w, x: float(1 / (1 + np.exp(-(w[0] + np.dot(w[1:], x)))))
-  return [[sure(known[r["half"]], terms(head)) for head in r["heads"]] for r in rows]
-
-
-def log_loss(rows: Sequence[Mapping[str, Any]], terms: Terms) -> float:
-  """Returns the mean log loss of such a confidence."""
-  stated = np.concatenate([*crossed(rows, terms), []])
-  right = np.array([head["right"] for head in heads(rows)])
-  share = np.where(right, stated, 1 - stated)
-  return round(float(-np.log(np.maximum(share, 1e-6)).mean()), 4)
+  return [[sure(known[r["half"]], head["terms"]) for head in r["heads"]] for r in rows]
 
 
 def table(

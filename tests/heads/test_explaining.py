@@ -15,8 +15,8 @@ from affjax.heads import (
 def test_expressions_are_found_and_taken_away():
   """The neutral head that results is far nearer to the true one than the given."""
   model, rng = open_head("embedded"), np.random.default_rng(0)
-  identity = sample_identity(rng, model, 6)
-  expression = sample_expression(rng, model, 6)
+  identity = sample_identity(rng, model, 12)
+  expression = sample_expression(rng, model, 12)
   heads = np.asarray(model.vertices(jnp.asarray(identity), jnp.asarray(expression)))
   before, after = [], []
   for vertices, true in zip(heads, expression, strict=True):

@@ -108,7 +108,10 @@ def test_no_face():
 @pytest.mark.parametrize("name", ["brow_cut", "chin_cut", "tight"])
 def test_border(name):
   (face,) = find_faces(read_photo(CASES / "border" / f"{name}.png"))
-  assert abs(_roll(face.landmarks68)) < 10
+  # The photo of `brow_cut` ends at the eyes: its landmarks roll, and it is unsure.
+  sure = face.score >= SURE
+  assert sure == (name != "brow_cut")
+  assert not sure or abs(_roll(face.landmarks68)) < 10
 
 
 def _fit(out, *photos):

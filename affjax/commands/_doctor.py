@@ -49,6 +49,10 @@ def _checks() -> Iterator[tuple[str, str, bool]]:
     except metadata.PackageNotFoundError:
       yield name, "not installed", False
   try:
+    yield "pillow-heif", metadata.version("pillow-heif"), True
+  except metadata.PackageNotFoundError:
+    yield "pillow-heif", "none; HEIC photos need pip install 'affjax[heif]'", True
+  try:
     devices = ", ".join(f"{d.platform} {d.device_kind}" for d in jax.devices())
     yield "devices", devices, True
     yield from _kernels()

@@ -21,7 +21,8 @@ class Reconstruct(_photos.PhotoCommand):
   maps (position.npy, diffuse.png, light.png), pose.json and images. OUT/index.html
   shows all heads in 3D. The template is the one that the networks were trained with.
 
-  Exit status: 0 = every photo gave a head, 1 = some gave none, 2 = nothing was started.
+  Exit status: 0 = every photo gave heads, 1 = some gave none, 2 = nothing was started,
+  3 = every photo gave heads, but some of them are unsure.
 
   Example: affjax reconstruct portrait.jpg holidays/ -o heads --weights runs/a
 

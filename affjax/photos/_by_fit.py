@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import affjax
-from affjax.export import Reconstruction
+from affjax.export import Expression, Reconstruction
 from affjax.faces import (
   Crop,
   Face,
@@ -20,6 +20,7 @@ from affjax.faces import (
   PhotoError,
   apply_crop,
   check_fittable,
+  confidence,
   face_crops,
   find_faces,
   fit_faces,
@@ -35,6 +36,7 @@ from affjax.native import library
 from affjax.photos._inputs import Inputs
 from affjax.photos._options import FitOptions, Progress
 from affjax.photos._output import Report, face_facts, write_heads
+from affjax.photos._size import with_size
 from affjax.types import Camera
 
 # Side of the crops, px.
@@ -67,6 +69,7 @@ def fit_photos(
     method=options.method,
     map_size=options.map_size,
     photometric=options.photometric,
+    iris=options.iris,
   )
   if options.same_person:
     reconstructor = reconstructor.of_one_person(inputs.photos)
@@ -82,6 +85,7 @@ class FitReconstructor:
     method: "surface" (`affjax.faces.fit_surface`) or "landmarks" (`fit_faces`).
     map_size: Side of the UV maps, texels.
     photometric: Whether diffuse and light maps are read off the photo.
+    iris: Whether heads get the size of their irises.
     known: Fits of the largest faces of photos, by path, that are known already.
   """
 
@@ -89,6 +93,7 @@ class FitReconstructor:
   method: Literal["surface", "landmarks"] = FitOptions.method
   map_size: int = FitOptions.map_size
   photometric: bool = FitOptions.photometric
+  iris: bool = FitOptions.iris
   known: Mapping[pathlib.Path, Fit] = dataclasses.field(
     default_factory=lambda: MappingProxyType[pathlib.Path, Fit]({})
   )
@@ -167,7 +172,7 @@ class FitReconstructor:
     template, camera = self.model.template, Camera()
     diffuse, light = self._colors(image, fit, camera)
     table = uv.uv_table(template, self.map_size)
-    return Reconstruction(
+    head = Reconstruction(
       template=template,
       camera=camera,
       crop_image=image,
@@ -179,7 +184,12 @@ class FitReconstructor:
       pose=fit.pose,
       found=face_facts(face),
       notes=_notes(path, self.model, fit),
+      expression=Expression(
+        self.model.expression_names, self.model.expression_basis, fit.expression
+      ),
+      confidence=confidence(face, fit.inner_error),
     )
+    return with_size(head, face) if self.iris else head
 
   def _colors(
     self, image: Float[np.ndarray, "c c 3"], fit: Fit, camera: Camera

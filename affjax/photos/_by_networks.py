@@ -11,26 +11,30 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import affjax
-from affjax.export import Reconstruction
+from affjax.export import Expression, Reconstruction
 from affjax.faces import (
   Crop,
   Face,
   PhotoError,
   apply_crop,
+  confidence,
   face_crops,
   find_faces,
   fit_surface,
+  landmark_errors,
   solve_pose,
   visible_skin,
   warp,
 )
 from affjax.geometry import uv
-from affjax.heads import MorphableModel
+from affjax.geometry.camera import head_to_world, world_to_px
+from affjax.heads import MorphableModel, explain_vertices
 from affjax.models import Reconstructor
 from affjax.ops import resize_bilinear
 from affjax.photos._inputs import Inputs
 from affjax.photos._options import Progress, ReconstructOptions
 from affjax.photos._output import Report, face_facts, write_heads
+from affjax.photos._size import with_size
 from affjax.types import Guide
 
 # Side of the crops that heads are fitted to, px.
@@ -50,6 +54,7 @@ class TrainedNetworks(Protocol):
     params: Parameters of the networks.
     stage: Name of the last training stage.
     step: Number of training steps of that stage.
+    head: Model of the head whose template the networks predict.
     untrained: Networks whose weights are still as they were initialized.
   """
 
@@ -89,7 +94,7 @@ def reconstruct_photos(
     ValueError: A network that is used has not been trained.
   """
   _require_trained(networks, options.pose)
-  reconstructor = NetworkReconstructor(networks, pose=options.pose)
+  reconstructor = NetworkReconstructor(networks, options.pose, iris=options.iris)
   return write_heads(inputs, out, reconstructor, options, progress=progress)
 
 
@@ -111,10 +116,12 @@ class NetworkReconstructor:
   Attributes:
     networks: The trained networks.
     pose: "landmarks" or "network"; see `ReconstructOptions`.
+    iris: Whether heads get the size of their irises.
   """
 
   networks: TrainedNetworks
   pose: str = ReconstructOptions.pose
+  iris: bool = ReconstructOptions.iris
 
   @property
   def about(self) -> str:
@@ -133,15 +140,22 @@ class NetworkReconstructor:
     images = np.stack([apply_crop(pixels, crop) for crop in crops])
     guide = self._guide(pixels, faces) if nets.networks.guided else None
     maps = self.predict(images, guide=guide)
+    pairs = list(zip(faces, crops, strict=True))
     predicted_pose = maps["pose"]
     if self.pose == "landmarks":
       # The diffuse and light networks see the shape in the better pose.
       solved = [
         self._solved_pose(position, face, crop)
-        for position, face, crop in zip(maps["position"], faces, crops, strict=True)
+        for position, (face, crop) in zip(maps["position"], pairs, strict=True)
       ]
       maps = self.predict(images, np.stack(solved).astype(np.float32), guide=guide)
-    return [
+    residuals = [
+      self._residual(position, pose, face, crop)
+      for position, pose, (face, crop) in zip(
+        maps["position"], maps["pose"], pairs, strict=True
+      )
+    ]
+    heads = [
       Reconstruction(
         template=nets.template,
         camera=nets.camera,
@@ -154,11 +168,24 @@ class NetworkReconstructor:
           "networks": f"{self.networks.stage}, step {self.networks.step}",
           "pose_from": self.pose,
           "pose_of_network": predicted_pose[k].tolist(),
+          "inner_error_percent": round(residuals[k], 3),
         },
+        expression=self._expression(maps["position"][k]),
+        confidence=confidence(faces[k], residuals[k]),
         **{name: values[k] for name, values in maps.items()},
       )
       for k in range(len(faces))
     ]
+    if not self.iris:
+      return heads
+    return [with_size(head, face) for head, face in zip(heads, faces, strict=True)]
+
+  def _expression(self, position: Float[np.ndarray, "s s 3"]) -> Expression:
+    """Returns the expression that the model finds in a predicted position map."""
+    head, table = self.networks.head, self.networks.reconstructor.table
+    vertices = np.asarray(uv.vertices_from_map(position, table))
+    _, weights = explain_vertices(head, vertices)
+    return Expression(head.expression_names, head.expression_basis, weights)
 
   def predict(
     self,
@@ -227,8 +254,28 @@ class NetworkReconstructor:
     self, position: Float[np.ndarray, "s s 3"], face: Face, crop: Crop
   ) -> Float[np.ndarray, " 6"]:
     """Returns the pose in which the predicted shape meets the detected landmarks."""
+    px = warp.transform(crop.matrix, face.landmarks68)
+    camera = self.networks.reconstructor.camera
+    return solve_pose(self._landmarks(position), px, camera, crop.size)
+
+  def _residual(
+    self,
+    position: Float[np.ndarray, "s s 3"],
+    pose: Float[np.ndarray, " 6"],
+    face: Face,
+    crop: Crop,
+  ) -> float:
+    """Returns how far landmarks are off, in percent of the interocular distance."""
+    px = warp.transform(crop.matrix, face.landmarks68)
+    camera = self.networks.reconstructor.camera
+    world = head_to_world(self._landmarks(position), pose)
+    seen = np.asarray(world_to_px(world, camera, crop.size, crop.size))
+    return float(landmark_errors(px[None], seen[None])[0][0])
+
+  def _landmarks(
+    self, position: Float[np.ndarray, "s s 3"]
+  ) -> Float[np.ndarray, "68 3"]:
+    """Returns the landmarks of a predicted shape, head space, dm."""
     nets = self.networks.reconstructor
     vertices = uv.vertices_from_map(position, nets.table)
-    points = nets.template.landmark_positions(vertices)
-    px = warp.transform(crop.matrix, face.landmarks68)
-    return solve_pose(points, px, nets.camera, crop.size)
+    return np.asarray(nets.template.landmark_positions(vertices))

@@ -22,10 +22,27 @@ class OutputOptions:
     keep_eyes_and_mouth: Keep the photo's own eyes and mouth interior in overlay.png.
     overwrite: Replace results of the same name. Files and folders that affjax did not
       write are never replaced.
+    resume: Continue a run into the same folder: photos with a result there are skipped,
+      those that failed are tried again, and the pages show all.
+    format: Write meshes in these formats, separated by commas: glb, obj, ply, usdz.
+    iris: Take the size of the head from the irises, which are 11.7 mm wide in nearly
+      everyone; meshes otherwise have the size of the mean head.
   """
 
   keep_eyes_and_mouth: bool = False
   overwrite: bool = False
+  resume: bool = False
+  format: str = "glb,obj"
+  iris: bool = False
+
+  def __post_init__(self) -> None:
+    if self.resume and self.overwrite:
+      raise ValueError("resume and overwrite exclude each other: choose one")
+
+  @property
+  def formats(self) -> tuple[str, ...]:
+    """The mesh formats."""
+    return tuple(name.strip() for name in self.format.split(","))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +70,7 @@ class FitOptions(OutputOptions):
   photometric: bool = True
 
   def __post_init__(self) -> None:
+    super().__post_init__()
     if self.method not in ("landmarks", "surface"):
       raise ValueError(f"method must be one of landmarks, surface, got {self.method!r}")
     if self.same_person and (self.method, self.template) != ("surface", "embedded"):
@@ -80,5 +98,6 @@ class ReconstructOptions(OutputOptions):
   pose: Literal["landmarks", "network"] = "landmarks"
 
   def __post_init__(self) -> None:
+    super().__post_init__()
     if self.pose not in ("landmarks", "network"):
       raise ValueError(f"pose must be one of landmarks, network, got {self.pose!r}")

@@ -39,6 +39,8 @@ def parsed(content: bytes) -> tuple[dict[str, Any], bytes]:
   Raises:
     ValueError: The content is not a whole glTF 2.0 file with one buffer inside of it.
   """
+  if content and not content.startswith(struct.pack("<I", _MAGIC)[: len(content)]):
+    raise ValueError("not a .glb file")
   try:
     magic, version, length = struct.unpack_from("<III", content)
     size, kind = struct.unpack_from("<II", content, 12)

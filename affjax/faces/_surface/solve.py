@@ -86,20 +86,23 @@ def solve(
   Returns:
     Components `[N, D]`, rotation matrices `[N, 3, 3]` and translations `[N, 3]`.
   """
-  run = functools.partial(_solve_chunk, chart, points, camera=camera)
+
+  def run(*rows: np.ndarray) -> tuple[Array, ...]:
+    return _solve_chunk(chart, points, Seen(*rows), camera=camera)
+
   face, turn, shift = _least_squares.in_chunks(run, *map(np.asarray, seen))
   return face, turn, shift
 
 
 @compilation.saved(static_argnames=("camera",))
 def _solve_chunk(
-  chart: Chart, points: ModelPoints, *seen: Array, camera: Camera
+  chart: Chart, points: ModelPoints, seen: Seen, *, camera: Camera
 ) -> tuple[Array, ...]:
-  def one(*seen: Array):
-    return _solve(chart, points, Seen(*seen), camera)
+  def one(seen: Seen):
+    return _solve(chart, points, seen, camera)
 
   with jax.default_matmul_precision("highest"):
-    return jax.vmap(one)(*seen)
+    return jax.vmap(one)(seen)
 
 
 def _solve(

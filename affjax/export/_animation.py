@@ -122,11 +122,13 @@ def _turning_nodes(
   """Returns the rotation by each gaze unit of the nodes that state it."""
   found: dict[int, dict[str, Float[np.ndarray, " 3"]]] = {}
   for index, node in enumerate(document["nodes"]):
-    turns = node.get("extras", {}).get("turns", {})
     try:
+      turns = node.get("extras", {}).get("turns", {})
       axes = {str(k): np.array(v, np.float64).reshape(3) for k, v in turns.items()}
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, OverflowError, TypeError, ValueError):
       raise ValueError(f"extras.turns of node {index} are no rotations") from None
+    if not all(np.isfinite(axis).all() for axis in axes.values()):
+      raise ValueError(f"extras.turns of node {index} must be finite")
     if axes:
       found[index] = axes
   return found

@@ -7,6 +7,7 @@ show.
 
 import dataclasses
 import json
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -120,17 +121,20 @@ def read_card(out: pathlib.Path, folder: str) -> Card | None:
   try:
     content = json.loads((out / folder / CARD_FOLDER / _CARD).read_text("utf-8"))
     height, width = map(int, content["size"])
+    split = float(content["split"])
+    if not math.isfinite(split):
+      return None
     return Card(
       title=str(content["title"]),
       folder=folder,
       files=[str(name) for name in content["files"]],
       pictures=_texts(content["pictures"]),
       size=(max(height, 1), max(width, 1)),
-      split=float(content["split"]),
+      split=split,
       facts=_texts(content["facts"]),
       warning=str(content.get("warning", "")),
     )
-  except (OSError, ValueError, LookupError, TypeError, AttributeError):
+  except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError):
     return None
 
 

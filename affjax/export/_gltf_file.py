@@ -14,6 +14,8 @@ import numpy as np
 _MAGIC, _JSON, _BIN = 0x46546C67, 0x4E4F534A, 0x004E4942
 _UINT16, _UINT32, _FLOAT32 = 5123, 5125, 5126
 _VERTICES, _INDICES = 34962, 34963
+# Lists of a document that are read or extended.
+_LISTS = ("buffers", "bufferViews", "accessors", "nodes", "meshes", "animations")
 _KINDS = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
 
 
@@ -55,10 +57,18 @@ def parsed(content: bytes) -> tuple[dict[str, Any], bytes]:
     document = json.loads(content[20 : 20 + size])
   except (ValueError, RecursionError):
     raise ValueError("a .glb file whose document is no JSON") from None
-  buffers = document.get("buffers") if isinstance(document, dict) else None
-  if not isinstance(buffers, list) or len(buffers) != 1:
+  if not isinstance(document, dict):
+    raise ValueError("a .glb file whose document is no object")
+  for name in _LISTS:
+    if not _is_list_of_objects(document.get(name, [])):
+      raise ValueError(f"a .glb file whose {name} are no list of objects")
+  if len(document.get("buffers", [])) != 1:
     raise ValueError("a .glb file must have one buffer")
   return document, content[28 + size : 28 + size + rest]
+
+
+def _is_list_of_objects(value: Any) -> bool:
+  return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
 class Chunks:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-_MAX_BYTES = 1 << 28
+_MAX_BYTES, _MAX_UNITS = 1 << 28, 1024
 # Columns of Live Link Face that are no expression units. The unit of its angles differs
 # between versions, and eyes are in the gaze units as well.
 _NO_UNIT = re.compile(
@@ -141,6 +141,8 @@ def _table(
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "f e"]]:
   """Returns the names of units and their weights; 0 where a frame names none."""
   names = tuple(dict.fromkeys(name for frame in frames for name in frame))
+  if len(names) > _MAX_UNITS:
+    raise ValueError(f"a performance must have at most {_MAX_UNITS} units")
   column = {name: k for k, name in enumerate(names)}
   weights = np.zeros((len(frames), len(names)))
   for k, frame in enumerate(frames):
@@ -154,6 +156,8 @@ def _number(value: Any, what: str) -> float:
     if isinstance(value, bool):
       raise TypeError
     return float(value)
+  except OverflowError:
+    raise ValueError(f"{what} must be a number below 1e308") from None
   except (TypeError, ValueError):
     raise ValueError(f"{what} must be a number, got {value!r}") from None
 
@@ -162,7 +166,7 @@ def _angles(given: Any, count: int) -> Float[np.ndarray, "f 3"]:
   """Returns the angles of the head, degrees."""
   try:
     angles = np.array(given, np.float64)
-  except (TypeError, ValueError):
+  except (OverflowError, TypeError, ValueError):
     angles = np.zeros(0)
   if angles.shape != (count, 3):
     raise ValueError(f"head_deg must hold yaw, pitch and roll of {count} frames")

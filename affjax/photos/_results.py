@@ -66,7 +66,8 @@ class Result:
 
   def cards(self, out: pathlib.Path) -> list[Card]:
     """Returns the cards of the heads, largest face first."""
-    found = (read_card(out, f"{self.folder}/face{k + 1}") for k in range(self.faces))
+    numbers = _heads_there(out / self.folder)
+    found = (read_card(out, f"{self.folder}/face{k}") for k in numbers)
     return [card for card in found if card is not None]
 
 
@@ -174,12 +175,19 @@ def _read(out: pathlib.Path, folder: str) -> Result | None:
       str(content["photo"]),
       str(content["name"]),
       (int(content["height"]), int(content["width"])),
-      int(content["faces"]),
+      # Heads may have been deleted since, and the record may be wrong.
+      min(int(content["faces"]), len(_heads_there(out / folder))),
       int(content["unsure"]),
       str(content["about"]),
     )
-  except (OSError, ValueError, LookupError, TypeError):
+  except (ArithmeticError, LookupError, OSError, TypeError, ValueError):
     return None
+
+
+def _heads_there(folder: pathlib.Path) -> list[int]:
+  """Returns the numbers of the heads in the folder of a photo."""
+  names = (path.name.removeprefix("face") for path in folder.glob("face[1-9]*"))
+  return sorted(int(name) for name in names if name.isdecimal())
 
 
 def _read_problems(out: pathlib.Path) -> dict[str, str]:

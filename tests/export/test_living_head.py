@@ -213,6 +213,12 @@ def _damaged(content):
   yield "one buffer", _with(content, lambda d: d.pop("buffers"))
   yield "no morph targets", _with(content, lambda d: d["meshes"][0].pop("extras"))
   yield "damaged", _with(content, lambda d: d["nodes"][0].update(mesh=9))
+  for name in ("nodes", "animations", "bufferViews", "accessors", "meshes"):
+    for wrong in (None, {}, ["x"]):
+      change = {name: wrong}
+      yield f"{name} are no list", _with(content, lambda d, c=change: d.update(c))
+  no_extras = {"extras": None}
+  yield "no rotations", _with(content, lambda d: d["nodes"][1].update(no_extras))
   no_turn = {"extras": {"turns": {"a": "b"}}}
   yield "no rotations", _with(content, lambda d: d["nodes"][1].update(no_turn))
 

@@ -151,6 +151,24 @@ def test_damaged_results_do_not_spoil_the_page(tmp_path):
   assert _stages(out) == 1
 
 
+@pytest.mark.parametrize(
+  ("file", "change"),
+  [
+    ("photo.json", {"height": float("inf")}),
+    ("photo.json", {"faces": 10**15}),
+    ("face1/page/card.json", {"size": [float("inf"), 3]}),
+    ("face1/page/card.json", {"split": float("nan")}),
+  ],
+)
+def test_impossible_numbers_do_not_spoil_the_page(tmp_path, file, change):
+  out = tmp_path / "out"
+  _go([write_photo(tmp_path / f"{k}.png") for k in range(2)], out)
+  record = out / "1" / file
+  record.write_text(json.dumps({**json.loads(record.read_text()), **change}))
+  photos.write_pages(out)
+  assert _stages(out) == (2 if "faces" in change else 1)
+
+
 def test_a_folder_without_results_has_no_page(tmp_path):
   result = run("page", tmp_path)
   assert result.exit_code == 2

@@ -27,7 +27,7 @@ class PagePhoto:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Frame:
-  """What all pages of a folder share.
+  """The parts that are the same on all pages of a folder.
 
   Attributes:
     title: Heading of the pages.
@@ -49,7 +49,7 @@ def page_html(photos: Sequence[PagePhoto], frame: Frame, number: int = 0) -> str
 
   Args:
     photos: Photos of this page, in the order to show.
-    frame: What all pages share.
+    frame: The parts that are the same on all pages.
     number: Index of the page.
   """
   parts = [_problems(frame.problems) if number == 0 else ""]

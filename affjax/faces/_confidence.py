@@ -4,7 +4,7 @@ from affjax.faces._find import Face
 
 # Error of the landmarks of a head, percent of the interocular distance, from which on
 # it is off the face whatever else is known, and the largest confidence of such a head.
-_OFF, _OFF_CONFIDENCE = 12.0, 0.5
+OFF, _OFF_CONFIDENCE = 12.0, 0.5
 
 
 def confidence(face: Face, residual: float) -> float | None:
@@ -23,4 +23,4 @@ def confidence(face: Face, residual: float) -> float | None:
   """
   if face.evidence is None:
     return None
-  return face.score if residual < _OFF else min(face.score, _OFF_CONFIDENCE)
+  return face.score if residual < OFF else min(face.score, _OFF_CONFIDENCE)

@@ -1,4 +1,4 @@
-"""What speaks for a face that was found, and the probability that it is right.
+"""The evidence for a face that was found, and the probability that it is right.
 
 BlazeFace and FaceMesh were trained apart. Where both look at a face, they agree on the
 places of eyes, nose and mouth, and FaceMesh finds the same points again when it looks
@@ -24,7 +24,7 @@ _LEAST = (0.005, 0.002)
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-  """What speaks for a face.
+  """The measurements that tell a face from something else.
 
   Attributes:
     detection: Score of the detector, in [0, 1].
@@ -82,7 +82,7 @@ def evidence(
   before: Float[np.ndarray, "468 3"],
   points: Float[np.ndarray, "468 3"],
 ) -> Evidence:
-  """Returns what speaks for a face.
+  """Returns the evidence for a face.
 
   Args:
     detection: Score of the detector.

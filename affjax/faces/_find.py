@@ -39,7 +39,8 @@ class Face:
     landmarks68: The 68 standard landmarks, made of one or two of those points each.
     iris: Center and right, top, left and bottom ends of both irises, the image's left
       one of an upright face first; NaN where they were not searched.
-    evidence: What the score was made of; None where nothing was searched.
+    evidence: Measurements that the score is made of; None for a face that `find_faces`
+      did not find.
   """
 
   box: Float[np.ndarray, " 4"]

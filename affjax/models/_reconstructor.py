@@ -86,7 +86,7 @@ class Networks:
 
 @dataclasses.dataclass(frozen=True)
 class _Start:
-  """What is known of N heads before the networks have seen the photos.
+  """The heads from which the networks start, for N photos.
 
   Attributes:
     position: Position maps, dm.

@@ -11,6 +11,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from affjax.faces import _pose, warp
+from affjax.faces._confidence import OFF
 from affjax.faces._crop import Crop, mean_landmarks
 from affjax.faces._find import Face
 from affjax.faces._fit import Fit, fit_faces
@@ -35,9 +36,6 @@ from affjax.types import ArrayLike, Camera
 # above which nothing was read.
 _LITTLE, _UNLIKE, _UNREADABLE = 0.15, 3.0, 6.0
 _UNREAD = ("the photo cannot be read: the mean head lies on its landmarks",)
-# Error of the inner landmarks, % of the interocular distance, above which a head is off
-# the face.
-_OFF = 12.0
 
 
 def fit_surface(
@@ -104,7 +102,7 @@ class Laid(NamedTuple):
   Attributes:
     face: Their components.
     pose: Their poses.
-    left: See `People`.
+    left: Factor on the expected errors; `People` explains it.
     trusted: Whether the photo was read; if not, the mean face lies on the landmarks.
   """
 
@@ -219,7 +217,7 @@ class Shape:
     inner, contour = landmark_errors(px[None], seen)
     trusted = bool(laid.trusted[k])
     doubts = _doubts(found, k, self.errors) if trusted else _UNREAD
-    if inner[0] > _OFF:
+    if inner[0] > OFF:
       doubts = (*doubts, f"the head is off the landmarks by {inner[0]:.0f} %")
     said = np.asarray(found.deviations[k])
     stated = self.deviations(said if trusted else said * np.nan, float(laid.left[k]))

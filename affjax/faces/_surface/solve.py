@@ -36,7 +36,7 @@ _SETTINGS = FitSettings(inner=1.0, across=4.0, along=12.0, steps=10)
 
 
 class Seen(NamedTuple):
-  """What is known of N faces.
+  """The data about N faces from which their heads are found.
 
   Attributes:
     face: Expected components.
@@ -80,7 +80,7 @@ def solve(
   Args:
     chart: Chart of the head.
     points: Points of its landmarks, see `points_of`.
-    seen: What is known of the faces.
+    seen: The data about the faces.
     camera: Camera of the photos, which are square.
 
   Returns:

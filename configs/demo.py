@@ -5,8 +5,8 @@
     python -m affjax.main --config=demo:stage3 --workdir=runs/demo
 
 Hardware: two CPU cores, 3 GB of memory.
-Time: 134 s, 187 s, 68 s (two cores of a shared server), compilation included, before
-the networks were guided; not measured since.
+Time: 119 s, 303 s, 148 s (two cores of an AMD EPYC, with other work beside it),
+compilation included.
 Result: heads that lie on the photo, with the colors of its face; no fine detail.
 
 Besides its size, this config has narrow networks; 1,500 samples, painted once and

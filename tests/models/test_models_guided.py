@@ -11,40 +11,21 @@ from affjax.geometry import camera as cameras
 from affjax.geometry import uv
 from affjax.heads import open_head
 from affjax.models import (
-  EncoderConfig,
-  LightNetConfig,
-  Networks,
-  PoseNetConfig,
-  Reconstructor,
   _alignment,
   _colors,
 )
 from affjax.models import _guide as _trust
 from affjax.ops import bilinear
 from affjax.types import Camera, Guide
-from tests.models.ellipsoid import TEMPLATE
+from tests.models.ellipsoid import SIZE, TEMPLATE, reconstructor
 from tests.reference import visibility as twin
 
-SIZE = 32
 POSE = np.array([0.1, 0.6, 0.0, 0.05, -0.1, 0.3], np.float32)
-
-
-def _make(template=TEMPLATE, size=SIZE) -> Reconstructor:
-  networks = Networks(
-    size=size,
-    architecture="guided",
-    position=EncoderConfig(width=4),
-    diffuse=EncoderConfig(width=4),
-    light=LightNetConfig(width=4, color=True),
-    pose=PoseNetConfig(width=4),
-  )
-  std = np.full(template.vertices.shape, 0.02, np.float32)
-  return Reconstructor(template, Camera(), networks, std)
 
 
 @pytest.fixture(scope="module")
 def made():
-  return _make()
+  return reconstructor("guided")
 
 
 def _images(n=2, size=SIZE):
@@ -141,7 +122,7 @@ def test_the_mirrored_texel_is_the_one_across():
 def test_every_level_samples_where_its_texels_lie(yaw_deg):
   """Sampled point to true point on visible texels: at most 1.5 px of a photo of 64."""
   template, size = open_head("embedded").template, 64
-  made = _make(template, size)
+  made = reconstructor("guided", template, size)
   pose = np.array([0.1, np.radians(yaw_deg), 0, 0, 0, 0], np.float32)
   guide = Guide(template.vertices[None], pose[None], np.ones(1, np.float32))
   run = jax.jit(lambda p, x, g: made.places(p, x, guide=g))
@@ -305,7 +286,7 @@ def test_the_light_learns_from_the_diffuse_map_but_places_do_not(made):
 
 
 def test_guided_networks_need_their_alignment():
-  made = _make()
+  made = reconstructor("guided")
   from affjax.models import _params
 
   definition, weights = made.definitions["position"], made.init(0)["position"]

@@ -74,7 +74,7 @@ ONLY_IN = {
   "orbax": {"train"},
   "pickle": set(),
   "rich": {"commands"},
-  "safetensors": {"models"},
+  "safetensors": {"build", "models"},
   "tensorboardX": {"train"},
   "tensorflow": set(),
   "tensorflow_datasets": {"data"},

@@ -15,9 +15,10 @@ from affjax.build._configs import (
 )
 from affjax.build._options import Options
 from affjax.build._parts import reconstructor, sources, stage, task
-from affjax.build._run import Run, load_run
+from affjax.build._run import EMBEDDED, Run, load_run, save_embedded
 
 __all__ = [
+  "EMBEDDED",
   "Options",
   "Run",
   "UserError",
@@ -28,6 +29,7 @@ __all__ = [
   "load_run",
   "read_config",
   "reconstructor",
+  "save_embedded",
   "sources",
   "stage",
   "task",

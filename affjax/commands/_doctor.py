@@ -8,7 +8,7 @@ from importlib import metadata
 from rich import table
 
 import affjax
-from affjax.commands import _console, _parsing, _weights
+from affjax.commands import _console, _parsing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,8 +66,6 @@ def _checks() -> Iterator[tuple[str, str, bool]]:
       yield f"asset {name}", str(error), False
   kept = compilation.enable()
   yield "compiled programs", f"kept in {kept}" if kept else "not kept", True
-  run = _weights.DEFAULT_RUN
-  yield f"weights {run}", "present" if run.is_dir() else "none; run `make demo`", True
 
 
 def _kernels() -> Iterator[tuple[str, str, bool]]:

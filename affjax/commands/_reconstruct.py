@@ -27,13 +27,13 @@ class Reconstruct(_photos.PhotoCommand):
   Example: affjax reconstruct portrait.jpg holidays/ -o heads --weights runs/a
 
   Attributes:
-    weights: Take the networks of this training workdir; the default is what `make
-      demo` trains.
+    weights: Take the networks of this training workdir; "embedded" are those that come
+      with affjax.
     best: Take the checkpoint with the lowest loss of held-out samples, not the newest.
     options: Options of the pose and of writing.
   """
 
-  weights: Annotated[pathlib.Path, arg(metavar="WORKDIR")] = _weights.DEFAULT_RUN
+  weights: Annotated[pathlib.Path, arg(metavar="WORKDIR")] = _weights.EMBEDDED
   best: bool = False
   options: Annotated[ReconstructOptions, arg(name="")] = ReconstructOptions()  # noqa: RUF009
 

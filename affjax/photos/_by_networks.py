@@ -30,7 +30,6 @@ from affjax.geometry import uv
 from affjax.geometry.camera import head_to_world, world_to_px
 from affjax.heads import MorphableModel, explain_vertices
 from affjax.models import Reconstructor
-from affjax.ops import resize_bilinear
 from affjax.photos._inputs import Inputs
 from affjax.photos._options import Progress, ReconstructOptions
 from affjax.photos._output import Report, face_facts, write_heads
@@ -94,7 +93,9 @@ def reconstruct_photos(
     ValueError: A network that is used has not been trained.
   """
   _require_trained(networks, options.pose)
-  reconstructor = NetworkReconstructor(networks, options.pose, iris=options.iris)
+  reconstructor = NetworkReconstructor(
+    networks, options.pose, iris=options.iris, map_size=options.map_size
+  )
   return write_heads(inputs, out, reconstructor, options, progress=progress)
 
 
@@ -117,11 +118,13 @@ class NetworkReconstructor:
     networks: The trained networks.
     pose: "landmarks" or "network"; see `ReconstructOptions`.
     iris: Whether heads get the size of their irises.
+    map_size: Side of the maps, px; at least that at which the networks were trained.
   """
 
   networks: TrainedNetworks
   pose: str = ReconstructOptions.pose
   iris: bool = ReconstructOptions.iris
+  map_size: int = ReconstructOptions.map_size
 
   @property
   def about(self) -> str:
@@ -135,8 +138,8 @@ class NetworkReconstructor:
     faces = find_faces(pixels)
     if not faces:
       raise PhotoError("no face found")
-    nets = self.networks.reconstructor
-    crops = face_crops(faces, nets.template, nets.camera, nets.networks.size)
+    nets = self.reconstructor
+    crops = face_crops(faces, nets.template, nets.camera, nets.networks.side)
     images = np.stack([apply_crop(pixels, crop) for crop in crops])
     guide = self._guide(pixels, faces) if nets.networks.guided else None
     maps = self.predict(images, guide=guide)
@@ -182,7 +185,7 @@ class NetworkReconstructor:
 
   def _expression(self, position: Float[np.ndarray, "s s 3"]) -> Expression:
     """Returns the expression that the model finds in a predicted position map."""
-    head, table = self.networks.head, self.networks.reconstructor.table
+    head, table = self.networks.head, self.reconstructor.table
     vertices = np.asarray(uv.vertices_from_map(position, table))
     _, weights = explain_vertices(head, vertices)
     return Expression(head.expression_names, head.expression_basis, weights)
@@ -232,22 +235,25 @@ class NetworkReconstructor:
 
   @functools.cached_property
   def _compiled(self) -> Any:
-    return jax.jit(functools.partial(self.networks.reconstructor, render=False))
+    return jax.jit(functools.partial(self.reconstructor, render=False))
+
+  @functools.cached_property
+  def reconstructor(self) -> Any:
+    """The networks, for photos and maps of the size that is asked for."""
+    return self.networks.reconstructor.with_map_size(self.map_size)
 
   def _guide(self, pixels: UInt8[np.ndarray, "h w 3"], faces: Sequence[Face]) -> Guide:
     """Returns the heads that are fitted to faces, and the skin that is visible."""
-    nets, model = self.networks.reconstructor, self.networks.head
+    nets, model = self.reconstructor, self.networks.head
     crops = face_crops(faces, model.template, nets.camera, _FITTED_SIZE)
     images = np.stack([apply_crop(pixels, crop) for crop in crops])
     images = np.rint(images * 255).astype(np.uint8)
     fits = fit_surface(model, faces, crops, images, nets.camera)
-    size = nets.networks.size
-    skin = resize_bilinear(visible_skin(images), (size, size), antialias=True)
     return Guide(
       vertices=np.stack([fit.vertices for fit in fits]).astype(np.float32),
       pose=np.stack([fit.pose for fit in fits]).astype(np.float32),
       known=np.ones(len(fits), np.float32),
-      skin=np.asarray(skin),
+      skin=np.asarray(visible_skin(images)),
     )
 
   def _solved_pose(
@@ -255,7 +261,7 @@ class NetworkReconstructor:
   ) -> Float[np.ndarray, " 6"]:
     """Returns the pose in which the predicted shape meets the detected landmarks."""
     px = warp.transform(crop.matrix, face.landmarks68)
-    camera = self.networks.reconstructor.camera
+    camera = self.reconstructor.camera
     return solve_pose(self._landmarks(position), px, camera, crop.size)
 
   def _residual(
@@ -267,7 +273,7 @@ class NetworkReconstructor:
   ) -> float:
     """Returns how far landmarks are off, in percent of the interocular distance."""
     px = warp.transform(crop.matrix, face.landmarks68)
-    camera = self.networks.reconstructor.camera
+    camera = self.reconstructor.camera
     world = head_to_world(self._landmarks(position), pose)
     seen = np.asarray(world_to_px(world, camera, crop.size, crop.size))
     return float(landmark_errors(px[None], seen[None])[0][0])
@@ -276,6 +282,6 @@ class NetworkReconstructor:
     self, position: Float[np.ndarray, "s s 3"]
   ) -> Float[np.ndarray, "68 3"]:
     """Returns the landmarks of a predicted shape, head space, dm."""
-    nets = self.networks.reconstructor
+    nets = self.reconstructor
     vertices = uv.vertices_from_map(position, nets.table)
     return np.asarray(nets.template.landmark_positions(vertices))

@@ -27,6 +27,8 @@ class OutputOptions:
     format: Write meshes in these formats, separated by commas: glb, obj, ply, usdz.
     iris: Take the size of the head from the irises, which are 11.7 mm wide in nearly
       everyone; meshes otherwise have the size of the mean head.
+    map_size: Set the width and height of the UV maps, in texels: a
+      multiple of 8 from 64 to 1024.
   """
 
   keep_eyes_and_mouth: bool = False
@@ -34,8 +36,14 @@ class OutputOptions:
   resume: bool = False
   format: str = "glb,obj"
   iris: bool = False
+  map_size: int = 512
 
   def __post_init__(self) -> None:
+    low, high = _MAP_SIZES
+    if self.map_size % 8 or not low <= self.map_size <= high:
+      raise ValueError(
+        f"map_size must be a multiple of 8 from {low} to {high}, got {self.map_size}"
+      )
     if self.resume and self.overwrite:
       raise ValueError("resume and overwrite exclude each other: choose one")
 
@@ -57,8 +65,6 @@ class FitOptions(OutputOptions):
       "landmarks" fits to 68 landmarks alone.
     same_person: All photos show the same person, whose identity they share: the
       largest face of each photo counts, and the method must be "surface".
-    map_size: Set the width and height of the UV maps, in texels: a
-      multiple of 8 from 64 to 1024.
     photometric: Read the diffuse and light maps off the photo; with
       --no-photometric the head gets plain skin.
   """
@@ -66,7 +72,6 @@ class FitOptions(OutputOptions):
   template: str = "embedded"
   method: Literal["surface", "landmarks"] = "surface"
   same_person: bool = False
-  map_size: int = 512
   photometric: bool = True
 
   def __post_init__(self) -> None:
@@ -77,11 +82,6 @@ class FitOptions(OutputOptions):
       raise ValueError(
         "same_person needs method 'surface' and template 'embedded', got "
         f"{self.method!r} and {self.template!r}"
-      )
-    low, high = _MAP_SIZES
-    if self.map_size % 8 or not low <= self.map_size <= high:
-      raise ValueError(
-        f"map_size must be a multiple of 8 from {low} to {high}, got {self.map_size}"
       )
 
 

@@ -38,7 +38,11 @@ class MeanHead:
 
   @property
   def networks(self) -> namespaces.SimpleNamespace:
-    return namespaces.SimpleNamespace(size=SIZE, guided=self.guided)
+    return namespaces.SimpleNamespace(side=SIZE, guided=self.guided)
+
+  def with_map_size(self, side: int) -> "MeanHead":
+    assert side == photos.ReconstructOptions.map_size
+    return self
 
   @property
   def table(self) -> uv.UVTable:

@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
@@ -113,9 +114,13 @@ def _embedded() -> Run:
   tensors = safetensors.numpy.load(store.read_asset(f"{_ASSET}.safetensors"))
   options = _configs.read_config(about["config"])
   networks = _parts.reconstructor(options)
+  shapes = {name: net.shapes for name, net in networks.definitions.items()}
+  for path, shape in jax.tree_util.tree_leaves_with_path(shapes):
+    tensor = tensors.get(_name(path))
+    if tensor is None or tensor.shape != shape.shape:
+      raise UserError(f"embedded weights are of another architecture: {_name(path)}")
   params = jax.tree_util.tree_map_with_path(
-    lambda path, shape: tensors[_name(path)].astype(np.float32).reshape(shape.shape),
-    {name: net.shapes for name, net in networks.definitions.items()},
+    lambda path, _: jnp.asarray(tensors[_name(path)], jnp.float32), shapes
   )
   untrained = tuple(about["untrained"])
   return Run(options, networks, params, about["step"], about["stage"], untrained)

@@ -61,6 +61,8 @@ class FitOptions(OutputOptions):
       multiple of 8 from 64 to 1024.
     photometric: Read the diffuse and light maps off the photo; with
       --no-photometric the head gets plain skin.
+    scalp: Paint the scalp with this: "skin" = skin in the face's tone, "photo" = the
+      hair that the photo shows there, "none" = neutral gray, for a hair model.
   """
 
   template: str = "embedded"
@@ -68,6 +70,7 @@ class FitOptions(OutputOptions):
   same_person: bool = False
   map_size: int = 512
   photometric: bool = True
+  scalp: Literal["skin", "photo", "none"] = "skin"
 
   def __post_init__(self) -> None:
     super().__post_init__()
@@ -83,6 +86,8 @@ class FitOptions(OutputOptions):
       raise ValueError(
         f"map_size must be a multiple of 8 from {low} to {high}, got {self.map_size}"
       )
+    if self.scalp not in ("skin", "photo", "none"):
+      raise ValueError(f"scalp must be one of skin, photo, none, got {self.scalp!r}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -78,4 +78,4 @@ def _stiffness(template: Template) -> sparse.csr_matrix:
   edges = sparse.csr_matrix((np.ones(len(start)), (start, end)), (count, count))
   joined = edges.maximum(edges.T)
   degree = np.asarray(joined.sum(1))[:, 0]
-  return (sparse.diags(degree + _PULL) - joined).tocsr()
+  return sparse.csr_matrix(sparse.diags(degree + _PULL) - joined)

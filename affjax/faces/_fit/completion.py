@@ -22,19 +22,17 @@ _MASKS = ("scalp", "eyes", "mouth", "lips", "brows", "ears", "neck")
 _LUMA = np.array([0.299, 0.587, 0.114])
 # Colors below this count as this before the logarithm.
 _BLACK = 0.02
-# Width of the strip beside things in front of the skin that is not believed, and of the
-# strip in which only the skin's own tone is, as shares of the map.
-_STRIP, _DOUBTED = 1 / 40, 1 / 10
-# Where no beard grows: logarithms of brightness below and above the skin's tone, and of
-# the distance of colors, at which a texel may be hair and surely is.
-_DARKER, _LIGHTER, _TINTED = (0.3, 0.6), (0.35, 0.7), (0.12, 0.25)
+# How far a thing in front of the skin casts doubt on the skin, as a share of the map.
+_DOUBTED = 1 / 8
+# Logarithms of brightness below and above the skin around, and of the distance of
+# colors, at which a doubtful texel may be hair, cloth or background, and surely is.
+_DARKER, _LIGHTER, _TINTED = (0.15, 0.4), (0.2, 0.5), (0.1, 0.25)
+# How much farther from the skin's tone colors may be that spread to unseen skin.
+_SPREAD = 1.5
 # Mirrored features are moved more smoothly than the rest.
 _STIFF = 8.0
 # Range of the photo's exposure, by which unseen eyes and teeth are scaled.
 _EXPOSURE = (0.15, 1.1)
-# Logarithm of brightness above the tone of bare skin from which it is a highlight, and
-# how much more is left of any highlight.
-_SHINE, _SHINE_LEFT = 0.08, 0.1
 _UNPAINTED = 0.5
 
 
@@ -50,8 +48,8 @@ def texel_masks(template: Template, size: int) -> dict[str, Mask]:
 
   Beside the template's own there are "inner" (eyes and the mouth's interior), "bare"
   (skin without hair, brows, lips), "plain" (all but brows, lips, eyes, mouth and what
-  is beside them), "support" (the charts) and "beardless" (where dark texels are hair
-  that hangs before the skin: forehead, ears and neck).
+  is beside them) "hairy" (ears, neck and scalp, before which hair hangs), and
+  "beardless" (what lies above the nose's tip).
   """
   empty = np.zeros((size, size), np.float32)
   own = {
@@ -62,34 +60,39 @@ def texel_masks(template: Template, size: int) -> dict[str, Mask]:
   }
   inner = np.clip(own["eyes"] + own["mouth"], 0, 1)
   features = inner + own["scalp"] + own["lips"] + own["brows"]
-  ears = ndimage.maximum_filter(own["ears"], max(size // 20, 1))
-  beardless = np.clip(ears + own["neck"] + _forehead(template, size), 0, 1)
   kept = own["brows"] + own["lips"] + inner
   kept = ndimage.maximum_filter(kept, max(size // 64, 1))
   return {
     **own,
     "inner": inner,
     "bare": np.clip(1 - features, 0, 1),
-    "beardless": beardless * np.clip(1 - kept, 0, 1),
     "plain": np.clip(1 - kept, 0, 1),
-    "support": uv.uv_table(template, size).support.astype(np.float32),
+    "beardless": _beardless(template, size),
+    "hairy": np.clip(own["ears"] + own["neck"] + own["scalp"], 0, 1),
   }
 
 
-def _forehead(template: Template, size: int) -> Mask:
-  """Returns a mask of all that lies above the 68 landmarks' brows."""
+def _beardless(template: Template, size: int) -> Mask:
+  """Returns a mask of what lies above the landmark at the tip of the nose."""
   if len(template.landmark_faces) != 68:
-    return np.zeros((size, size), np.float32)
-  brows = template.landmark_positions(template.vertices)[17:27, 1]
+    return np.ones((size, size), np.float32)
+  tip, base = template.landmark_positions(template.vertices)[[30, 33], 1]
   table = uv.uv_table(template, size)
   height = np.asarray(uv.map_from_vertices(template.vertices[:, 1:2], table))[..., 0]
-  return smooth_step(float(brows.mean()), float(brows.max()) + 0.1, height)
+  return smooth_step(float(base), float(tip), height)
+
+
+def near(blocked: Mask, share: float) -> Mask:
+  """Returns how near texels are to things in front of the skin: 0.5 at a long edge."""
+  side = max(round(share * len(blocked)), 1)
+  return ndimage.uniform_filter(ndimage.uniform_filter(blocked, side), side)
 
 
 def completed(
   seen: Float[np.ndarray, "s s 3"],
   weight: Mask,
-  facing: Mask,
+  blocked: Mask,
+  shown: Mask,
   plain: Float[np.ndarray, "s s 3"],
   template: Template,
   scalp: Scalp,
@@ -99,28 +102,40 @@ def completed(
   Args:
     seen: Colors of texels without light; only those of some weight mean anything.
     weight: How much the photo shows of each texel's own surface.
-    facing: How much it shows of the texel or of what lies before it.
+    blocked: How surely something else lies before the texel.
+    shown: How much the photo shows of the texel or of what lies before it.
     plain: A plain face.
     template: Head of the maps.
     scalp: What the scalp shows; see `read_colors`.
   """
-  size = len(plain)
-  masks = texel_masks(template, size)
+  masks = texel_masks(template, len(plain))
   ratio = np.log(np.maximum(seen, _BLACK) / np.maximum(plain, _BLACK))
-  tone = _median(ratio, weight * masks["bare"] * (1 - masks["beardless"]), np.zeros(3))
-  weight = _believed(ratio - tone, weight, facing, masks)
-  ratio = _without_shine(ratio, tone, masks["bare"])
+  tone = _median(ratio, weight * masks["bare"] * (1 - masks["hairy"]), np.zeros(3))
+  weight = weight * (1 - _unlike(ratio, weight, blocked, tone, masks, template))
   both, known = _mirrored(ratio, weight, template)
   skin = _filled(both, known, tone, masks, template)
-  result, share = plain * np.exp(_mixed(skin, both, known)), masks["scalp"]
+  result, share = _painted(plain, skin, both, known), masks["scalp"]
   if scalp == "photo":
-    hair = _hair(ratio, facing, tone, share, template)
-    result = _mixed(result, plain * np.exp(hair), share)
-    weight = weight + share * (facing - weight)
+    hair = _hair(ratio, shown, tone, share, template)
+    result = _mixed(result, _painted(plain, hair, ratio, shown), share)
+    weight = weight + share * (shown - weight)
   if scalp == "none":
     result = _mixed(result, np.full_like(result, _UNPAINTED), share)
     weight = weight * (1 - share)
   return np.clip(result, 0, 1), weight
+
+
+def _painted(
+  plain: Float[np.ndarray, "s s 3"],
+  around: Float[np.ndarray, "s s 3"],
+  ratio: Float[np.ndarray, "s s 3"],
+  known: Mask,
+) -> Float[np.ndarray, "s s 3"]:
+  """Returns the plain map times the ratios, or those around where they are unknown.
+
+  Colors are mixed, not logarithms, in which a little of something dark is much.
+  """
+  return _mixed(plain * np.exp(around), plain * np.exp(ratio), known)
 
 
 def _mixed(
@@ -129,19 +144,28 @@ def _mixed(
   return a + share[..., None] * (b - a)
 
 
-def _believed(
-  away: Float[np.ndarray, "s s 3"],
+def _unlike(
+  ratio: Float[np.ndarray, "s s 3"],
   weight: Mask,
-  facing: Mask,
+  blocked: Mask,
+  tone: Float[np.ndarray, " 3"],
   masks: dict[str, Mask],
+  template: Template,
 ) -> Mask:
-  """Returns weights without what is not skin or lies beside it."""
-  beside = masks["plain"] * (1 - _inset(weight, facing, _DOUBTED))
-  weight = weight * (1 - np.maximum(masks["beardless"], beside) * _unlike(away))
-  # Where the surface turns away the strip runs along it, but not beside eyes and lips.
-  strip = np.where(masks["plain"] > 0.5, masks["support"], facing)
-  inset = weight * _inset(weight, np.maximum(strip, facing), _STRIP)
-  return np.where(masks["inner"] > 0.5, weight, inset)
+  """Returns how surely doubtful texels are not skin: those unlike the skin around."""
+  doubt = smooth_step(0.02, 0.2, near(blocked, _DOUBTED))
+  doubt = np.maximum(doubt, masks["hairy"]) * masks["plain"]
+  sure = weight * masks["bare"] * masks["plain"] * (1 - doubt)
+  away = ratio - filling.membrane(ratio, sure, tone, template)
+  return doubt * _distant(away, 1.0)
+
+
+def _distant(away: Float[np.ndarray, "s s 3"], scale: float) -> Mask:
+  """Returns how surely a color is too far from the skin's to be skin."""
+  bright = away @ _LUMA / scale
+  tint = np.abs(away / scale - bright[..., None]).max(-1)
+  lighter, darker = smooth_step(*_LIGHTER, bright), smooth_step(*_DARKER, -bright)
+  return np.maximum.reduce([lighter, darker, smooth_step(*_TINTED, tint)])
 
 
 def _filled(
@@ -152,8 +176,9 @@ def _filled(
   template: Template,
 ) -> Float[np.ndarray, "s s 3"]:
   """Returns smooth ratios of the whole head; eyes and mouth have their own."""
-  # Shadows and strands at the border of what is seen do not spread.
-  even = known * masks["bare"] * (1 - _unlike(ratio - tone))
+  # Shadows and make-up do not spread; a beard does.
+  odd = masks["beardless"] * _distant(ratio - tone, _SPREAD)
+  even = known * masks["bare"] * masks["plain"] * (1 - odd)
   skin = filling.membrane(ratio, even, tone, template)
   inner = _inner(ratio, known * masks["inner"], tone, template)
   return _mixed(skin, inner, masks["inner"])
@@ -161,15 +186,14 @@ def _filled(
 
 def _hair(
   ratio: Float[np.ndarray, "s s 3"],
-  facing: Mask,
+  shown: Mask,
   tone: Float[np.ndarray, " 3"],
   scalp: Mask,
   template: Template,
 ) -> Float[np.ndarray, "s s 3"]:
-  """Returns the ratios of hair, which is not mirrored: a parting is on one side."""
-  known = facing * scalp
-  around = filling.membrane(ratio, known, _median(ratio, known, tone), template)
-  return _mixed(around, ratio, facing)
+  """Returns smooth ratios of hair, which is not mirrored: a parting is on one side."""
+  known = shown * scalp
+  return filling.membrane(ratio, known, _median(ratio, known, tone), template)
 
 
 def _median(
@@ -178,38 +202,6 @@ def _median(
   """Returns the median ratio where the weight is large, or the default without any."""
   chosen = weight > 0.4
   return np.median(ratio[chosen], 0) if chosen.sum() >= 50 else default
-
-
-def _without_shine(
-  ratio: Float[np.ndarray, "s s 3"], tone: Float[np.ndarray, " 3"], bare: Mask
-) -> Float[np.ndarray, "s s 3"]:
-  """Returns ratios whose highlights on bare skin are dimmed."""
-  excess = np.maximum((ratio - tone) @ _LUMA - _SHINE, 0)
-  less = excess - _SHINE_LEFT * np.tanh(excess / _SHINE_LEFT)
-  return ratio - (bare * less)[..., None]
-
-
-def _unlike(away: Float[np.ndarray, "s s 3"]) -> Mask:
-  """Returns how surely texels are not skin, by their distance from the skin's tone."""
-  bright = away @ _LUMA
-  tint = np.abs(away - bright[..., None]).max(-1)
-  return np.maximum.reduce(
-    [
-      smooth_step(*_DARKER, -bright),
-      smooth_step(*_LIGHTER, bright),
-      smooth_step(*_TINTED, tint),
-    ]
-  )
-
-
-def _inset(weight: Mask, facing: Mask, width: float) -> Mask:
-  """Returns one but in strips along things that are seen before the skin."""
-  side = max(round(width * len(weight)), 1)
-  around, total = (
-    ndimage.uniform_filter(ndimage.uniform_filter(x, side), side)
-    for x in (weight, facing)
-  )
-  return smooth_step(0.75, 0.98, around / np.maximum(total, 1e-3))
 
 
 def _mirrored(

@@ -29,7 +29,13 @@ _GRAZING, _FACING = 0.2, 0.6
 _HIDDEN, _EDGE = 0.1, 1 / 256
 # Shares of the head's own surface from which a pixel counts, and counts fully: on skin,
 # and in eyes and mouth.
-_SKIN, _INNER = (0.5, 0.95), (0.15, 0.5)
+_SKIN, _INNER = (0.4, 0.9), (0.15, 0.5)
+# Shares below which something else surely is there, and may be, and the width of its
+# rim, as a share of the crop.
+_FRONT, _RIM = (0.05, 0.3), 1 / 250
+# How far things in front of the skin blur onto it, as a share of the map, and how much
+# of them from which texels count less, and not at all.
+_BLUR, _BESIDE = 1 / 20, (0.02, 0.2)
 # Range of the light, whose mean on the face is about one.
 _DARK, _BRIGHT = 0.35, 1.9
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -85,22 +91,36 @@ def read_colors(
   texel = _texels(vertices, pose, template, camera, size, len(image))
   masks = completion.texel_masks(template, size)
   facing = smooth_step(_GRAZING, _FACING, texel["cosine"]) * texel["visible"] * support
+  shown = facing
   if inside is not None:
-    facing = facing * smooth_step(0.9, 1.0, _read(inside, texel["px"])[..., 0])
+    shown = facing * smooth_step(0.9, 1.0, _read(inside, texel["px"])[..., 0])
   color = _read(image, texel["px"])
-  own = _read(skin, texel["px"])[..., 0]
+  own, front = np.moveaxis(_read(_with_front(skin), texel["px"]), -1, 0)
+  blocked = (facing - shown * (1 - front)) * (1 - masks["inner"])
   # A pixel that is half skin is a strand of hair before the skin; teeth and the whites
   # of eyes are less sure.
   skinlike, inner = (smooth_step(*r, own) for r in (_SKIN, _INNER))
-  weight = facing * (skinlike + masks["inner"] * (inner - skinlike))
+  skinlike = skinlike * (1 - smooth_step(*_BESIDE, completion.near(blocked, _BLUR)))
+  weight = shown * (
+    skinlike * (1 - front) * (1 - masks["inner"]) + inner * masks["inner"]
+  )
   light = _light(color, texel["normal"], weight * masks["bare"], size)
   shade = np.asarray(_enlarged(light[None], size=(size, size))[0], np.float64)
   seen = np.clip(color / shade, 0, 1)
-  diffuse, known = completion.completed(seen, weight, facing, plain, template, scalp)
+  diffuse, known = completion.completed(
+    *(seen, weight, blocked, shown, plain, template, scalp)
+  )
   return FaceColors(diffuse.astype(np.float32), light, known.astype(np.float32))
 
 
 _enlarged = compilation.saved(static_argnames=("size",))(resize_bilinear)
+
+
+def _with_front(skin: Float[np.ndarray, "c c 1"]) -> Float[np.ndarray, "c c 2"]:
+  """Returns shares of skin, and how surely something else is there or beside it."""
+  side = 2 * max(round(_RIM * len(skin)), 1) + 1
+  front = ndimage.maximum_filter(1 - smooth_step(*_FRONT, skin), (side, side, 1))
+  return np.concatenate([skin, front], -1)
 
 
 def _texels(

@@ -31,8 +31,9 @@ _DARKER, _LIGHTER, _TINTED = (0.15, 0.4), (0.2, 0.5), (0.1, 0.25)
 _SPREAD = 1.5
 # Mirrored features are moved more smoothly than the rest.
 _STIFF = 8.0
-# Range of the photo's exposure, by which unseen eyes and teeth are scaled.
-_EXPOSURE = (0.15, 1.1)
+# Brightness of a plain white of the eye, from which the photo's exposure is read, and
+# the range of the exposure, by which unseen eyes and teeth are scaled.
+_WHITE, _EXPOSURE = 0.5, (0.15, 1.1)
 _UNPAINTED = 0.5
 
 
@@ -113,7 +114,7 @@ def completed(
   tone = _median(ratio, weight * masks["bare"] * (1 - masks["hairy"]), np.zeros(3))
   weight = weight * (1 - _unlike(ratio, weight, blocked, tone, masks, template))
   both, known = _mirrored(ratio, weight, template)
-  skin = _filled(both, known, tone, masks, template)
+  skin = _filled(both, known, plain, tone, masks, template)
   result, share = _painted(plain, skin, both, known), masks["scalp"]
   if scalp == "photo":
     hair = _hair(ratio, shown, tone, share, template)
@@ -171,6 +172,7 @@ def _distant(away: Float[np.ndarray, "s s 3"], scale: float) -> Mask:
 def _filled(
   ratio: Float[np.ndarray, "s s 3"],
   known: Mask,
+  plain: Float[np.ndarray, "s s 3"],
   tone: Float[np.ndarray, " 3"],
   masks: dict[str, Mask],
   template: Template,
@@ -180,7 +182,9 @@ def _filled(
   odd = masks["beardless"] * _distant(ratio - tone, _SPREAD)
   even = known * masks["bare"] * masks["plain"] * (1 - odd)
   skin = filling.membrane(ratio, even, tone, template)
-  inner = _inner(ratio, known * masks["inner"], tone, template)
+  # Whites and teeth, not irises and the depth of the mouth.
+  white = known * masks["inner"] * (plain @ _LUMA > _WHITE)
+  inner = np.broadcast_to(_exposure(ratio, white, tone), skin.shape)
   return _mixed(skin, inner, masks["inner"])
 
 
@@ -221,15 +225,11 @@ def _mirrored(
   return _mixed(other, ratio, weight / np.maximum(total, 1e-6)), total
 
 
-def _inner(
+def _exposure(
   ratio: Float[np.ndarray, "s s 3"],
-  weight: Mask,
+  white: Mask,
   tone: Float[np.ndarray, " 3"],
-  template: Template,
-) -> Float[np.ndarray, "s s 3"]:
-  """Returns the ratios of eyes and mouth that are not seen: the photo's exposure."""
-  bright, chosen = ratio @ _LUMA, weight > 0.4
-  # Whites and teeth, not shadows of lids and lips.
-  seen = np.quantile(bright[chosen], 0.8) if chosen.sum() >= 50 else tone @ _LUMA
-  exposure = np.clip(seen, *np.log(_EXPOSURE))
-  return filling.membrane(ratio, weight, np.full(3, exposure), template)
+) -> Float[np.ndarray, " 3"]:
+  """Returns the ratio of eyes and teeth that are not seen, from those that are."""
+  found = _median(ratio, white, np.full(3, tone @ _LUMA))
+  return np.clip(found, *np.log(_EXPOSURE))

@@ -105,7 +105,7 @@ def read_colors(
     skinlike * (1 - front) * (1 - masks["inner"]) + inner * masks["inner"]
   )
   light = _light(color, texel["normal"], weight * masks["bare"], size)
-  shade = np.asarray(_enlarged(light[None], size=(size, size))[0], np.float64)
+  shade = np.asarray(_enlarged(light[None], size=(size, size))[0])
   seen = np.clip(color / shade, 0, 1)
   diffuse, known = completion.completed(
     *(seen, weight, blocked, shown, plain, template, scalp)
@@ -135,7 +135,7 @@ def _texels(
   out = _projected(
     vertices, pose, template=template, camera=camera, size=size, width=width
   )
-  out = {name: np.asarray(value, np.float64) for name, value in out.items()}
+  out = {name: np.asarray(value) for name, value in out.items()}
   depth = np.where(out["depth"] > 0, out["depth"], np.inf)
   # The fit is not exact: beside the edge of a surface in front its colors are seen.
   depth = ndimage.minimum_filter(depth, 2 * max(round(_EDGE * width), 1) + 1)
@@ -181,7 +181,7 @@ def _read(
 ) -> Float[np.ndarray, "s s k"]:
   """Returns bilinear samples of an image, whose edge repeats."""
   at = [px[..., 1], px[..., 0]]
-  channels = np.moveaxis(np.asarray(image, np.float64), -1, 0)
+  channels = np.moveaxis(image, -1, 0)
   read = [ndimage.map_coordinates(c, at, order=1, mode="nearest") for c in channels]
   return np.stack(read, -1)
 

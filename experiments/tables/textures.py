@@ -1,20 +1,22 @@
 """Measures diffuse maps that are read off photos whose own maps are known.
 
-    python -m experiments.tables.textures [--photos 40] [--size 256] [--seed 7]
+    python -m experiments.tables.textures [--photos 30] [--size 256] [--seed 7]
 
 Held-out synthetic photos with their true geometry and the visible skin that
 `visible_skin` finds. A photo does not tell its exposure and the color of its light, so
 each map is first scaled, channel by channel, by one factor: the median on skin that is
 seen. Prints the mean PSNR (dB) over skin without the scalp that the photo shows
-("seen"), that it does not ("hidden"), the part of that on the face ("hidden face"), and
-the seconds a face. The row "plain" is the plain face, which looks at nothing. Writes
-`experiments/results/textures.json`; `--label` names the row, and other rows stay.
+("seen"), that it does not ("hidden"), and the part of that on the face ("hidden face").
+The row "plain" is the plain face, which looks at nothing. Writes
+`experiments/results/textures.json`; `--label` names the row, and other rows stay. The
+row "pyramid" is the commit e1d851a, whose package is taken in place of this one:
+
+    PYTHONPATH=CHECKOUT python experiments/tables/textures.py --label pyramid
 """
 
 import argparse
 import json
 import pathlib
-import time
 
 import numpy as np
 
@@ -32,7 +34,7 @@ RESULT = pathlib.Path(__file__).parents[1] / "results" / "textures.json"
 def main() -> None:
   """Measures, prints and writes."""
   parser = argparse.ArgumentParser(description="Diffuse maps against known ones.")
-  parser.add_argument("--photos", type=int, default=40)
+  parser.add_argument("--photos", type=int, default=30)
   parser.add_argument("--size", type=int, default=256)
   parser.add_argument("--seed", type=int, default=7)
   parser.add_argument("--label", default="read_colors")
@@ -48,16 +50,13 @@ def main() -> None:
     truth = photos.exact(index)
     pixels = np.rint(np.clip(truth["image"], 0, 1) * 255).astype(np.uint8)
     skin = visible_skin(pixels[None])[0]
-    began = time.perf_counter()
     maps = read_colors(
       *(pixels.astype(np.float32) / 255, skin, truth["vertices"], truth["pose"]),
       *(template, camera, plain),
     )
-    seconds = time.perf_counter() - began
     parts = regions(truth, template, camera)
     rows["plain"].append(errors(plain, truth["diffuse"], parts))
-    row = errors(maps.diffuse, truth["diffuse"], parts)
-    rows[options.label].append({**row, "seconds": seconds})
+    rows[options.label].append(errors(maps.diffuse, truth["diffuse"], parts))
   old = json.loads(options.out.read_text())["rows"] if options.out.exists() else {}
   means = {name: mean(row) for name, row in rows.items()}
   for name, row in {**old, **means}.items():
@@ -112,11 +111,9 @@ def errors(
 
 
 def mean(rows: list[dict[str, float]]) -> dict[str, float]:
-  """Returns means over photos; of seconds the median, which compilation spares."""
-  values = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+  """Returns means over photos."""
   return {
-    name: round(float(np.median(x) if name == "seconds" else x.mean()), 2)
-    for name, x in values.items()
+    name: round(float(np.mean([row[name] for row in rows])), 2) for name in rows[0]
   }
 
 

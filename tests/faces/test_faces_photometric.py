@@ -151,6 +151,8 @@ def test_a_face_of_which_nothing_is_seen_is_the_plain_one(unlit, skin_mask):
 
 
 HAIR = np.array([0.25, 0.12, 0.06], np.float32)
+MOLE = np.array([0.2, 0.1, 0.08], np.float32)
+RED = np.array([0.75, 0.2, 0.25], np.float32)
 
 
 def small_mask(name: str) -> np.ndarray:
@@ -226,3 +228,24 @@ def test_unseen_eyes_and_teeth_have_the_exposure_of_the_photo(unlit):
     hidden = inner & (found.seen < 0.05)
     level = np.median(found.diffuse[hidden] / PLAIN)
     assert abs(level / (exposure * np.median(pattern() / PLAIN)) - 1) < 0.3
+
+
+def test_make_up_and_moles_below_a_fringe_stay():
+  """A dark mole and a red cheek, each below the outer corner of an eye."""
+  template = open_head("embedded").template
+  table = uv.uv_table(template, SIZE)
+  place = np.asarray(uv.map_from_vertices(template.vertices, table))
+  corners = template.landmark_positions(template.vertices)[[36, 45]]
+  diffuse, spots = pattern(), []
+  for corner, color in zip(corners, (MOLE, RED), strict=True):
+    away = np.linalg.norm(place - corner - np.array([0, -0.3, 0]), axis=-1)
+    spots.append(away < 0.2)
+    diffuse = np.where(spots[-1][..., None], color, diffuse)
+  image, alpha, pose = (np.array(x) for x in photographed(diffuse))
+  image[40:66, 40:120], alpha[40:66, 40:120] = HAIR, 0
+  found = read(image, alpha, pose)
+  product = found.diffuse * mean_light(found)
+  for spot in spots:
+    assert spot.sum() > 15
+    assert (found.seen > 0.9)[spot].mean() > 0.5
+    assert np.abs(product - diffuse)[spot & (found.seen > 0.9)].mean() < 0.06

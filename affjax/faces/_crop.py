@@ -86,7 +86,7 @@ def inside_photo(
   grid = np.stack(np.meshgrid(*[np.arange(float(crop.size))] * 2), -1)
   place = warp.transform(warp.invert(crop.matrix), grid)
   within = (place >= -0.5) & (place <= np.array(photo.shape[1::-1]) - 0.5)
-  return within.all(-1)[..., None].astype(np.float32)
+  return np.all(within, axis=-1, keepdims=True).astype(np.float32)
 
 
 def initial_pose(

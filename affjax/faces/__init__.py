@@ -2,7 +2,8 @@
 
 `read_photo` reads a file. `find_faces` returns the faces of a photo with 468 FaceMesh
 points, 68 standard landmarks and irises (`Face`); `find_in_all` takes many photos.
-`face_crops` and `apply_crop` cut the aligned squares that everything else works on.
+`face_crops` and `apply_crop` cut the aligned squares that everything else works on;
+`inside_photo` says which of their pixels the photo has.
 `fit_surface` fits the embedded head to what the pixels of a crop show (`Fit`);
 `fit_faces` fits any morphable model to landmarks. `confidence` says how likely it is
 that a head lies right on a face. `visible_skin` says which pixels of a crop show it,
@@ -17,6 +18,7 @@ from affjax.faces._crop import (
   face_crop,
   face_crops,
   initial_pose,
+  inside_photo,
   mean_landmarks,
 )
 from affjax.faces._evidence import Evidence
@@ -25,6 +27,7 @@ from affjax.faces._fit import (
   FaceColors,
   Fit,
   FitSettings,
+  Scalp,
   check_fittable,
   fit_faces,
   landmark_errors,
@@ -46,6 +49,7 @@ __all__ = [
   "Fit",
   "FitSettings",
   "PhotoError",
+  "Scalp",
   "apply_crop",
   "check_fittable",
   "confidence",
@@ -57,6 +61,7 @@ __all__ = [
   "fit_faces",
   "fit_surface",
   "initial_pose",
+  "inside_photo",
   "landmark_errors",
   "mean_landmarks",
   "read_colors",

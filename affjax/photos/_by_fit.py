@@ -18,6 +18,7 @@ from affjax.faces import (
   Face,
   Fit,
   PhotoError,
+  Scalp,
   apply_crop,
   check_fittable,
   confidence,
@@ -25,6 +26,7 @@ from affjax.faces import (
   find_faces,
   fit_faces,
   fit_surface,
+  inside_photo,
   read_colors,
   read_photo,
   reads_surface_of,
@@ -70,6 +72,7 @@ def fit_photos(
     map_size=options.map_size,
     photometric=options.photometric,
     iris=options.iris,
+    scalp=options.scalp,
   )
   if options.same_person:
     reconstructor = reconstructor.of_one_person(inputs.photos)
@@ -85,6 +88,7 @@ class FitReconstructor:
     method: "surface" (`affjax.faces.fit_surface`) or "landmarks" (`fit_faces`).
     map_size: Side of the UV maps, texels.
     photometric: Whether diffuse and light maps are read off the photo.
+    scalp: What the scalp shows; see `read_colors`.
     iris: Whether heads get the size of their irises.
     known: Fits of the largest faces of photos, by path, that are known already.
   """
@@ -93,6 +97,7 @@ class FitReconstructor:
   method: Literal["surface", "landmarks"] = FitOptions.method
   map_size: int = FitOptions.map_size
   photometric: bool = FitOptions.photometric
+  scalp: Scalp = FitOptions.scalp
   iris: bool = FitOptions.iris
   known: Mapping[pathlib.Path, Fit] = dataclasses.field(
     default_factory=lambda: MappingProxyType[pathlib.Path, Fit]({})
@@ -128,7 +133,7 @@ class FitReconstructor:
     else:
       fits = self._fits(faces, crops, images)
     return [
-      self._head(image, path, face, crop, fit)
+      self._head(image, inside_photo(pixels, crop), path, face, crop, fit)
       for image, face, crop, fit in zip(images, faces, crops, fits, strict=False)
     ]
 
@@ -164,13 +169,14 @@ class FitReconstructor:
   def _head(
     self,
     image: Float[np.ndarray, "c c 3"],
+    inside: Float[np.ndarray, "c c 1"],
     path: pathlib.Path,
     face: Face,
     crop: Crop,
     fit: Fit,
   ) -> Reconstruction:
     template, camera = self.model.template, Camera()
-    diffuse, light = self._colors(image, fit, camera)
+    diffuse, light = self._colors(image, inside, fit, camera)
     table = uv.uv_table(template, self.map_size)
     head = Reconstruction(
       template=template,
@@ -192,7 +198,11 @@ class FitReconstructor:
     return with_size(head, face) if self.iris else head
 
   def _colors(
-    self, image: Float[np.ndarray, "c c 3"], fit: Fit, camera: Camera
+    self,
+    image: Float[np.ndarray, "c c 3"],
+    inside: Float[np.ndarray, "c c 1"],
+    fit: Fit,
+    camera: Camera,
   ) -> tuple[Float[np.ndarray, "s s 3"], Float[np.ndarray, "l l 1"]]:
     """Returns the diffuse map and the light map of a fitted head."""
     if not self.photometric:
@@ -200,7 +210,9 @@ class FitReconstructor:
     visible = visible_skin(np.rint(image * 255).astype(np.uint8)[None])[0]
     template = self.model.template
     maps = read_colors(
-      image, visible, fit.vertices, fit.pose, template, camera, self.plain
+      *(image, visible, fit.vertices, fit.pose, template, camera, self.plain),
+      inside=inside,
+      scalp=self.scalp,
     )
     return maps.diffuse, maps.light
 

@@ -67,12 +67,15 @@ class FitOptions(OutputOptions):
       largest face of each photo counts, and the method must be "surface".
     photometric: Read the diffuse and light maps off the photo; with
       --no-photometric the head gets plain skin.
+    scalp: Paint the scalp with this: "skin" = skin in the face's tone, "photo" = the
+      hair that the photo shows there, "none" = neutral gray, for a hair model.
   """
 
   template: str = "embedded"
   method: Literal["surface", "landmarks"] = "surface"
   same_person: bool = False
   photometric: bool = True
+  scalp: Literal["skin", "photo", "none"] = "skin"
 
   def __post_init__(self) -> None:
     super().__post_init__()
@@ -83,6 +86,8 @@ class FitOptions(OutputOptions):
         "same_person needs method 'surface' and template 'embedded', got "
         f"{self.method!r} and {self.template!r}"
       )
+    if self.scalp not in ("skin", "photo", "none"):
+      raise ValueError(f"scalp must be one of skin, photo, none, got {self.scalp!r}")
 
 
 @dataclasses.dataclass(frozen=True)

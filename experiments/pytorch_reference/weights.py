@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import numpy as safetensors
+from safetensors import numpy as numpy_file
+from safetensors import torch as torch_file
 from torch import Tensor
 
 Params = dict[str, Any]
+Path = str | os.PathLike[str]
 
 
 def to_state(params: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -37,14 +39,24 @@ def to_params(state: Mapping[str, Tensor | np.ndarray]) -> Params:
   return params
 
 
-def save(params: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-  """Writes affjax's parameters to a file that `load_state_dict` can take."""
-  safetensors.save_file(_flat(params), path)
+def save(params: Mapping[str, Any], path: Path) -> None:
+  """Writes affjax's parameters to a file in PyTorch's names and layout."""
+  numpy_file.save_file(_flat(params), path)
 
 
-def load(path: str | os.PathLike[str]) -> Params:
-  """Reads affjax's parameters from a file of PyTorch's state dict."""
-  return to_params(safetensors.load_file(path))
+def load(path: Path) -> Params:
+  """Reads affjax's parameters from such a file, whoever wrote it."""
+  return to_params(numpy_file.load_file(path))
+
+
+def save_state(state: Mapping[str, Tensor], path: Path) -> None:
+  """Writes a state dict of PyTorch to such a file."""
+  torch_file.save_file({k: v.contiguous() for k, v in state.items()}, path)
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+  """Reads a state dict of PyTorch from such a file."""
+  return torch_file.load_file(path)
 
 
 def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:

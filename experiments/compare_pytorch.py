@@ -1,0 +1,214 @@
+"""Compares affjax with the method in PyTorch: values, gradients, training, seconds.
+
+  python -m experiments.compare_pytorch [--size 64] [--batch 2] [--width 8]
+
+Weights go from affjax to PyTorch and back through a `.safetensors` file. For each of
+the paper's stages, with the same weights and synthetic photos, it compares the
+predictions, each loss term and the gradients by every parameter with PyTorch's in
+double precision, then 20 updates in single precision, and times an update of both in
+turns. Compilation and first call stand apart. Prints a Markdown table, writes
+`results/compare_pytorch_SIZE.json`, which keeps the stages that `--stages` leaves out.
+`--rounds 0` leaves the times out.
+
+The networks are the paper's architecture; `--width` is that of the position and the
+diffuse network, and the others are narrower or wider in the configs' ratio. PyTorch's
+affine convolution is tried in each form of `pytorch_reference.affine_conv`, of which
+the fastest counts. Four minutes on two CPU cores at the defaults. Needs the extra
+`reference`.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from experiments.benchmarks import measuring
+from experiments.benchmarks.measuring import Variant
+from experiments.pytorch_reference import affine_conv, comparison
+from experiments.pytorch_reference.comparison import Affjax, Case, PyTorch, Record
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+STAGES = ("stage1", "stage2", "stage3")
+# Largest relative errors, and the least ratio of PyTorch's seconds to affjax's.
+TARGETS = {**comparison.TARGETS, "speed": 1.8}
+
+
+def seconds(
+  case: Case, ours: Affjax, records: Sequence[Record], rounds: int
+) -> dict[str, Any]:
+  """Times an update of both sides in turns, with batches that are in place."""
+  variants = {"affjax": _variant(ours.step, [ours.placed(r) for r in records])}
+  for name, form in affine_conv.forms().items():
+    step = PyTorch(case.trainer(form)).step
+    variants[f"PyTorch, {name}"] = _variant(step, records)
+  first = {name: _timed(variant.run) for name, variant in variants.items()}
+  times = measuring.interleaved(variants, rounds=rounds, calls=1, most_s=30)
+  fastest = min((n for n in times if n != "affjax"), key=lambda n: times[n].median)
+  return {
+    "compile_s": ours.compile_s,
+    "first_call_s": first,
+    "update_s": {name: dataclasses.asdict(t) for name, t in times.items()},
+    "fastest": fastest,
+    "ratio": times[fastest].median / times["affjax"].median,
+  }
+
+
+def _variant(step: Callable[[Any], Any], records: Sequence[Any]) -> Variant:
+  turn = itertools.cycle(records)
+  return Variant(lambda: step(next(turn)))
+
+
+def _timed(run: Callable[[], Any]) -> float:
+  start = time.perf_counter()
+  run()
+  return time.perf_counter() - start
+
+
+# The report.
+
+
+def worst(errors: Mapping[str, float]) -> tuple[float, str]:
+  """Returns the largest error and its name."""
+  name = max(errors, key=lambda name: errors[name])
+  return errors[name], name
+
+
+def report(name: str, options: argparse.Namespace) -> dict[str, Any]:
+  """Compares one stage."""
+  config = comparison.configured(
+    name, size=options.size, batch=options.batch, width=options.width
+  )
+  records = comparison.batches(config)
+  case = comparison.case(config, options.steps)
+  result: dict[str, Any] = {
+    "transplanted": comparison.transplanted(case),
+    "errors": checked(case, records[0]),
+  }
+  if name == "stage3":  # which has every term
+    blended = comparison.case(config, options.steps, antialias=True)
+    result["errors_antialiased"] = checked(blended, records[0])
+  print(f"{name}: compared", flush=True)
+  ours, theirs = Affjax(case, records[0]), PyTorch(case.trainer())
+  history = comparison.updates(ours, theirs, records, options.steps)
+  result["updates"] = {
+    "deviations": comparison.deviations(history),
+    "totals": [at["total"] for at in history],
+  }
+  print(f"{name}: {options.steps} updates", flush=True)
+  if options.rounds:
+    result["seconds"] = seconds(case, ours, records, options.rounds)
+    print(f"{name}: timed", flush=True)
+  return result
+
+
+def checked(case: Case, record: Record) -> dict[str, dict[str, float]]:
+  """Returns the errors, of the gradients those of each network's worst parameter."""
+  errors = comparison.compared(case, record)
+  slopes: dict[str, dict[str, float]] = {}
+  for name, error in errors["gradients"].items():
+    slopes.setdefault(name.partition(".")[0], {})[name] = error
+  largest = dict(reversed(worst(of_one)) for of_one in slopes.values())
+  return {**errors, "gradients": largest}
+
+
+def verdicts(result: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
+  """Returns the largest error of each kind, or the ratio of seconds, and its name."""
+  found = {}
+  kinds = [result["errors"], result.get("errors_antialiased", {})]
+  for kind in ("outputs", "losses", "gradients"):
+    found[kind] = max(worst(errors[kind]) for errors in kinds if errors)
+  found["updates"] = worst(result["updates"]["deviations"])
+  if "seconds" in result:
+    found["speed"] = (result["seconds"]["ratio"], result["seconds"]["fastest"])
+  return found
+
+
+def met(kind: str, value: float) -> bool:
+  """Returns whether a target is reached."""
+  return value >= TARGETS[kind] if kind == "speed" else value <= TARGETS[kind]
+
+
+def table(results: Mapping[str, Mapping[str, Any]]) -> str:
+  """Returns the largest errors and the seconds of each stage as Markdown."""
+  rows = []
+  for stage, result in results.items():
+    for kind, (value, name) in verdicts(result).items():
+      shown = f"{value:.2f}×" if kind == "speed" else f"{value:.1e}"
+      target = ("≥ " if kind == "speed" else "≤ ") + f"{TARGETS[kind]:g}"
+      verdict = "yes" if met(kind, value) else "no"
+      rows.append([f"{stage}, {kind}", shown, name, target, verdict])
+    for name, times in result.get("seconds", {}).get("update_s", {}).items():
+      shown = f"{1e3 * times['median']:.4g} ms"
+      rows.append([f"{stage}, an update: {name}", shown, "", "", ""])
+  return measuring.markdown(["", "value", "where", "target", "met"], rows)
+
+
+def summed_up(
+  method: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+  """Returns the content of the JSON file."""
+  verdict = {
+    stage: {
+      kind: {"value": value, "where": where, "met": met(kind, value)}
+      for kind, (value, where) in verdicts(result).items()
+    }
+    for stage, result in results.items()
+  }
+  return {
+    "method": method,
+    "targets": TARGETS,
+    "verdicts": verdict,
+    "results": results,
+  }
+
+
+def known(path: pathlib.Path, method: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the results of stages that a file of the same method holds."""
+  if not path.exists():
+    return {}
+  found = json.loads(path.read_text())
+  return found["results"] if found["method"] == method else {}
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+  parser.add_argument("--size", type=int, default=64, help="side of photos, px")
+  parser.add_argument("--batch", type=int, default=2, help="photos in a batch")
+  parser.add_argument("--width", type=int, default=8, help="width of the networks")
+  parser.add_argument("--steps", type=int, default=20, help="updates to compare")
+  parser.add_argument("--rounds", type=int, default=9, help="turns of each variant")
+  parser.add_argument("--threads", type=int, default=2, help="CPU cores used")
+  parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
+  parser.add_argument("--out", type=pathlib.Path, default=RESULTS, help="folder")
+  options = parser.parse_args()
+  device = measuring.start("cpu", options.threads)
+  # Programs that an earlier run has compiled would hide how long it takes.
+  jax.config.update("jax_enable_compilation_cache", False)
+  method = {
+    "size": options.size,
+    "batch": options.batch,
+    "width": options.width,
+    "updates": options.steps,
+    "turns": options.rounds,
+    "dtype": "float32; PyTorch in float64 for outputs, losses and gradients",
+    "weights": f"seed 0, plus noise of standard deviation {comparison.STIR}",
+    "time": "s; median, quartiles (low, high), least, count",
+  }
+  path = options.out / f"compare_pytorch_{options.size}.json"
+  results = known(path, method)
+  for name in options.stages:
+    machine = measuring.machine(device, options.threads)
+    results[name] = {"machine": machine, **report(name, options)}
+    results = {stage: results[stage] for stage in STAGES if stage in results}
+    measuring.write_json(path, summed_up(method, results))
+  print(table(results))
+
+
+if __name__ == "__main__":
+  main()

@@ -6,9 +6,10 @@ Weights go from affjax to PyTorch and back through a `.safetensors` file. For ea
 the paper's stages, with the same weights and synthetic photos, it compares the
 predictions, each loss term and the gradients by every parameter with PyTorch's in
 double precision, then 20 updates in single precision, and times an update of both in
-turns. Compilation and first call stand apart. Prints a Markdown table, writes
-`results/compare_pytorch_SIZE.json`, which keeps the stages that `--stages` leaves out.
-`--rounds 0` leaves the times out.
+turns. Compilation and first call stand apart; with a cache of compiled programs
+(JAX_COMPILATION_CACHE_DIR) only the first run says how long it takes. Prints a table,
+writes `results/compare_pytorch_SIZE.json` after each part; the same command goes on
+with the parts that the file lacks. `--rounds 0` leaves the times out.
 
 The networks are the paper's architecture; `--width` is that of the position and the
 diffuse network, and the others are narrower or wider in the configs' ratio. PyTorch's
@@ -19,14 +20,13 @@ the fastest counts. Four minutes on two CPU cores at the defaults. Needs the ext
 
 import argparse
 import dataclasses
+import functools
 import itertools
 import json
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-import jax
 
 from experiments.benchmarks import measuring
 from experiments.benchmarks.measuring import Variant
@@ -35,6 +35,15 @@ from experiments.pytorch_reference.comparison import Affjax, Case, PyTorch, Reco
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 STAGES = ("stage1", "stage2", "stage3")
+PARTS = (
+  "transplanted",
+  "errors",
+  "rounding",
+  "errors_antialiased",
+  "compile_s",
+  "updates",
+  "seconds",
+)
 # Largest relative errors, and the least ratio of PyTorch's seconds to affjax's.
 TARGETS = {**comparison.TARGETS, "speed": 1.8}
 
@@ -51,7 +60,6 @@ def seconds(
   times = measuring.interleaved(variants, rounds=rounds, calls=1, most_s=30)
   fastest = min((n for n in times if n != "affjax"), key=lambda n: times[n].median)
   return {
-    "compile_s": ours.compile_s,
     "first_call_s": first,
     "update_s": {name: dataclasses.asdict(t) for name, t in times.items()},
     "fastest": fastest,
@@ -79,51 +87,90 @@ def worst(errors: Mapping[str, float]) -> tuple[float, str]:
   return errors[name], name
 
 
-def report(name: str, options: argparse.Namespace) -> dict[str, Any]:
-  """Compares one stage."""
-  config = comparison.configured(
-    name, size=options.size, batch=options.batch, width=options.width
-  )
-  records = comparison.batches(config)
-  case = comparison.case(config, options.steps)
-  result: dict[str, Any] = {
-    "transplanted": comparison.transplanted(case),
-    "errors": checked(case, records[0]),
-  }
-  if name == "stage3":  # which has every term
-    blended = comparison.case(config, options.steps, antialias=True)
-    result["errors_antialiased"] = checked(blended, records[0])
-  print(f"{name}: compared", flush=True)
-  ours, theirs = Affjax(case, records[0]), PyTorch(case.trainer())
-  history = comparison.updates(ours, theirs, records, options.steps)
-  result["updates"] = {
-    "deviations": comparison.deviations(history),
-    "totals": [at["total"] for at in history],
-  }
-  print(f"{name}: {options.steps} updates", flush=True)
-  if options.rounds:
-    result["seconds"] = seconds(case, ours, records, options.rounds)
-    print(f"{name}: timed", flush=True)
-  return result
+class StageComparison:
+  """The comparison of one stage, in parts of which each can be a run of its own.
+
+  Args:
+    name: The stage.
+    options: The options of the command line.
+  """
+
+  def __init__(self, name: str, options: argparse.Namespace):
+    self.name, self.options = name, options
+    config = comparison.configured(
+      name, size=options.size, batch=options.batch, width=options.width
+    )
+    self.records = comparison.batches(config)
+    self.case = comparison.case(config, options.steps)
+
+  @functools.cached_property
+  def ours(self) -> Affjax:
+    """affjax's compiled update, from the beginning."""
+    return Affjax(self.case, self.records[0])
+
+  def transplanted(self) -> bool:
+    """Returns whether weights come back from PyTorch as they were."""
+    return comparison.transplanted(self.case)
+
+  def errors(self) -> dict[str, dict[str, float]]:
+    """Returns the errors of outputs, losses and gradients."""
+    return checked(self.case, self.records[0])
+
+  def rounding(self) -> dict[str, float]:
+    """Returns the errors of PyTorch's gradients in single precision."""
+    return worst_of_each(comparison.rounded(self.case, self.records[0]))
+
+  def errors_antialiased(self) -> dict[str, dict[str, float]]:
+    """Returns the same with gradients through silhouettes; empty but for stage 3."""
+    if self.name != "stage3":  # which has every term
+      return {}
+    learner = dataclasses.replace(self.case.learner, antialias=True)
+    return checked(dataclasses.replace(self.case, learner=learner), self.records[0])
+
+  def compile_s(self) -> float:
+    """Returns the seconds that the compilation of affjax's update takes."""
+    return self.ours.compile_s
+
+  def updates(self) -> dict[str, Any]:
+    """Returns how far the losses of some updates are apart."""
+    theirs = PyTorch(self.case.trainer())
+    history = comparison.updates(self.ours, theirs, self.records, self.options.steps)
+    return {
+      "deviations": comparison.deviations(history),
+      "totals": [at["total"] for at in history],
+    }
+
+  def seconds(self) -> dict[str, Any]:
+    """Returns the seconds of an update of both sides."""
+    found = seconds(self.case, self.ours, self.records, self.options.rounds)
+    machine = measuring.machine("cpu", self.options.threads)
+    return {"machine": machine, **found}
 
 
 def checked(case: Case, record: Record) -> dict[str, dict[str, float]]:
   """Returns the errors, of the gradients those of each network's worst parameter."""
   errors = comparison.compared(case, record)
-  slopes: dict[str, dict[str, float]] = {}
-  for name, error in errors["gradients"].items():
-    slopes.setdefault(name.partition(".")[0], {})[name] = error
-  largest = dict(reversed(worst(of_one)) for of_one in slopes.values())
-  return {**errors, "gradients": largest}
+  return {**errors, "gradients": worst_of_each(errors["gradients"])}
+
+
+def worst_of_each(errors: Mapping[str, float]) -> dict[str, float]:
+  """Returns the largest error among the parameters of each network."""
+  networks: dict[str, dict[str, float]] = {}
+  for name, error in errors.items():
+    networks.setdefault(name.partition(".")[0], {})[name] = error
+  return dict(reversed(worst(of_one)) for of_one in networks.values())
 
 
 def verdicts(result: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
   """Returns the largest error of each kind, or the ratio of seconds, and its name."""
   found = {}
-  kinds = [result["errors"], result.get("errors_antialiased", {})]
+  checks = [result.get("errors", {}), result.get("errors_antialiased", {})]
   for kind in ("outputs", "losses", "gradients"):
-    found[kind] = max(worst(errors[kind]) for errors in kinds if errors)
-  found["updates"] = worst(result["updates"]["deviations"])
+    errors = [worst(errors[kind]) for errors in checks if errors]
+    if errors:
+      found[kind] = max(errors)
+  if "updates" in result:
+    found["updates"] = worst(result["updates"]["deviations"])
   if "seconds" in result:
     found["speed"] = (result["seconds"]["ratio"], result["seconds"]["fastest"])
   return found
@@ -143,6 +190,10 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
       target = ("≥ " if kind == "speed" else "≤ ") + f"{TARGETS[kind]:g}"
       verdict = "yes" if met(kind, value) else "no"
       rows.append([f"{stage}, {kind}", shown, name, target, verdict])
+    if "rounding" in result:
+      value, name = worst(result["rounding"])
+      of = f"{stage}, gradients of PyTorch in single precision"
+      rows.append([of, f"{value:.1e}", name, "", ""])
     for name, times in result.get("seconds", {}).get("update_s", {}).items():
       shown = f"{1e3 * times['median']:.4g} ms"
       rows.append([f"{stage}, an update: {name}", shown, "", "", ""])
@@ -150,7 +201,9 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def summed_up(
-  method: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]
+  method: Mapping[str, Any],
+  machine: Mapping[str, Any],
+  results: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
   """Returns the content of the JSON file."""
   verdict = {
@@ -161,6 +214,7 @@ def summed_up(
     for stage, result in results.items()
   }
   return {
+    "machine": machine,
     "method": method,
     "targets": TARGETS,
     "verdicts": verdict,
@@ -169,7 +223,7 @@ def summed_up(
 
 
 def known(path: pathlib.Path, method: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns the results of stages that a file of the same method holds."""
+  """Returns the results that a file of the same method holds, by stage and part."""
   if not path.exists():
     return {}
   found = json.loads(path.read_text())
@@ -188,8 +242,6 @@ def main() -> None:
   parser.add_argument("--out", type=pathlib.Path, default=RESULTS, help="folder")
   options = parser.parse_args()
   device = measuring.start("cpu", options.threads)
-  # Programs that an earlier run has compiled would hide how long it takes.
-  jax.config.update("jax_enable_compilation_cache", False)
   method = {
     "size": options.size,
     "batch": options.batch,
@@ -201,12 +253,17 @@ def main() -> None:
     "time": "s; median, quartiles (low, high), least, count",
   }
   path = options.out / f"compare_pytorch_{options.size}.json"
+  machine = measuring.machine(device, options.threads)
   results = known(path, method)
+  parts = PARTS if options.rounds else PARTS[:-1]
   for name in options.stages:
-    machine = measuring.machine(device, options.threads)
-    results[name] = {"machine": machine, **report(name, options)}
-    results = {stage: results[stage] for stage in STAGES if stage in results}
-    measuring.write_json(path, summed_up(method, results))
+    missing = [part for part in parts if part not in results.get(name, {})]
+    stage = StageComparison(name, options) if missing else None
+    for part in missing:
+      found = results.setdefault(name, {})
+      found[part] = getattr(stage, part)()
+      measuring.write_json(path, summed_up(method, machine, results))
+      print(f"{name}: {part}", flush=True)
   print(table(results))
 
 

@@ -213,7 +213,7 @@ def compared(case: Case, record: Record) -> dict[str, dict[str, float]]:
   return {
     "outputs": {k: largest(getattr(found, k), v) for k, v in wanted["outputs"].items()},
     "losses": {k: relative(values[k], v) for k, v in wanted["losses"].items()},
-    "gradients": gradient_errors(slopes, trainer),
+    "gradients": gradient_errors(weights.to_state(slopes), trainer),
   }
 
 
@@ -226,16 +226,28 @@ def theirs(trainer: Trainer, record: Record) -> dict[str, dict[str, np.ndarray]]
   return {"outputs": plain(outputs), "losses": plain(terms)}
 
 
+def rounded(case: Case, record: Record) -> dict[str, float]:
+  """Returns the errors of PyTorch's own gradients in single precision.
+
+  They tell how much of affjax's errors is rounding.
+  """
+  single, double = case.trainer(), case.trainer(dtype=torch.float64)
+  for trainer in (single, double):
+    theirs(trainer, record)
+  slopes = {name: p.grad for name, p in single.model.named_parameters()}
+  return gradient_errors(slopes, double)
+
+
 def gradient_errors(slopes: Mapping[str, Any], trainer: Trainer) -> dict[str, float]:
-  """Returns the error of the gradient by each parameter."""
+  """Returns the error of the gradient by each parameter, by PyTorch's names."""
   errors = {}
   for network in trainer.stage.trains:
-    wanted = dict(getattr(trainer.model, network).named_parameters())
+    wanted = dict(getattr(trainer.model, network).named_parameters(prefix=network))
     least = 1e-3 * torch.cat([p.grad.flatten() for p in wanted.values()]).norm()
-    for name, slope in weights.to_state(slopes[network]).items():
-      grad = wanted[name].grad
-      error = (slope - grad).norm() / torch.maximum(grad.norm(), least)
-      errors[f"{network}.{name}"] = float(error)
+    for name, parameter in wanted.items():
+      grad = parameter.grad
+      error = (slopes[name] - grad).norm() / torch.maximum(grad.norm(), least)
+      errors[name] = float(error)
   return errors
 
 
@@ -272,7 +284,7 @@ class Affjax:
   """affjax's side of the updates: a compiled step and its state.
 
   Attributes:
-    compile_s: Seconds that compilation took.
+    compile_s: Seconds that compilation took, or reading a program that JAX has kept.
   """
 
   def __init__(self, case: Case, record: Record):

@@ -28,15 +28,15 @@ def rasterize(clip: Tensor, faces: Tensor, size: int) -> Tensor:
   x, y = _centers(size, clip)[column], _centers(size, clip)[row]
   areas = _areas(corners, x, y)
   weights = areas / areas.sum(1, keepdim=True)
-  depth = ((weights * corners[..., 2]).sum(1) / (weights * corners[..., 3]).sum(1))[
-    :, None
-  ].detach()
+  z, w = (weights * corners[..., 2]).sum(1), (weights * corners[..., 3]).sum(1)
+  depth = (z / w).detach()
   # Rounding may move weights out of [0, 1]; their slope stays.
   inside = weights.detach().clamp(0, 1)
   inside = inside / inside.sum(1, keepdim=True)
   weights = weights + (inside - weights).detach()
   raster = clip.new_zeros((*ids.shape, 4))
-  values = torch.cat([weights[:, :2], depth, ids[shown][:, None].to(clip.dtype)], 1)
+  number = ids[shown].to(clip.dtype)
+  values = torch.stack([weights[:, 0], weights[:, 1], depth, number], 1)
   return raster.index_put((image, row, column), values)
 
 

@@ -5,11 +5,13 @@
 Weights go from affjax to PyTorch and back through a `.safetensors` file. For each of
 the paper's stages, with the same weights and synthetic photos, it compares the
 predictions, each loss term and the gradients by every parameter with PyTorch's in
-double precision, then 20 updates in single precision, and times an update of both in
-turns. Compilation and first call stand apart; with a cache of compiled programs
-(JAX_COMPILATION_CACHE_DIR) only the first run says how long it takes. Prints a table,
-writes `results/compare_pytorch_SIZE.json` after each part; the same command goes on
-with the parts that the file lacks. `--rounds 0` leaves the times out.
+double precision. Then come 20 updates in single precision: each from the weights and
+moments that affjax has then ("updates"), and all from one start ("run"). An update of
+both is timed in turns; compilation and first call stand apart. With a cache of compiled
+programs (JAX_COMPILATION_CACHE_DIR) only the first run tells how long compilation
+takes. Prints a table and writes `results/compare_pytorch_SIZE.json` after each part;
+the same command goes on with the parts that the file lacks. `--rounds 0` leaves the
+times out.
 
 The networks are the paper's architecture; `--width` is that of the position and the
 diffuse network, and the others are narrower or wider in the configs' ratio. PyTorch's
@@ -42,8 +44,15 @@ PARTS = (
   "errors_antialiased",
   "compile_s",
   "updates",
+  "run",
+  "run_rounding",
   "seconds",
 )
+# PyTorch in single precision against PyTorch in double precision.
+ROUNDING = {
+  "rounding": "gradients, PyTorch by itself",
+  "run_rounding": "run, PyTorch by itself",
+}
 # Largest relative errors, and the least ratio of PyTorch's seconds to affjax's.
 TARGETS = {**comparison.TARGETS, "speed": 1.8}
 
@@ -132,13 +141,27 @@ class StageComparison:
     return self.ours.compile_s
 
   def updates(self) -> dict[str, Any]:
-    """Returns how far the losses of some updates are apart."""
-    theirs = PyTorch(self.case.trainer())
-    history = comparison.updates(self.ours, theirs, self.records, self.options.steps)
+    """Returns how far losses and changes of updates from common states are apart."""
+    history, changes = comparison.common_updates(*self._sides())
+    return {"deviations": comparison.deviations(history), "changes": changes}
+
+  def run(self) -> dict[str, Any]:
+    """Returns how far the losses of updates from a common start are apart."""
+    history = comparison.updates(*self._sides())
     return {
       "deviations": comparison.deviations(history),
       "totals": [at["total"] for at in history],
     }
+
+  def run_rounding(self) -> dict[str, float]:
+    """Returns how far PyTorch in single precision gets from that in double."""
+    count = self.options.steps
+    history = comparison.own_updates(self.case, self.records, count)
+    return comparison.deviations(history)
+
+  def _sides(self) -> tuple[Affjax, PyTorch, list[Record], int]:
+    theirs = PyTorch(self.case.trainer())
+    return self.ours.fresh(self.case), theirs, self.records, self.options.steps
 
   def seconds(self) -> dict[str, Any]:
     """Returns the seconds of an update of both sides."""
@@ -169,8 +192,9 @@ def verdicts(result: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
     errors = [worst(errors[kind]) for errors in checks if errors]
     if errors:
       found[kind] = max(errors)
-  if "updates" in result:
-    found["updates"] = worst(result["updates"]["deviations"])
+  for kind in ("updates", "run"):
+    if kind in result:
+      found[kind] = worst(result[kind]["deviations"])
   if "seconds" in result:
     found["speed"] = (result["seconds"]["ratio"], result["seconds"]["fastest"])
   return found
@@ -190,10 +214,10 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
       target = ("≥ " if kind == "speed" else "≤ ") + f"{TARGETS[kind]:g}"
       verdict = "yes" if met(kind, value) else "no"
       rows.append([f"{stage}, {kind}", shown, name, target, verdict])
-    if "rounding" in result:
-      value, name = worst(result["rounding"])
-      of = f"{stage}, gradients of PyTorch in single precision"
-      rows.append([of, f"{value:.1e}", name, "", ""])
+    for kind, of in ROUNDING.items():
+      if kind in result:
+        value, name = worst(result[kind])
+        rows.append([f"{stage}, {of}", f"{value:.1e}", name, "", ""])
     for name, times in result.get("seconds", {}).get("update_s", {}).items():
       shown = f"{1e3 * times['median']:.4g} ms"
       rows.append([f"{stage}, an update: {name}", shown, "", "", ""])

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import torch
 from ml_collections import ConfigDict
 
@@ -29,7 +30,13 @@ from experiments.pytorch_reference.features import Features
 from experiments.pytorch_reference.stages import Trainer
 
 # Largest relative errors.
-TARGETS = {"outputs": 1e-4, "losses": 1e-4, "gradients": 1e-3, "updates": 1e-2}
+TARGETS = {
+  "outputs": 1e-4,
+  "losses": 1e-4,
+  "gradients": 1e-3,
+  "updates": 1e-2,
+  "run": 1e-2,
+}
 # Standard deviation of what is added to fresh weights, so that affine layers warp.
 STIR = 0.02
 # Number of different batches that the updates go through.
@@ -284,18 +291,24 @@ class Affjax:
   """affjax's side of the updates: a compiled step and its state.
 
   Attributes:
+    state: The state after the last update, on the device.
     compile_s: Seconds that compilation took, or reading a program that JAX has kept.
   """
 
   def __init__(self, case: Case, record: Record):
     self._mesh = sharding.make_mesh(1)
     self._features = case.features
-    self._state = sharding.put_state(case.state(), self._mesh)
+    self.state = sharding.put_state(case.state(), self._mesh)
     update = steps.make_update(case.learner, self._mesh)
     start = time.perf_counter()
-    lowered = update.lower(self._state, self._features, self.placed(record))
+    lowered = update.lower(self.state, self._features, self.placed(record))
     self._update = lowered.compile()
     self.compile_s = time.perf_counter() - start
+
+  def fresh(self, case: Case) -> "Affjax":
+    """Returns itself with the state from which the case starts."""
+    self.state = sharding.put_state(case.state(), self._mesh)
+    return self
 
   def placed(self, record: Record) -> dict[str, jax.Array]:
     """Returns a batch on the device."""
@@ -303,7 +316,7 @@ class Affjax:
 
   def step(self, record: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """Makes one update and returns its losses and the norms of its gradients."""
-    self._state, scalars = self._update(self._state, self._features, record)
+    self.state, scalars = self._update(self.state, self._features, record)
     return jax.block_until_ready(scalars)
 
 
@@ -311,24 +324,90 @@ class PyTorch:
   """PyTorch's side of the updates."""
 
   def __init__(self, trainer: Trainer):
-    self._trainer = trainer
+    self.trainer = trainer
 
   def step(self, record: Record) -> dict[str, torch.Tensor]:
     """Makes one update and returns its losses and the norms of its gradients."""
-    return self._trainer.step(to_batch(record, self._trainer.model.head))
+    return self.trainer.step(to_batch(record, self.trainer.model.head))
+
+  def follow(self, state: states.TrainState) -> None:
+    """Takes affjax's weights and the moments of its optimizers."""
+    trainer = self.trainer
+    trainer.count = int(state.step)
+    sides = [(trainer.model, trainer.optimizer, state.params, state.optimizer)]
+    if trainer.discriminator is not None:
+      other = trainer.discriminator, trainer.other_optimizer
+      sides.append((*other, state.discriminator, state.discriminator_optimizer))
+    for module, optimizer, params, moments in sides:
+      module.load_state_dict(weights.to_state(params))
+      first, second = (
+        weights.to_state(optax.tree.get(moments, name)) for name in ("mu", "nu")
+      )
+      for name, parameter in module.named_parameters():
+        if name in first:
+          optimizer.state[parameter] = {
+            "step": torch.tensor(float(state.step)),
+            "exp_avg": first[name],
+            "exp_avg_sq": second[name],
+          }
+
+
+History = list[dict[str, tuple[float, float]]]
 
 
 def updates(
   ours: Affjax, theirs: PyTorch, records: Sequence[Record], count: int
-) -> list[dict[str, tuple[float, float]]]:
+) -> History:
   """Returns the losses of both sides at each of some updates from the same start."""
   history = []
   for record in itertools.islice(itertools.cycle(records), count):
     mine, other = ours.step(ours.placed(record)), theirs.step(record)
-    history.append(
-      {name: (float(mine[name]), float(value)) for name, value in other.items()}
-    )
+    history.append(_pairs(mine, other))
   return history
+
+
+def common_updates(
+  ours: Affjax, theirs: PyTorch, records: Sequence[Record], count: int
+) -> tuple[History, dict[str, float]]:
+  """Compares updates each of which both sides make from affjax's state.
+
+  Returns:
+    The losses, and for each network how far the change of its weights by PyTorch is
+    from that by affjax: the norm of the difference by the norm of the change, over all
+    updates together.
+  """
+  history, apart = [], {name: [0.0, 0.0] for name in theirs.trainer.stage.trains}
+  for record in itertools.islice(itertools.cycle(records), count):
+    theirs.follow(ours.state)
+    before = weights.to_state(ours.state.params)
+    mine, other = ours.step(ours.placed(record)), theirs.step(record)
+    history.append(_pairs(mine, other))
+    after = weights.to_state(ours.state.params)
+    for name, found in theirs.trainer.model.named_parameters():
+      if (network := name.partition(".")[0]) in apart:
+        apart[network][0] += float((found.detach() - after[name]).square().sum())
+        apart[network][1] += float((after[name] - before[name]).square().sum())
+  return history, {name: (a / b) ** 0.5 for name, (a, b) in apart.items()}
+
+
+def own_updates(case: Case, records: Sequence[Record], count: int) -> History:
+  """Returns the losses of PyTorch in single and in double precision.
+
+  They tell how fast updates of the same definition part from each other by rounding.
+  """
+  single, double = (
+    PyTorch(case.trainer(dtype=dtype)) for dtype in (torch.float32, torch.float64)
+  )
+  return [
+    _pairs(single.step(record), double.step(record))
+    for record in itertools.islice(itertools.cycle(records), count)
+  ]
+
+
+def _pairs(
+  mine: Mapping[str, Any], other: Mapping[str, Any]
+) -> dict[str, tuple[float, float]]:
+  return {name: (float(mine[name]), float(value)) for name, value in other.items()}
 
 
 def deviations(history: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, float]:

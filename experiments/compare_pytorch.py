@@ -32,8 +32,9 @@ from typing import Any
 
 from experiments.benchmarks import measuring
 from experiments.benchmarks.measuring import Variant
-from experiments.pytorch_reference import affine_conv, comparison
-from experiments.pytorch_reference.comparison import Affjax, Case, PyTorch, Record
+from experiments.pytorch_reference import affine_conv, comparison, updates
+from experiments.pytorch_reference.comparison import Case, Record
+from experiments.pytorch_reference.updates import Affjax, PyTorch
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 STAGES = ("stage1", "stage2", "stage3")
@@ -142,22 +143,22 @@ class StageComparison:
 
   def updates(self) -> dict[str, Any]:
     """Returns how far losses and changes of updates from common states are apart."""
-    history, changes = comparison.common_updates(*self._sides())
-    return {"deviations": comparison.deviations(history), "changes": changes}
+    history, changes = updates.from_common_states(*self._sides())
+    return {"deviations": updates.deviations(history), "changes": changes}
 
   def run(self) -> dict[str, Any]:
     """Returns how far the losses of updates from a common start are apart."""
-    history = comparison.updates(*self._sides())
+    history = updates.from_one_start(*self._sides())
     return {
-      "deviations": comparison.deviations(history),
+      "deviations": updates.deviations(history),
       "totals": [at["total"] for at in history],
     }
 
   def run_rounding(self) -> dict[str, float]:
     """Returns how far PyTorch in single precision gets from that in double."""
     count = self.options.steps
-    history = comparison.own_updates(self.case, self.records, count)
-    return comparison.deviations(history)
+    history = updates.by_precision(self.case, self.records, count)
+    return updates.deviations(history)
 
   def _sides(self) -> tuple[Affjax, PyTorch, list[Record], int]:
     theirs = PyTorch(self.case.trainer())

@@ -5,24 +5,21 @@ Both sides start from the same weights and see the same batches.
 
 import dataclasses
 import functools
-import itertools
 import pathlib
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import torch
 from ml_collections import ConfigDict
 
 from affjax import build, losses
 from affjax.losses import Need
 from affjax.models import FeatureNet, MultiScaleDiscriminator, load_features
-from affjax.train import sharding, states, steps
+from affjax.train import states
 from affjax.train.steps import Learner
 from experiments.pytorch_reference import affine_conv, model, stages, weights
 from experiments.pytorch_reference.batch import to_batch
@@ -108,10 +105,9 @@ class Case:
 def configured(stage: str, *, size: int, batch: int, width: int) -> ConfigDict:
   """Returns the config of a stage of the paper at another size."""
   config = build.get_config(stage)
-  config.model.size = size
+  config.model.architecture, config.model.size = "paper", size
   config.data.batch_size, config.data.held_out = batch, _BATCHES * batch
   for name in ("position", "diffuse"):
-    config.model[name].architecture = "paper"
     config.model[name].width = width
   config.model.light.width = config.model.pose.width = max(1, width // 2)
   config.model.discriminator.width = 2 * width
@@ -282,135 +278,3 @@ def transplanted(case: Case) -> bool:
     found = weights.load(back)
   same = jax.tree.map(np.array_equal, found, ours)
   return all(jax.tree.leaves(same))
-
-
-# Updates.
-
-
-class Affjax:
-  """affjax's side of the updates: a compiled step and its state.
-
-  Attributes:
-    state: The state after the last update, on the device.
-    compile_s: Seconds that compilation took, or reading a program that JAX has kept.
-  """
-
-  def __init__(self, case: Case, record: Record):
-    self._mesh = sharding.make_mesh(1)
-    self._features = case.features
-    self.state = sharding.put_state(case.state(), self._mesh)
-    update = steps.make_update(case.learner, self._mesh)
-    start = time.perf_counter()
-    lowered = update.lower(self.state, self._features, self.placed(record))
-    self._update = lowered.compile()
-    self.compile_s = time.perf_counter() - start
-
-  def fresh(self, case: Case) -> "Affjax":
-    """Returns itself with the state from which the case starts."""
-    self.state = sharding.put_state(case.state(), self._mesh)
-    return self
-
-  def placed(self, record: Record) -> dict[str, jax.Array]:
-    """Returns a batch on the device."""
-    return sharding.put_batch(record, self._mesh)
-
-  def step(self, record: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Makes one update and returns its losses and the norms of its gradients."""
-    self.state, scalars = self._update(self.state, self._features, record)
-    return jax.block_until_ready(scalars)
-
-
-class PyTorch:
-  """PyTorch's side of the updates."""
-
-  def __init__(self, trainer: Trainer):
-    self.trainer = trainer
-
-  def step(self, record: Record) -> dict[str, torch.Tensor]:
-    """Makes one update and returns its losses and the norms of its gradients."""
-    return self.trainer.step(to_batch(record, self.trainer.model.head))
-
-  def follow(self, state: states.TrainState) -> None:
-    """Takes affjax's weights and the moments of its optimizers."""
-    trainer = self.trainer
-    trainer.count = int(state.step)
-    sides = [(trainer.model, trainer.optimizer, state.params, state.optimizer)]
-    if trainer.discriminator is not None:
-      other = trainer.discriminator, trainer.other_optimizer
-      sides.append((*other, state.discriminator, state.discriminator_optimizer))
-    for module, optimizer, params, moments in sides:
-      module.load_state_dict(weights.to_state(params))
-      first, second = (
-        weights.to_state(optax.tree.get(moments, name)) for name in ("mu", "nu")
-      )
-      for name, parameter in module.named_parameters():
-        if name in first:
-          optimizer.state[parameter] = {
-            "step": torch.tensor(float(state.step)),
-            "exp_avg": first[name],
-            "exp_avg_sq": second[name],
-          }
-
-
-History = list[dict[str, tuple[float, float]]]
-
-
-def updates(
-  ours: Affjax, theirs: PyTorch, records: Sequence[Record], count: int
-) -> History:
-  """Returns the losses of both sides at each of some updates from the same start."""
-  history = []
-  for record in itertools.islice(itertools.cycle(records), count):
-    mine, other = ours.step(ours.placed(record)), theirs.step(record)
-    history.append(_pairs(mine, other))
-  return history
-
-
-def common_updates(
-  ours: Affjax, theirs: PyTorch, records: Sequence[Record], count: int
-) -> tuple[History, dict[str, float]]:
-  """Compares updates each of which both sides make from affjax's state.
-
-  Returns:
-    The losses, and for each network how far the change of its weights by PyTorch is
-    from that by affjax: the norm of the difference by the norm of the change, over all
-    updates together.
-  """
-  history, apart = [], {name: [0.0, 0.0] for name in theirs.trainer.stage.trains}
-  for record in itertools.islice(itertools.cycle(records), count):
-    theirs.follow(ours.state)
-    before = weights.to_state(ours.state.params)
-    mine, other = ours.step(ours.placed(record)), theirs.step(record)
-    history.append(_pairs(mine, other))
-    after = weights.to_state(ours.state.params)
-    for name, found in theirs.trainer.model.named_parameters():
-      if (network := name.partition(".")[0]) in apart:
-        apart[network][0] += float((found.detach() - after[name]).square().sum())
-        apart[network][1] += float((after[name] - before[name]).square().sum())
-  return history, {name: (a / b) ** 0.5 for name, (a, b) in apart.items()}
-
-
-def own_updates(case: Case, records: Sequence[Record], count: int) -> History:
-  """Returns the losses of PyTorch in single and in double precision.
-
-  They tell how fast updates of the same definition part from each other by rounding.
-  """
-  single, double = (
-    PyTorch(case.trainer(dtype=dtype)) for dtype in (torch.float32, torch.float64)
-  )
-  return [
-    _pairs(single.step(record), double.step(record))
-    for record in itertools.islice(itertools.cycle(records), count)
-  ]
-
-
-def _pairs(
-  mine: Mapping[str, Any], other: Mapping[str, Any]
-) -> dict[str, tuple[float, float]]:
-  return {name: (float(mine[name]), float(value)) for name, value in other.items()}
-
-
-def deviations(history: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, float]:
-  """Returns the largest relative difference of each loss over the updates."""
-  names = [name for name in history[0] if not name.startswith(steps.GRADIENT)]
-  return {name: max(relative(*at[name]) for at in history) for name in names}

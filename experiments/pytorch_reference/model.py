@@ -20,6 +20,14 @@ from experiments.pytorch_reference.head import Camera, Head, posed
 
 # Position maps stay within this many standard deviations of the mean head.
 _BOUND = 5.0
+# affjax's architectures that PyTorch has, and the frame of their predicted matrices; it
+# has neither dilated and deformable layers nor networks that a coarse head guides.
+FRAMES = {
+  "paper": "window",
+  "paper_absolute": "absolute",
+  "plain": "window",
+  "plain_global": "window",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,19 +133,23 @@ def twin(
   params: Mapping[str, Any],
   regions: Regions,
   *,
-  frame: str = "window",
   form: networks.Form = affine_conv.stacked,
 ) -> Model:
   """Returns the model with the tables and the weights of affjax's `Reconstructor`.
 
   Args:
-    ours: The reconstructor. Its networks see photos only (no geometric prior).
+    ours: The reconstructor, of an architecture among `FRAMES`.
     params: Its weights, from which widths and options follow.
     regions: Regions of the loss terms.
-    frame: Frame of the predicted matrices, see `networks.AffineConv`.
     form: Form of the affine convolutions.
+
+  Raises:
+    ValueError: PyTorch's networks do not include the architecture.
   """
-  options = {"frame": frame, "form": form}
+  name = ours.networks.architecture
+  if name not in FRAMES:
+    raise ValueError(f"architecture must be one of {', '.join(FRAMES)}, got {name!r}")
+  options = {"frame": FRAMES[name], "form": form}
   states = {name: weights.to_state(value) for name, value in params.items()}
   size, camera = ours.networks.size, ours.camera
   model = Model(

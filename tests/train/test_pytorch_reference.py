@@ -9,8 +9,8 @@ import pytest
 from affjax.heads import open_head
 
 torch = pytest.importorskip("torch", reason="PyTorch is in the extra `reference`")
-from experiments.pytorch_reference import comparison, weights  # noqa: E402
-from experiments.pytorch_reference.comparison import Affjax, PyTorch  # noqa: E402
+from experiments.pytorch_reference import comparison, updates, weights  # noqa: E402
+from experiments.pytorch_reference.updates import Affjax, PyTorch  # noqa: E402
 
 SIZE = 32
 
@@ -91,7 +91,7 @@ def test_updates_agree(name):
   records = [_record(seed) for seed in range(2)]
   case = comparison.case(_config(name), 6)
   sides = Affjax(case, records[0]), PyTorch(case.trainer())
-  history, changes = comparison.common_updates(*sides, records, 6)
-  found = comparison.deviations(history)
+  history, changes = updates.from_common_states(*sides, records, 6)
+  found = updates.deviations(history)
   assert max(found.values()) < comparison.TARGETS["losses"], found
   assert max(changes.values()) < comparison.TARGETS["updates"], changes

@@ -25,6 +25,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import os
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -144,13 +145,14 @@ class StageComparison:
   def updates(self) -> dict[str, Any]:
     """Returns how far losses and changes of updates from common states are apart."""
     history, changes = updates.from_common_states(*self._sides())
-    return {"deviations": updates.deviations(history), "changes": changes}
+    return {"losses": updates.deviations(history), "changes of weights": changes}
 
   def run(self) -> dict[str, Any]:
-    """Returns how far the losses of updates from a common start are apart."""
-    history = updates.from_one_start(*self._sides())
+    """Returns how far losses and weights are apart on the way from a common start."""
+    history, weights = updates.from_one_start(*self._sides())
     return {
-      "deviations": updates.deviations(history),
+      "losses": updates.deviations(history),
+      "weights": weights,
       "totals": [at["total"] for at in history],
     }
 
@@ -167,8 +169,14 @@ class StageComparison:
   def seconds(self) -> dict[str, Any]:
     """Returns the seconds of an update of both sides."""
     found = seconds(self.case, self.ours, self.records, self.options.rounds)
-    machine = measuring.machine("cpu", self.options.threads)
-    return {"machine": machine, **found}
+    return {"machine": machine(self.options), **found}
+
+
+def machine(options: argparse.Namespace) -> dict[str, Any]:
+  """Returns the machine, the cores that the process may use, and a remark on it."""
+  found = measuring.machine("cpu", options.threads)
+  cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+  return {**found, "pinned_to": cores, "note": options.note}
 
 
 def checked(case: Case, record: Record) -> dict[str, dict[str, float]]:
@@ -193,9 +201,10 @@ def verdicts(result: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
     errors = [worst(errors[kind]) for errors in checks if errors]
     if errors:
       found[kind] = max(errors)
-  for kind in ("updates", "run"):
+  for kind, of_weights in (("updates", "changes of weights"), ("run", "weights")):
     if kind in result:
-      found[kind] = worst(result[kind]["deviations"])
+      named = {f"{of_weights}, {k}": v for k, v in result[kind][of_weights].items()}
+      found[kind] = worst(result[kind]["losses"] | named)
   if "seconds" in result:
     found["speed"] = (result["seconds"]["ratio"], result["seconds"]["fastest"])
   return found
@@ -263,22 +272,23 @@ def main() -> None:
   parser.add_argument("--steps", type=int, default=20, help="updates to compare")
   parser.add_argument("--rounds", type=int, default=9, help="turns of each variant")
   parser.add_argument("--threads", type=int, default=2, help="CPU cores used")
+  parser.add_argument("--note", default="", help="remark on the machine, for the file")
   parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
   parser.add_argument("--out", type=pathlib.Path, default=RESULTS, help="folder")
   options = parser.parse_args()
-  device = measuring.start("cpu", options.threads)
+  measuring.start("cpu", options.threads)
   method = {
     "size": options.size,
     "batch": options.batch,
     "width": options.width,
     "updates": options.steps,
     "turns": options.rounds,
+    "threads": options.threads,
     "dtype": "float32; PyTorch in float64 for outputs, losses and gradients",
     "weights": f"seed 0, plus noise of standard deviation {comparison.STIR}",
     "time": "s; median, quartiles (low, high), least, count",
   }
   path = options.out / f"compare_pytorch_{options.size}.json"
-  machine = measuring.machine(device, options.threads)
   results = known(path, method)
   parts = PARTS if options.rounds else PARTS[:-1]
   for name in options.stages:
@@ -287,7 +297,7 @@ def main() -> None:
     for part in missing:
       found = results.setdefault(name, {})
       found[part] = getattr(stage, part)()
-      measuring.write_json(path, summed_up(method, machine, results))
+      measuring.write_json(path, summed_up(method, machine(options), results))
       print(f"{name}: {part}", flush=True)
   print(table(results))
 

@@ -7,16 +7,16 @@ the paper's stages, with the same weights and synthetic photos, it compares the
 predictions, each loss term and the gradients by every parameter with PyTorch's in
 double precision. Then come 20 updates in single precision: each from the weights and
 moments that affjax has then ("updates"), and all from one start ("run"). An update of
-both is timed in turns; compilation and first call stand apart. With a cache of compiled
-programs (JAX_COMPILATION_CACHE_DIR) only the first run tells how long compilation
-takes. Prints a table and writes `results/compare_pytorch_SIZE.json` after each part;
-the same command goes on with the parts that the file lacks. `--rounds 0` leaves the
-times out.
+both is timed in turns, by CPU time if `--threads` is 1; compilation and first call
+stand apart. With a cache of compiled programs (JAX_COMPILATION_CACHE_DIR) only the
+first run tells how long compilation takes. Prints a table and writes
+`results/compare_pytorch_SIZE.json` after each part; the same command goes on with the
+parts that the file lacks. `--rounds 0` leaves the times out.
 
 The networks are the paper's architecture; `--width` is that of the position and the
 diffuse network, and the others are narrower or wider in the configs' ratio. PyTorch's
 affine convolution is tried in each form of `pytorch_reference.affine_conv`, of which
-the fastest counts. Four minutes on two CPU cores at the defaults. Needs the extra
+the fastest counts. About ten minutes on one CPU core at the defaults. Needs the extra
 `reference`.
 """
 
@@ -60,15 +60,18 @@ TARGETS = {**comparison.TARGETS, "speed": 1.8}
 
 
 def seconds(
-  case: Case, ours: Affjax, records: Sequence[Record], rounds: int
+  case: Case, ours: Affjax, records: Sequence[Record], options: argparse.Namespace
 ) -> dict[str, Any]:
   """Times an update of both sides in turns, with batches that are in place."""
   variants = {"affjax": _variant(ours.step, [ours.placed(r) for r in records])}
   for name, form in affine_conv.forms().items():
     step = PyTorch(case.trainer(form)).step
     variants[f"PyTorch, {name}"] = _variant(step, records)
-  first = {name: _timed(variant.run) for name, variant in variants.items()}
-  times = measuring.interleaved(variants, rounds=rounds, calls=1, most_s=30)
+  clock = clock_of(options.threads)
+  first = {name: _timed(variant.run, clock) for name, variant in variants.items()}
+  times = measuring.interleaved(
+    variants, rounds=options.rounds, calls=1, most_s=30, clock=clock
+  )
   fastest = min((n for n in times if n != "affjax"), key=lambda n: times[n].median)
   return {
     "first_call_s": first,
@@ -83,10 +86,15 @@ def _variant(step: Callable[[Any], Any], records: Sequence[Any]) -> Variant:
   return Variant(lambda: step(next(turn)))
 
 
-def _timed(run: Callable[[], Any]) -> float:
-  start = time.perf_counter()
+def _timed(run: Callable[[], Any], clock: Callable[[], float]) -> float:
+  start = clock()
   run()
-  return time.perf_counter() - start
+  return clock() - start
+
+
+def clock_of(threads: int) -> Callable[[], float]:
+  """Returns the clock: CPU time for one thread, whose core others may use as well."""
+  return time.process_time if threads == 1 else time.perf_counter
 
 
 # The report.
@@ -117,7 +125,8 @@ class StageComparison:
   @functools.cached_property
   def ours(self) -> Affjax:
     """affjax's compiled update, from the beginning."""
-    return Affjax(self.case, self.records[0])
+    clock = clock_of(self.options.threads)
+    return Affjax(self.case, self.records[0], clock)
 
   def transplanted(self) -> bool:
     """Returns whether weights come back from PyTorch as they were."""
@@ -168,7 +177,7 @@ class StageComparison:
 
   def seconds(self) -> dict[str, Any]:
     """Returns the seconds of an update of both sides."""
-    found = seconds(self.case, self.ours, self.records, self.options.rounds)
+    found = seconds(self.case, self.ours, self.records, self.options)
     return {"machine": machine(self.options), **found}
 
 
@@ -287,6 +296,7 @@ def main() -> None:
     "dtype": "float32; PyTorch in float64 for outputs, losses and gradients",
     "weights": f"seed 0, plus noise of standard deviation {comparison.STIR}",
     "time": "s; median, quartiles (low, high), least, count",
+    "clock": clock_of(options.threads).__name__,
   }
   path = options.out / f"compare_pytorch_{options.size}.json"
   results = known(path, method)

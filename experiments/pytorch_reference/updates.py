@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,20 +20,30 @@ from experiments.pytorch_reference.stages import Trainer
 class Affjax:
   """affjax's side of the updates: a compiled step and its state.
 
+  Args:
+    case: The stage.
+    record: A batch, for its shapes.
+    clock: What tells the time of compilation.
+
   Attributes:
     state: The state after the last update, on the device.
     compile_s: Seconds that compilation took, or reading a program that JAX has kept.
   """
 
-  def __init__(self, case: Case, record: Record):
+  def __init__(
+    self,
+    case: Case,
+    record: Record,
+    clock: Callable[[], float] = time.perf_counter,
+  ):
     self._mesh = sharding.make_mesh(1)
     self._features = case.features
     self.state = sharding.put_state(case.state(), self._mesh)
     update = steps.make_update(case.learner, self._mesh)
-    start = time.perf_counter()
+    start = clock()
     lowered = update.lower(self.state, self._features, self.placed(record))
     self._update = lowered.compile()
-    self.compile_s = time.perf_counter() - start
+    self.compile_s = clock() - start
 
   def fresh(self, case: Case) -> "Affjax":
     """Returns itself with the state from which the case starts."""

@@ -47,8 +47,8 @@ PARTS = (
   "compile_s",
   "updates",
   "run",
-  "run_rounding",
   "seconds",
+  "run_rounding",
 )
 # PyTorch in single precision against PyTorch in double precision.
 ROUNDING = {
@@ -225,22 +225,36 @@ def met(kind: str, value: float) -> bool:
 
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
-  """Returns the largest errors and the seconds of each stage as Markdown."""
-  rows = []
+  """Returns the largest errors and the seconds as Markdown, a column for each stage."""
+  cells: dict[tuple[str, str], dict[str, str]] = {}
   for stage, result in results.items():
-    for kind, (value, name) in verdicts(result).items():
-      shown = f"{value:.2f}×" if kind == "speed" else f"{value:.1e}"
-      target = ("≥ " if kind == "speed" else "≤ ") + f"{TARGETS[kind]:g}"
-      verdict = "yes" if met(kind, value) else "no"
-      rows.append([f"{stage}, {kind}", shown, name, target, verdict])
-    for kind, of in ROUNDING.items():
-      if kind in result:
-        value, name = worst(result[kind])
-        rows.append([f"{stage}, {of}", f"{value:.1e}", name, "", ""])
-    for name, times in result.get("seconds", {}).get("update_s", {}).items():
-      shown = f"{1e3 * times['median']:.4g} ms"
-      rows.append([f"{stage}, an update: {name}", shown, "", "", ""])
-  return measuring.markdown(["", "value", "where", "target", "met"], rows)
+    for row, text in _cells(result).items():
+      cells.setdefault(row, {})[stage] = text
+  rows = [[*row, *(texts.get(s, "") for s in results)] for row, texts in cells.items()]
+  return measuring.markdown(["", "target", *results], rows)
+
+
+def _cells(result: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+  """Returns what the table says of a stage, by the row's name and target."""
+  found = {}
+  for kind, (value, name) in verdicts(result).items():
+    sign, unit = ("≥", "×") if kind == "speed" else ("≤", "")
+    shown = f"{value:.2f}" if kind == "speed" else f"{value:.1e}"
+    missed = "" if met(kind, value) else "**missed:** "
+    row = kind, f"{sign} {TARGETS[kind]:g}{unit}"
+    found[row] = f"{missed}{shown}{unit} ({name})"
+  for kind, of in ROUNDING.items():
+    if kind in result:
+      value, name = worst(result[kind])
+      found[of, ""] = f"{value:.1e} ({name})"
+  if "compile_s" in result:
+    found["affjax: compilation", ""] = f"{result['compile_s']:.1f} s"
+  times = result.get("seconds", {"first_call_s": {}, "update_s": {}})
+  for name, value in times["first_call_s"].items():
+    found[f"{name}: first call", ""] = f"{value:.2f} s"
+  for name, value in times["update_s"].items():
+    found[f"{name}: an update", ""] = f"{1e3 * value['median']:.3g} ms"
+  return found
 
 
 def summed_up(
@@ -300,7 +314,7 @@ def main() -> None:
   }
   path = options.out / f"compare_pytorch_{options.size}.json"
   results = known(path, method)
-  parts = PARTS if options.rounds else PARTS[:-1]
+  parts = [part for part in PARTS if options.rounds or part != "seconds"]
   for name in options.stages:
     missing = [part for part in parts if part not in results.get(name, {})]
     stage = StageComparison(name, options) if missing else None

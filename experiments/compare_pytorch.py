@@ -11,7 +11,7 @@ both is timed in turns, by CPU time if `--threads` is 1; compilation and first c
 stand apart. With a cache of compiled programs (JAX_COMPILATION_CACHE_DIR) only the
 first run tells how long compilation takes. Prints a table and writes
 `results/compare_pytorch_SIZE.json` after each part; the same command goes on with the
-parts that the file lacks. `--rounds 0` leaves the times out.
+parts that the file lacks, or with those of them that `--parts` names.
 
 The networks are the paper's architecture; `--width` is that of the position and the
 diffuse network, and the others are narrower or wider in the configs' ratio. PyTorch's
@@ -297,6 +297,7 @@ def main() -> None:
   parser.add_argument("--threads", type=int, default=2, help="CPU cores used")
   parser.add_argument("--note", default="", help="remark on the machine, for the file")
   parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
+  parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
   parser.add_argument("--out", type=pathlib.Path, default=RESULTS, help="folder")
   options = parser.parse_args()
   measuring.start("cpu", options.threads)
@@ -314,9 +315,8 @@ def main() -> None:
   }
   path = options.out / f"compare_pytorch_{options.size}.json"
   results = known(path, method)
-  parts = [part for part in PARTS if options.rounds or part != "seconds"]
   for name in options.stages:
-    missing = [part for part in parts if part not in results.get(name, {})]
+    missing = [part for part in options.parts if part not in results.get(name, {})]
     stage = StageComparison(name, options) if missing else None
     for part in missing:
       found = results.setdefault(name, {})

@@ -14,7 +14,7 @@ from affjax.build._configs import (
   read_config,
 )
 from affjax.build._options import Options
-from affjax.build._parts import reconstructor, sources, stage, task
+from affjax.build._parts import learner, reconstructor, sources, stage, task
 from affjax.build._run import EMBEDDED, Run, load_run, save_embedded
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
   "config_help",
   "default_config",
   "get_config",
+  "learner",
   "load_run",
   "read_config",
   "reconstructor",

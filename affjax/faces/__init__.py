@@ -11,7 +11,7 @@ that a head lies right on a face. `visible_skin` says which pixels of a crop sho
 3D points. `smoothing.Tracker` follows the faces of a video; `warp` resamples photos.
 """
 
-from affjax.faces._confidence import confidence
+from affjax.faces._confidence import confidence, visible_share
 from affjax.faces._crop import (
   Crop,
   apply_crop,
@@ -70,5 +70,6 @@ __all__ = [
   "solve_pose",
   "solve_poses",
   "standard68",
+  "visible_share",
   "visible_skin",
 ]

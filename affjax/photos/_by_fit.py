@@ -30,6 +30,7 @@ from affjax.faces import (
   read_colors,
   read_photo,
   reads_surface_of,
+  visible_share,
   visible_skin,
 )
 from affjax.geometry import uv
@@ -176,7 +177,9 @@ class FitReconstructor:
     fit: Fit,
   ) -> Reconstruction:
     template, camera = self.model.template, Camera()
-    diffuse, light = self._colors(image, inside, fit, camera)
+    visible = visible_skin(np.rint(image * 255).astype(np.uint8)[None])[0]
+    share = visible_share(fit.vertices, fit.pose, visible, template, camera)
+    diffuse, light = self._colors(image, inside, visible, fit, camera)
     table = uv.uv_table(template, self.map_size)
     head = Reconstruction(
       template=template,
@@ -189,11 +192,11 @@ class FitReconstructor:
       light_color=np.ones(3, np.float32),
       pose=fit.pose,
       found=face_facts(face),
-      notes=_notes(path, self.model, fit),
+      notes=_notes(path, self.model, fit) | {"visible_share": round(share, 3)},
       expression=Expression(
         self.model.expression_names, self.model.expression_basis, fit.expression
       ),
-      confidence=confidence(face, fit.inner_error),
+      confidence=confidence(face, fit.inner_error, share),
     )
     return with_size(head, face) if self.iris else head
 
@@ -201,13 +204,13 @@ class FitReconstructor:
     self,
     image: Float[np.ndarray, "c c 3"],
     inside: Float[np.ndarray, "c c 1"],
+    visible: Float[np.ndarray, "c c 1"],
     fit: Fit,
     camera: Camera,
   ) -> tuple[Float[np.ndarray, "s s 3"], Float[np.ndarray, "l l 1"]]:
     """Returns the diffuse map and the light map of a fitted head."""
     if not self.photometric:
       return self.plain, np.ones((self.map_size // 8,) * 2 + (1,), np.float32)
-    visible = visible_skin(np.rint(image * 255).astype(np.uint8)[None])[0]
     template = self.model.template
     maps = read_colors(
       *(image, visible, fit.vertices, fit.pose, template, camera, self.plain),

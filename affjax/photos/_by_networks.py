@@ -23,6 +23,7 @@ from affjax.faces import (
   fit_surface,
   landmark_errors,
   solve_pose,
+  visible_share,
   visible_skin,
   warp,
 )
@@ -158,6 +159,16 @@ class NetworkReconstructor:
         maps["position"], maps["pose"], pairs, strict=True
       )
     ]
+    visible = visible_skin(np.rint(images * 255).astype(np.uint8))
+    shares = [
+      visible_share(
+        np.asarray(uv.vertices_from_map(position, nets.table)),
+        *(pose, skin, nets.template, nets.camera),
+      )
+      for position, pose, skin in zip(
+        maps["position"], maps["pose"], visible, strict=True
+      )
+    ]
     heads = [
       Reconstruction(
         template=nets.template,
@@ -172,9 +183,10 @@ class NetworkReconstructor:
           "pose_from": self.pose,
           "pose_of_network": predicted_pose[k].tolist(),
           "inner_error_percent": round(residuals[k], 3),
+          "visible_share": round(shares[k], 3),
         },
         expression=self._expression(maps["position"][k]),
-        confidence=confidence(faces[k], residuals[k]),
+        confidence=confidence(faces[k], residuals[k], shares[k]),
         **{name: values[k] for name, values in maps.items()},
       )
       for k in range(len(faces))

@@ -101,6 +101,15 @@ def test_covered(upright):
   assert all(face.score < SURE or abs(_roll(face.landmarks68)) < 15 for face in half)
 
 
+def test_half_a_face_is_unsure(tmp_path):
+  result = _fit(tmp_path / "out", CASES / "covered" / "right_half.jpg")
+  assert result.exit_code == 3
+  (path,) = (tmp_path / "out").glob("right_half/*/pose.json")
+  about = json.loads(path.read_text())
+  assert about["confidence"] < SURE
+  assert about["made"]["visible_share"] < 0.6
+
+
 def test_no_face():
   assert _heads("no_face/wall.jpg") == []
 

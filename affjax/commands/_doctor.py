@@ -51,7 +51,7 @@ def _checks() -> Iterator[tuple[str, str, bool]]:
   try:
     yield "pillow-heif", metadata.version("pillow-heif"), True
   except metadata.PackageNotFoundError:
-    yield "pillow-heif", "none; HEIC photos need pip install 'affjax[heif]'", True
+    yield "pillow-heif", "none; for HEIC: pip install 'affjax[heif]'", True
   try:
     devices = ", ".join(f"{d.platform} {d.device_kind}" for d in jax.devices())
     yield "devices", devices, True

@@ -93,10 +93,10 @@ def reconstruct_photos(
   Raises:
     ValueError: A network that is used has not been trained.
   """
-  _require_trained(networks, options.pose)
   reconstructor = NetworkReconstructor(
     networks, options.pose, iris=options.iris, map_size=options.map_size
   )
+  _require_trained(networks, reconstructor.pose_from)
   return write_heads(inputs, out, reconstructor, options, progress=progress)
 
 
@@ -117,7 +117,7 @@ class NetworkReconstructor:
 
   Attributes:
     networks: The trained networks.
-    pose: "landmarks" or "network"; see `ReconstructOptions`.
+    pose: "auto", "landmarks" or "network"; see `ReconstructOptions`.
     iris: Whether heads get the size of their irises.
     map_size: Side of the maps, px; at least that at which the networks were trained.
   """
@@ -131,6 +131,13 @@ class NetworkReconstructor:
   def about(self) -> str:
     """A phrase for the page that names the method."""
     return f"networks of {self.networks.stage}, step {self.networks.step}"
+
+  @property
+  def pose_from(self) -> str:
+    """Where the pose comes from: "landmarks" or "network"."""
+    if self.pose != "auto":
+      return self.pose
+    return "network" if self.networks.reconstructor.networks.guided else "landmarks"
 
   def heads_of(
     self, pixels: UInt8[np.ndarray, "h w 3"], path: pathlib.Path
@@ -146,7 +153,7 @@ class NetworkReconstructor:
     maps = self.predict(images, guide=guide)
     pairs = list(zip(faces, crops, strict=True))
     predicted_pose = maps["pose"]
-    if self.pose == "landmarks":
+    if self.pose_from == "landmarks":
       # The diffuse and light networks see the shape in the better pose.
       solved = [
         self._solved_pose(position, face, crop)
@@ -180,7 +187,7 @@ class NetworkReconstructor:
           "by": f"affjax {affjax.__version__}",
           "photo": path.name,
           "networks": f"{self.networks.stage}, step {self.networks.step}",
-          "pose_from": self.pose,
+          "pose_from": self.pose_from,
           "pose_of_network": predicted_pose[k].tolist(),
           "inner_error_percent": round(residuals[k], 3),
           "visible_share": round(shares[k], 3),

@@ -97,12 +97,15 @@ class ReconstructOptions(OutputOptions):
   Attributes:
     pose: Take the pose from here: "landmarks" places the predicted shape on
       the landmarks that were found in the photo; "network" takes the pose network's
-      prediction, as in the paper.
+      prediction, as in the paper; "auto" is "network" for guided networks, which
+      correct the pose of a fit, and "landmarks" for others.
   """
 
-  pose: Literal["landmarks", "network"] = "landmarks"
+  pose: Literal["auto", "landmarks", "network"] = "auto"
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    if self.pose not in ("landmarks", "network"):
-      raise ValueError(f"pose must be one of landmarks, network, got {self.pose!r}")
+    if self.pose not in ("auto", "landmarks", "network"):
+      raise ValueError(
+        f"pose must be one of auto, landmarks, network, got {self.pose!r}"
+      )

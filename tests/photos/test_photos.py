@@ -317,7 +317,10 @@ def test_guided_networks_get_the_fit_and_the_visible_skin(
   report = go([path], tmp_path / "out", template, run=run)
   assert report.heads == 2
   assert found["photos"] == (2, 512, 512, 3)
-  position = np.load(tmp_path / "out" / "a" / "face1" / "position.npy")
+  place = tmp_path / "out" / "a" / "face1"
+  # Guided networks correct the pose of the fit, which landmarks would not improve.
+  assert json.loads((place / "pose.json").read_text())["made"]["pose_from"] == "network"
+  position = np.load(place / "position.npy")
   table = uv.uv_table(template, SIZE)
   want = np.asarray(uv.map_from_vertices(template.vertices * np.float32(1.1), table))
   np.testing.assert_allclose(position, want, atol=1e-5)
@@ -391,5 +394,5 @@ def test_results_say_whose_they_are(tmp_path, template, faces):
 
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_unknown_pose_is_refused(tmp_path, template):
-  with pytest.raises(ValueError, match="pose must be one of landmarks, network"):
+  with pytest.raises(ValueError, match="pose must be one of auto, landmarks, network"):
     go([], tmp_path / "out", template, pose="guess")

@@ -9,7 +9,8 @@ Time: 325 s and about 42 minutes, during which the run was stopped once and went
 one of two shared cores of an AMD EPYC; 5.7 and 2.3 to 3.0 images a second.
 Result, on 32 held-out heads before and after: `position_l1` 0.0160 and 0.0160 in stage
 1; `image_l1` 0.0213 and 0.0173, `diffuse_l1` 0.191 and 0.099, `pose_l1` 0.165 and 0.151
-in stage 2. affjax/assets/MODEL_CARD.md compares them with `affjax fit`. Stage 3 has not
+in stage 2 (experiments/results/embedded_stage1.jsonl, embedded_stage2.jsonl).
+affjax/assets/MODEL_CARD.md compares them with `affjax fit`. Stage 3 has not
 been trained.
 
 Guided networks of narrow layers (2.4 million weights) with a global color of the light,

@@ -138,7 +138,7 @@ def test_missing_arguments_and_wrong_values(photo, chain, tmp_path):
   result = run("reconstruct", photo, "-o", tmp_path / "out", "--pose", "guess")
   assert result.exit_code == 2
   assert "'guess' for argument '--pose'" in result.stderr
-  assert "('landmarks', 'network')" in result.stderr
+  assert "('auto', 'landmarks', 'network')" in result.stderr
   assert len(result.stderr.splitlines()) == 1
   assert not (tmp_path / "out").exists()
 

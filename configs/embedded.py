@@ -16,7 +16,9 @@ been trained.
 Guided networks of narrow layers (2.4 million weights) with a global color of the light,
 batches of 4, seed 0, 3,000 synthetic heads whose photos change in brightness, contrast,
 saturation and gamma, so that exposure goes to the light; the auxiliary pose loss (see
-stage2.py); shallow features.
+stage2.py); shallow features. The shipped weights went through stage 1 before the photos
+changed like that, and 516 of 2,000 updates of stage 2 before the feature network ran by
+`ops.conv`, which rounds otherwise: these commands make other weights of the same kind.
 """
 
 from ml_collections import ConfigDict

@@ -89,7 +89,7 @@ class FitReconstructor:
     method: "surface" (`affjax.faces.fit_surface`) or "landmarks" (`fit_faces`).
     map_size: Side of the UV maps, texels.
     photometric: Whether diffuse and light maps are read off the photo.
-    scalp: What the scalp shows; see `read_colors`.
+    scalp: The look of the scalp; see `read_colors`.
     iris: Whether heads get the size of their irises.
     known: Fits of the largest faces of photos, by path, that are known already.
   """

@@ -49,7 +49,7 @@ def texel_masks(template: Template, size: int) -> dict[str, Mask]:
 
   Beside the template's own there are "inner" (eyes and the mouth's interior), "bare"
   (skin without hair, brows, lips), "plain" (all but brows, lips, eyes, mouth and what
-  is beside them) "hairy" (ears, neck and scalp, before which hair hangs), and
+  is beside them), "hairy" (ears, neck and scalp, before which hair hangs), and
   "beardless" (what lies above the nose's tip).
   """
   empty = np.zeros((size, size), np.float32)
@@ -107,7 +107,7 @@ def completed(
     shown: How much the photo shows of the texel or of what lies before it.
     plain: A plain face.
     template: Head of the maps.
-    scalp: What the scalp shows; see `read_colors`.
+    scalp: The look of the scalp; see `read_colors`.
   """
   masks = texel_masks(template, len(plain))
   ratio = np.log(np.maximum(seen, _BLACK) / np.maximum(plain, _BLACK))

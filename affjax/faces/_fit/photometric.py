@@ -82,7 +82,7 @@ def read_colors(
       size.
     inside: Share of each pixel that lies within the photo (`inside_photo`); all of it
       if not given. Texels beyond the photo's border are not seen.
-    scalp: What the scalp shows: "skin" = skin, as on a shaved head; "photo" = whatever
+    scalp: The look of the scalp: "skin" = skin, as on a shaved head; "photo" = whatever
       the photo shows there, which is hair as a rule; "none" = neutral gray, to be
       covered by a hair model.
   """

@@ -41,11 +41,13 @@ def is_side_file(name: str) -> bool:
 
 def relative_names(paths: Sequence[pathlib.Path]) -> list[str]:
   """Returns the paths below the deepest folder that holds them all, with `/`."""
+  # Without its drive, every path begins at the same root.
   whole = [path.absolute() for path in paths]
-  shared = set(whole[0].parents) if whole else set()
-  shared.intersection_update(*(path.parents for path in whole))
+  bare = [pathlib.Path(*path.parts[1:]) for path in whole]
+  shared = set(bare[0].parents) if bare else set()
+  shared.intersection_update(*(path.parents for path in bare))
   root = max(shared, key=lambda folder: len(folder.parts), default=pathlib.Path())
-  return [path.relative_to(root).as_posix() for path in whole]
+  return [path.relative_to(root).as_posix() for path in bare]
 
 
 def folder_names(names: Sequence[str]) -> list[str]:

@@ -200,7 +200,7 @@ def per_template(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Guide:
-  """What is known of the heads of N photos before the networks see them.
+  """Coarse heads of N photos, which guided networks correct.
 
   Attributes:
     vertices: coarse heads, such as fits, head space, dm.

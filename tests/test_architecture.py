@@ -74,7 +74,7 @@ ONLY_IN = {
   "orbax": {"train"},
   "pickle": set(),
   "rich": {"commands"},
-  "safetensors": {"models"},
+  "safetensors": {"build", "models"},
   "tensorboardX": {"train"},
   "tensorflow": set(),
   "tensorflow_datasets": {"data"},
@@ -142,6 +142,25 @@ def test_other_packages_are_used_by_their_public_names(path):
     and any(part.startswith("_") for part in name.split(".")[2:])
   ]
   assert not private
+
+
+def test_tests_and_experiments_import_what_is_there():
+  """Optional software would hide a module that has moved: its tests are skipped."""
+  lost = [
+    f"{_name(path)}: {name}"
+    for folder in ("tests", "experiments")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    for name in _imports(path)
+    if name.split(".")[0] in ("tests", "experiments") and not _is_there(name)
+  ]
+  assert not lost
+
+
+def _is_there(name: str) -> bool:
+  """Returns whether a dotted name is a module, or something inside of one."""
+  path = ROOT.joinpath(*name.split("."))
+  inside = path.parent != ROOT and path.parent.with_suffix(".py").exists()
+  return inside or path.is_dir() or path.with_suffix(".py").exists()
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -177,7 +177,9 @@ def test_configs_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
     "def get_config(x='a'):\n  return ConfigDict({'x': x})\n"
   )
   assert build.get_config("mine.py:b").x == "b"
-  with pytest.raises(build.UserError, match=r"one of demo, stage1, .*got 'stage4'"):
+  with pytest.raises(
+    build.UserError, match=r"one of demo, embedded, stage1, .*got 'stage4'"
+  ):
     build.config_file("stage4")
 
 

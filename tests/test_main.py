@@ -230,6 +230,6 @@ def test_a_damaged_photo_is_named(refused, tmp_path):
 
 
 def test_a_nan_names_its_term(refused, photos, tmp_path):
-  changes = {"optimizer__learning_rate": 1e30, "optimizer__clip_norm": 0, "steps": 30}
+  changes = {"optimizer__learning_rate": 1e38, "optimizer__clip_norm": 0, "steps": 30}
   line = refused(*_stage("stage1", photos, tmp_path / "a", **changes), expect=1)
   assert "loss term position_l1 became" in line

@@ -14,10 +14,11 @@ from affjax.build._configs import (
   read_config,
 )
 from affjax.build._options import Options
-from affjax.build._parts import reconstructor, sources, stage, task
-from affjax.build._run import Run, load_run
+from affjax.build._parts import learner, reconstructor, sources, stage, task
+from affjax.build._run import EMBEDDED, Run, load_run, save_embedded
 
 __all__ = [
+  "EMBEDDED",
   "Options",
   "Run",
   "UserError",
@@ -25,9 +26,11 @@ __all__ = [
   "config_help",
   "default_config",
   "get_config",
+  "learner",
   "load_run",
   "read_config",
   "reconstructor",
+  "save_embedded",
   "sources",
   "stage",
   "task",

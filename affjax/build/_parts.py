@@ -101,6 +101,17 @@ def stage(config: Config) -> Stage:
   return stages.paper_stage(options.stage, weights=options.loss, epochs=options.epochs)
 
 
+def learner(config: Config, total_steps: int) -> Learner:
+  """Returns the parts of a training step of the config's stage.
+
+  Args:
+    config: A config.
+    total_steps: Length of the stage, in updates, which the schedule depends on.
+  """
+  options = _configs.read_config(config)
+  return _learner(options, stage(options), reconstructor(options), total_steps)
+
+
 def sources(config: Config, root: pathlib.Path) -> tuple[Any, dict[str, np.ndarray]]:
   """Returns the training source, and the held-out samples as one record."""
   options = _configs.read_config(config)

@@ -1,8 +1,17 @@
-"""A trained workdir, ready to use."""
+"""Trained networks, ready to use: of a workdir, or those of the package."""
 
 import dataclasses
+import json
 import pathlib
+from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+
+from affjax import files
+from affjax.assets import store
 from affjax.build import _configs, _parts
 from affjax.build._configs import UserError
 from affjax.build._options import Options
@@ -16,7 +25,7 @@ from affjax.train.workdir import WorkdirError
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-  """A trained workdir.
+  """Trained networks.
 
   Attributes:
     config: Options of its last stage.
@@ -40,17 +49,26 @@ class Run:
     return open_head(self.config.model.template)
 
 
-def load_run(root: str | pathlib.Path, *, best: bool = False) -> Run:
+EMBEDDED = "embedded"
+"""Name of the weights that come with the package."""
+
+_ASSET = "networks"
+
+
+def load_run(root: str | pathlib.Path = EMBEDDED, *, best: bool = False) -> Run:
   """Loads the weights of a workdir's last stage, with the networks they belong to.
 
   Args:
-    root: A workdir, or the folder of one of its stages.
+    root: A workdir, the folder of one of its stages, or "embedded" for the weights that
+      come with the package (MODEL_CARD.md).
     best: Whether to load the checkpoint of the stage whose held-out samples have the
       lowest `config.checkpoint.metric`, instead of the newest one.
 
   Raises:
     ValueError: There is no checkpoint, or it is damaged or of another architecture.
   """
+  if str(root) == EMBEDDED:
+    return _embedded()
   folder = workdir.latest_stage(pathlib.Path(root))
   if folder is None:
     raise WorkdirError(
@@ -69,3 +87,45 @@ def load_run(root: str | pathlib.Path, *, best: bool = False) -> Run:
   trained = meta.get("trained", list(params))
   untrained = tuple(name for name in params if name not in trained)
   return Run(options, networks, params, step, folder.name, untrained)
+
+
+def save_embedded(run: Run, folder: pathlib.Path) -> None:
+  """Writes networks as the package holds them: a `.json` and a `.safetensors` file.
+
+  Args:
+    run: Networks whose weights are all trained; they are rounded to float16.
+    folder: Folder of the two files.
+  """
+  about = {
+    "config": _configs.to_json(run.config),
+    "step": run.step,
+    "stage": run.stage,
+    "untrained": list(run.untrained),
+  }
+  files.write_json(folder / f"{_ASSET}.json", about)
+  flat = jax.tree_util.tree_leaves_with_path(run.params)
+  tensors = {_name(path): np.asarray(value, np.float16) for path, value in flat}
+  files.write_file(folder / f"{_ASSET}.safetensors", safetensors.numpy.save(tensors))
+
+
+def _embedded() -> Run:
+  """Returns the networks that come with the package."""
+  about = json.loads(store.read_asset(f"{_ASSET}.json"))
+  tensors = safetensors.numpy.load(store.read_asset(f"{_ASSET}.safetensors"))
+  options = _configs.read_config(about["config"])
+  networks = _parts.reconstructor(options)
+  shapes = {name: net.shapes for name, net in networks.definitions.items()}
+  for path, shape in jax.tree_util.tree_leaves_with_path(shapes):
+    tensor = tensors.get(_name(path))
+    if tensor is None or tensor.shape != shape.shape:
+      raise UserError(f"embedded weights are of another architecture: {_name(path)}")
+  params = jax.tree_util.tree_map_with_path(
+    lambda path, _: jnp.asarray(tensors[_name(path)], jnp.float32), shapes
+  )
+  untrained = tuple(about["untrained"])
+  return Run(options, networks, params, about["step"], about["stage"], untrained)
+
+
+def _name(path: Any) -> str:
+  """Returns the name of a tensor."""
+  return "/".join(str(key.key) for key in path)

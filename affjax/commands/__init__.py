@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 COMMANDS = {
   "fit": ("_fit", "Fit"),
   "reconstruct": ("_reconstruct", "Reconstruct"),
+  "page": ("_page", "Page"),
+  "animate": ("_animate", "Animate"),
   "prepare": ("_prepare", "Prepare"),
   "train": ("_train", "Train"),
   "benchmark": ("_benchmark", "Benchmark"),
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
   Returns:
     The exit status: 0 = done, 1 = some photos gave nothing or a bug was met, 2 = wrong
-    usage or nothing was started, 130 = interrupted.
+    usage or nothing was started, 3 = some heads are unsure, 130 = interrupted.
   """
   name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
   if name in ("-h", "--help"):
@@ -87,9 +89,10 @@ def _help() -> str:
       *(f"  {name:{width}}  {summary}" for name, summary in summaries.items()),
       "",
       "Exit status: 0 = done, 1 = some photos gave nothing or a bug was met,",
-      "  2 = wrong usage or nothing was started, 130 = interrupted. With",
-      "  AFFJAX_DEBUG=1 in the environment, an error shows its traceback. Compiled",
-      "  programs are kept in ~/.cache/affjax; AFFJAX_COMPILATION_CACHE=0 keeps none.",
+      "  2 = wrong usage or nothing was started, 3 = some heads are unsure,",
+      "  130 = interrupted. With AFFJAX_DEBUG=1 in the environment, an error shows",
+      "  its traceback. Compiled programs are kept in ~/.cache/affjax;",
+      "  AFFJAX_COMPILATION_CACHE=0 keeps none.",
       "",
       "Example: affjax fit portrait.jpg -o heads",
       "See affjax COMMAND --help for the options of a command.",

@@ -31,7 +31,7 @@ def status_of(run: Callable[[], None], *, interrupted: str) -> int:
 
   Returns:
     0 = everything is done; 1 = something failed, by a bug or for some of the photos;
-    2 = the command cannot start; 130 = interrupted.
+    2 = the command cannot start; 3 = some heads are unsure; 130 = interrupted.
   """
   try:
     run()
@@ -54,6 +54,11 @@ def status_of(run: Callable[[], None], *, interrupted: str) -> int:
 def print_error(message: str) -> None:
   """Prints one line on stderr."""
   ERR.print(f"[bold red]error:[/] {escaped(message)}")
+
+
+def print_warning(message: str) -> None:
+  """Prints one line on stderr about something that may be wrong."""
+  ERR.print(f"[bold yellow]warning:[/] {escaped(message)}")
 
 
 def escaped(text: str) -> str:

@@ -8,7 +8,7 @@ from importlib import metadata
 from rich import table
 
 import affjax
-from affjax.commands import _console, _parsing, _weights
+from affjax.commands import _console, _parsing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,10 @@ def _checks() -> Iterator[tuple[str, str, bool]]:
     except metadata.PackageNotFoundError:
       yield name, "not installed", False
   try:
+    yield "pillow-heif", metadata.version("pillow-heif"), True
+  except metadata.PackageNotFoundError:
+    yield "pillow-heif", "none; for HEIC: pip install 'affjax[heif]'", True
+  try:
     devices = ", ".join(f"{d.platform} {d.device_kind}" for d in jax.devices())
     yield "devices", devices, True
     yield from _kernels()
@@ -62,8 +66,6 @@ def _checks() -> Iterator[tuple[str, str, bool]]:
       yield f"asset {name}", str(error), False
   kept = compilation.enable()
   yield "compiled programs", f"kept in {kept}" if kept else "not kept", True
-  run = _weights.DEFAULT_RUN
-  yield f"weights {run}", "present" if run.is_dir() else "none; run `make demo`", True
 
 
 def _kernels() -> Iterator[tuple[str, str, bool]]:

@@ -27,8 +27,8 @@ class Evaluate(_parsing.Command):
 
   Attributes:
     what: Judge this: mean (the mean head), fit (`affjax fit`), landmarks (`affjax
-      fit --method landmarks`), the workdir of trained networks, or a folder of meshes
-      by another tool.
+      fit --method landmarks`), networks (`affjax reconstruct`), the workdir of
+      trained networks, or a folder of meshes by another tool.
     on: Use this benchmark set: embedded, ict, the folder of a set, or a folder of
       photos, on which only measures that need no 3D truth are taken.
     limit: Take only the first so many samples; 0 takes all.
@@ -82,15 +82,16 @@ class Evaluate(_parsing.Command):
       _console.OUT.print(_console.escaped(f"\n{page}"))
 
   def _contestant(self, samples: "benchmark.Samples") -> "benchmark.Contestant":
-    from affjax import benchmark, photos
+    from affjax import benchmark
     from affjax.train import workdir
 
+    if self.what == "networks":
+      return _networks(_weights.EMBEDDED)
     folder = pathlib.Path(self.what)
     if self.what in benchmark.CONTESTANTS or not folder.is_dir():
       return benchmark.contestant(self.what)
     if workdir.latest_stage(folder) is not None:
-      networks = photos.NetworkReconstructor(_weights.load_run(folder))
-      return benchmark.Reconstructed(networks)
+      return _networks(folder)
     return benchmark.tool_folder(folder, samples.names)
 
   def _samples(self) -> "benchmark.Samples":
@@ -106,3 +107,12 @@ class Evaluate(_parsing.Command):
     if folder.is_dir() and not (folder / benchmark.INDEX).exists():
       return benchmark.photo_folder(folder, limit=self.limit)
     return benchmark.read_set(folder, limit=self.limit)
+
+
+def _networks(weights: pathlib.Path) -> "benchmark.Contestant":
+  """Returns the method that trained networks are."""
+  from affjax import benchmark, photos
+
+  return benchmark.Reconstructed(
+    photos.NetworkReconstructor(_weights.load_run(weights))
+  )

@@ -20,7 +20,8 @@ class Fit(_photos.PhotoCommand):
   maps (position.npy, diffuse.png, light.png), pose.json and images. OUT/index.html
   shows all heads in 3D.
 
-  Exit status: 0 = every photo gave a head, 1 = some gave none, 2 = nothing was started.
+  Exit status: 0 = every photo gave heads, 1 = some gave none, 2 = nothing was started,
+  3 = every photo gave heads, but some of them are unsure.
 
   Example: affjax fit portrait.jpg holidays/ -o heads --template head.obj
 

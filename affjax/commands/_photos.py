@@ -31,7 +31,10 @@ class PhotoCommand(_parsing.Command):
   out: Annotated[pathlib.Path, arg(aliases=["-o"], metavar="FOLDER")]
   recursive: bool = False
 
-  interrupted: ClassVar[str] = "interrupted; finished photos are kept"
+  interrupted: ClassVar[str] = (
+    "interrupted; finished photos are kept and on the page; "
+    "the same command with --resume goes on"
+  )
 
   def __post_init__(self) -> None:
     if not self.photos:
@@ -47,12 +50,13 @@ class PhotoCommand(_parsing.Command):
       reconstruct: Function that writes the heads of the photos.
 
     Raises:
-      Exit: Some photos gave no head (1).
+      Exit: Some photos gave no head (1), or some heads are unsure (3).
       ValueError: Nothing could be started.
     """
     from affjax.export import prepared_folder
 
-    with prepared_folder(self.out, overwrite=options.overwrite):
+    used = options.overwrite or options.resume
+    with prepared_folder(self.out, overwrite=used):
       inputs = gather(self.photos, recursive=self.recursive)
       with _console.photo_progress(len(inputs.photos)) as step:
         report = reconstruct(inputs, step)
@@ -62,6 +66,8 @@ class PhotoCommand(_parsing.Command):
 def _print_summary(report: "Report", inputs: Inputs) -> None:
   for path, reason in report.problems.items():
     _console.print_error(f"{path}: {reason}")
+  for path, which in report.unsure.items():
+    _console.print_warning(f"{path}: unsure of {which}; look at it on the page")
   if inputs.ignored:
     entries = "entry" if inputs.ignored == 1 else "entries"
     _console.ERR.print(
@@ -70,6 +76,19 @@ def _print_summary(report: "Report", inputs: Inputs) -> None:
   if report.page is not None:
     heads = _console.count(report.heads, "head")
     photos = _console.count(report.photos, "photo")
-    _console.OUT.print(f"{heads} from {photos}: {_console.escaped(str(report.page))}")
+    before = f" ({report.kept} finished before)" if report.kept else ""
+    page = _console.escaped(str(report.page))
+    _console.OUT.print(f"{heads} from {photos}{before}{_counts(report)}: {page}")
   if report.problems or report.page is None:
     raise _console.Exit(1)
+  if report.unsure:
+    raise _console.Exit(3)
+
+
+def _counts(report: "Report") -> str:
+  """Returns how many photos are unsure and failed, where some are."""
+  counts = {
+    "with unsure heads": len(report.unsure),
+    "without a head": len(report.problems),
+  }
+  return "".join(f", {count} {what}" for what, count in counts.items() if count)

@@ -21,18 +21,19 @@ class Reconstruct(_photos.PhotoCommand):
   maps (position.npy, diffuse.png, light.png), pose.json and images. OUT/index.html
   shows all heads in 3D. The template is the one that the networks were trained with.
 
-  Exit status: 0 = every photo gave a head, 1 = some gave none, 2 = nothing was started.
+  Exit status: 0 = every photo gave heads, 1 = some gave none, 2 = nothing was started,
+  3 = every photo gave heads, but some of them are unsure.
 
   Example: affjax reconstruct portrait.jpg holidays/ -o heads --weights runs/a
 
   Attributes:
-    weights: Take the networks of this training workdir; the default is what `make
-      demo` trains.
+    weights: Take the networks of this training workdir; "embedded" are those that come
+      with affjax.
     best: Take the checkpoint with the lowest loss of held-out samples, not the newest.
     options: Options of the pose and of writing.
   """
 
-  weights: Annotated[pathlib.Path, arg(metavar="WORKDIR")] = _weights.DEFAULT_RUN
+  weights: Annotated[pathlib.Path, arg(metavar="WORKDIR")] = _weights.EMBEDDED
   best: bool = False
   options: Annotated[ReconstructOptions, arg(name="")] = ReconstructOptions()  # noqa: RUF009
 

@@ -6,27 +6,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
   from affjax import build
 
-# Workdir of the networks that `make demo` trains.
-DEFAULT_RUN = pathlib.Path("out/demo/run")
+EMBEDDED = pathlib.Path("embedded")
+"""The networks that come with the package."""
 
 
-def load_run(workdir: pathlib.Path, *, best: bool = False) -> "build.Run":
-  """Returns the networks of a training workdir.
+def load_run(weights: pathlib.Path = EMBEDDED, *, best: bool = False) -> "build.Run":
+  """Returns trained networks.
 
   Args:
-    workdir: Workdir of `affjax train`.
+    weights: Workdir of `affjax train`, or `EMBEDDED`.
     best: Whether to take the checkpoint with the lowest loss of held-out samples.
 
   Raises:
     ValueError: There are no weights, or they do not fit this version.
   """
-  if not workdir.is_dir():
-    if workdir == DEFAULT_RUN:
-      raise ValueError(
-        f"no weights: run `make demo`, which trains small networks into "
-        f"{str(DEFAULT_RUN)!r}, or pass a training workdir with --weights"
-      )
-    raise ValueError(f"weights {str(workdir)!r}: no such training workdir")
+  if weights != EMBEDDED and not weights.is_dir():
+    raise ValueError(
+      f"weights {str(weights)!r}: no such training workdir; without --weights the "
+      f"networks that come with affjax are used"
+    )
   from affjax import build
 
-  return build.load_run(workdir, best=best)
+  return build.load_run(weights, best=best)

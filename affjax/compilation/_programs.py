@@ -48,6 +48,9 @@ def saved(
     static_argnames: Names of arguments that are not arrays: numbers, texts, and
       dataclasses, mappings and sequences of such values or of arrays.
     kernels: Names of the libraries in C++ that the program calls.
+
+  Raises:
+    TypeError: The function takes `*args` or `**kwargs`.
   """
 
   def decorate(function: Callable[..., R]) -> Callable[..., R]:
@@ -77,6 +80,10 @@ class _Program:
 
   def __post_init__(self):
     self._signature = inspect.signature(self.function)
+    kinds = {p.kind for p in self._signature.parameters.values()}
+    if kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+      name = self.function.__qualname__
+      raise TypeError(f"function {name} must name all of its arguments")
 
   def accepts(self, args: Any, kwargs: Any) -> bool:
     """Returns whether the call is one of arrays on a CPU, not part of another trace."""

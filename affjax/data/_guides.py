@@ -28,19 +28,19 @@ NOISE = "guide_noise"
 # A fit gets a share of a true coefficient, beyond the mean of people, and adds an
 # error: gain and standard deviation of the error, of identity modes below a number, and
 # of expression units by the start of their name.
-MODE_GROUPS = {8: (0.07, 0.23), 16: (0.03, 0.14), 48: (0.01, 0.10), 80: (0.01, 0.06)}
+MODE_GROUPS = {8: (0.12, 0.27), 16: (0.04, 0.16), 48: (0.02, 0.11), 80: (0.01, 0.06)}
 UNIT_GROUPS = {
-  "mouthSmile": (0.47, 0.09),
-  "jawOpen": (0.21, 0.03),
-  "cheekSquint": (0.31, 0.05),
-  "eyeBlink": (0.05, 0.05),
-  "eye": (0.02, 0.02),
-  "": (0.01, 0.01),
+  "mouthSmile": (0.37, 0.11),
+  "jawOpen": (0.19, 0.04),
+  "cheekSquint": (0.29, 0.05),
+  "eyeBlink": (0.07, 0.06),
+  "eye": (0.0, 0.07),
+  "": (0.11, 0.04),
 }
 _MODES = max(MODE_GROUPS)
 # Standard deviations of the error of a pose: rotation (rad) about a point between eyes,
 # which a fit places well, and translation (dm).
-_POSE = (0.065, 0.055, 0.037, 0.010, 0.024, 0.53)
+_POSE = (0.085, 0.050, 0.020, 0.008, 0.016, 0.65)
 _PIVOT = (0.0, 0.0, 0.55)
 # Shares of training samples without a guide, and with a wrong one; the standard
 # deviations of the pose of a wrong one; share of the others without a map of skin.

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from affjax.export import _head_mesh, _images, _projection
+from affjax.export import _images, _projection
 from affjax.export._reconstruction import Reconstruction
 
 
@@ -18,12 +18,14 @@ def head_facts(head: Reconstruction, *, photo_size: tuple[int, int]) -> dict[str
   """
   _, light_white = _images.light_picture(head.light)
   angles = _projection.yaw_pitch_roll_deg(head.rotation)
-  from_meters = head.projection @ np.diag([1 / _head_mesh.METERS_PER_UNIT] * 3 + [1])
+  from_meters = head.projection @ np.diag([1 / head.mesh.meters_per_unit] * 3 + [1])
   return {
     "about": "pixel = (a / w, b / w) with (a, b, w) = projection (x, y, z, 1); the "
     "center of the photo's first pixel is (0, 0); x right, y up, z towards the camera",
     "photo": {"height": photo_size[0], "width": photo_size[1]},
     "face": dict(head.found),
+    "confidence": None if head.confidence is None else round(head.confidence, 3),
+    "unsure": head.unsure,
     "crop": {"size": len(head.crop_image), "photo_px_to_crop_px": head.crop.tolist()},
     "camera": dataclasses.asdict(head.camera),
     "pose": {
@@ -38,7 +40,8 @@ def head_facts(head: Reconstruction, *, photo_size: tuple[int, int]) -> dict[str
       "color": np.asarray(head.light_color, float).tolist(),
       "light_png_white": light_white,
     },
-    "units": {"position.npy": "decimetre", "head.obj": "metre", "head.glb": "metre"},
+    "units": {"position.npy": "decimetre", "meshes": "metre"},
+    "scale": head.scale,
     "made": dict(head.notes),
   }
 
@@ -50,6 +53,10 @@ def page_facts(head: Reconstruction) -> dict[str, str]:
   facts = {"Yaw": f"{yaw:+.1f}°", "Pitch": f"{pitch:+.1f}°", "Roll": f"{roll:+.1f}°"}
   notes = {"Pose from": "pose_from", "Landmark error, %": "inner_error_percent"}
   facts |= {n: str(head.notes[k]) for n, k in notes.items() if k in head.notes}
+  if "iris_mm" in head.notes:
+    facts["Size"] = f"{head.scale:.2f} × the mean head, by its irises"
+  if head.confidence is not None:
+    facts["Confidence"] = f"{100 * head.confidence:.0f} %"
   if head.notes.get("doubts"):
     facts["Doubts"] = "; ".join(head.notes["doubts"])
   return {**facts, "Maps": maps, "Mesh": f"{len(head.mesh.vertices)} vertices"}

@@ -29,7 +29,8 @@ def prepared_folder(path: pathlib.Path, *, overwrite: bool) -> Iterator[None]:
     raise OutputError(f"output {str(path)!r} exists and is not a folder")
   if path.is_dir() and not overwrite and any(path.iterdir()):
     raise OutputError(
-      f"output folder {str(path)!r} is not empty; choose another or add --overwrite"
+      f"output folder {str(path)!r} is not empty; choose another, or add --overwrite "
+      "or --resume"
     )
   created = _missing_folders(path)
   try:

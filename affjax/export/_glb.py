@@ -1,75 +1,72 @@
-"""Binary glTF 2.0: one mesh in meters, one texture, one material for each group.
+"""Binary glTF 2.0 of a head: meters, one texture, morph targets, eyes that turn."""
 
-The writer is our own because trimesh's (5.2) stores the texture once for each material,
-leaves `bufferView.target` and the sampler unset, and writes a file that the validator
-rejects when positions equal normals.
-"""
-
-import json
-import struct
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
-from affjax.export import _head_mesh
+from affjax.export import _expression, _head_mesh
+from affjax.export._expression import Expression, Eye
+from affjax.export._gltf_file import Chunks, file_bytes
 from affjax.export._head_mesh import HeadMesh
 
-_MAGIC, _JSON, _BIN = 0x46546C67, 0x4E4F534A, 0x004E4942
-_UINT16, _UINT32, _FLOAT32 = 5123, 5125, 5126
-_VERTICES, _INDICES = 34962, 34963
 _CLAMP, _LINEAR, _LINEAR_MIPMAP_LINEAR = 33071, 9729, 9987
-
 _ROUGHNESS = {"skin": 0.55, "eyes": 0.12, "teeth": 0.3}
+# Smaller displacements (meters) and changes of normals are left out of morph targets.
+_LEAST_MOVE, _LEAST_BEND = 1e-5, 5e-3
+_ORIGIN = np.zeros(3)
 
 
 def glb_bytes(
-  mesh: HeadMesh, *, texture_png: bytes, extras: Mapping[str, Any]
+  mesh: HeadMesh,
+  *,
+  texture_png: bytes,
+  extras: Mapping[str, Any],
+  expression: Expression | None = None,
 ) -> bytes:
   """Returns the content of a `.glb` file.
 
   The head is upright in its own space: the origin is its center, +y is up, and the face
   looks along +z, as glTF demands. Pose and camera can be given as `extras` of its node.
 
+  With `expression`, its units become morph targets, named in `extras.targetNames` of
+  the mesh, and its weights the default weights of the mesh. Eyeballs that turn are the
+  nodes `eyeLeft` and `eyeRight`, whose `extras.turns` holds the rotation (axis-angle,
+  radians) at weight 1 of each gaze unit.
+
   Args:
-    mesh: Head to write.
+    mesh: Head to write; with `expression`, the neutral head.
     texture_png: Base color as a PNG file, sRGB, row 0 at v = 1.
     extras: JSON-able facts that are attached to the node of the head.
+    expression: Expression units and their weights.
   """
-  corners = _head_mesh.split_at_seams(mesh.template)
-  uvs = mesh.template.uvs[corners.uv].astype(np.float32)
-  chunks = _Chunks()
-  attributes = {
-    "POSITION": chunks.add_vertices(mesh.meters[corners.vertex], bounds=True),
-    "NORMAL": chunks.add_vertices(mesh.normals[corners.vertex]),
-    # glTF's v grows downwards.
-    "TEXCOORD_0": chunks.add_vertices(np.stack([uvs[:, 0], 1 - uvs[:, 1]], -1)),
-  }
-  groups = _head_mesh.group_faces(corners.faces, mesh.template)
-  primitives = [
-    {
-      "attributes": attributes,
-      "indices": chunks.add_indices(triangles, len(corners.vertex)),
-      "material": k,
-      "mode": 4,
-    }
-    for k, triangles in enumerate(groups.values())
-  ]
+  parts = _Parts(mesh, Chunks())
+  eyes = [] if expression is None else _expression.find_eyes(mesh, expression)
+  number = np.zeros(len(mesh.vertices), int)
+  for k, eye in enumerate(eyes, start=1):
+    number[eye.vertices] = k
+  head: dict[str, Any] = {"name": "head", "mesh": 0, "extras": dict(extras)}
+  if eyes:
+    head["children"] = list(range(1, 1 + len(eyes)))
+  meshes = [parts.mesh("head", number == 0, expression=expression)]
+  nodes = [head]
+  for k, eye in enumerate(eyes, start=1):
+    assert expression is not None
+    center = eye.center * mesh.meters_per_unit
+    meshes.append(parts.mesh(f"eye{eye.side}", number == k, center=center))
+    nodes.append(_eye_node(eye, expression, center, k))
+  picture = parts.chunks.add_view(texture_png)
   document = {
     "asset": {"version": "2.0", "generator": "affjax"},
     "scene": 0,
     "scenes": [{"name": "head", "nodes": [0]}],
-    "nodes": [{"name": "head", "mesh": 0, "extras": dict(extras)}],
-    "meshes": [{"name": "head", "primitives": primitives}],
-    "materials": [_material(name) for name in groups],
+    "nodes": nodes,
+    "meshes": meshes,
+    "materials": [_material(name) for name in parts.materials],
     "textures": [{"sampler": 0, "source": 0}],
-    "images": [
-      {
-        "name": "diffuse",
-        "mimeType": "image/png",
-        "bufferView": chunks.add_view(texture_png),
-      }
-    ],
+    "images": [{"name": "diffuse", "mimeType": "image/png", "bufferView": picture}],
     "samplers": [
       {
         "magFilter": _LINEAR,
@@ -78,11 +75,113 @@ def glb_bytes(
         "wrapT": _CLAMP,
       }
     ],
-    "accessors": chunks.accessors,
-    "bufferViews": chunks.views,
-    "buffers": [{"byteLength": len(chunks.data)}],
+    "accessors": parts.chunks.accessors,
+    "bufferViews": parts.chunks.views,
+    "buffers": [{"byteLength": len(parts.chunks.data)}],
   }
-  return _container(document, bytes(chunks.data))
+  return file_bytes(document, bytes(parts.chunks.data))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Parts:
+  """The meshes of a file.
+
+  Attributes:
+    head: The whole head.
+    chunks: Buffer of the file.
+    materials: Names of the materials, in the order of their first use.
+  """
+
+  head: HeadMesh
+  chunks: Chunks
+  materials: list[str] = dataclasses.field(default_factory=list)
+
+  def mesh(
+    self,
+    name: str,
+    chosen: Bool[np.ndarray, " v"],
+    *,
+    center: Float[np.ndarray, " 3"] = _ORIGIN,
+    expression: Expression | None = None,
+  ) -> dict[str, Any]:
+    """Adds the triangles of chosen vertices, and returns their mesh.
+
+    Args:
+      name: Name of the mesh.
+      chosen: Whether each vertex of the head belongs to it.
+      center: Origin of the mesh in the head, meters.
+      expression: Expression units of the mesh.
+    """
+    corners = _head_mesh.split_at_seams(self.head.template)
+    used = chosen[corners.vertex]
+    new = np.cumsum(used) - 1
+    vertex = corners.vertex[used]
+    primitive: dict[str, Any] = {
+      "attributes": self._attributes(vertex, corners.uv[used], center)
+    }
+    if expression is not None:
+      primitive["targets"] = self._targets(vertex, expression)
+    groups = _head_mesh.group_faces(corners.faces, self.head.template)
+    primitives = []
+    for group, triangles in groups.items():
+      mine = new[triangles[used[triangles].all(1)]]
+      if len(mine):
+        indices = self.chunks.add_indices(mine, len(vertex))
+        material = self._material(group)
+        primitives.append({**primitive, "indices": indices, "material": material})
+    result: dict[str, Any] = {"name": name, "primitives": primitives}
+    if expression is not None:
+      result["weights"] = np.round(expression.weights.astype(float), 5).tolist()
+      result["extras"] = {"targetNames": list(expression.names)}
+    return result
+
+  def _attributes(
+    self,
+    vertex: Int[np.ndarray, " p"],
+    uv: Int[np.ndarray, " p"],
+    center: Float[np.ndarray, " 3"],
+  ) -> dict[str, int]:
+    uvs = self.head.template.uvs[uv].astype(np.float32)
+    add = self.chunks.add_vertices
+    return {
+      "POSITION": add(self.head.meters[vertex] - center, bounds=True),
+      "NORMAL": add(self.head.normals[vertex]),
+      # glTF's v grows downwards.
+      "TEXCOORD_0": add(np.stack([uvs[:, 0], 1 - uvs[:, 1]], -1)),
+    }
+
+  def _targets(
+    self, vertex: Int[np.ndarray, " p"], expression: Expression
+  ) -> list[dict[str, int]]:
+    moves = expression.moves * self.head.meters_per_unit
+    bends = _expression.target_normals(self.head, expression)
+    add = self.chunks.add_target
+    return [
+      {
+        "POSITION": add(move[vertex], least=_LEAST_MOVE, bounds=True),
+        "NORMAL": add(bend[vertex], least=_LEAST_BEND, bounds=False),
+      }
+      for move, bend in zip(moves, bends, strict=True)
+    ]
+
+  def _material(self, name: str) -> int:
+    if name not in self.materials:
+      self.materials.append(name)
+    return self.materials.index(name)
+
+
+def _eye_node(
+  eye: Eye, expression: Expression, center: Float[np.ndarray, " 3"], mesh: int
+) -> dict[str, Any]:
+  rotation = eye.quaternions(expression.names, expression.weights)
+  turns = {name: np.round(turn, 5).tolist() for name, turn in eye.turns.items()}
+  return {
+    "name": f"eye{eye.side}",
+    "mesh": mesh,
+    "translation": center.tolist(),
+    "rotation": rotation.tolist(),
+    "extras": {"turns": turns},
+  }
 
 
 def _material(name: str) -> dict[str, Any]:
@@ -95,65 +194,3 @@ def _material(name: str) -> dict[str, Any]:
       "roughnessFactor": _ROUGHNESS.get(name, _ROUGHNESS["skin"]),
     },
   }
-
-
-def _container(document: dict[str, Any], data: bytes) -> bytes:
-  """Returns the header, the JSON chunk padded with spaces, and the binary chunk."""
-  text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
-  text += b" " * (-len(text) % 4)
-  length = 12 + 8 + len(text) + 8 + len(data)
-  return b"".join(
-    [
-      struct.pack("<III", _MAGIC, 2, length),
-      struct.pack("<II", len(text), _JSON),
-      text,
-      struct.pack("<II", len(data), _BIN),
-      data,
-    ]
-  )
-
-
-class _Chunks:
-  """A growing binary buffer with its views and accessors."""
-
-  def __init__(self) -> None:
-    self.data = bytearray()
-    self.views: list[dict[str, Any]] = []
-    self.accessors: list[dict[str, Any]] = []
-
-  def add_view(self, content: bytes, target: int | None = None) -> int:
-    """Appends bytes at a multiple of four and returns the index of their view."""
-    view = {"buffer": 0, "byteOffset": len(self.data), "byteLength": len(content)}
-    self.views.append(view if target is None else {**view, "target": target})
-    self.data += content + b"\0" * (-len(content) % 4)
-    return len(self.views) - 1
-
-  def add_vertices(self, values: np.ndarray, *, bounds: bool = False) -> int:
-    """Appends float32 vectors and returns the index of their accessor."""
-    values = np.ascontiguousarray(values, "<f4")
-    accessor = {
-      "bufferView": self.add_view(values.tobytes(), _VERTICES),
-      "componentType": _FLOAT32,
-      "count": len(values),
-      "type": f"VEC{values.shape[1]}",
-    }
-    if bounds:
-      accessor["min"] = values.min(0).tolist()
-      accessor["max"] = values.max(0).tolist()
-    self.accessors.append(accessor)
-    return len(self.accessors) - 1
-
-  def add_indices(self, triangles: np.ndarray, vertex_count: int) -> int:
-    """Appends triangles, in 16 bits for each index where they suffice."""
-    # 65535 itself means "primitive restart" in glTF.
-    small = vertex_count < 65535
-    values = np.ascontiguousarray(triangles.reshape(-1), "<u2" if small else "<u4")
-    self.accessors.append(
-      {
-        "bufferView": self.add_view(values.tobytes(), _INDICES),
-        "componentType": _UINT16 if small else _UINT32,
-        "count": len(values),
-        "type": "SCALAR",
-      }
-    )
-    return len(self.accessors) - 1

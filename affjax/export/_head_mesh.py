@@ -21,16 +21,24 @@ class HeadMesh:
     vertices: float32 `[V, 3]`, head space, dm.
     normals: float32 `[V, 3]`, unit length, averaged over the welded surface so that no
       UV seam shows in the shading.
+    scale: Size of the person's head over that of head space, where eyes are as far
+      apart as in the mean head.
   """
 
   template: Template
   vertices: Float[np.ndarray, "v 3"]
   normals: Float[np.ndarray, "v 3"]
+  scale: float = 1.0
+
+  @property
+  def meters_per_unit(self) -> float:
+    """The length of a unit of head space, meters."""
+    return METERS_PER_UNIT * self.scale
 
   @property
   def meters(self) -> Float[np.ndarray, "v 3"]:
     """The vertices in meters, with the same axes and origin."""
-    return (self.vertices * METERS_PER_UNIT).astype(np.float32)
+    return (self.vertices * self.meters_per_unit).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,8 +56,15 @@ class Corners:
   faces: Int[np.ndarray, "t 3"]
 
 
-def head_mesh(vertices: np.ndarray, template: Template) -> HeadMesh:
+def head_mesh(
+  vertices: np.ndarray, template: Template, *, scale: float = 1.0
+) -> HeadMesh:
   """Returns head-space vertices, dm, as a mesh with normals.
+
+  Args:
+    vertices: Vertices of the template.
+    template: Triangles, UVs and groups.
+    scale: Size of the person's head over that of head space.
 
   Raises:
     ValueError: The vertices are not those of the template, or not finite.
@@ -66,7 +81,7 @@ def head_mesh(vertices: np.ndarray, template: Template) -> HeadMesh:
   # A vertex without area around it has no normal, but glTF demands unit length.
   normals[np.sum(normals * normals, -1) < 0.5] = (0, 0, 1)
   normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-  return HeadMesh(template=template, vertices=vertices, normals=normals)
+  return HeadMesh(template, vertices, normals, scale)
 
 
 @per_template

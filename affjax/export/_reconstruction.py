@@ -10,11 +10,14 @@ from jaxtyping import Float
 
 from affjax import compilation
 from affjax.export import _projection
+from affjax.export._expression import Expression
 from affjax.export._head_mesh import HeadMesh, head_mesh
 from affjax.geometry import uv
 from affjax.render import shade
 from affjax.types import Camera, Template
 
+# Confidence from which on a head is sure.
+SURE = 0.8
 _shade = compilation.saved()(shade)
 
 
@@ -34,6 +37,11 @@ class Reconstruction:
     pose: Axis-angle rotation and translation of the head before the crop's camera.
     found: JSON-able facts about the face (box, score, landmarks), for pose.json.
     notes: JSON-able facts about how the head was made, for pose.json.
+    expression: Expression units of the model and their weights in the head; None where
+      they are not known.
+    scale: Size of the person's head over that of head space, for files in meters.
+    confidence: Probability that the head lies right on a face; None where it is not
+      known.
   """
 
   template: Template
@@ -47,12 +55,29 @@ class Reconstruction:
   pose: Float[np.ndarray, " 6"]
   found: Mapping[str, Any]
   notes: Mapping[str, Any]
+  expression: Expression | None = None
+  scale: float = 1.0
+  confidence: float | None = None
+
+  @property
+  def unsure(self) -> bool:
+    """Whether the confidence is known and below `SURE`."""
+    return self.confidence is not None and self.confidence < SURE
 
   @functools.cached_property
   def mesh(self) -> HeadMesh:
     """The head without its pose."""
     table = uv.uv_table(self.template, len(self.position))
-    return head_mesh(uv.vertices_from_map(self.position, table), self.template)
+    vertices = uv.vertices_from_map(self.position, table)
+    return head_mesh(vertices, self.template, scale=self.scale)
+
+  @functools.cached_property
+  def neutral(self) -> HeadMesh | None:
+    """The head without pose and expression; None where that is not known."""
+    if self.expression is None:
+      return None
+    vertices = self.mesh.vertices - self.expression.displacement
+    return head_mesh(vertices, self.template, scale=self.scale)
 
   @functools.cached_property
   def projection(self) -> _projection.Projection:

@@ -1,8 +1,7 @@
 "use strict";
 // Every head of the page is drawn by one hidden WebGL canvas and copied to its own 2D
 // canvas: browsers allow only about sixteen WebGL contexts on a page.
-
-const data = JSON.parse(document.getElementById("data").textContent);
+// A head is a script beside the page, loaded when its place comes into view.
 
 // ---------------------------------------------------------------- small mathematics
 // Matrices are column-major arrays of 16, as WebGL takes them.
@@ -72,13 +71,31 @@ function gather(values, index, width) {
   return out;
 }
 
-const topology = data.topology && {
-  vertex: new Uint32Array(bytes(data.topology.vertex)),
-  faces: new Uint32Array(bytes(data.topology.faces)),
-  uv: unquantize(new Uint16Array(bytes(data.topology.uv)), [0, 0], [1, 1]),
-  gloss: new Float32Array(new Uint8Array(bytes(data.topology.gloss))).map(x => x / 255),
-};
-if (topology) topology.welded = topology.faces.map(corner => topology.vertex[corner]);
+function topologyOf(face) {
+  const index = face.wide ? Uint32Array : Uint16Array;
+  const vertex = new index(bytes(face.vertex)), faces = new Uint32Array(new index(bytes(face.faces)));
+  return {
+    vertex, faces, welded: faces.map(corner => vertex[corner]),
+    uv: unquantize(new Uint16Array(bytes(face.uv)), [0, 0], [1, 1]),
+    gloss: new Float32Array(new Uint8Array(bytes(face.gloss))).map(x => x / 255),
+  };
+}
+
+function loadFace(url) {
+  return new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.onload = () => {
+      script.remove();
+      const face = window.affjaxHead;
+      delete window.affjaxHead;
+      if (face) resolve(face);
+      else reject(new Error(`${url} holds no head`));
+    };
+    script.onerror = () => { script.remove(); reject(new Error(`${url} is missing`)); };
+    script.src = url;
+    document.head.append(script);
+  });
+}
 
 // ---------------------------------------------------------------------- the renderer
 const VERTEX = `#version 300 es
@@ -140,9 +157,6 @@ class Renderer {
     this.at = name => gl.getUniformLocation(this.program, name);
     gl.uniform1i(this.at("diffuse"), 0);
     gl.uniform1i(this.at("light"), 1);
-    this.index = this.buffer(gl.ELEMENT_ARRAY_BUFFER, topology.faces);
-    this.uv = this.buffer(gl.ARRAY_BUFFER, topology.uv);
-    this.gloss = this.buffer(gl.ARRAY_BUFFER, topology.gloss);
   }
 
   buffer(target, values) {
@@ -153,30 +167,42 @@ class Renderer {
   }
 
   async head(face) {
+    const topology = topologyOf(face);
     const points = unquantize(new Uint16Array(bytes(face.points)), face.low, face.high);
     const normals = vertexNormals(points, topology.welded);
     const [diffuse, light] = await Promise.all([picture(face.diffuse), picture(face.light)]);
     const gl = this.gl;
     const array = gl.createVertexArray();
     gl.bindVertexArray(array);
-    this.attribute("position", 3, this.buffer(gl.ARRAY_BUFFER, gather(points, topology.vertex, 3)));
-    this.attribute("normal", 3, this.buffer(gl.ARRAY_BUFFER, gather(normals, topology.vertex, 3)));
-    this.attribute("uv", 2, this.uv);
-    this.attribute("gloss", 1, this.gloss);
-    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, this.index);
+    const buffers = [
+      this.attribute("position", 3, gather(points, topology.vertex, 3)),
+      this.attribute("normal", 3, gather(normals, topology.vertex, 3)),
+      this.attribute("uv", 2, topology.uv),
+      this.attribute("gloss", 1, topology.gloss),
+      this.buffer(gl.ELEMENT_ARRAY_BUFFER, topology.faces),
+    ];
     const middle = face.low.map((low, k) => (low + face.high[k]) / 2);
     return {
-      array, middle, diffuse: this.texture(diffuse, true), light: this.texture(light, false),
+      array, buffers, count: topology.faces.length, middle, diffuse: this.texture(diffuse, true), light: this.texture(light, false),
       lightScale: face.lightScale, pose: face.rotation,
       radius: Math.hypot(...face.low.map((low, k) => (face.high[k] - low) / 2)),
     };
   }
 
-  attribute(name, width, buffer) {
+  attribute(name, width, values) {
     const gl = this.gl, place = gl.getAttribLocation(this.program, name);
-    gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
+    const buffer = this.buffer(gl.ARRAY_BUFFER, values);
     gl.enableVertexAttribArray(place);
     gl.vertexAttribPointer(place, width, gl.FLOAT, false, 0, 0);
+    return buffer;
+  }
+
+  release(head) {
+    const gl = this.gl;
+    gl.deleteVertexArray(head.array);
+    head.buffers.forEach(buffer => gl.deleteBuffer(buffer));
+    gl.deleteTexture(head.diffuse);
+    gl.deleteTexture(head.light);
   }
 
   texture(image, mipmaps) {
@@ -213,7 +239,7 @@ class Renderer {
     gl.activeTexture(gl.TEXTURE0); gl.bindTexture(gl.TEXTURE_2D, head.diffuse);
     gl.activeTexture(gl.TEXTURE1); gl.bindTexture(gl.TEXTURE_2D, head.light);
     gl.bindVertexArray(head.array);
-    gl.drawElements(gl.TRIANGLES, topology.faces.length, gl.UNSIGNED_INT, 0);
+    gl.drawElements(gl.TRIANGLES, head.count, gl.UNSIGNED_INT, 0);
     gl.bindVertexArray(null);
   }
 }
@@ -239,7 +265,6 @@ class Stage {
     this.element = element;
     this.canvas = element.querySelector("canvas");
     this.renderer = renderer;
-    this.face = data.faces[Number(element.dataset.face)];
     this.state = { ...FRONT, base: IDENTITY, mode: 0 };
     this.speed = 0;
     this.fingers = new Map();
@@ -247,6 +272,7 @@ class Stage {
     new IntersectionObserver(seen => {
       this.visible = seen.some(entry => entry.isIntersecting);
       if (this.visible) this.open();
+      else this.close();
     }, { rootMargin: "300px" }).observe(element);
     new ResizeObserver(() => this.redraw()).observe(this.canvas);
   }
@@ -255,15 +281,24 @@ class Stage {
     if (this.head || this.opening) return this.redraw();
     this.opening = true;
     try {
-      this.head = await this.renderer.head(this.face);
-      this.redraw();
+      this.head = await this.renderer.head(await loadFace(this.element.dataset.script));
+      if (this.visible) this.redraw();
+      else this.close();
     } catch (error) { sorry(this.element, error); }
+    this.opening = false;
+  }
+
+  // The canvas keeps the last picture of a head that went out of view.
+  close() {
+    if (this.head) this.renderer.release(this.head);
+    this.head = null;
   }
 
   redraw() {
     if (this.due || !this.head || !this.visible) return;
     this.due = requestAnimationFrame(() => {
       this.due = 0;
+      if (!this.head) return;
       if (Math.abs(this.speed) > 0.0004 && !this.fingers.size) {
         this.state.yaw += this.speed;
         this.speed *= 0.93;
@@ -294,7 +329,7 @@ class Stage {
   reset(photo) {
     this.speed = 0;
     Object.assign(this.state, photo
-      ? { yaw: 0, pitch: 0, zoom: 1, base: new Float32Array(this.face.rotation) }
+      ? { yaw: 0, pitch: 0, zoom: 1, base: new Float32Array(this.head?.pose ?? IDENTITY) }
       : { ...FRONT, base: IDENTITY });
     this.redraw();
   }

@@ -2,29 +2,35 @@
 
 `read_photo` reads a file. `find_faces` returns the faces of a photo with 468 FaceMesh
 points, 68 standard landmarks and irises (`Face`); `find_in_all` takes many photos.
-`face_crops` and `apply_crop` cut the aligned squares that everything else works on.
+`face_crops` and `apply_crop` cut the aligned squares that everything else works on;
+`inside_photo` says which of their pixels the photo has.
 `fit_surface` fits the embedded head to what the pixels of a crop show (`Fit`);
-`fit_faces` fits any morphable model to landmarks. `visible_skin` says which pixels of a
-crop show the head,
+`fit_faces` fits any morphable model to landmarks. `confidence` says how likely it is
+that a head lies right on a face. `visible_skin` says which pixels of a crop show it,
 `read_colors` reads diffuse and light map off a crop, and `solve_poses` finds poses from
 3D points. `smoothing.Tracker` follows the faces of a video; `warp` resamples photos.
 """
 
+from affjax.faces._confidence import confidence, visible_share
 from affjax.faces._crop import (
   Crop,
   apply_crop,
   face_crop,
   face_crops,
   initial_pose,
+  inside_photo,
   mean_landmarks,
 )
-from affjax.faces._find import Face, find_faces, find_in_all
+from affjax.faces._evidence import Evidence
+from affjax.faces._find import LEAST_SCORE, Face, find_faces, find_in_all
 from affjax.faces._fit import (
   FaceColors,
   Fit,
   FitSettings,
+  Scalp,
   check_fittable,
   fit_faces,
+  landmark_errors,
   read_colors,
 )
 from affjax.faces._mesh import standard68
@@ -35,14 +41,18 @@ from affjax.faces._surface.chart import reads_surface_of
 from affjax.faces._surface.fit import fit_surface
 
 __all__ = [
+  "LEAST_SCORE",
   "Crop",
+  "Evidence",
   "Face",
   "FaceColors",
   "Fit",
   "FitSettings",
   "PhotoError",
+  "Scalp",
   "apply_crop",
   "check_fittable",
+  "confidence",
   "decode_photo",
   "face_crop",
   "face_crops",
@@ -51,6 +61,8 @@ __all__ = [
   "fit_faces",
   "fit_surface",
   "initial_pose",
+  "inside_photo",
+  "landmark_errors",
   "mean_landmarks",
   "read_colors",
   "read_photo",
@@ -58,5 +70,6 @@ __all__ = [
   "solve_pose",
   "solve_poses",
   "standard68",
+  "visible_share",
   "visible_skin",
 ]

@@ -79,6 +79,16 @@ def apply_crop(
   return warp.warp(photo, crop.matrix, crop.size)
 
 
+def inside_photo(
+  photo: UInt8[np.ndarray, "h w 3"], crop: Crop
+) -> Float[np.ndarray, "size size 1"]:
+  """Returns 1 for pixels of a crop that lie within the photo, 0 beyond its border."""
+  grid = np.stack(np.meshgrid(*[np.arange(float(crop.size))] * 2), -1)
+  place = warp.transform(warp.invert(crop.matrix), grid)
+  within = (place >= -0.5) & (place <= np.array(photo.shape[1::-1]) - 0.5)
+  return np.all(within, axis=-1, keepdims=True).astype(np.float32)
+
+
 def initial_pose(
   face: Face, template: Template, camera: Camera, crop: Crop
 ) -> Float[np.ndarray, " 6"]:

@@ -10,7 +10,10 @@ from jaxtyping import Float
 
 from affjax.assets import store
 from affjax.faces import _detect, _iris, _mesh, _network
+from affjax.faces._evidence import Evidence, evidence
 
+# Default of the least score of a face.
+LEAST_SCORE = 0.3
 # Share of the smaller box from which on two faces are the same face.
 _SAME = 0.6
 # The same where the detector's score of one is below `_HESITANT`: mouths and chins look
@@ -21,6 +24,8 @@ _HESITANT = 0.7
 _TOGETHER = 64
 # Width of the smallest face in rotated photos, as a share of the longer side.
 _TURNED = 1 / 20
+# Score of a face below which a photo is searched in other orientations as well.
+_BEYOND_DOUBT = 0.9
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,11 +34,13 @@ class Face:
 
   Attributes:
     box: Bounding box `(x0, y0, x1, y1)` of the landmarks.
-    score: Confidence of the landmark network that this is a face, in [0, 1].
+    score: Probability that this is a face and that its landmarks lie right.
     landmarks: FaceMesh's 468 points; z in px too, smaller = nearer.
     landmarks68: The 68 standard landmarks, made of one or two of those points each.
     iris: Center and right, top, left and bottom ends of both irises, the image's left
       one of an upright face first; NaN where they were not searched.
+    evidence: Measurements that the score is made of; None for a face that `find_faces`
+      did not find.
   """
 
   box: Float[np.ndarray, " 4"]
@@ -43,12 +50,13 @@ class Face:
   iris: Float[np.ndarray, "2 5 2"] = dataclasses.field(
     default_factory=lambda: np.full((2, 5, 2), np.nan)
   )
+  evidence: Evidence | None = None
 
 
 def find_faces(
   photo: np.ndarray,
   *,
-  threshold: float = 0.5,
+  threshold: float = LEAST_SCORE,
   smallest: float = 1 / 80,
 ) -> list[Face]:
   """Returns the faces of one photo, as `find_in_all` does for many."""
@@ -58,14 +66,14 @@ def find_faces(
 def find_in_all(
   photos: Sequence[np.ndarray],
   *,
-  threshold: float = 0.5,
+  threshold: float = LEAST_SCORE,
   smallest: float = 1 / 80,
 ) -> list[list[Face]]:
   """Returns the faces of each photo, the largest first.
 
-  A photo without an upright face is searched once more in three other orientations, for
-  faces from a twentieth of its longer side on. Upside-down faces are often taken for
-  upright ones all the same, with wrong landmarks.
+  A photo that shows no upright face, or one that is not beyond doubt, is searched in
+  three other orientations as well, for faces from a twentieth of its longer side on. Of
+  answers to one face the most probable one is kept.
 
   Args:
     photos: Photos, uint8 `[H, W, 3]` of any sizes, upright as `read_photo` returns
@@ -82,16 +90,21 @@ def find_in_all(
   faces: list[list[Face]] = []
   for start in range(0, len(photos), _TOGETHER):
     part = photos[start : start + _TOGETHER]
-    found = _find(part, 0, threshold, smallest)
-    empty = [k for k, some in enumerate(found) if not some]
-    turned = [
-      _find([part[k] for k in empty], turns, threshold, max(smallest, _TURNED))
-      for turns in (1, 2, 3)
-    ]
-    for k, ways in zip(empty, zip(*turned, strict=True), strict=True):
-      found[k] = max(ways, key=lambda some: max((f.score for f in some), default=0.0))
-    faces += _with_irises(part, found)
+    found = _find(part, 0, smallest)
+    doubtful = [k for k, some in enumerate(found) if _may_be_turned(some)]
+    for turns in (1, 2, 3):
+      views = [part[k] for k in doubtful]
+      more = _find(views, turns, max(smallest, _TURNED))
+      for k, some in zip(doubtful, more, strict=True):
+        found[k] += some
+    faces += _with_irises(part, [_distinct(some, threshold) for some in found])
   return faces
+
+
+def _may_be_turned(candidates: Sequence[Face]) -> bool:
+  """Returns whether other turns of a photo may explain it better."""
+  faces = _distinct(candidates, 0.0)
+  return not faces or min(face.score for face in faces) < _BEYOND_DOUBT
 
 
 def _check(k: int, photo: np.ndarray) -> None:
@@ -104,9 +117,12 @@ def _check(k: int, photo: np.ndarray) -> None:
 
 
 def _find(
-  photos: Sequence[np.ndarray], turns: int, threshold: float, smallest: float
+  photos: Sequence[np.ndarray], turns: int, smallest: float
 ) -> list[list[Face]]:
-  """Returns the faces that are upright after some quarter turns of the photos."""
+  """Returns all that looks like upright faces after some quarter turns of the photos.
+
+  A face may be among them several times.
+  """
   nets = _networks()
   turned = [np.rot90(photo, turns) for photo in photos]
   found = _detect.detect_faces(nets["detector"], turned, smallest=smallest)
@@ -117,16 +133,24 @@ def _find(
     for some in found
     for box, keypoints in zip(some.boxes, some.keypoints, strict=True)
   ]
-  points, _ = _mesh.find_landmarks(nets["landmarks"], views, squares)
+  before, _ = _mesh.find_landmarks(nets["landmarks"], views, squares)
   # The second time each is seen in its best square; the detection's is rough.
-  squares = [_mesh.square_of_landmarks(p) for p in points]
+  squares = [_mesh.square_of_landmarks(p) for p in before]
   points, scores = _mesh.find_landmarks(nets["landmarks"], views, squares)
-  faces, first = [], 0
-  for photo, some in zip(photos, found, strict=True):
-    own = slice(first, first + len(some.scores))
-    back = [_turned_back(p, photo.shape, turns) for p in points[own]]
-    faces.append(_distinct(back, scores[own], some.scores, threshold))
-    first = own.stop
+  detected = [
+    pair for some in found for pair in zip(some.scores, some.keypoints, strict=True)
+  ]
+  faces: list[list[Face]] = [[] for _ in photos]
+  for k, (score, keypoints) in enumerate(detected):
+    known = evidence(
+      detection=float(score),
+      keypoints=keypoints,
+      landmarks=float(scores[k]),
+      before=before[k],
+      points=points[k],
+    )
+    back = _turned_back(points[k], photos[owners[k]].shape, turns)
+    faces[owners[k]].append(_face(back, known))
   return faces
 
 
@@ -152,18 +176,12 @@ def _turned_back(points: np.ndarray, shape: tuple[int, ...], turns: int) -> np.n
   return np.stack([*ways[turns], z], -1)
 
 
-def _distinct(
-  points: Sequence[Float[np.ndarray, "468 3"]],
-  scores: Float[np.ndarray, " n"],
-  detected: Float[np.ndarray, " n"],
-  threshold: float,
-) -> list[Face]:
+def _distinct(candidates: Sequence[Face], threshold: float) -> list[Face]:
   """Returns the faces that count, each once, the largest first."""
   faces: list[Face] = []
-  # The face of the largest product of both networks' scores comes first.
-  for k in np.argsort(-scores * detected, kind="stable"):
-    face = _face(points[k], float(scores[k]))
-    share = _PART if detected[k] < _HESITANT else _SAME
+  for face in sorted(candidates, key=lambda face: face.score, reverse=True):
+    known = face.evidence
+    share = _PART if known and known.detection < _HESITANT else _SAME
     if face.score >= threshold and all(_shared(face, f) < share for f in faces):
       faces.append(face)
   return sorted(faces, key=_area, reverse=True)
@@ -174,9 +192,10 @@ def _networks() -> dict[str, _network.Network]:
   return _network.networks(store.open_asset("faces.npz"))
 
 
-def _face(points: Float[np.ndarray, "468 3"], score: float) -> Face:
+def _face(points: Float[np.ndarray, "468 3"], known: Evidence) -> Face:
   box = np.concatenate([points[:, :2].min(0), points[:, :2].max(0)])
-  return Face(box, score, points, _mesh.standard68(points))
+  marks = _mesh.standard68(points)
+  return Face(box, known.probability, points, marks, evidence=known)
 
 
 def _area(face: Face) -> float:

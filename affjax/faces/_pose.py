@@ -204,7 +204,10 @@ def starts(
   weights: Float[Array, " k"],
   camera: Camera,
 ) -> Rigid:
-  """Returns poses to start from: three yaws, size and place from the points' spread.
+  """Returns poses to start from: three yaws, and roll, size and place of the points.
+
+  The roll is that of the similarity which brings the points nearest to the target:
+  from an upright start a descent does not find a head that is upside down.
 
   Args:
     points: Points in head space, dm.
@@ -214,14 +217,19 @@ def starts(
   """
   share = weights / weights.sum()
   middle, center = share @ points, share @ target
-  actual = share @ jnp.linalg.norm((points - middle[None])[:, :2], axis=-1)
-  seen = share @ jnp.linalg.norm(target - center[None], axis=-1)
+  flat, aim = (points - middle[None])[:, :2], (target - center[None])
+  actual = share @ jnp.linalg.norm(flat, axis=-1)
+  seen = share @ jnp.linalg.norm(aim, axis=-1)
   focal = focal_ndc(camera)
   depth = focal * actual / jnp.maximum(seen, 1e-6)
   side = center * jnp.array([1, -1]) * depth / focal
   place = jnp.append(side, camera.distance - depth)
   yaws = Rotation.from_euler("y", np.array(_STARTS_DEG)[:, None], degrees=True)
-  turn = jnp.asarray(yaws.as_matrix(), points.dtype)
+  # Image y points down.
+  x, y = flat.T @ (share[:, None] * aim * jnp.array([[1, -1]]))
+  roll = jnp.arctan2(x[1] - y[0], x[0] + y[1])
+  upright = jnp.asarray(yaws.as_matrix(), points.dtype)
+  turn = rotation.axis_angle_to_matrix(roll * jnp.array([0.0, 0.0, 1.0])) @ upright
   return Rigid(turn, place[None] - turn @ middle)
 
 

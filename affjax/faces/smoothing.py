@@ -256,4 +256,4 @@ def _moved(face: Face, points: Float[np.ndarray, " 1424"]) -> Face:
   """Returns the face with other landmarks."""
   whole, iris = points[:1404].reshape(468, 3), points[1404:].reshape(2, 5, 2)
   box = np.concatenate([whole[:, :2].min(0), whole[:, :2].max(0)])
-  return Face(box, face.score, whole, _mesh.standard68(whole), iris)
+  return Face(box, face.score, whole, _mesh.standard68(whole), iris, face.evidence)

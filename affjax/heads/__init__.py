@@ -1,6 +1,7 @@
 """Morphable head models: `open_head` is the one way to get one."""
 
 from affjax.heads._assembly import ModelFileError
+from affjax.heads._explaining import explain_vertices
 from affjax.heads._landmark_sets import with_landmarks
 from affjax.heads._morphable import MorphableModel, unit_index
 from affjax.heads._obj_file import ObjError, ObjMesh, read_obj
@@ -20,6 +21,7 @@ __all__ = [
   "ObjTemplate",
   "PlyError",
   "Retargeter",
+  "explain_vertices",
   "load_template",
   "open_head",
   "plain_diffuse",

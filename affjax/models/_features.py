@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from affjax.assets import store
 from affjax.models import _torch_file
+from affjax.ops import conv
 from affjax.types import ArrayLike
 
 # Convolutions in each block; a block begins with a 2 x 2 pooling, the first does not.
@@ -87,13 +88,7 @@ def extract_features(
   ):
     if number in starts[1:]:
       x = _max_pool(x)
-    x = jax.lax.conv_general_dilated(
-      x,
-      jnp.asarray(kernel).astype(x.dtype),
-      (1, 1),
-      ((1, 1), (1, 1)),
-      dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    x = conv(x, jnp.asarray(kernel).astype(x.dtype))
     x = jax.nn.relu(x + bias.astype(x.dtype).reshape(1, 1, 1, -1))
     if number in net.layers:
       found.append(x.astype(jnp.float32))

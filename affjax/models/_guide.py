@@ -1,4 +1,4 @@
-"""What is believed of a guide: a wrong one counts as none."""
+"""Checks of guides: one that cannot be true counts as none."""
 
 import jax.numpy as jnp
 import numpy as np

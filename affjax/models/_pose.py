@@ -95,8 +95,8 @@ class PoseNet(nnx.Module):
 
     Args:
       images: Photos in [0, 1].
-      picture: What the photo would show of the coarse head (`picture_of`), and 1 where
-        the head is known; for a guided network.
+      picture: Picture of the coarse head as the photo would show it (`picture_of`), and
+        1 where the head is known; for a guided network.
     """
     if images.shape[1:3] != (self.size, self.size):
       raise ValueError(

@@ -26,6 +26,7 @@ from affjax.models import (
   _pose,
 )
 from affjax.models._alignment import Alignment
+from affjax.ops import resize_bilinear
 from affjax.render import light_texture, render_head, shade
 from affjax.types import ArrayLike, Camera, Guide, Prediction, Template
 
@@ -48,12 +49,16 @@ class Networks:
   """The options of the four networks of section 3.1.
 
   Attributes:
-    size: Side of the photos and of the maps, px; a multiple of 8 for guided networks.
+    size: Side at which the networks see photos and predict maps, px; a multiple of 8
+      for guided networks.
     architecture: Name of the architecture, one of `ARCHITECTURES`.
     position: Options of the position network.
     diffuse: Options of the diffuse network.
     light: Options of the light network.
     pose: Options of the pose network.
+    map_size: Side of the photos that are given and of the maps that are returned, px;
+      0 = `size`. Larger photos are reduced for the networks, what they say is enlarged,
+      and the detail of a guided network's diffuse map comes from the larger photos.
   """
 
   size: int = 512
@@ -62,6 +67,7 @@ class Networks:
   diffuse: _encoder.EncoderConfig = _encoder.EncoderConfig()  # noqa: RUF009
   light: _light.LightNetConfig = _light.LightNetConfig()  # noqa: RUF009
   pose: _pose.PoseNetConfig = _pose.PoseNetConfig()  # noqa: RUF009
+  map_size: int = 0
 
   def __post_init__(self):
     _architectures.architecture(self.architecture)
@@ -72,6 +78,15 @@ class Networks:
         f"size must be a multiple of 8 for architecture {self.architecture!r}, got "
         f"{self.size}"
       )
+    if self.map_size and self.map_size < self.size:
+      raise ValueError(
+        f"map_size must be 0 or at least size = {self.size}, got {self.map_size}"
+      )
+
+  @property
+  def side(self) -> int:
+    """Side of the photos that are given and of the maps that are returned, px."""
+    return self.map_size or self.size
 
   @property
   def row(self) -> _encoder.Architecture:
@@ -86,7 +101,7 @@ class Networks:
 
 @dataclasses.dataclass(frozen=True)
 class _Start:
-  """What is known of N heads before the networks have seen the photos.
+  """The heads from which the networks start, for N photos.
 
   Attributes:
     position: Position maps, dm.
@@ -129,10 +144,21 @@ class Reconstructor:
         f"{self.template.vertices.shape}, got {self.vertex_std.shape}"
       )
 
+  def with_map_size(self, side: int) -> "Reconstructor":
+    """Returns the same networks for larger photos and maps; see `Networks.map_size`.
+
+    Args:
+      side: Side of photos and maps, px; at least that of the networks is taken.
+    """
+    side = max(side, self.networks.size)
+    return dataclasses.replace(
+      self, networks=dataclasses.replace(self.networks, map_size=side)
+    )
+
   @functools.cached_property
   def table(self) -> uv.UVTable:
     """The table between the template's vertices and the maps."""
-    return uv.uv_table(self.template, self.networks.size)
+    return uv.uv_table(self.template, self.networks.side)
 
   @functools.cached_property
   def definitions(self) -> dict[str, _params.Definition]:
@@ -170,7 +196,7 @@ class Reconstructor:
 
     Args:
       parameters: Parameters of the four networks, as `init` makes them.
-      images: Photos in [0, 1], `size` by `size` px.
+      images: Photos in [0, 1], `networks.side` by `networks.side` px.
       guide: Coarse heads of the photos, for guided networks. One that cannot be true
         (NaN, or a pose out of the photo) counts as none; without one the networks
         correct the mean head before the camera, and are told so.
@@ -182,12 +208,13 @@ class Reconstructor:
       ValueError: The images have another size, the guide is of other heads, or the
         parameters belong to another architecture.
     """
-    size = self.networks.size
-    if images.ndim != 4 or images.shape[1:] != (size, size, 3):
-      raise ValueError(f"images must be [N, {size}, {size}, 3], got {images.shape}")
-    apply = functools.partial(self._apply, parameters, images)
+    size, side = self.networks.size, self.networks.side
+    if images.ndim != 4 or images.shape[1:] != (side, side, 3):
+      raise ValueError(f"images must be [N, {side}, {side}, 3], got {images.shape}")
+    apply = functools.partial(self._apply, parameters, _resized(images, size))
     start = self._start(guide, len(images))
-    position = start.position + self._bounded(apply("position", start.alignment))
+    residual = _resized(apply("position", start.alignment), side)
+    position = start.position + self._bounded(residual)
     chex.assert_equal_shape([position, images])
     if pose is None:
       limit = jnp.array([_pose.LIMIT], jnp.float32)
@@ -195,14 +222,17 @@ class Reconstructor:
       pose = jnp.clip(start.pose + change, -limit, limit)
     chex.assert_shape(pose, (len(images), 6))
     vertices = head_to_world(uv.vertices_from_map(position, self.table), pose)
-    alignment = self._alignment(vertices, position, start.guide)
+    alignment = self._alignment(vertices, position, start.guide, size)
     light = apply("light", alignment)
     chex.assert_shape(light[0], (len(images), -(-size // 8), -(-size // 8), 1))
-    diffuse = self._diffuse(apply("diffuse", alignment), images, light, alignment)
+    outputs = _resized(apply("diffuse", alignment), side)
+    if side != size:
+      alignment = self._alignment(vertices, position, start.guide, side)
+    diffuse = self._diffuse(outputs, images, light, alignment)
     chex.assert_equal_shape([diffuse, images])
     picture = jnp.zeros_like(images), jnp.zeros_like(images[..., :1])
     if render:
-      texture, shape = shade(diffuse, *light), (size, size)
+      texture, shape = shade(diffuse, *light), (side, side)
       picture = render_head(
         vertices, texture, self.template, self.camera, shape, antialias=antialias
       )
@@ -237,8 +267,10 @@ class Reconstructor:
     """Returns diffuse maps: painted ones, or the photos' own, corrected."""
     if alignment is None:
       return jax.nn.sigmoid(outputs)
-    texels = light_texture(*light, self.networks.size)
-    return _colors.corrected(outputs, images, texels, alignment, self._plain)
+    texels = light_texture(*light, self.networks.side)
+    return _colors.corrected(
+      outputs, images, texels, alignment, self._plain, self._skin
+    )
 
   def places(
     self,
@@ -261,6 +293,7 @@ class Reconstructor:
       a guided network are texels of maps of size S, S/2, S/4 and S/8.
     """
     merged: Any = nnx.merge(self.definitions[network].graph, parameters[network])
+    images = _resized(images, self.networks.size)
     alignment = self._start(guide, len(images)).alignment
     return _places.places_of(merged.encoder, images, alignment)
 
@@ -273,7 +306,8 @@ class Reconstructor:
     """
     guide = _guide.trusted(guide, len(guide.pose), self.template, self.vertex_std)
     position = uv.map_from_vertices(jnp.asarray(guide.vertices), self.table)
-    return self._seen(head_to_world(guide.vertices, guide.pose), position, guide)[0]
+    vertices = head_to_world(guide.vertices, guide.pose)
+    return self._seen(vertices, position, guide, self.networks.size)[0]
 
   def _start(self, guide: Guide | None, count: int) -> _Start:
     """Returns the mean head, or the guide."""
@@ -285,7 +319,7 @@ class Reconstructor:
     guide = _guide.trusted(guide, count, self.template, self.vertex_std)
     position = uv.map_from_vertices(jnp.asarray(guide.vertices), self.table)
     vertices = head_to_world(guide.vertices, guide.pose)
-    alignment, picture = self._seen(vertices, position, guide)
+    alignment, picture = self._seen(vertices, position, guide, self.networks.size)
     known = jnp.broadcast_to(guide.known[:, None, None, None], picture[..., :1].shape)
     picture = jnp.concatenate([picture, known], -1)
     freedom = 1 - (1 - _KNOWN) * jnp.asarray(guide.known)[:, None]
@@ -296,20 +330,22 @@ class Reconstructor:
     vertices: Float[Array, "n v 3"],
     position: Float[Array, "n s s 3"],
     guide: Guide | None,
+    size: int,
   ) -> Alignment | None:
     """Returns where predicted heads lie in the photo, for guided networks."""
-    return None if guide is None else self._seen(vertices, position, guide)[0]
+    return None if guide is None else self._seen(vertices, position, guide, size)[0]
 
   def _seen(
     self,
     vertices: Float[Array, "n v 3"],
     position: Float[Array, "n s s 3"],
     guide: Guide,
+    size: int,
   ) -> tuple[Alignment, Float[Array, "n h w 4"]]:
     """Returns the alignment with heads in world space, and their picture."""
     mean, std = self._position_statistics
-    deviation = (position - mean) / np.maximum(std, 1e-4)
-    shape = (self.networks.size, self.networks.size)
+    deviation = _resized((position - mean) / np.maximum(std, 1e-4), size)
+    shape = (size, size)
     picture, depth = _alignment.picture_of(vertices, self.template, self.camera, shape)
     alignment = _alignment.align(
       vertices,
@@ -318,7 +354,7 @@ class Reconstructor:
       self.camera,
       deviation=deviation,
       known=jnp.asarray(guide.known),
-      skin=None if guide.skin is None else jnp.asarray(guide.skin),
+      skin=None if guide.skin is None else _resized(guide.skin, size),
     )
     return alignment, picture
 
@@ -339,4 +375,18 @@ class Reconstructor:
   @functools.cached_property
   def _plain(self) -> Float[np.ndarray, "1 s s 3"]:
     """The diffuse map from which painting starts."""
-    return _colors.plain_colors(self.template, self.networks.size)
+    return _colors.plain_colors(self.template, self.networks.side)
+
+  @functools.cached_property
+  def _skin(self) -> Float[np.ndarray, "1 s s 1"]:
+    """Where that map shows skin, without eyes and the inside of the mouth."""
+    side = self.networks.side
+    mask = self.template.masks.get("skin")
+    if mask is None:
+      return np.ones((1, side, side, 1), np.float32)
+    return uv.resize_mask(mask.astype(np.float32), side)[None, ..., None]
+
+
+def _resized(values: Float[ArrayLike, "n h w c"], side: int) -> Float[Array, "n s s c"]:
+  """Returns maps of another size, averaged where they shrink."""
+  return resize_bilinear(values, (side, side), antialias=True)

@@ -1,8 +1,8 @@
 """From photos to heads: `gather` photos, then `fit_photos` or `reconstruct_photos`.
 
-Both write the same files and page through `write_heads`, which takes any
-`PhotoReconstructor`. The options import no JAX; the rest of the package is imported on
-first use.
+Both write the same files and pages through `write_heads`, which takes any
+`PhotoReconstructor`; `write_pages` makes the pages again from the files. The options
+import no JAX; the rest of the package is imported on first use.
 """
 
 import importlib
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     reconstruct_photos,
   )
   from affjax.photos._output import PhotoReconstructor, Report, write_heads
+  from affjax.photos._results import Result, results, write_pages
 
 __all__ = [
   "FitOptions",
@@ -35,14 +36,17 @@ __all__ = [
   "Progress",
   "ReconstructOptions",
   "Report",
+  "Result",
   "TrainedNetworks",
   "fit_photos",
   "gather",
   "reconstruct_photos",
+  "results",
   "write_heads",
+  "write_pages",
 ]
 
-_LATER = ("_by_fit", "_by_networks", "_output")
+_LATER = ("_by_fit", "_by_networks", "_output", "_results")
 
 
 def __getattr__(name: str) -> Any:

@@ -12,21 +12,25 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import affjax
-from affjax.export import Reconstruction
+from affjax.export import Expression, Reconstruction
 from affjax.faces import (
   Crop,
   Face,
   Fit,
   PhotoError,
+  Scalp,
   apply_crop,
   check_fittable,
+  confidence,
   face_crops,
   find_faces,
   fit_faces,
   fit_surface,
+  inside_photo,
   read_colors,
   read_photo,
   reads_surface_of,
+  visible_share,
   visible_skin,
 )
 from affjax.geometry import uv
@@ -35,6 +39,7 @@ from affjax.native import library
 from affjax.photos._inputs import Inputs
 from affjax.photos._options import FitOptions, Progress
 from affjax.photos._output import Report, face_facts, write_heads
+from affjax.photos._size import with_size
 from affjax.types import Camera
 
 # Side of the crops, px.
@@ -67,6 +72,8 @@ def fit_photos(
     method=options.method,
     map_size=options.map_size,
     photometric=options.photometric,
+    iris=options.iris,
+    scalp=options.scalp,
   )
   if options.same_person:
     reconstructor = reconstructor.of_one_person(inputs.photos)
@@ -82,6 +89,8 @@ class FitReconstructor:
     method: "surface" (`affjax.faces.fit_surface`) or "landmarks" (`fit_faces`).
     map_size: Side of the UV maps, texels.
     photometric: Whether diffuse and light maps are read off the photo.
+    scalp: The look of the scalp; see `read_colors`.
+    iris: Whether heads get the size of their irises.
     known: Fits of the largest faces of photos, by path, that are known already.
   """
 
@@ -89,6 +98,8 @@ class FitReconstructor:
   method: Literal["surface", "landmarks"] = FitOptions.method
   map_size: int = FitOptions.map_size
   photometric: bool = FitOptions.photometric
+  scalp: Scalp = FitOptions.scalp
+  iris: bool = FitOptions.iris
   known: Mapping[pathlib.Path, Fit] = dataclasses.field(
     default_factory=lambda: MappingProxyType[pathlib.Path, Fit]({})
   )
@@ -123,7 +134,7 @@ class FitReconstructor:
     else:
       fits = self._fits(faces, crops, images)
     return [
-      self._head(image, path, face, crop, fit)
+      self._head(image, inside_photo(pixels, crop), path, face, crop, fit)
       for image, face, crop, fit in zip(images, faces, crops, fits, strict=False)
     ]
 
@@ -159,15 +170,18 @@ class FitReconstructor:
   def _head(
     self,
     image: Float[np.ndarray, "c c 3"],
+    inside: Float[np.ndarray, "c c 1"],
     path: pathlib.Path,
     face: Face,
     crop: Crop,
     fit: Fit,
   ) -> Reconstruction:
     template, camera = self.model.template, Camera()
-    diffuse, light = self._colors(image, fit, camera)
+    visible = visible_skin(np.rint(image * 255).astype(np.uint8)[None])[0]
+    share = visible_share(fit.vertices, fit.pose, visible, template, camera)
+    diffuse, light = self._colors(image, inside, visible, fit, camera)
     table = uv.uv_table(template, self.map_size)
-    return Reconstruction(
+    head = Reconstruction(
       template=template,
       camera=camera,
       crop_image=image,
@@ -178,19 +192,30 @@ class FitReconstructor:
       light_color=np.ones(3, np.float32),
       pose=fit.pose,
       found=face_facts(face),
-      notes=_notes(path, self.model, fit),
+      notes=_notes(path, self.model, fit) | {"visible_share": round(share, 3)},
+      expression=Expression(
+        self.model.expression_names, self.model.expression_basis, fit.expression
+      ),
+      confidence=confidence(face, fit.inner_error, share),
     )
+    return with_size(head, face) if self.iris else head
 
   def _colors(
-    self, image: Float[np.ndarray, "c c 3"], fit: Fit, camera: Camera
+    self,
+    image: Float[np.ndarray, "c c 3"],
+    inside: Float[np.ndarray, "c c 1"],
+    visible: Float[np.ndarray, "c c 1"],
+    fit: Fit,
+    camera: Camera,
   ) -> tuple[Float[np.ndarray, "s s 3"], Float[np.ndarray, "l l 1"]]:
     """Returns the diffuse map and the light map of a fitted head."""
     if not self.photometric:
       return self.plain, np.ones((self.map_size // 8,) * 2 + (1,), np.float32)
-    visible = visible_skin(np.rint(image * 255).astype(np.uint8)[None])[0]
     template = self.model.template
     maps = read_colors(
-      image, visible, fit.vertices, fit.pose, template, camera, self.plain
+      *(image, visible, fit.vertices, fit.pose, template, camera, self.plain),
+      inside=inside,
+      scalp=self.scalp,
     )
     return maps.diffuse, maps.light
 

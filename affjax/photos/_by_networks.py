@@ -11,26 +11,30 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import affjax
-from affjax.export import Reconstruction
+from affjax.export import Expression, Reconstruction
 from affjax.faces import (
   Crop,
   Face,
   PhotoError,
   apply_crop,
+  confidence,
   face_crops,
   find_faces,
   fit_surface,
+  landmark_errors,
   solve_pose,
+  visible_share,
   visible_skin,
   warp,
 )
 from affjax.geometry import uv
-from affjax.heads import MorphableModel
+from affjax.geometry.camera import head_to_world, world_to_px
+from affjax.heads import MorphableModel, explain_vertices
 from affjax.models import Reconstructor
-from affjax.ops import resize_bilinear
 from affjax.photos._inputs import Inputs
 from affjax.photos._options import Progress, ReconstructOptions
 from affjax.photos._output import Report, face_facts, write_heads
+from affjax.photos._size import with_size
 from affjax.types import Guide
 
 # Side of the crops that heads are fitted to, px.
@@ -50,6 +54,7 @@ class TrainedNetworks(Protocol):
     params: Parameters of the networks.
     stage: Name of the last training stage.
     step: Number of training steps of that stage.
+    head: Model of the head whose template the networks predict.
     untrained: Networks whose weights are still as they were initialized.
   """
 
@@ -88,8 +93,10 @@ def reconstruct_photos(
   Raises:
     ValueError: A network that is used has not been trained.
   """
-  _require_trained(networks, options.pose)
-  reconstructor = NetworkReconstructor(networks, pose=options.pose)
+  reconstructor = NetworkReconstructor(
+    networks, options.pose, iris=options.iris, map_size=options.map_size
+  )
+  _require_trained(networks, reconstructor.pose_from)
   return write_heads(inputs, out, reconstructor, options, progress=progress)
 
 
@@ -110,16 +117,27 @@ class NetworkReconstructor:
 
   Attributes:
     networks: The trained networks.
-    pose: "landmarks" or "network"; see `ReconstructOptions`.
+    pose: "auto", "landmarks" or "network"; see `ReconstructOptions`.
+    iris: Whether heads get the size of their irises.
+    map_size: Side of the maps, px; at least that at which the networks were trained.
   """
 
   networks: TrainedNetworks
   pose: str = ReconstructOptions.pose
+  iris: bool = ReconstructOptions.iris
+  map_size: int = ReconstructOptions.map_size
 
   @property
   def about(self) -> str:
     """A phrase for the page that names the method."""
     return f"networks of {self.networks.stage}, step {self.networks.step}"
+
+  @property
+  def pose_from(self) -> str:
+    """Where the pose comes from: "landmarks" or "network"."""
+    if self.pose != "auto":
+      return self.pose
+    return "network" if self.networks.reconstructor.networks.guided else "landmarks"
 
   def heads_of(
     self, pixels: UInt8[np.ndarray, "h w 3"], path: pathlib.Path
@@ -128,20 +146,37 @@ class NetworkReconstructor:
     faces = find_faces(pixels)
     if not faces:
       raise PhotoError("no face found")
-    nets = self.networks.reconstructor
-    crops = face_crops(faces, nets.template, nets.camera, nets.networks.size)
+    nets = self.reconstructor
+    crops = face_crops(faces, nets.template, nets.camera, nets.networks.side)
     images = np.stack([apply_crop(pixels, crop) for crop in crops])
     guide = self._guide(pixels, faces) if nets.networks.guided else None
     maps = self.predict(images, guide=guide)
+    pairs = list(zip(faces, crops, strict=True))
     predicted_pose = maps["pose"]
-    if self.pose == "landmarks":
+    if self.pose_from == "landmarks":
       # The diffuse and light networks see the shape in the better pose.
       solved = [
         self._solved_pose(position, face, crop)
-        for position, face, crop in zip(maps["position"], faces, crops, strict=True)
+        for position, (face, crop) in zip(maps["position"], pairs, strict=True)
       ]
       maps = self.predict(images, np.stack(solved).astype(np.float32), guide=guide)
-    return [
+    residuals = [
+      self._residual(position, pose, face, crop)
+      for position, pose, (face, crop) in zip(
+        maps["position"], maps["pose"], pairs, strict=True
+      )
+    ]
+    visible = visible_skin(np.rint(images * 255).astype(np.uint8))
+    shares = [
+      visible_share(
+        np.asarray(uv.vertices_from_map(position, nets.table)),
+        *(pose, skin, nets.template, nets.camera),
+      )
+      for position, pose, skin in zip(
+        maps["position"], maps["pose"], visible, strict=True
+      )
+    ]
+    heads = [
       Reconstruction(
         template=nets.template,
         camera=nets.camera,
@@ -152,13 +187,27 @@ class NetworkReconstructor:
           "by": f"affjax {affjax.__version__}",
           "photo": path.name,
           "networks": f"{self.networks.stage}, step {self.networks.step}",
-          "pose_from": self.pose,
+          "pose_from": self.pose_from,
           "pose_of_network": predicted_pose[k].tolist(),
+          "inner_error_percent": round(residuals[k], 3),
+          "visible_share": round(shares[k], 3),
         },
+        expression=self._expression(maps["position"][k]),
+        confidence=confidence(faces[k], residuals[k], shares[k]),
         **{name: values[k] for name, values in maps.items()},
       )
       for k in range(len(faces))
     ]
+    if not self.iris:
+      return heads
+    return [with_size(head, face) for head, face in zip(heads, faces, strict=True)]
+
+  def _expression(self, position: Float[np.ndarray, "s s 3"]) -> Expression:
+    """Returns the expression that the model finds in a predicted position map."""
+    head, table = self.networks.head, self.reconstructor.table
+    vertices = np.asarray(uv.vertices_from_map(position, table))
+    _, weights = explain_vertices(head, vertices)
+    return Expression(head.expression_names, head.expression_basis, weights)
 
   def predict(
     self,
@@ -205,30 +254,53 @@ class NetworkReconstructor:
 
   @functools.cached_property
   def _compiled(self) -> Any:
-    return jax.jit(functools.partial(self.networks.reconstructor, render=False))
+    return jax.jit(functools.partial(self.reconstructor, render=False))
+
+  @functools.cached_property
+  def reconstructor(self) -> Any:
+    """The networks, for photos and maps of the size that is asked for."""
+    return self.networks.reconstructor.with_map_size(self.map_size)
 
   def _guide(self, pixels: UInt8[np.ndarray, "h w 3"], faces: Sequence[Face]) -> Guide:
     """Returns the heads that are fitted to faces, and the skin that is visible."""
-    nets, model = self.networks.reconstructor, self.networks.head
+    nets, model = self.reconstructor, self.networks.head
     crops = face_crops(faces, model.template, nets.camera, _FITTED_SIZE)
     images = np.stack([apply_crop(pixels, crop) for crop in crops])
     images = np.rint(images * 255).astype(np.uint8)
     fits = fit_surface(model, faces, crops, images, nets.camera)
-    size = nets.networks.size
-    skin = resize_bilinear(visible_skin(images), (size, size), antialias=True)
     return Guide(
       vertices=np.stack([fit.vertices for fit in fits]).astype(np.float32),
       pose=np.stack([fit.pose for fit in fits]).astype(np.float32),
       known=np.ones(len(fits), np.float32),
-      skin=np.asarray(skin),
+      skin=np.asarray(visible_skin(images)),
     )
 
   def _solved_pose(
     self, position: Float[np.ndarray, "s s 3"], face: Face, crop: Crop
   ) -> Float[np.ndarray, " 6"]:
     """Returns the pose in which the predicted shape meets the detected landmarks."""
-    nets = self.networks.reconstructor
-    vertices = uv.vertices_from_map(position, nets.table)
-    points = nets.template.landmark_positions(vertices)
     px = warp.transform(crop.matrix, face.landmarks68)
-    return solve_pose(points, px, nets.camera, crop.size)
+    camera = self.reconstructor.camera
+    return solve_pose(self._landmarks(position), px, camera, crop.size)
+
+  def _residual(
+    self,
+    position: Float[np.ndarray, "s s 3"],
+    pose: Float[np.ndarray, " 6"],
+    face: Face,
+    crop: Crop,
+  ) -> float:
+    """Returns how far landmarks are off, in percent of the interocular distance."""
+    px = warp.transform(crop.matrix, face.landmarks68)
+    camera = self.reconstructor.camera
+    world = head_to_world(self._landmarks(position), pose)
+    seen = np.asarray(world_to_px(world, camera, crop.size, crop.size))
+    return float(landmark_errors(px[None], seen[None])[0][0])
+
+  def _landmarks(
+    self, position: Float[np.ndarray, "s s 3"]
+  ) -> Float[np.ndarray, "68 3"]:
+    """Returns the landmarks of a predicted shape, head space, dm."""
+    nets = self.reconstructor
+    vertices = uv.vertices_from_map(position, nets.table)
+    return np.asarray(nets.template.landmark_positions(vertices))

@@ -22,10 +22,35 @@ class OutputOptions:
     keep_eyes_and_mouth: Keep the photo's own eyes and mouth interior in overlay.png.
     overwrite: Replace results of the same name. Files and folders that affjax did not
       write are never replaced.
+    resume: Continue a run into the same folder: photos with a result there are skipped,
+      those that failed are tried again, and the pages show all.
+    format: Write meshes in these formats, separated by commas: glb, obj, ply, usdz.
+    iris: Take the size of the head from the irises, which are 11.7 mm wide in nearly
+      everyone; meshes otherwise have the size of the mean head.
+    map_size: Set the width and height of the UV maps, in texels: a
+      multiple of 8 from 64 to 1024.
   """
 
   keep_eyes_and_mouth: bool = False
   overwrite: bool = False
+  resume: bool = False
+  format: str = "glb,obj"
+  iris: bool = False
+  map_size: int = 512
+
+  def __post_init__(self) -> None:
+    low, high = _MAP_SIZES
+    if self.map_size % 8 or not low <= self.map_size <= high:
+      raise ValueError(
+        f"map_size must be a multiple of 8 from {low} to {high}, got {self.map_size}"
+      )
+    if self.resume and self.overwrite:
+      raise ValueError("resume and overwrite exclude each other: choose one")
+
+  @property
+  def formats(self) -> tuple[str, ...]:
+    """The mesh formats."""
+    return tuple(name.strip() for name in self.format.split(","))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,19 +65,20 @@ class FitOptions(OutputOptions):
       "landmarks" fits to 68 landmarks alone.
     same_person: All photos show the same person, whose identity they share: the
       largest face of each photo counts, and the method must be "surface".
-    map_size: Set the width and height of the UV maps, in texels: a
-      multiple of 8 from 64 to 1024.
     photometric: Read the diffuse and light maps off the photo; with
       --no-photometric the head gets plain skin.
+    scalp: Paint the scalp with this: "skin" = skin in the face's tone, "photo" = the
+      hair that the photo shows there, "none" = neutral gray, for a hair model.
   """
 
   template: str = "embedded"
   method: Literal["surface", "landmarks"] = "surface"
   same_person: bool = False
-  map_size: int = 512
   photometric: bool = True
+  scalp: Literal["skin", "photo", "none"] = "skin"
 
   def __post_init__(self) -> None:
+    super().__post_init__()
     if self.method not in ("landmarks", "surface"):
       raise ValueError(f"method must be one of landmarks, surface, got {self.method!r}")
     if self.same_person and (self.method, self.template) != ("surface", "embedded"):
@@ -60,11 +86,8 @@ class FitOptions(OutputOptions):
         "same_person needs method 'surface' and template 'embedded', got "
         f"{self.method!r} and {self.template!r}"
       )
-    low, high = _MAP_SIZES
-    if self.map_size % 8 or not low <= self.map_size <= high:
-      raise ValueError(
-        f"map_size must be a multiple of 8 from {low} to {high}, got {self.map_size}"
-      )
+    if self.scalp not in ("skin", "photo", "none"):
+      raise ValueError(f"scalp must be one of skin, photo, none, got {self.scalp!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +97,15 @@ class ReconstructOptions(OutputOptions):
   Attributes:
     pose: Take the pose from here: "landmarks" places the predicted shape on
       the landmarks that were found in the photo; "network" takes the pose network's
-      prediction, as in the paper.
+      prediction, as in the paper; "auto" is "network" for guided networks, which
+      correct the pose of a fit, and "landmarks" for others.
   """
 
-  pose: Literal["landmarks", "network"] = "landmarks"
+  pose: Literal["auto", "landmarks", "network"] = "auto"
 
   def __post_init__(self) -> None:
-    if self.pose not in ("landmarks", "network"):
-      raise ValueError(f"pose must be one of landmarks, network, got {self.pose!r}")
+    super().__post_init__()
+    if self.pose not in ("auto", "landmarks", "network"):
+      raise ValueError(
+        f"pose must be one of auto, landmarks, network, got {self.pose!r}"
+      )

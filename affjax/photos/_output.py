@@ -1,29 +1,39 @@
 """From photos to files and page, by any reconstructor."""
 
+import contextlib
 import dataclasses
+import errno
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
 
-import affjax
 from affjax import bugs, files
 from affjax.export import (
+  CARD_FOLDER,
   OutputError,
-  PageFace,
-  PagePhoto,
   Reconstruction,
+  card_files,
+  check_formats,
   head_files,
-  is_page,
-  page_face,
-  page_html,
 )
-from affjax.faces import Face, read_photo
+from affjax.faces import Face, PhotoError, read_photo
 from affjax.names import folder_names, relative_names
 from affjax.photos._inputs import Inputs
 from affjax.photos._options import OutputOptions, Progress
+from affjax.photos._results import (
+  RECORD,
+  Result,
+  require_pages,
+  results,
+  write_pages,
+)
+
+# Errors of a file system without room.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @runtime_checkable
@@ -55,16 +65,22 @@ class Report:
   """The result of a run over photos.
 
   Attributes:
-    page: The written page; None without any head.
-    heads: Number of heads that were written.
-    photos: Number of photos that gave at least one head.
+    page: The first page; None without any head in the output folder.
+    heads: Number of heads that this run wrote.
+    photos: Number of photos that gave at least one head in this run.
     problems: Photos without a head and the reason for each, in the order of the photos.
+    kept: Number of photos that were finished before, and skipped.
+    unsure: Photos with heads that may be wrong in this run, and which these are.
   """
 
   page: pathlib.Path | None
   heads: int
   photos: int
   problems: Mapping[str, str]
+  kept: int = 0
+  unsure: Mapping[str, str] = dataclasses.field(
+    default_factory=lambda: MappingProxyType[str, str]({})
+  )
 
 
 def write_heads(
@@ -81,8 +97,10 @@ def write_heads(
   `affjax.names.folder_names`.
 
   The folder of a photo appears whole or not at all, and a photo that fails does not
-  stop the others. The page `OUT/index.html` is written last. With AFFJAX_DEBUG=1 in
-  the environment, the traceback of each failure is printed.
+  stop the others. The pages, of which `OUT/index.html` is the first, show all results
+  of the folder; they are written last, also where the user interrupts the run or the
+  disk is full. With AFFJAX_DEBUG=1 in the environment, the traceback of each failure is
+  printed.
 
   Args:
     inputs: Photos, as `gather` returns them.
@@ -93,36 +111,152 @@ def write_heads(
       its faces.
 
   Raises:
-    OutputError: `OUT/index.html` is not a page of affjax.
+    OutputError: `OUT/index.html` is not a page of affjax, or the disk is full.
+    ValueError: A mesh format is unknown.
   """
-  index = out / "index.html"
-  if index.exists() and not is_page(index.read_text("utf-8", "replace")):
-    raise OutputError(f"{str(index)!r} is not a page of affjax; not replaced")
-  shown: list[PagePhoto] = []
-  problems = dict(inputs.problems)
-  shown_names = relative_names(inputs.photos)
-  folders = folder_names(shown_names)
-  for path, name, folder in zip(inputs.photos, shown_names, folders, strict=True):
+  check_formats(options.formats)
+  require_pages(out)
+  run = _Run(out, reconstructor, options, dict(inputs.problems))
+  try:
+    for path, name, folder in _foldered(inputs.photos, run.done):
+      progress(path, run.add(path, name, folder))
+  except BaseException:
+    with contextlib.suppress(OSError):
+      write_pages(out, run.problems)
+    raise
+  page = write_pages(out, run.problems)
+  return Report(page, run.heads, run.photos, run.problems, run.kept, run.unsure)
+
+
+class _Run:
+  """A run over photos, which keeps numbers only.
+
+  Args:
+    out: The output folder.
+    reconstructor: The method.
+    options: Options of writing.
+    problems: Paths without photos, to which photos without a head are added.
+  """
+
+  def __init__(
+    self,
+    out: pathlib.Path,
+    reconstructor: PhotoReconstructor,
+    options: OutputOptions,
+    problems: dict[str, str],
+  ) -> None:
+    self.out, self.reconstructor, self.options = out, reconstructor, options
+    self.problems, self.unsure = problems, dict[str, str]()
+    self.done = {r.photo: r for r in results(out)} if options.resume else {}
+    self.heads = self.photos = self.kept = 0
+
+  def add(self, path: pathlib.Path, name: str, folder: str) -> int:
+    """Returns the number of heads of a photo, after they are written."""
+    if before := self.done.get(_key(path)):
+      self.kept += 1
+      return before.faces
     try:
       pixels = read_photo(path)
-      heads = [_named(h, name) for h in reconstructor.heads_of(pixels, path)]
-      faces = _write(heads, pixels, out / folder, options)
+      heads = [_named(h, name) for h in self.reconstructor.heads_of(pixels, path)]
+      if not heads:
+        raise PhotoError("no face found")
+      self._write(heads, pixels, path, name, folder)
     except Exception as error:
       # Even a bug on one photo does not stop the others; the report tells them apart.
       bugs.show_traceback(error)
-      problems[str(path)] = _reason(error, path)
-      progress(path, 0)
-    else:
-      height, width, _ = pixels.shape
-      shown.append(PagePhoto(name, (height, width), faces))
-      progress(path, len(faces))
-  if shown:
-    _write_page(index, shown, problems, reconstructor.about)
-  return Report(
-    page=index if shown else None,
-    heads=sum(len(entry.faces) for entry in shown),
-    photos=len(shown),
-    problems=problems,
+      if isinstance(error, OSError) and error.errno in _FULL:
+        raise OutputError(
+          f"cannot write to {str(self.out)!r}: {error.strerror}; finished photos are "
+          "kept: make room and run the command again with --resume"
+        ) from error
+      self.problems[str(path)] = _reason(error, path)
+      return 0
+    if doubtful := _doubtful(heads):
+      self.unsure[str(path)] = doubtful
+    self.heads += len(heads)
+    self.photos += 1
+    return len(heads)
+
+  def _write(
+    self,
+    heads: Sequence[Reconstruction],
+    pixels: UInt8[np.ndarray, "h w 3"],
+    path: pathlib.Path,
+    name: str,
+    folder: str,
+  ) -> None:
+    """Writes the folder of a photo."""
+    place, options = self.out / folder, self.options
+    if place.exists() and not (place / "face1" / "pose.json").is_file():
+      raise OutputError(f"{str(place)!r} is not a result of affjax; not replaced")
+    result = Result(
+      folder=folder,
+      photo=_key(path),
+      name=_printable(name),
+      size=(pixels.shape[0], pixels.shape[1]),
+      faces=len(heads),
+      unsure=sum(head.unsure for head in heads),
+      about=self.reconstructor.about,
+    )
+    with files.written_folder(place, overwrite=options.overwrite) as partial:
+      for k, head in enumerate(heads, start=1):
+        contents = head_files(
+          head,
+          pixels,
+          formats=options.formats,
+          keep_original=options.keep_eyes_and_mouth,
+        )
+        card = card_files(head, pixels, contents, title=f"Face {k}")
+        _write_files(partial / f"face{k}", contents)
+        _write_files(partial / f"face{k}" / CARD_FOLDER, card)
+      files.write_json(partial / RECORD, result.record)
+
+
+def _write_files(folder: pathlib.Path, contents: Mapping[str, bytes]) -> None:
+  folder.mkdir()
+  for name, content in contents.items():
+    (folder / name).write_bytes(content)
+
+
+def _key(path: pathlib.Path) -> str:
+  """Returns the absolute path of a photo, which tells it apart."""
+  return _printable(str(path.absolute()))
+
+
+def _printable(text: str) -> str:
+  """Returns a file name in valid UTF-8."""
+  return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _foldered(
+  photos: Sequence[pathlib.Path], done: Mapping[str, Result]
+) -> Iterator[tuple[pathlib.Path, str, str]]:
+  """Yields photos, their names and the names of their folders.
+
+  Finished photos keep theirs, and others do not take it.
+  """
+  taken = {result.folder.casefold() for result in done.values()}
+  names = relative_names(photos)
+  for path, name, folder in zip(photos, names, folder_names(names), strict=True):
+    free, k = folder, 1
+    while _key(path) not in done and free.casefold() in taken:
+      k += 1
+      free = f"{folder}-{k}"
+    taken.add(free.casefold())
+    yield path, name, free
+
+
+def _named(head: Reconstruction, name: str) -> Reconstruction:
+  """Returns a head whose notes name its photo by the path that tells it apart."""
+  return dataclasses.replace(head, notes={**head.notes, "photo": name})
+
+
+def _doubtful(heads: Sequence[Reconstruction]) -> str:
+  """Returns which heads of a photo are unsure, in words."""
+  return ", ".join(
+    f"face {k} (confidence {head.confidence:.2f})"
+    for k, head in enumerate(heads, start=1)
+    if head.unsure
   )
 
 
@@ -133,49 +267,6 @@ def face_facts(face: Face) -> dict[str, Any]:
     "score": float(face.score),
     "landmarks68_px": np.round(np.asarray(face.landmarks68, float), 2).tolist(),
   }
-
-
-def _named(head: Reconstruction, name: str) -> Reconstruction:
-  """Returns a head whose notes name its photo by the path that tells it apart."""
-  return dataclasses.replace(head, notes={**head.notes, "photo": name})
-
-
-def _write(
-  heads: Sequence[Reconstruction],
-  pixels: UInt8[np.ndarray, "h w 3"],
-  place: pathlib.Path,
-  options: OutputOptions,
-) -> list[PageFace]:
-  """Writes the folder of a photo and returns the cards of its heads for the page."""
-  if place.exists() and not (place / "face1" / "pose.json").is_file():
-    raise OutputError(f"{str(place)!r} is not a result of affjax; not replaced")
-  cards = []
-  with files.written_folder(place, overwrite=options.overwrite) as partial:
-    for k, head in enumerate(heads, start=1):
-      contents = head_files(head, pixels, keep_original=options.keep_eyes_and_mouth)
-      (partial / f"face{k}").mkdir()
-      for name, content in contents.items():
-        (partial / f"face{k}" / name).write_bytes(content)
-      where = f"{place.name}/face{k}"
-      cards.append(page_face(head, pixels, contents, title=f"Face {k}", folder=where))
-  return cards
-
-
-def _write_page(
-  index: pathlib.Path,
-  shown: Sequence[PagePhoto],
-  problems: Mapping[str, str],
-  about: str,
-) -> None:
-  text = page_html(
-    shown,
-    title="Heads from photographs",
-    footer=f"Made by affjax {affjax.__version__}, {about}. OBJ and GLB are in meters, "
-    "position.npy is in decimeters.",
-    problems=problems,
-  )
-  # A file name may hold bytes that are not UTF-8.
-  files.write_file(index, text.encode("utf-8", "replace"))
 
 
 def _reason(error: Exception, path: pathlib.Path) -> str:

@@ -114,7 +114,7 @@ def has_torch(device: str) -> bool:
 def _torch_names(device: str) -> list[str]:
   if not has_torch(device):
     return []
-  from tests.reference import torch_affine_conv
+  from experiments.pytorch_reference import affine_conv as torch_affine_conv
 
   found = [f"PyTorch {name}" for name in torch_affine_conv.forms()]
   # Which layout is the faster one depends on the shape; the slower forms need one only.
@@ -220,7 +220,7 @@ def _torch_variant(name: str, case: Case, direction: str, device: str) -> Varian
 
 def _torch_function(name: str, case: Case, where):
   """Function, inputs that take gradients, and the gradient of the output."""
-  from tests.reference import torch_affine_conv as forms
+  from experiments.pytorch_reference import affine_conv as forms
 
   torch = _torch()
   half = torch.float16 if name == DEFORMABLE else torch.bfloat16  # it knows no bfloat16

@@ -100,34 +100,37 @@ def torch_variants(case: Case, direction: str, device: str) -> dict[str, Variant
     return {}
   import torch
 
-  from tests.reference import torch_affine_conv, torch_affunet
+  from experiments.pytorch_reference import affine_conv, networks, weights
 
   where = torch.device("cuda" if device == "gpu" else "cpu")
   dtype = getattr(torch, case.dtype)
-  _, weights = network(case, affine=True)
-  place = lambda v: v.to(where, dtype).requires_grad_(direction == BOTH)
-  nets = [jax.tree.map(place, torch_affunet.transplanted(w)) for w in weights]
-  images = torch.tensor(photos(case)).permute(0, 3, 1, 2).to(where, dtype)
-  images = images.contiguous(memory_format=torch.channels_last)
+  _, params = network(case, affine=True)
+  images = torch.tensor(photos(case)).to(where, dtype)
 
-  def run(form) -> None:
+  def made(form) -> torch.nn.ModuleList:
+    nets = torch.nn.ModuleList(networks.AffUNet(form=form) for _ in params)
+    for net, values in zip(nets, params, strict=True):
+      net.load_state_dict(weights.to_state(values))
+    return nets.to(where, dtype, memory_format=torch.channels_last)
+
+  def run(nets) -> None:
     with torch.set_grad_enabled(direction == BOTH):
-      out = [torch_affunet.affunet(net, images, form=form) for net in nets]
+      out = [net(images) for net in nets]
       if direction == BOTH:
         total = sum(y.float().square().mean() for y in out)
-        torch.autograd.grad(total, jax.tree.leaves(nets))
+        torch.autograd.grad(total, list(nets.parameters()))
 
   def variant(form) -> Variant:
-    once = functools.partial(run, form)
+    once = functools.partial(run, made(form))
     if device == "cpu":
       return Variant(once)
     return variants.torch_gpu_variant(once)
 
   return {
     f"{TORCH}, {name}": variant(form)
-    for name, form in torch_affine_conv.forms().items()
+    for name, form in affine_conv.forms().items()
     # torchvision knows no bfloat16.
-    if case.dtype == "float32" or form is not torch_affine_conv.deformable
+    if case.dtype == "float32" or form is not affine_conv.deformable
   }
 
 

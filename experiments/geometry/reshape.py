@@ -102,7 +102,7 @@ def _spread(
   level = jnp.zeros((n, _GRID * _GRID, 3))
   for right in (0, 1):
     for down in (0, 1):
-      cell = low.astype(int) + jnp.array([right, down])
+      cell = low.astype(int) + jnp.array([[[right, down]]])
       inside = ((cell >= 0) & (cell < _GRID)).all(-1)
       number = jnp.where(inside, cell[..., 1] * _GRID + cell[..., 0], _GRID * _GRID)
       part = jnp.abs(1 - right - share[..., 0]) * jnp.abs(1 - down - share[..., 1])

@@ -1,4 +1,4 @@
-"""What is true of the photos of a bank, on the points of the chart."""
+"""The truth about the photos of a bank, on the points of the chart."""
 
 import dataclasses
 import functools

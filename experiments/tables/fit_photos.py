@@ -1,12 +1,13 @@
-"""Fits the head to the photos of folders; writes errors and contact sheets.
+"""Fits the head to the photos of folders by both methods; writes errors and sheets.
 
   python -m experiments.tables.fit_photos PHOTOS... --out out/fit_photos
 
-Every face that is found counts. Writes `fit_photos.json` into `--results` (one row a
-face: errors in percent of the distance of the outer eye corners, the pose in degrees)
-and `sheet_*.png` into `--out`: for each face the crop, the crop with landmarks (white:
-detected; red: of the fitted head, the jaw's where they slid to), the fitted head over
-the crop, and the head from the front. Sheets of private photos are private too.
+Every face that is found counts. Writes `fit_photos.json` into `--results` (for each
+method one row a face: errors in percent of the distance of the outer eye corners, the
+pose in degrees) and `sheet_*.png` of the surface fit into `--out`: for each face the
+crop, the crop with landmarks (white: detected; red: of the fitted head, the jaw's where
+they slid to), the fitted head over the crop, and the head from the front. Sheets of
+private photos are private too.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from affjax.faces import (
   face_crop,
   find_faces,
   fit_faces,
+  fit_surface,
   read_photo,
   warp,
 )
@@ -66,15 +68,23 @@ def main() -> None:
     raise SystemExit("no faces in these photos")
   model, camera = open_head("embedded"), Camera()
   faces, crops = [c.face for c in cases], [c.crop for c in cases]
-  found = fit_faces(model, faces, crops, camera)
-  rows = [row(case, one) for case, one in zip(cases, found, strict=True)]
-  report = {"summary": summary(rows), "failures": failures, "faces": rows}
+  images = np.stack([c.image for c in cases])
+  found = fit_surface(model, faces, crops, images, camera)
+  fits = {"surface": found, "landmarks": fit_faces(model, faces, crops, camera)}
+  records = {
+    method: [row(case, one) for case, one in zip(cases, every, strict=True)]
+    for method, every in fits.items()
+  }
+  sums = {method: summary(rows) for method, rows in records.items()}
+  report = {"summary": sums, "failures": failures, "faces": records}
   measuring.write_json(options.results / "fit_photos.json", report)
-  for name, value in report["summary"].items():
-    print(f"{name:>32} {value}")
+  for method, values in sums.items():
+    for name, value in values.items():
+      print(f"{method:>10} {name:>32} {value}")
   if options.out:
     options.out.mkdir(parents=True, exist_ok=True)
-    worst = np.argsort([-r["inner_error"] for r in rows], kind="stable")
+    errors = [-r["inner_error"] for r in records["surface"]]
+    worst = np.argsort(errors, kind="stable")
     for k in range(0, len(worst), 2 * ROWS):
       part = [(cases[i], found[i]) for i in worst[k : k + 2 * ROWS]]
       path = options.out / f"sheet_{k // (2 * ROWS) + 1}.png"

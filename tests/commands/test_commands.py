@@ -15,7 +15,7 @@ import affjax
 from affjax import build, commands, photos
 from affjax.assets import store
 from affjax.commands import _console, _weights
-from affjax.export import FILES
+from affjax.export import CARD_FOLDER, FILES
 from affjax.train import checkpoint
 from tests import tiny_config
 from tests.command_line import run, run_process
@@ -86,7 +86,33 @@ def test_problems_give_exit_code_1(photo, chain, tmp_path):
   result = run("reconstruct", photo, "-o", tmp_path / "out")
   assert result.exit_code == 1
   assert "error: [bold]x[/].jpg: not an image\n" in result.stderr
-  assert "1 head from 1 photo" in result.stdout
+  assert "1 head from 1 photo, 1 without a head: " in result.stdout
+
+
+def test_unsure_heads_give_exit_code_3(photo, chain, tmp_path):
+  chain.report = photos.Report(
+    page=pathlib.Path("out/index.html"),
+    heads=2,
+    photos=1,
+    problems={},
+    unsure={"a.jpg": "face 2 (confidence 0.46)"},
+  )
+  result = run("reconstruct", photo, "-o", tmp_path / "out")
+  assert result.exit_code == 3
+  words = "warning: a.jpg: unsure of face 2 (confidence 0.46); look at it on the page\n"
+  assert words in result.stderr
+  assert result.stdout == (
+    "2 heads from 1 photo, 1 with unsure heads: out/index.html\n"
+  )
+
+
+def test_folders_are_searched_deeper_on_request(chain, tmp_path):
+  deep = tmp_path / "in" / "alice" / "001.png"
+  deep.parent.mkdir(parents=True)
+  Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(deep)
+  for options, found in (((), ()), (("--recursive",), (deep,))):
+    run("reconstruct", tmp_path / "in", "-o", tmp_path / "out", *options)
+    assert chain.calls[-1][0].photos == found
 
 
 def test_unusable_outputs_are_refused_before_any_work(photo, chain, tmp_path):
@@ -94,7 +120,7 @@ def test_unusable_outputs_are_refused_before_any_work(photo, chain, tmp_path):
   full.mkdir()
   (full / "mine").write_text("x")
   for out, message in (
-    (full, "is not empty; choose another or add --overwrite"),
+    (full, "is not empty; choose another, or add --overwrite or --resume"),
     (photo, "exists and is not a folder"),
     (photo / "out", "cannot write to"),
   ):
@@ -112,7 +138,7 @@ def test_missing_arguments_and_wrong_values(photo, chain, tmp_path):
   result = run("reconstruct", photo, "-o", tmp_path / "out", "--pose", "guess")
   assert result.exit_code == 2
   assert "'guess' for argument '--pose'" in result.stderr
-  assert "('landmarks', 'network')" in result.stderr
+  assert "('auto', 'landmarks', 'network')" in result.stderr
   assert len(result.stderr.splitlines()) == 1
   assert not (tmp_path / "out").exists()
 
@@ -120,7 +146,12 @@ def test_missing_arguments_and_wrong_values(photo, chain, tmp_path):
 @pytest.mark.parametrize(
   ("error", "code", "message"),
   [
-    (KeyboardInterrupt(), 130, "error: interrupted; finished photos are kept\n"),
+    (
+      KeyboardInterrupt(),
+      130,
+      "error: interrupted; finished photos are kept and on the page; the same command "
+      "with --resume goes on\n",
+    ),
     (
       RuntimeError("a\nb"),
       1,
@@ -139,10 +170,7 @@ def test_no_traceback_ever(photo, chain, tmp_path, monkeypatch, error, code, mes
   assert result.stderr == message
 
 
-def test_weights_must_be_there(tmp_path, monkeypatch):
-  monkeypatch.chdir(tmp_path)
-  with pytest.raises(ValueError, match=r"run `make demo`.*--weights"):
-    _weights.load_run(_weights.DEFAULT_RUN)
+def test_weights_must_be_there(tmp_path):
   with pytest.raises(ValueError, match="no such training workdir"):
     _weights.load_run(tmp_path / "nowhere")
   (tmp_path / "void").mkdir()
@@ -249,16 +277,19 @@ def test_doctor():
   assert result.exit_code == 0, result.output
   assert re.search(r"ok +asset head\.npz +intact", result.stdout)
   assert "cpu" in result.stdout
+  assert re.search(r"ok +pillow-heif +(\d|none; .*affjax\[heif\])", result.stdout)
   for name in ("affine_conv", "rasterizer"):
     assert re.search(rf"ok +{name} on cpu +(cpp: compiled|xla: \w)", result.stdout)
 
 
 def test_as_a_process_without_weights(photo, tmp_path):
   """The installed command's module, as a user's shell starts it."""
-  answer = run_process("reconstruct", photo, "-o", "out", cwd=tmp_path)
+  answer = run_process(
+    *("reconstruct", photo, "-o", "out", "--weights", "nowhere"), cwd=tmp_path
+  )
   assert answer.exit_code == 2
   assert answer.stdout == ""
-  assert answer.stderr.startswith("error: no weights: run `make demo`")
+  assert answer.stderr.startswith("error: weights 'nowhere': no such training workdir")
   assert len(answer.stderr.splitlines()) == 1
   assert not (tmp_path / "out").exists()
 
@@ -317,10 +348,16 @@ def test_a_folder_of_good_and_bad_photos(workdir, tmp_path):
     assert line.startswith("error: ")
     assert word in line
   assert f"{place / 'é 顔.jpg'}: 1 face" in lines
-  assert answer.stdout == f"1 head from 1 photo: {out / 'index.html'}\n"
-  assert sorted(p.name for p in out.iterdir()) == ["index.html", "é 顔"]
+  assert re.match(
+    r"1 head from 1 photo(, 1 with unsure heads)?, 7 without a head: ", answer.stdout
+  )
+  assert sorted(p.name for p in out.iterdir()) == [
+    "index.html",
+    "problems.json",
+    "é 顔",
+  ]
   face = out / "é 顔" / "face1"
-  assert sorted(p.name for p in face.iterdir()) == sorted(FILES)
+  assert {p.name for p in face.iterdir()} == {*FILES, CARD_FOLDER}
   # The overlay is the upright photo, and the head covers the face.
   with Image.open(face / "overlay.png") as overlay:
     assert overlay.size == astronaut.size

@@ -126,6 +126,11 @@ def test_inside_another_program_it_is_an_ordinary_function(place):
   assert not list(place.iterdir())
 
 
+def test_functions_must_name_their_arguments():
+  with pytest.raises(TypeError, match="must name all of its arguments"):
+    compilation.saved()(lambda *rows: rows)
+
+
 def test_threads_that_need_the_same_program_make_it_once(place):
   traced, function = [], None
   function = _scaled(traced)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from affjax import types
-from affjax.export import head_mesh
-from affjax.geometry import mesh
+from affjax.export import Expression, head_mesh
+from affjax.geometry import mesh, rotation
 
 
 def _grid(rows, columns, center, radius, box):
@@ -72,6 +72,33 @@ def ball():
 @pytest.fixture(scope="session")
 def ball_mesh(ball):
   return head_mesh(ball.vertices, ball)
+
+
+# Rotation of the ball's eyes at weight 1 of each gaze, degrees around (x, y).
+GAZES = {"In": (0, -20), "Out": (0, 20), "Up": (-15, 0), "Down": (15, 0)}
+EYES = {"Left": np.array([0.3, 0.2, 0.75]), "Right": np.array([-0.3, 0.2, 0.75])}
+
+
+def ball_expression(ball, **weights):
+  """A jaw that falls with the teeth, a brow, and eyes that turn."""
+  points = ball.vertices
+  eyes = np.unique(ball.faces[ball.face_groups == 1])
+  moves = {name: np.zeros_like(points) for name in ("browInnerUp", "jawOpen")}
+  skin = np.setdiff1d(np.arange(len(points)), eyes)
+  moves["jawOpen"][skin, 1] = -0.3 * (points[skin, 1] < -0.3)
+  moves["browInnerUp"][skin, 1] = 0.05 * (points[skin, 1] > 0.6)
+  for side, center in EYES.items():
+    mine = eyes[points[eyes, 0] * center[0] > 0]
+    for way, (x, y) in GAZES.items():
+      sign = 1 if side == "Left" else -1
+      matrix = rotation.axis_angle_to_matrix(np.radians([x, sign * y, 0.0]))
+      move = np.zeros_like(points)
+      move[mine] = (points[mine] - center) @ np.asarray(matrix).T + center
+      move[mine] -= points[mine]
+      moves[f"eyeLook{way}{side}"] = move
+  values = np.array([weights.get(name, 0.0) for name in moves], np.float32)
+  stacked = np.stack(list(moves.values())).astype(np.float32)
+  return Expression(tuple(moves), stacked, values)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,13 @@
 """Everything that is written of a head, and that it lies where the photo shows it."""
 
+import base64
 import dataclasses
 import io
 import json
+import os
+import shutil
+import subprocess
+import threading
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,13 +17,21 @@ from PIL import Image
 
 from affjax import types
 from affjax.export import (
+  CARD_FOLDER,
   FILES,
+  MESH_FORMATS,
+  SURE,
+  Expression,
+  Frame,
+  PagePhoto,
   Reconstruction,
   _images,
   _projection,
+  card_files,
   head_files,
-  page_face,
+  page_html,
   paint_photo,
+  read_card,
   to_uint8,
 )
 from affjax.geometry import uv
@@ -57,7 +70,7 @@ def files(head, photo):
 
 
 def test_all_files_are_there_and_open(files, head):
-  assert tuple(files) == FILES
+  assert tuple(files) == tuple(name for name in FILES if name != "neutral.obj")
   for name in ("diffuse.png", "light.png", "render.png", "overlay.png", "crop.png"):
     Image.open(io.BytesIO(files[name])).verify()
   position = np.load(io.BytesIO(files["position.npy"]), allow_pickle=False)
@@ -151,14 +164,142 @@ def test_a_head_outside_the_photo_leaves_it_alone(head, photo):
     paint_photo(photo, *arguments, away * np.nan)
 
 
-def test_the_card_shows_the_head_close_up(head, photo, files):
-  card = page_face(head, photo, files, title="Face 1", folder="photo/face1")
-  before, after = _images.decoded(card.before), _images.decoded(card.after)
+def _write_card(head, photo, files, out):
+  """Writes a head and its card into a folder, and returns the card."""
+  place = out / "a photo" / "face1"
+  (place / CARD_FOLDER).mkdir(parents=True)
+  for name, content in files.items():
+    (place / name).write_bytes(content)
+  for name, content in card_files(head, photo, files, title="Face 1").items():
+    (place / CARD_FOLDER / name).write_bytes(content)
+  return read_card(out, "a photo/face1")
+
+
+def test_the_card_shows_the_head_close_up(head, photo, files, tmp_path):
+  card = _write_card(head, photo, files, tmp_path)
+  before, after = (
+    np.asarray(Image.open(tmp_path / path)) for path in (card.before, card.after)
+  )
   assert before.shape == after.shape
   assert before.shape[1] < photo.shape[1]
+  assert card.size == before.shape[:2]
   assert 0.3 < card.split < 0.7
-  assert set(card.files) == set(FILES)
+  assert set(card.files) == set(files)
   assert card.facts["Pose from"] == "network"
+  assert all(
+    (tmp_path / card.folder / path).exists() for path in card.pictures.values()
+  )
+  (tmp_path / card.folder / CARD_FOLDER / "card.json").write_text('{"title": 3}')
+  assert read_card(tmp_path, card.folder) is None
+
+
+def _first_shown(page, selectors, browser, seconds=120):
+  """The first of the selectors that an element of a page on the disk matches.
+
+  A script at the end of the page writes it to the console, for however long a busy
+  machine takes to draw it.
+  """
+  script = f"""<script>
+    setInterval(() => {{
+      const shown = {json.dumps(selectors)}.find(name => document.querySelector(name));
+      if (shown) console.log("shown:" + shown + ":");
+    }}, 50);
+  </script>"""
+  page.write_text(page.read_text().replace("</body>", script + "</body>"))
+  options = ("--headless", "--no-sandbox", "--enable-unsafe-swiftshader")
+  with subprocess.Popen(
+    [browser, *options, "--enable-logging=stderr", page.as_uri()],
+    stderr=subprocess.PIPE,
+    text=True,
+    env={**os.environ, "HOME": str(page.parent)},
+  ) as process:
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    lines = (line for line in process.stderr if "shown:" in line)
+    shown = next(lines, "shown:nothing:").split("shown:")[1].split(":")[0]
+    timer.cancel()
+    process.terminate()
+  return shown
+
+
+def test_the_page_draws_the_head_when_opened_from_the_disk(
+  head, photo, files, tmp_path
+):
+  browser = shutil.which("chromium")
+  if browser is None:
+    pytest.skip("needs chromium")
+  card = _write_card(head, photo, files, tmp_path)
+  frame = Frame("t", "s", "f", {}, ["index.html"])
+  page = page_html([PagePhoto("a photo.jpg", photo.shape[:2], [card])], frame)
+  (tmp_path / "index.html").write_text(page)
+  # A head that cannot be drawn has a note, which is hidden until its style changes.
+  selectors = [".sorry[style]", "[data-drawn=yes]"]
+  assert _first_shown(tmp_path / "index.html", selectors, browser) == selectors[1]
+
+
+def test_the_mesh_of_the_card_can_be_read_back(head, photo, files):
+  script = card_files(head, photo, files, title="Face 1")["view.js"].decode()
+  face = json.loads(script.removeprefix("affjaxHead = ").removesuffix(";\n"))
+
+  def numbers(name, kind):
+    return np.frombuffer(base64.b64decode(face[name]), kind)
+
+  ball, low, high = head.template, np.array(face["low"]), np.array(face["high"])
+  points = low + numbers("points", "<u2").reshape(-1, 3) / 65535 * (high - low)
+  np.testing.assert_allclose(points, head.mesh.vertices, atol=1e-4)
+  assert not face["wide"]
+  corners, vertex = numbers("faces", "<u2").reshape(-1, 3), numbers("vertex", "<u2")
+  np.testing.assert_array_equal(vertex[corners], ball.faces)
+  uvs = numbers("uv", "<u2").reshape(-1, 2) / 65535
+  np.testing.assert_allclose(uvs[corners], ball.uvs[ball.faces_uv], atol=1e-5)
+  gloss = numbers("gloss", "u1")[corners]
+  assert gloss[ball.face_groups == 1].min() == 255
+  assert gloss[ball.face_groups == 0].max() == 0
+
+
+def test_heads_with_an_expression_have_a_neutral_version(head, photo, ball, files):
+  # A unit that inflates the head survives the coarse map of this test.
+  inflate = Expression(("jawOpen",), 0.02 * ball.vertices[None], np.float32([0.5]))
+  table = uv.uv_table(ball, SIZE)
+  smiling = dataclasses.replace(
+    head,
+    position=np.asarray(uv.map_from_vertices(jnp.asarray(1.01 * ball.vertices), table)),
+    expression=inflate,
+    scale=1.1,
+  )
+  written = head_files(smiling, photo, formats=MESH_FORMATS)
+  assert {"head.ply", "head.usdz", "neutral.obj"} <= set(written)
+  names = {"head.ply", "head.usdz", "neutral.obj"}
+  assert not names & set(head_files(head, photo))
+  np.testing.assert_allclose(smiling.neutral.vertices, ball.vertices, atol=5e-3)
+  neutral = trimesh.load(
+    io.BytesIO(written["neutral.obj"]), file_type="obj", process=False, force="mesh"
+  )
+  reach = np.ptp(ball.vertices, axis=0) * 0.11
+  np.testing.assert_allclose(np.ptp(neutral.vertices, axis=0), reach, atol=1e-3)
+  # The scaled mesh lies in the photo where the unscaled one does.
+  facts, plain = (
+    json.loads(head_files(h, photo)["pose.json"]) for h in (smiling, head)
+  )
+  assert facts["scale"] == 1.1
+  scaled = np.array(facts["projection_from_metres"]) @ [0.011, 0.022, 0.033, 1]
+  unscaled = np.array(plain["projection_from_metres"]) @ [0.01, 0.02, 0.03, 1]
+  np.testing.assert_allclose(scaled, unscaled)
+
+
+@pytest.mark.parametrize(
+  ("confidence", "unsure"), [(None, False), (0.46, True), (SURE, False), (0.97, False)]
+)
+def test_confidence_is_told(head, photo, confidence, unsure, tmp_path):
+  told = dataclasses.replace(head, confidence=confidence)
+  written = head_files(told, photo)
+  facts = json.loads(written["pose.json"])
+  assert (facts["confidence"], facts["unsure"]) == (confidence, unsure)
+  card = _write_card(told, photo, written, tmp_path)
+  assert card.warning.startswith("Unsure, confidence 46 %") == unsure
+  assert card.facts.get("Confidence") == (
+    None if confidence is None else f"{100 * confidence:.0f} %"
+  )
 
 
 def test_light_beyond_white_is_told(head, photo):

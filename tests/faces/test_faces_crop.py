@@ -4,7 +4,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from affjax.faces import Face, face_crop, initial_pose, mean_landmarks, warp
+from affjax.faces import (
+  Crop,
+  Face,
+  face_crop,
+  initial_pose,
+  inside_photo,
+  mean_landmarks,
+  warp,
+)
 from affjax.geometry import camera as cameras
 from affjax.geometry import rotation
 from affjax.heads import open_head
@@ -70,3 +78,12 @@ def test_depth_is_scaled_as_x_and_y_are():
   matrix = warp.similarity(np.array([5.0, 5.0]), 10.0, 0.7, 30)
   moved = warp.transform(matrix, np.array([[5.0, 5.0, 2.0]]))
   np.testing.assert_allclose(moved, [[14.5, 14.5, 6.0]])
+
+
+def test_pixels_beyond_the_border_are_not_inside():
+  """A photo of 6 x 4 px in the middle of a crop of 16 px, at twice its size."""
+  matrix = np.array([[2.0, 0, 2.5], [0, 2.0, 4.5]])
+  inside = inside_photo(np.zeros((4, 6, 3), np.uint8), Crop(matrix, 16))[..., 0]
+  expected = np.zeros((16, 16), np.float32)
+  expected[4:12, 2:14] = 1
+  np.testing.assert_array_equal(inside, expected)

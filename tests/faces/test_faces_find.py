@@ -1,5 +1,6 @@
 """Detection, landmarks, crops and poses, on the embedded portrait and beyond."""
 
+import dataclasses
 import io
 import json
 import pathlib
@@ -84,6 +85,70 @@ def test_a_turned_photo(portrait):
   assert np.linalg.norm(found.landmarks68[36:42].mean(0) - eye) < 6
 
 
+def _turned(points, quarters, side=512):
+  """Returns points of a square photo that was turned counter-clockwise."""
+  for _ in range(quarters):
+    points = np.stack([points[:, 1], side - 1 - points[:, 0]], -1)
+  return points
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_faces_at_every_turn(face, portrait, quarters):
+  """A photo without a tag: landmarks lie where they do on the upright one."""
+  (found,) = find_faces(np.ascontiguousarray(np.rot90(portrait, quarters)))
+  expected = _turned(face.landmarks68, quarters)
+  assert np.linalg.norm(found.landmarks68 - expected, axis=1).mean() < 2
+  assert found.score > 0.9
+
+
+def test_no_upright_head_on_an_upside_down_face(face, portrait):
+  """Beside an upright face it is found right, or it is not found."""
+  both = np.concatenate([portrait, portrait[::-1, ::-1]], 1)
+  first, *others = sorted(find_faces(both), key=lambda one: one.box[0])
+  assert np.linalg.norm(first.landmarks68 - face.landmarks68, axis=1).mean() < 2
+  for one in others:
+    expected = np.add(_turned(face.landmarks68, 2), [512, 0])
+    assert np.linalg.norm(one.landmarks68 - expected, axis=1).mean() < 2
+
+
+def test_a_face_that_is_painted_over_is_none(face, portrait):
+  covered = portrait.copy()
+  low, high = face.box[:2].astype(int) - 20, face.box[2:].astype(int) + 20
+  covered[low[1] : high[1], low[0] : high[0]] = (90, 120, 160)
+  assert find_faces(covered) == []
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_half_a_face_is_never_a_sure_wrong_one(face, portrait, side):
+  """It has its eyes above its mouth, or it is not sure, or it is not found."""
+  covered = portrait.copy()
+  low, high = face.box[:2].astype(int) - 20, face.box[2:].astype(int) + 20
+  middle = int(face.landmarks68[27, 0])
+  columns = slice(low[0], middle) if side else slice(middle, high[0])
+  covered[low[1] : high[1], columns] = (90, 120, 160)
+  for found in find_faces(covered):
+    across = found.landmarks68[45] - found.landmarks68[36]
+    assert found.score < 0.8 or abs(across[1]) < 0.3 * across[0]
+
+
+def test_the_score_is_made_of_evidence(face):
+  known = face.evidence
+  assert face.score == known.probability
+  assert known.detection > 0.7
+  assert known.disagreement < 0.06
+  assert known.drift < 0.02
+  worse = [
+    dataclasses.replace(known, **change)
+    for change in (
+      {"detection": 0.5},
+      {"landmarks": 0.5},
+      {"disagreement": 0.2},
+      {"drift": 0.1},
+    )
+  ]
+  assert all(one.probability < known.probability for one in worse)
+
+
 def test_no_face_is_an_empty_list():
   noise = np.random.default_rng(0).integers(0, 255, (200, 300, 3), np.uint8)
   assert find_faces(noise) == []
@@ -126,13 +191,23 @@ def test_the_crop_frames_the_head_as_in_training(face, portrait):
   np.testing.assert_allclose(found, expected.mean((0, 1)) / 255, atol=0.12)
 
 
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_the_crop_of_a_turned_photo_shows_the_face_upright(face, portrait, quarters):
+  upright = apply_crop(portrait, face_crop(face, TEMPLATE, CAMERA, 64))
+  turned = np.ascontiguousarray(np.rot90(portrait, quarters))
+  (found,) = find_faces(turned)
+  pixels = apply_crop(turned, face_crop(found, TEMPLATE, CAMERA, 64))
+  assert np.abs(pixels - upright).mean() < 0.02
+
+
 @pytest.mark.parametrize("yaw", [-55, -20, 0, 35, 55])
+@pytest.mark.parametrize("roll", [-9, 90, 178])
 @pytest.mark.parametrize("shift", [(0, 0, 0), (0.2, -0.15, 0.5)])
-def test_poses_are_recovered_from_projected_landmarks(yaw, shift):
+def test_poses_are_recovered_from_projected_landmarks(yaw, roll, shift):
   points = np.asarray(
     TEMPLATE.landmark_positions(jnp.asarray(TEMPLATE.vertices)), float
   )
-  turn = rotation.euler_deg_to_axis_angle(*map(jnp.float32, (yaw, 12, -9)))
+  turn = rotation.euler_deg_to_axis_angle(*map(jnp.float32, (yaw, 12, roll)))
   pose = jnp.concatenate([turn, jnp.asarray(shift, jnp.float32)])
   world = cameras.head_to_world(jnp.asarray(points, jnp.float32), pose)
   px = np.array(cameras.world_to_px(world, CAMERA, 128, 128), float)

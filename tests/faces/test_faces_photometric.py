@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from affjax.faces import read_colors
 from affjax.geometry import camera as cameras
@@ -49,10 +50,12 @@ def photographed(diffuse, shade=None, yaw=0.0):
   return np.clip(image + 1 - alpha, 0, 1), alpha, pose
 
 
-def read(image, alpha, pose):
+def read(image, alpha, pose, **options):
   template = open_head("embedded").template
   plain = np.broadcast_to(PLAIN, (SIZE, SIZE, 3))
-  return read_colors(image, alpha, template.vertices, pose, template, CAMERA, plain)
+  return read_colors(
+    *(image, alpha, template.vertices, pose, template, CAMERA, plain), **options
+  )
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +148,104 @@ def test_a_face_of_which_nothing_is_seen_is_the_plain_one(unlit, skin_mask):
   chosen = skin_mask & (scalp == 0)
   np.testing.assert_allclose(found.diffuse[chosen] / PLAIN, 1, atol=0.02)
   np.testing.assert_array_equal(found.light, 1)
+
+
+HAIR = np.array([0.25, 0.12, 0.06], np.float32)
+MOLE = np.array([0.2, 0.1, 0.08], np.float32)
+RED = np.array([0.75, 0.2, 0.25], np.float32)
+
+
+def small_mask(name: str) -> np.ndarray:
+  return uv.resize_mask(open_head("embedded").template.masks[name], SIZE)
+
+
+def texels_like(found, color) -> np.ndarray:
+  """Where the map times the light has about this color."""
+  return np.abs(found.diffuse * mean_light(found) - color).max(-1) < 0.12
+
+
+def test_a_fringe_leaves_no_hair_on_the_skin(unlit, skin_mask):
+  """The skin mask is blurred: some of the fringe's edge counts as skin."""
+  image, alpha, pose = (np.array(x) for x in unlit)
+  image[40:72, 40:120], alpha[40:72, 40:120] = HAIR, 0
+  image[72:78, 40:120:6], alpha[72:78, 40:120:6] = HAIR, 0
+  blurred = ndimage.gaussian_filter(alpha, (2, 2, 0))
+  found = read(image, blurred, pose)
+  assert texels_like(found, HAIR)[skin_mask].mean() < 0.002
+  hidden = (found.seen < 0.05) & skin_mask
+  true = pattern()[skin_mask].mean(0)
+  tone = (found.diffuse * mean_light(found))[hidden].mean(0)
+  np.testing.assert_allclose(tone, true, atol=0.06)
+
+
+@pytest.mark.parametrize("scalp", ["skin", "photo"])
+def test_nothing_beyond_the_border_is_painted(unlit, scalp):
+  """Repeated border pixels are green, and the skin mask takes them for skin."""
+  image, alpha, pose = (np.array(x) for x in unlit)
+  inside = np.ones_like(alpha)
+  image[:60], inside[:60] = (0, 1, 0), 0
+  support = uv.uv_table(open_head("embedded").template, SIZE).support
+
+  def green(found):
+    return (found.diffuse[..., 1] > found.diffuse[..., 0] + 0.05)[support].mean()
+
+  if scalp == "photo":
+    assert green(read(image, alpha, pose, scalp=scalp)) > 0.02
+  assert green(read(image, alpha, pose, scalp=scalp, inside=inside)) == 0
+
+
+def test_a_turned_head_has_no_streaks():
+  """White background runs onto the head: the skin mask is too wide by 3 px."""
+  image, alpha, pose = photographed(pattern(), yaw=50.0)
+  wide = ndimage.maximum_filter(alpha, (7, 7, 1))
+  found = read(image, wide, pose)
+  skin = (small_mask("skin") > 0.9) & (small_mask("ears") == 0)
+  product = found.diffuse * mean_light(found)
+  assert product[skin].max() < 1.35 * pattern().max()
+  assert product[skin].min() > 0.5 * pattern().min()
+
+
+def test_the_scalp_shows_what_is_asked():
+  scalp = small_mask("scalp")
+  diffuse = np.where(scalp[..., None] > 0.5, HAIR, pattern())
+  image, alpha, pose = photographed(diffuse)
+  hair = np.abs(image - HAIR).max(-1, keepdims=True) < 0.15
+  skin = alpha * ~hair
+  painted = {how: read(image, skin, pose, scalp=how) for how in ("skin", "photo")}
+  assert texels_like(painted["photo"], HAIR)[scalp > 0.99].mean() > 0.9
+  assert texels_like(painted["skin"], HAIR)[scalp > 0.99].mean() < 0.01
+  gray = read(image, skin, pose, scalp="none")
+  np.testing.assert_allclose(gray.diffuse[scalp == 1], 0.5, atol=1e-6)
+  bare = scalp == 0
+  np.testing.assert_allclose(gray.diffuse[bare], painted["skin"].diffuse[bare])
+
+
+def test_unseen_eyes_and_teeth_have_the_exposure_of_the_photo(unlit):
+  image, alpha, pose = unlit
+  inner = (small_mask("mouth") == 1) | (small_mask("eyes") == 1)
+  for exposure in (1.0, 0.3):
+    found = read(image * exposure, alpha, pose)
+    hidden = inner & (found.seen < 0.05)
+    level = np.median(found.diffuse[hidden] / PLAIN)
+    assert abs(level / (exposure * np.median(pattern() / PLAIN)) - 1) < 0.3
+
+
+def test_make_up_and_moles_below_a_fringe_stay():
+  """A dark mole and a red cheek, each below the outer corner of an eye."""
+  template = open_head("embedded").template
+  table = uv.uv_table(template, SIZE)
+  place = np.asarray(uv.map_from_vertices(template.vertices, table))
+  corners = template.landmark_positions(template.vertices)[[36, 45]]
+  diffuse, spots = pattern(), []
+  for corner, color in zip(corners, (MOLE, RED), strict=True):
+    away = np.linalg.norm(place - corner - np.array([0, -0.3, 0]), axis=-1)
+    spots.append(away < 0.2)
+    diffuse = np.where(spots[-1][..., None], color, diffuse)
+  image, alpha, pose = (np.array(x) for x in photographed(diffuse))
+  image[40:66, 40:120], alpha[40:66, 40:120] = HAIR, 0
+  found = read(image, alpha, pose)
+  product = found.diffuse * mean_light(found)
+  for spot in spots:
+    assert spot.sum() > 15
+    assert (found.seen > 0.9)[spot].mean() > 0.5
+    assert np.abs(product - diffuse)[spot & (found.seen > 0.9)].mean() < 0.06

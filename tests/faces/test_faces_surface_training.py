@@ -1,4 +1,4 @@
-"""What the network that corrects guides is trained with, against known answers."""
+"""Training of the network that reads faces: its data, against known answers."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,9 @@ from affjax.faces._surface import network, read
 from affjax.faces._surface import view as views
 from affjax.faces._surface.view import View
 from affjax.geometry import rotation
-from experiments.geometry import train, truths
+from affjax.ops import bilinear
+from affjax.types import Camera
+from experiments.geometry import reshape, train, truths
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +109,42 @@ def test_a_view_that_is_not_moved_lies_well(true):
     away.append(np.abs(place - true.places)[:, face].mean())
   assert away[0] < 0.04
   assert away[1] > 1.5 * away[0]
+
+
+def reshaped(shard, true):
+  """Returns the true truth about photos of other people, and that of `reshape`."""
+  head = truths.head()
+  other = {**shard, "identity": shard["identity"][::-1].copy()}
+  expected = jax.tree.map(jnp.asarray, truths.truth(head, other))
+  known = jax.tree.map(jnp.asarray, true)
+  return expected, reshape.moved(head.chart, known, expected.face)
+
+
+def test_the_truth_about_another_identity_is_that_of_its_photo(shard, true):
+  expected, found = reshaped(shard, true)
+  for name in ("points", "world", "places", "distance"):
+    got, want = getattr(found, name), getattr(expected, name)
+    np.testing.assert_allclose(got, want, atol=1e-3, err_msg=name)
+  assert np.abs(found.places - true.places).max() > 0.03
+
+
+def test_a_warped_photo_shows_each_point_where_it_lies_now(shard, true):
+  """The colors of a ramp tell from which px each one comes."""
+  _, new = reshaped(shard, true)
+  known = jax.tree.map(jnp.asarray, true)
+  row, column = np.mgrid[:192, :192].astype(np.float32)
+  ramp = jnp.asarray(np.stack([column, row, 0 * row], -1))[None].repeat(2, 0)
+  warped = reshape.warped(ramp, known, new)
+  px = [np.asarray(views.places_px(t.places, Camera(), 192)) for t in (known, new)]
+  color = np.asarray(bilinear(warped, jnp.asarray(px[1])))[..., :2]
+  # The front of the face: elsewhere a point may hide another one.
+  front = np.asarray(truths.head().chart.face[..., 0]) > 0.9
+  front[:, :11] = front[:, 21:] = False
+  front &= ((np.array(px)[:, 0] > 8) & (np.array(px)[:, 0] < 184)).all((0, -1))
+  away = np.linalg.norm(color - px[0], axis=-1)[0, front].mean()
+  moved = np.linalg.norm(px[1] - px[0], axis=-1)[0, front].mean()
+  assert moved > 1.0
+  assert away < 0.2 * moved
 
 
 def test_the_last_answer_to_a_photo_is_kept():

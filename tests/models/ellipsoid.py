@@ -1,8 +1,18 @@
-"""A small head: an ellipsoid with its seam at the back and open poles."""
+"""A small head, an ellipsoid, and narrow networks for it."""
 
 import numpy as np
 
-from affjax.types import Template
+from affjax.models import (
+  EncoderConfig,
+  LightNetConfig,
+  Networks,
+  PoseNetConfig,
+  Reconstructor,
+)
+from affjax.types import Camera, Template
+
+# Side of photos and maps.
+SIZE = 32
 
 
 def _template() -> Template:
@@ -37,3 +47,19 @@ def _template() -> Template:
 
 
 TEMPLATE = _template()
+
+
+def reconstructor(
+  architecture: str = "paper", template: Template = TEMPLATE, size: int = SIZE
+) -> Reconstructor:
+  """Returns narrow networks of an architecture for a head."""
+  networks = Networks(
+    size=size,
+    architecture=architecture,
+    position=EncoderConfig(width=4),
+    diffuse=EncoderConfig(width=4),
+    light=LightNetConfig(width=4, color=True),
+    pose=PoseNetConfig(width=4),
+  )
+  std = np.full(template.vertices.shape, 0.02, np.float32)
+  return Reconstructor(template, Camera(), networks, std)

@@ -1,5 +1,6 @@
 """The guided networks: alignment, visibility, guides that are wrong, colors."""
 
+import dataclasses
 import functools
 
 import jax
@@ -11,44 +12,29 @@ from affjax.geometry import camera as cameras
 from affjax.geometry import uv
 from affjax.heads import open_head
 from affjax.models import (
-  EncoderConfig,
-  LightNetConfig,
-  Networks,
-  PoseNetConfig,
-  Reconstructor,
   _alignment,
   _colors,
 )
 from affjax.models import _guide as _trust
-from affjax.ops import bilinear
+from affjax.ops import bilinear, resize_bilinear
 from affjax.types import Camera, Guide
-from tests.models.ellipsoid import TEMPLATE
+from tests.models.ellipsoid import SIZE, TEMPLATE, reconstructor
 from tests.reference import visibility as twin
 
-SIZE = 32
 POSE = np.array([0.1, 0.6, 0.0, 0.05, -0.1, 0.3], np.float32)
-
-
-def _make(template=TEMPLATE, size=SIZE) -> Reconstructor:
-  networks = Networks(
-    size=size,
-    architecture="guided",
-    position=EncoderConfig(width=4),
-    diffuse=EncoderConfig(width=4),
-    light=LightNetConfig(width=4, color=True),
-    pose=PoseNetConfig(width=4),
-  )
-  std = np.full(template.vertices.shape, 0.02, np.float32)
-  return Reconstructor(template, Camera(), networks, std)
 
 
 @pytest.fixture(scope="module")
 def made():
-  return _make()
+  return reconstructor("guided")
 
 
 def _images(n=2, size=SIZE):
   return np.random.default_rng(0).random((n, size, size, 3), np.float32)
+
+
+def _small(photos):
+  return np.asarray(resize_bilinear(photos, (SIZE, SIZE), antialias=True))
 
 
 def _guide(pose=POSE) -> Guide:
@@ -141,7 +127,7 @@ def test_the_mirrored_texel_is_the_one_across():
 def test_every_level_samples_where_its_texels_lie(yaw_deg):
   """Sampled point to true point on visible texels: at most 1.5 px of a photo of 64."""
   template, size = open_head("embedded").template, 64
-  made = _make(template, size)
+  made = reconstructor("guided", template, size)
   pose = np.array([0.1, np.radians(yaw_deg), 0, 0, 0, 0], np.float32)
   guide = Guide(template.vertices[None], pose[None], np.ones(1, np.float32))
   run = jax.jit(lambda p, x, g: made.places(p, x, guide=g))
@@ -241,7 +227,7 @@ def test_a_guide_of_another_head_is_refused(made):
 # Colors.
 
 
-def _corrected(light=1.0, visible=1.0, outputs=None):
+def _corrected(light=1.0, visible=1.0, outputs=None, skin=1.0):
   alignment = _align(TEMPLATE, np.zeros(6, np.float32), 24)[1]
   shown = jnp.where(alignment.visible > 0.3, visible, 0.0)
   alignment = _alignment.Alignment(
@@ -253,7 +239,8 @@ def _corrected(light=1.0, visible=1.0, outputs=None):
   outputs[..., :2] += 20  # sure of what it sees
   lit = jnp.full((1, 24, 24, 3), light)
   plain = _colors.plain_colors(TEMPLATE, 24)
-  colors = _colors.corrected(jnp.asarray(outputs), photo, lit, alignment, plain)
+  skin = np.full((1, 24, 24, 1), skin, np.float32)
+  colors = _colors.corrected(jnp.asarray(outputs), photo, lit, alignment, plain, skin)
   return np.asarray(colors[0]), np.asarray(shown[0, ..., 0]) > 0
 
 
@@ -263,7 +250,13 @@ def test_what_is_seen_is_the_photo_without_its_light():
     got[seen], np.tile([0.4, 0.4 / 1.5, 0.2], (seen.sum(), 1)), atol=1e-5
   )
   hidden = ~(seen | seen[:, ::-1])
-  np.testing.assert_allclose(got[hidden], 0.5, atol=1e-5)  # plain skin, here gray
+  # Plain skin, here gray, takes the tone of the skin that is seen.
+  want = np.tile([0.4, 0.4 / 1.5, 0.2], (hidden.sum(), 1))
+  np.testing.assert_allclose(got[hidden], want, atol=0.02)
+  plain, _ = _corrected(light=1.5, skin=0.0)
+  np.testing.assert_allclose(plain[hidden], 0.5, atol=1e-5)
+  alone, _ = _corrected(light=1.5, visible=0.0)
+  np.testing.assert_allclose(alone, 0.5, atol=1e-5)
 
 
 def test_a_residual_adds_to_what_is_seen():
@@ -283,6 +276,44 @@ def test_detail_of_the_photo_passes_at_full_resolution(made):
   seen = np.asarray(alignment.visible)[0, ..., 0] > 0.5
   related = np.corrcoef(got[seen].ravel(), shown[seen].ravel())[0, 1]
   assert related > 0.7  # the guide differs a little from the mean head
+
+
+def test_larger_maps_hold_the_detail_of_larger_photos(made):
+  """What the networks say is enlarged; the guide and the photo are not."""
+  large, guide = made.with_map_size(4 * SIZE), _guide(np.zeros(6, np.float32))
+  photos = _images(2, 4 * SIZE)
+  got = _compiled(large)(made.init(0), photos, guide)
+  assert got.diffuse.shape == (2, 4 * SIZE, 4 * SIZE, 3)
+  assert got.light.shape == (2, SIZE // 8, SIZE // 8, 1)
+  want = uv.map_from_vertices(guide.vertices, large.table)
+  np.testing.assert_allclose(got.position, want, atol=1e-6)
+  shape = (4 * SIZE, 4 * SIZE)
+  head = dataclasses.replace(TEMPLATE, vertices=guide.vertices[0])
+  alignment = _align(head, np.zeros(6, np.float32), 4 * SIZE, shape)[1]
+  seen = np.asarray(alignment.visible)[0, ..., 0] > 0.5
+
+  def related(source):
+    shown = np.asarray(bilinear(jnp.asarray(source), alignment.places))[0]
+    diffuse = np.asarray(got.diffuse[0])
+    return np.corrcoef(diffuse[seen].ravel(), shown[seen].ravel())[0, 1]
+
+  assert related(photos[:1]) > 0.7 > related(resize_bilinear(_small(photos[:1]), shape))
+
+
+def test_networks_see_larger_photos_reduced(made):
+  large, photos, guide = made.with_map_size(2 * SIZE), _images(2, 2 * SIZE), _guide()
+  stirred = jax.tree.map(lambda v: v + 0.01, made.init(0))
+  got = _compiled(large)(stirred, photos, guide)
+  small = _compiled(made)(stirred, _small(photos), guide)
+  np.testing.assert_allclose(got.pose, small.pose, atol=1e-5)
+  np.testing.assert_allclose(got.light_color, small.light_color, atol=1e-3)
+  np.testing.assert_allclose(got.light, small.light, atol=0.02)
+
+
+def test_maps_are_not_smaller_than_the_networks(made):
+  assert made.with_map_size(8).networks.side == SIZE
+  with pytest.raises(ValueError, match="map_size must be 0 or at least size = 32"):
+    dataclasses.replace(made.networks, map_size=8)
 
 
 def test_clipped_values_keep_their_gradient():
@@ -305,7 +336,7 @@ def test_the_light_learns_from_the_diffuse_map_but_places_do_not(made):
 
 
 def test_guided_networks_need_their_alignment():
-  made = _make()
+  made = reconstructor("guided")
   from affjax.models import _params
 
   definition, weights = made.definitions["position"], made.init(0)["position"]

@@ -12,33 +12,14 @@ from affjax.geometry import camera as cameras
 from affjax.geometry import uv
 from affjax.models import (
   NETWORKS,
-  EncoderConfig,
-  LightNetConfig,
   Networks,
-  PoseNetConfig,
   Reconstructor,
   _params,
   _reconstructor,
 )
 from affjax.render import shade
 from affjax.types import Camera, Prediction
-from tests.models.ellipsoid import TEMPLATE
-
-SIZE = 32
-
-
-def _make(architecture="paper", **options) -> Reconstructor:
-  networks = Networks(
-    size=SIZE,
-    architecture=architecture,
-    position=EncoderConfig(width=4),
-    diffuse=EncoderConfig(width=4),
-    light=LightNetConfig(width=4, color=True),
-    pose=PoseNetConfig(width=4),
-    **options,
-  )
-  std = np.full(TEMPLATE.vertices.shape, 0.02, np.float32)
-  return Reconstructor(TEMPLATE, Camera(), networks, std)
+from tests.models.ellipsoid import SIZE, TEMPLATE, reconstructor
 
 
 def _images(n=2):
@@ -47,7 +28,7 @@ def _images(n=2):
 
 @pytest.fixture(scope="module", params=["paper", "guided"])
 def made(request):
-  return _make(request.param)
+  return reconstructor(request.param)
 
 
 # Shapes and errors.

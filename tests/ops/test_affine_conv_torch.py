@@ -1,7 +1,5 @@
 """Affine convolution against PyTorch's forms of it, on random shapes."""
 
-import importlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +12,7 @@ from affjax.native import library
 from affjax.ops import _affine_conv, affine_conv
 
 torch = pytest.importorskip("torch", reason="PyTorch is in the extra `reference`")
-forms = importlib.import_module("reference.torch_affine_conv")
+from experiments.pytorch_reference import affine_conv as forms  # noqa: E402
 
 PLATFORMS = {"cpp": "cpu", "cuda": "cuda"}
 

@@ -11,10 +11,11 @@ from PIL import Image
 
 import affjax
 from affjax import photos
-from affjax.export import FILES, head_mesh, obj_text
+from affjax.export import CARD_FOLDER, FILES, head_mesh, obj_text
 from affjax.geometry import uv
 from affjax.heads import open_head, plain_diffuse
 from tests.command_line import run, run_process
+from tests.export.gltf import parse
 
 MAP = 64
 
@@ -50,7 +51,7 @@ def done(astronaut, tmp_path_factory):
 def test_every_face_is_written_and_the_rest_is_named(done):
   out, result = done
   assert result.exit_code == 1
-  assert "5 heads from 4 photos" in result.stdout
+  assert "5 heads from 4 photos, 3 without a head: " in result.stdout
   for name in ("tiny.png", "nobody.png", "cut.jpg"):
     assert result.stderr.count(name) == 1
   assert "Traceback" not in result.output
@@ -59,7 +60,7 @@ def test_every_face_is_written_and_the_rest_is_named(done):
     *("color/face1", "gray/face1", "print/face1", "two/face1", "two/face2")
   ]
   for folder in written:
-    assert {p.name for p in (out / folder).iterdir()} == set(FILES)
+    assert {p.name for p in (out / folder).iterdir()} == {*FILES, CARD_FOLDER}
 
 
 def facts(out: pathlib.Path, face: str) -> dict:
@@ -68,6 +69,8 @@ def facts(out: pathlib.Path, face: str) -> dict:
 
 def test_the_fit_is_good_and_says_so(done):
   notes = facts(done[0], "color/face1")["made"]
+  assert facts(done[0], "color/face1")["confidence"] > 0.9
+  assert facts(done[0], "color/face1")["unsure"] is False
   assert notes["inner_error_percent"] < 1.8
   assert notes["contour_error_percent"] < 4
   assert notes["converged"] is True
@@ -104,10 +107,39 @@ def test_maps_and_mesh_agree(done):
   assert np.median(nearest) < 1e-3
 
 
+def test_the_glb_has_arkit_targets_and_the_fitted_weights(done):
+  content = (done[0] / "color" / "face1" / "head.glb").read_bytes()
+  document, _ = parse(content)
+  head, left, right = document["meshes"]
+  assert set(head["extras"]["targetNames"]) == set(
+    open_head("embedded").expression_names
+  )
+  named = zip(head["extras"]["targetNames"], head["weights"], strict=True)
+  fitted = facts(done[0], "color/face1")["made"]["expression"]
+  assert dict(named) == pytest.approx(fitted, abs=1e-4)
+  assert [mesh["name"] for mesh in (left, right)] == ["eyeLeft", "eyeRight"]
+  assert len(content) < 4_000_000
+
+
 def test_mirrored_faces_are_mirrored_fits(done):
   left, right = (facts(done[0], f"two/face{k}")["made"] for k in (1, 2))
   close = np.subtract(left["identity"], right["identity"])
   assert np.abs(close).mean() < 0.3
+
+
+def test_the_same_command_with_resume_skips_what_is_done(done):
+  out, _ = done
+  before = {p: p.stat().st_mtime_ns for p in out.glob("*/face*/*")}
+  photo = json.loads((out / "color" / "photo.json").read_text())["photo"]
+  again = run(
+    *("fit", pathlib.Path(photo).parent, "-o", out, "--map-size", MAP, "--resume")
+  )
+  assert again.exit_code == 1, "the photos without a face are tried again"
+  assert "0 heads from 0 photos (4 finished before)" in again.stdout
+  assert {p: p.stat().st_mtime_ns for p in out.glob("*/face*/*")} == before
+  text = (out / "index.html").read_text()
+  assert text.count('class="stage"') == 5
+  assert "nobody.png" in text
 
 
 def test_results_are_kept_without_overwrite(done):

@@ -11,7 +11,14 @@ import pytest
 from PIL import Image
 
 from affjax import photos, types
-from affjax.export import FILES, OutputError, _images, _projection, head_files
+from affjax.export import (
+  CARD_FOLDER,
+  FILES,
+  OutputError,
+  _images,
+  _projection,
+  head_files,
+)
 from affjax.faces import Face
 from affjax.geometry import uv
 from affjax.heads import open_head
@@ -31,7 +38,11 @@ class MeanHead:
 
   @property
   def networks(self) -> namespaces.SimpleNamespace:
-    return namespaces.SimpleNamespace(size=SIZE, guided=self.guided)
+    return namespaces.SimpleNamespace(side=SIZE, guided=self.guided)
+
+  def with_map_size(self, side: int) -> "MeanHead":
+    assert side == photos.ReconstructOptions.map_size
+    return self
 
   @property
   def table(self) -> uv.UVTable:
@@ -66,8 +77,8 @@ def template():
 
 def make_run(template, *, broken=False, untrained=()):
   return namespaces.SimpleNamespace(
-    reconstructor=MeanHead(template, broken=broken),
     head=open_head("embedded"),
+    reconstructor=MeanHead(template, broken=broken),
     params=jnp.zeros(()),
     step=7,
     stage="stage3",
@@ -120,7 +131,9 @@ def go(paths, out, template, *, run=None, progress=lambda path, faces: None, **o
 
 
 def names(place: pathlib.Path):
-  return sorted(str(p.relative_to(place)) for p in place.rglob("*") if p.is_file())
+  """The files of a folder, without those of the cards, which only the page needs."""
+  files = (p.relative_to(place) for p in place.rglob("*") if p.is_file())
+  return sorted(str(p) for p in files if p.parent.name != CARD_FOLDER)
 
 
 def test_good_photos_are_done_and_bad_ones_listed(tmp_path, template, faces):
@@ -149,7 +162,9 @@ def test_good_photos_are_done_and_bad_ones_listed(tmp_path, template, faces):
     for place in ("photos_a/face1", "photos_a/face2", "b_a/face1")
     for name in FILES
   ]
-  assert names(tmp_path / "out") == sorted([*expected, "index.html"])
+  expected += ["photos_a/photo.json", "b_a/photo.json"]
+  expected += ["index.html", "problems.json"]
+  assert names(tmp_path / "out") == sorted(expected)
   text = (tmp_path / "out" / "index.html").read_text()
   assert "no face found" in text
   assert 'href="b_a/face1/head.glb"' in text
@@ -249,7 +264,9 @@ def test_interruption_leaves_only_whole_photos(tmp_path, template, faces, monkey
   monkeypatch.setattr(_output, "head_files", interrupt)
   with pytest.raises(KeyboardInterrupt):
     go(paths, tmp_path / "out", template)
-  assert [p.name for p in (tmp_path / "out").iterdir()] == ["a"]
+  out = tmp_path / "out"
+  assert sorted(p.name for p in out.iterdir()) == ["a", "index.html"]
+  assert 'href="a/face1/head.glb"' in (out / "index.html").read_text()
 
 
 def test_networks_that_give_nan_are_a_problem(tmp_path, template, faces):
@@ -300,7 +317,10 @@ def test_guided_networks_get_the_fit_and_the_visible_skin(
   report = go([path], tmp_path / "out", template, run=run)
   assert report.heads == 2
   assert found["photos"] == (2, 512, 512, 3)
-  position = np.load(tmp_path / "out" / "a" / "face1" / "position.npy")
+  place = tmp_path / "out" / "a" / "face1"
+  # Guided networks correct the pose of the fit, which landmarks would not improve.
+  assert json.loads((place / "pose.json").read_text())["made"]["pose_from"] == "network"
+  position = np.load(place / "position.npy")
   table = uv.uv_table(template, SIZE)
   want = np.asarray(uv.map_from_vertices(template.vertices * np.float32(1.1), table))
   np.testing.assert_allclose(position, want, atol=1e-5)
@@ -374,5 +394,5 @@ def test_results_say_whose_they_are(tmp_path, template, faces):
 
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_unknown_pose_is_refused(tmp_path, template):
-  with pytest.raises(ValueError, match="pose must be one of landmarks, network"):
+  with pytest.raises(ValueError, match="pose must be one of auto, landmarks, network"):
     go([], tmp_path / "out", template, pose="guess")

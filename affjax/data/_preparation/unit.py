@@ -25,7 +25,6 @@ from affjax.faces import (
   warp,
 )
 from affjax.geometry.camera import head_to_world, world_to_px
-from affjax.heads import landmarks
 from affjax.types import Camera
 
 # The number of a unit, and its photos.
@@ -33,8 +32,8 @@ Unit = tuple[int, Sequence[Entry]]
 # The most pixels, of all photos together, that are in memory at once.
 _MOST_PIXELS = 50_000_000
 _WIDEST_MAP = 4096
-# The least score of a face on its side or upside down: most such finds are wrong.
-_TURNED_SCORE = 0.9
+# The least score of a face: what is unsure teaches nothing.
+_LEAST_SCORE = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,9 +185,10 @@ class Preparer:
     self, name: str, faces: Sequence[Face], skipped: list[Skipped]
   ) -> Iterator[tuple[str, Face]]:
     """Yields the names and faces of a photo that are kept, the largest first."""
-    sure = [face for face in faces if _upright(face) or face.score >= _TURNED_SCORE]
+    sure = [face for face in faces if face.score >= _LEAST_SCORE]
     if not sure:
-      skipped.append(Skipped(name, "no face", "no face found in any orientation"))
+      reason = "none is sure" if faces else "no face found in any orientation"
+      skipped.append(Skipped(name, "no face", reason))
     for k, face in enumerate(sure[:1] if self._rules.largest_only else sure, 1):
       source, width = f"{name}#face {k}", float(np.ptp(face.landmarks[:, 0]))
       if width < self._rules.smallest:
@@ -328,13 +328,6 @@ def _digest(photo: np.ndarray) -> str:
   content = hashlib.sha256(np.ascontiguousarray(photo).data)
   content.update(str(photo.shape).encode())
   return content.hexdigest()
-
-
-def _upright(face: Face) -> bool:
-  """Returns whether a face is rolled by less than 45 degrees."""
-  left, right = landmarks.OUTER_EYE_CORNERS
-  across, down = face.landmarks68[right] - face.landmarks68[left]
-  return bool(across > abs(down))
 
 
 def _line(error: Exception) -> str:

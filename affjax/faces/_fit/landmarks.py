@@ -43,7 +43,9 @@ class Fit:
       distance of the photo's outer eye corners.
     contour_error: Mean distance of the photo's landmarks 0-16 from the line through the
       model's, in the same unit.
-    converged: Whether the last step changed the cost by less than a hundredth.
+    converged: Whether the head can be used. In a fit to landmarks, the last step
+      changed the cost by less than a hundredth; in one to the surface, the photo was
+      read.
     deviations: Standard deviation of each vertex, mm; None where it is not known.
     doubts: Reasons not to trust the fit, each a phrase.
   """

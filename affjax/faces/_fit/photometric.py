@@ -3,18 +3,19 @@
 Each texel takes the color of the pixel where its place on the posed head lies. Light is
 a second-order spherical harmonic of the normal (Ramamoorthi and Hanrahan 2001), fitted
 robustly to the brightness of visible skin, so that spots, brows and lips stay in the
-diffuse map. Texels that the photo does not show come from the other half of the face,
-and those that neither half shows from a plain face in the tone of the visible skin.
+diffuse map. The module `completion` paints what the photo does not show.
 """
 
 import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 from scipy import ndimage
 
 from affjax import compilation
+from affjax.faces._fit import completion
+from affjax.faces._fit.completion import smooth_step
 from affjax.geometry import mesh, uv
 from affjax.geometry.camera import head_to_world, world_to_px
 from affjax.ops import resize_bilinear
@@ -22,15 +23,22 @@ from affjax.render import head_buffers
 from affjax.types import Camera, Template
 
 # Cosines between normal and line of sight from which a texel counts, and counts fully.
-_GRAZING, _FACING = 0.15, 0.5
-# Least distance of another surface that hides a texel, dm.
-_HIDDEN = 0.05
+_GRAZING, _FACING = 0.2, 0.6
+# Least distance of a surface that hides a texel, dm, and how near to its edge in the
+# picture texels count as hidden, as a share of the crop.
+_HIDDEN, _EDGE = 0.1, 1 / 256
+# Shares of the head's own surface from which a pixel counts, and counts fully: on skin,
+# and in eyes and mouth.
+_SKIN, _INNER = (0.4, 0.9), (0.15, 0.5)
+# Shares below which something else surely is there, and may be, and the width of its
+# rim, as a share of the crop.
+_FRONT, _RIM = (0.05, 0.3), 1 / 250
+# How far things in front of the skin blur onto it, as a share of the map, and how much
+# of them from which texels count less, and not at all.
+_BLUR, _BESIDE = 1 / 20, (0.02, 0.2)
 # Range of the light, whose mean on the face is about one.
 _DARK, _BRIGHT = 0.35, 1.9
 _LUMA = np.array([0.299, 0.587, 0.114])
-# Least side of the coarsest level of the pyramid that fills the diffuse map, and the
-# blur of each level, in texels of the level.
-_COARSEST, _LEVEL_SIGMA = 16, 1.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,6 +64,9 @@ def read_colors(
   template: Template,
   camera: Camera,
   plain: Float[np.ndarray, "s s 3"],
+  *,
+  inside: Float[np.ndarray, "c c 1"] | None = None,
+  scalp: completion.Scalp = "skin",
 ) -> FaceColors:
   """Reads the diffuse and the light map of a fitted head off a crop.
 
@@ -69,37 +80,47 @@ def read_colors(
     camera: Camera of the crop.
     plain: Diffuse map of no one in particular, for texels that are not seen; S is its
       size.
+    inside: Share of each pixel that lies within the photo (`inside_photo`); all of it
+      if not given. Texels beyond the photo's border are not seen.
+    scalp: The look of the scalp: "skin" = skin, as on a shaved head; "photo" = whatever
+      the photo shows there, which is hair as a rule; "none" = neutral gray, to be
+      covered by a hair model.
   """
   size = len(plain)
-  table = uv.uv_table(template, size)
+  support = uv.uv_table(template, size).support
   texel = _texels(vertices, pose, template, camera, size, len(image))
-  masks = {name: _mask(template, name, size) for name in _MASKS}
-  facing = _smooth(_GRAZING, _FACING, texel["cosine"]) * texel["visible"]
-  facing = facing * table.support
-  color, own = _read(image, texel["px"]), _read(skin, texel["px"])[..., 0]
-  # A pixel that is half skin is a strand of hair before the skin.
-  own = _smooth(0.4, 0.9, own)
-  # The texture of the scalp shows its hair.
-  own = np.maximum(own, masks["scalp"])
-  weight = facing * own
-  features = sum(masks[name] for name in ("scalp", "eyes", "mouth", "lips", "brows"))
-  bare = weight * np.clip(1 - features, 0, 1)
-  light = _light(color, texel["normal"], bare, size)
-  shade = np.asarray(_enlarged(light[None], size=(size, size))[0], np.float64)
+  masks = completion.texel_masks(template, size)
+  facing = smooth_step(_GRAZING, _FACING, texel["cosine"]) * texel["visible"] * support
+  shown = facing
+  if inside is not None:
+    shown = facing * smooth_step(0.9, 1.0, _read(inside, texel["px"])[..., 0])
+  color = _read(image, texel["px"])
+  own, front = np.moveaxis(_read(_with_front(skin), texel["px"]), -1, 0)
+  blocked = (facing - shown * (1 - front)) * (1 - masks["inner"])
+  # A pixel that is half skin is a strand of hair before the skin; teeth and the whites
+  # of eyes are less sure.
+  skinlike, inner = (smooth_step(*r, own) for r in (_SKIN, _INNER))
+  skinlike = skinlike * (1 - smooth_step(*_BESIDE, completion.near(blocked, _BLUR)))
+  weight = shown * (
+    skinlike * (1 - front) * (1 - masks["inner"]) + inner * masks["inner"]
+  )
+  light = _light(color, texel["normal"], weight * masks["bare"], size)
+  shade = np.asarray(_enlarged(light[None], size=(size, size))[0])
   seen = np.clip(color / shade, 0, 1)
-  diffuse = _completed(seen, weight, bare, plain, masks, table.support)
-  return FaceColors(diffuse.astype(np.float32), light, weight.astype(np.float32))
+  diffuse, known = completion.completed(
+    *(seen, weight, blocked, shown, plain, template, scalp)
+  )
+  return FaceColors(diffuse.astype(np.float32), light, known.astype(np.float32))
 
 
 _enlarged = compilation.saved(static_argnames=("size",))(resize_bilinear)
 
-_MASKS = ("scalp", "eyes", "mouth", "lips", "brows", "ears", "neck")
 
-
-def _mask(template: Template, name: str, size: int) -> np.ndarray:
-  if name not in template.masks:
-    return np.zeros((size, size), np.float32)
-  return uv.resize_mask(template.masks[name], size)
+def _with_front(skin: Float[np.ndarray, "c c 1"]) -> Float[np.ndarray, "c c 2"]:
+  """Returns shares of skin, and how surely something else is there or beside it."""
+  side = 2 * max(round(_RIM * len(skin)), 1) + 1
+  front = ndimage.maximum_filter(1 - smooth_step(*_FRONT, skin), (side, side, 1))
+  return np.concatenate([skin, front], -1)
 
 
 def _texels(
@@ -114,9 +135,10 @@ def _texels(
   out = _projected(
     vertices, pose, template=template, camera=camera, size=size, width=width
   )
-  out = {name: np.asarray(value, np.float64) for name, value in out.items()}
-  # At the rim of a surface the nearest pixel may show one further back.
+  out = {name: np.asarray(value) for name, value in out.items()}
   depth = np.where(out["depth"] > 0, out["depth"], np.inf)
+  # The fit is not exact: beside the edge of a surface in front its colors are seen.
+  depth = ndimage.minimum_filter(depth, 2 * max(round(_EDGE * width), 1) + 1)
   column, row = (np.clip(np.rint(out["px"][..., k]), 0, width - 1) for k in (0, 1))
   found = depth[row.astype(int), column.astype(int)]
   inside = ((out["px"] > -0.5) & (out["px"] < width - 0.5)).all(-1)
@@ -159,15 +181,9 @@ def _read(
 ) -> Float[np.ndarray, "s s k"]:
   """Returns bilinear samples of an image, whose edge repeats."""
   at = [px[..., 1], px[..., 0]]
-  channels = np.moveaxis(np.asarray(image, np.float64), -1, 0)
+  channels = np.moveaxis(image, -1, 0)
   read = [ndimage.map_coordinates(c, at, order=1, mode="nearest") for c in channels]
   return np.stack(read, -1)
-
-
-def _smooth(low: float, high: float, value: np.ndarray) -> np.ndarray:
-  """Returns the smooth step from 0 at `low` to 1 at `high`."""
-  t = np.clip((value - low) / (high - low), 0, 1)
-  return t * t * (3 - 2 * t)
 
 
 def _harmonics(n: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 9"]:
@@ -204,96 +220,3 @@ def _light(
   light = np.clip(basis @ found, _DARK, _BRIGHT)
   light = np.where(norm[..., 0] > 0.1, light, 1.0)
   return light[..., None].astype(np.float32)
-
-
-def _completed(
-  seen: Float[np.ndarray, "s s 3"],
-  weight: Float[np.ndarray, "s s"],
-  bare: Float[np.ndarray, "s s"],
-  plain: Float[np.ndarray, "s s 3"],
-  masks: dict[str, Float[np.ndarray, "s s"]],
-  support: Bool[np.ndarray, "s s"],
-) -> Float[np.ndarray, "s s 3"]:
-  """Returns the texels seen, then the mirrored ones, then the plain face in their tone.
-
-  All colors are ratios to the plain map: a missing texel gets its own plain color times
-  the ratio of its surroundings.
-  """
-  ratio = seen / np.maximum(plain, 0.02)
-  tone = _tone(ratio, bare, np.ones(3))
-  # Hair hangs over ears and neck, where no beard grows: dark texels there are hair.
-  beside = np.clip(masks["ears"] + masks["neck"], 0, 1)
-  lit = _smooth(0.45, 0.75, (ratio @ _LUMA) / max(tone @ _LUMA, 0.02))
-  weight = weight * (1 - beside * (1 - lit))
-  other = weight[:, ::-1] * (1 - weight) if _symmetric(support) else 0 * weight
-  total = weight + other
-  both = (weight[..., None] * ratio + other[..., None] * ratio[:, ::-1]) / np.maximum(
-    total, 1e-6
-  )[..., None]
-  # Eyes and teeth have tones of their own, which the skin's must not replace.
-  inner = np.clip(masks["eyes"] + masks["mouth"], 0, 1)
-  skin_like = np.where(masks["scalp"] > 0, 0, 1 - inner)
-  sure = _smooth(0.0, 0.6, total)
-  spread = _spread(both, total * skin_like, tone)
-  hair = _spread(
-    both, total * masks["scalp"], _tone(ratio, weight * masks["scalp"], tone)
-  )
-  around = spread + (hair - spread) * masks["scalp"][..., None]
-  around = around + (1.0 - around) * inner[..., None]
-  result = plain * (around + (both - around) * sure[..., None])
-  return np.clip(result, 0, 1)
-
-
-def _tone(
-  ratio: Float[np.ndarray, "s s 3"],
-  weight: Float[np.ndarray, "s s"],
-  default: Float[np.ndarray, " 3"],
-) -> Float[np.ndarray, " 3"]:
-  """Returns the median ratio where the weight is large, or the default without any."""
-  chosen = weight > 0.4
-  return np.median(ratio[chosen], 0) if chosen.sum() >= 50 else default
-
-
-def _symmetric(support: Bool[np.ndarray, "s s"]) -> bool:
-  """Returns whether a UV layout is its own mirror image, as the embedded head's is."""
-  return bool(np.mean(support == support[:, ::-1]) > 0.97)
-
-
-def _spread(
-  values: Float[np.ndarray, "s s c"],
-  weight: Float[np.ndarray, "s s"],
-  tone: Float[np.ndarray, " c"],
-) -> Float[np.ndarray, "s s c"]:
-  """Returns values carried to where none are, more smoothly the further, then the tone.
-
-  A pyramid of weighted means: each level fills what the finer ones do not know.
-  """
-  known = np.concatenate([values * weight[..., None], weight[..., None]], -1)
-  levels = []
-  while not levels or len(known) >= 2 * _COARSEST:
-    known = _halved(known)
-    levels.append(ndimage.gaussian_filter(known, (_LEVEL_SIGMA, _LEVEL_SIGMA, 0)))
-  result = np.broadcast_to(tone, (*levels[-1].shape[:2], len(tone)))
-  for level, finer in zip(levels[::-1], [*levels[-2::-1], values], strict=True):
-    total, share = level[..., :-1], level[..., -1:]
-    mean = total / np.maximum(share, 1e-6)
-    filled = result + (mean - result) * (share / (share + 0.02))
-    result = _doubled(filled)[: len(finer), : finer.shape[1]]
-  return result
-
-
-def _halved(x: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "h2 w2 c"]:
-  """Returns means of 2 x 2 texels; of an odd number the last one repeats."""
-  x = np.pad(x, ((0, len(x) % 2), (0, x.shape[1] % 2), (0, 0)), "edge")
-  return 0.25 * (x[::2, ::2] + x[1::2, ::2] + x[::2, 1::2] + x[1::2, 1::2])
-
-
-def _doubled(x: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "h2 w2 c"]:
-  """Returns texels at twice the resolution, bilinear; the edge repeats."""
-  for axis in (0, 1):
-    x = np.moveaxis(x, axis, 0)
-    edged = np.concatenate([x[:1], x, x[-1:]])
-    near = 0.75 * x
-    pair = np.stack([near + 0.25 * edged[:-2], near + 0.25 * edged[2:]], 1)
-    x = np.moveaxis(pair.reshape(2 * len(x), *x.shape[1:]), 0, axis)
-  return x

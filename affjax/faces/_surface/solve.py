@@ -36,7 +36,7 @@ _SETTINGS = FitSettings(inner=1.0, across=4.0, along=12.0, steps=10)
 
 
 class Seen(NamedTuple):
-  """What is known of N faces.
+  """The data about N faces from which their heads are found.
 
   Attributes:
     face: Expected components.
@@ -80,32 +80,36 @@ def solve(
   Args:
     chart: Chart of the head.
     points: Points of its landmarks, see `points_of`.
-    seen: What is known of the faces.
+    seen: The data about the faces.
     camera: Camera of the photos, which are square.
 
   Returns:
     Components `[N, D]`, rotation matrices `[N, 3, 3]` and translations `[N, 3]`.
   """
-  run = functools.partial(_solve_chunk, chart, points, camera=camera)
+
+  def run(*rows: np.ndarray) -> tuple[Array, ...]:
+    return _solve_chunk(chart, points, Seen(*rows), camera=camera)
+
   face, turn, shift = _least_squares.in_chunks(run, *map(np.asarray, seen))
   return face, turn, shift
 
 
 @compilation.saved(static_argnames=("camera",))
 def _solve_chunk(
-  chart: Chart, points: ModelPoints, *seen: Array, camera: Camera
+  chart: Chart, points: ModelPoints, seen: Seen, *, camera: Camera
 ) -> tuple[Array, ...]:
-  def one(*seen: Array):
-    return _solve(chart, points, Seen(*seen), camera)
+  def one(seen: Seen):
+    return _solve(chart, points, seen, camera)
 
   with jax.default_matmul_precision("highest"):
-    return jax.vmap(one)(*seen)
+    return jax.vmap(one)(seen)
 
 
 def _solve(
   chart: Chart, points: ModelPoints, seen: Seen, camera: Camera
 ) -> tuple[Array, ...]:
   """Returns the components and the pose of one face."""
+  landmarks, turn, shift = map(jnp.asarray, (seen.landmarks, seen.turn, seen.shift))
   flat = lambda x: charts.points(x).reshape(len(x), -1, 3)
   mean, modes = flat(chart.mean[None])[0], flat(chart.modes)
   trust = views.trust(jnp.asarray(seen.weight))[:, None]
@@ -123,7 +127,7 @@ def _solve(
 
   def linearize(state: State) -> tuple[Array, Array]:
     rows, slopes = by_network(state)
-    more = solver.errors(points, seen.landmarks, state, camera, _SETTINGS)
+    more = solver.errors(points, landmarks, state, camera, _SETTINGS)
     rows = jnp.concatenate([rows, more[0]]).reshape(-1)
     return rows, jnp.concatenate([slopes, more[1]]).reshape(rows.size, -1)
 
@@ -132,7 +136,7 @@ def _solve(
     linearize,
     functools.partial(_loss, count=2 * len(mean)),
     solver.moved,
-    State(seen.turn, seen.shift, jnp.zeros(()), jnp.asarray(seen.face)),
+    State(turn, shift, jnp.zeros(()), jnp.asarray(seen.face)),
     steps=_SETTINGS.steps,
     prior=Prior(
       lambda state: jnp.concatenate([jnp.zeros(7), state.values - seen.face]),

@@ -14,8 +14,9 @@ goes on with the next. `--summary` makes a table, `results/alignment.json` and
   head and the pose of its guide.
 - `colors`: the color that each texel has in the photo; where the photo does not show
   it, its color in the scene's light.
-- `stage2`: diffuse map and light from the render's difference from the photo alone; the
-  pose is given, the shape is the mean head, for `guided` that of its guide.
+- `stage2`: diffuse map and light from the photo alone, by the losses of stage 2 but the
+  perceptual one; the pose is given, the shape is the mean head, for `guided` that of
+  its guide.
 
 Photos are synthetic, without mirroring. Guides of `guided` are degraded as in training:
 a tenth has none, a twentieth a wrong one, for held-out photos, too. Layers 5 to 11 are

@@ -28,7 +28,7 @@ CHUNK = 8
 Records = dict[str, np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Photos:
   """Photos for training and held-out ones.
 

@@ -12,14 +12,23 @@ from jaxtyping import Array
 from affjax.eval import distance_error
 from affjax.geometry import uv
 from affjax.geometry.camera import world_to_px
-from affjax.losses import image_l1
+from affjax.losses import (
+  Context,
+  LossWeights,
+  compute_terms,
+  image_l1,
+  make_regions,
+  weighted,
+)
 from affjax.models import Reconstructor
 from affjax.render import shade
-from affjax.types import Batch, Guide
+from affjax.types import Batch, Guide, Prediction
 from experiments.alignment.networks import in_photo
 
 Truth = Mapping[str, Array]
 Params = dict[str, Any]
+# The terms of stage 2 that need no other network.
+SELF_SUPERVISED = LossWeights().only("image_l1", "deviation", "variation", "symmetry")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +95,22 @@ def baselines(
   flat = jnp.broadcast_to(color.reshape(1, 1, 1, 3), shape)
   if task == "colors":
     return {"constant color": flat}
-  return {"constant color": (flat, flat * batch.visible, batch.visible)}
+  return {"constant color": _unlit(nets, flat, batch)}
+
+
+def _unlit(nets: Reconstructor, diffuse: Array, batch: Batch) -> Prediction:
+  """Returns heads of a diffuse map in plain light, of which just the skin is seen."""
+  count, side = len(batch.pose), nets.networks.size // 8
+  return Prediction(
+    position=batch.position,
+    diffuse=diffuse,
+    light=jnp.ones((count, side, side, 1)),
+    light_color=jnp.ones((count, 3)),
+    pose=batch.pose,
+    vertices=jnp.zeros((count, *nets.template.vertices.shape)),
+    render=diffuse * batch.visible,
+    alpha=batch.visible,
+  )
 
 
 def _position(nets: Reconstructor, params: Params, batch: Batch) -> Array:
@@ -155,23 +179,24 @@ def _color_measures(
   return {name: -10 * jnp.log10(error(mask) + 1e-8) for name, mask in masks}
 
 
-def _textured(nets: Reconstructor, params: Params, batch: Batch) -> Any:
-  found = nets(params, batch.image, guide=batch.guide, pose=batch.pose, antialias=False)
-  texture = shade(found.diffuse, found.light, found.light_color)
-  return texture, found.render, found.alpha
+def _rendered(nets: Reconstructor, params: Params, batch: Batch) -> Prediction:
+  return nets(params, batch.image, guide=batch.guide, pose=batch.pose, antialias=False)
 
 
-def _image_loss(nets: Reconstructor, answer: Any, batch: Batch, truth: Truth) -> Array:
-  _, render, alpha = answer
-  return image_l1(render, alpha, batch.image, batch.visible).value
+def _stage2_loss(
+  nets: Reconstructor, answer: Prediction, batch: Batch, truth: Truth
+) -> Array:
+  regions = make_regions(nets.template, nets.networks.size)
+  terms = compute_terms(Context(answer, batch, regions), SELF_SUPERVISED)
+  return weighted(terms, SELF_SUPERVISED)[0]
 
 
-def _image_measures(
-  nets: Reconstructor, answer: Any, batch: Batch, truth: Truth
+def _stage2_measures(
+  nets: Reconstructor, answer: Prediction, batch: Batch, truth: Truth
 ) -> dict[str, Array]:
   one = lambda *images: image_l1(*(image[None] for image in images)).value
-  texture, render, alpha = answer
-  away = jax.vmap(one)(render, alpha, batch.image, batch.visible)
+  away = jax.vmap(one)(answer.render, answer.alpha, batch.image, batch.visible)
+  texture = shade(answer.diffuse, answer.light, answer.light_color)
   return {"image": 255 * away, **_color_measures(nets, texture, batch, truth)}
 
 
@@ -202,9 +227,9 @@ TABLE = {
   "stage2": Task(
     trains=("diffuse", "light"),
     still=(("position", "layer11"),),
-    answer=_textured,
-    loss=_image_loss,
-    measures=_image_measures,
+    answer=_rendered,
+    loss=_stage2_loss,
+    measures=_stage2_measures,
     curve="image",
     units={"image": "render against photo, of 255 ↓", **_COLOR_UNITS},
   ),

@@ -1,0 +1,1 @@
+"""Tests of experiments whose results are not checked by an assertion elsewhere."""

@@ -41,6 +41,11 @@ def test_a_file_of_other_networks_is_refused(run, monkeypatch):
     build.load_run()
 
 
+def test_there_is_no_best_one_among_them():
+  with pytest.raises(ValueError, match="best chooses a checkpoint of a workdir"):
+    build.load_run(best=True)
+
+
 def test_they_take_the_light_out_of_the_photo(run):
   """The diffuse map is closer to the true one than the photo's own colors are."""
   size = run.config.model.size

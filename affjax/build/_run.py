@@ -65,9 +65,14 @@ def load_run(root: str | pathlib.Path = EMBEDDED, *, best: bool = False) -> Run:
       lowest `config.checkpoint.metric`, instead of the newest one.
 
   Raises:
-    ValueError: There is no checkpoint, or it is damaged or of another architecture.
+    ValueError: There is no checkpoint, or it is damaged or of another architecture; or
+      the best of the package's weights is asked for.
   """
   if str(root) == EMBEDDED:
+    if best:
+      raise ValueError(
+        "best chooses among the checkpoints of a workdir; embedded has one"
+      )
     return _embedded()
   folder = workdir.latest_stage(pathlib.Path(root))
   if folder is None:

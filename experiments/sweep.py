@@ -12,8 +12,8 @@ tried. `--set steps=200` changes a value of all runs. The plan is kept in
 `OUT/plan.json`; the same command goes on where it was stopped, `--processes 2` runs two
 at once. `--slurm` writes `OUT/array.sbatch` instead, an array with a task for each run.
 
-The table has the lowest `--metric` first, a value of the runs' `summary.json`; it is
-written to `OUT/table.md` and `OUT/table.json`, and `OUT/table.png` draws the metric over
+The table has the lowest `--metric` first, a value of the runs' `summary.json`. It is
+written to `OUT/table.md` and `OUT/table.json`; `OUT/table.png` draws the metric over
 each varied value. Runs that failed are listed with the last line that they wrote.
 """
 

@@ -25,6 +25,7 @@ COMMANDS = {
   "animate": ("_animate", "Animate"),
   "prepare": ("_prepare", "Prepare"),
   "train": ("_train", "Train"),
+  "view": ("_view", "View"),
   "benchmark": ("_benchmark", "Benchmark"),
   "evaluate": ("_evaluate", "Evaluate"),
   "doctor": ("_doctor", "Doctor"),

@@ -83,7 +83,8 @@ def read_photo(
 
   Gray, palette, CMYK, LAB and 16-bit images are converted. Of 16 bits the upper eight
   count; if all values of a file stay below 1024 or 4096, they are taken for 10 or 12
-  bits. An embedded ICC profile is applied, and colors without one are taken for sRGB.
+  bits. An embedded ICC profile is applied; colors without one are Adobe RGB if EXIF
+  says so, as cameras write it, otherwise sRGB.
   Transparent pixels are laid over white, and an animation gives its first frame.
 
   Args:
@@ -169,8 +170,10 @@ def _decode(file: io.BufferedIOBase, max_pixels: int) -> UInt8[np.ndarray, "h w 
     if wide and _photo_colors.is_nearly_black(image):
       pixels = _with_lower_bytes(image, file)
     orientation, profile = _orientation(image), image.info.get("icc_profile")
+    adobe = _photo_colors.is_adobe(image)
   factor = _factor(pixels.size, max_pixels)
-  rgb = _photo_colors.srgb(pixels.reduce(factor) if factor > 1 else pixels, profile)
+  reduced = pixels.reduce(factor) if factor > 1 else pixels
+  rgb = _photo_colors.srgb(reduced, profile, adobe=adobe)
   if orientation in _TRANSPOSE:
     rgb = rgb.transpose(_TRANSPOSE[orientation])
   return np.array(rgb, np.uint8)

@@ -1,11 +1,12 @@
 """The pixels of image files of any mode and color space as 8-bit sRGB."""
 
+import functools
 import io
 import sys
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
-from PIL import Image, ImageCms, ImageFile
+from PIL import ExifTags, Image, ImageCms, ImageFile, ImageFilter
 
 # Color spaces of ICC profiles, and the modes of the images that they describe.
 _SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab ": "LAB"}
@@ -16,6 +17,14 @@ _UPPER = {
   "RGB;16B": "RGB;16L",
   "RGB;16N": "RGB;16B" if sys.byteorder == "little" else "RGB;16L",
 }
+# Adobe RGB (1998): exponent, and the matrix from its linear values to those of sRGB,
+# which has the same white, red and blue.
+_ADOBE_GAMMA = 563 / 256
+_ADOBE_TO_SRGB = np.array(
+  [[1.39836, -0.39836, 0.0], [0.0, 1.0, 0.0], [0.0, -0.04293, 1.04293]]
+)
+# The name that cameras give it in EXIF (Design rule for Camera File system, 2.0).
+_ADOBE_INDEX = "R03"
 # Fewest values above that of the darkest 12-bit photo, in upper bytes.
 _TWELVE_BITS = 16
 
@@ -77,13 +86,41 @@ def flat(image: Image.Image) -> Image.Image:
   return image if image.mode in _SPACES.values() else image.convert("RGB")
 
 
-def srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+def is_adobe(image: Image.Image) -> bool:
+  """Returns whether the EXIF of a loaded image says that its colors are Adobe RGB."""
+  try:
+    interop = image.getexif().get_ifd(ExifTags.IFD.Interop)
+  except Exception:  # On broken EXIF Pillow raises nearly anything.
+    return False
+  return str(interop.get(ExifTags.Interop.InteropIndex, "")).strip() == _ADOBE_INDEX
+
+
+@functools.cache
+def _adobe_table() -> ImageFilter.Color3DLUT:
+  """Returns the conversion of Adobe RGB, within one level of 255."""
+
+  def converted(*adobe: float) -> tuple[float, ...]:
+    linear = np.clip(_ADOBE_TO_SRGB @ np.power(adobe, _ADOBE_GAMMA), 0, 1)
+    curve = np.where(
+      linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055
+    )
+    return tuple(curve.tolist())
+
+  return ImageFilter.Color3DLUT.generate(33, converted)
+
+
+def srgb(
+  image: Image.Image, profile: bytes | None, *, adobe: bool = False
+) -> Image.Image:
   """Returns an image in sRGB.
 
   Args:
     image: Image in one of the modes that `flat` returns.
     profile: ICC profile. A broken one, or one of another kind of color, is not used.
+    adobe: Whether colors without a profile are Adobe RGB.
   """
+  if adobe and not profile and image.mode == "RGB":
+    return image.filter(_adobe_table())
   try:
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
     mode = _SPACES.get(getattr(source.profile, "xcolor_space", ""), "")

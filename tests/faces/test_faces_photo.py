@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 
 from affjax.faces import PhotoError, _photo, decode_photo, read_photo
 
@@ -195,6 +195,31 @@ def test_profiles_are_converted_to_srgb(tmp_path, profile, name):
   off = np.abs(read_photo(path) - (smooth // 2 + 64.0))
   assert off.mean() < 1
   assert off.max() <= (8 if name == "a.jpg" else 2)
+
+
+def _adobe_exif(index):
+  exif = Image.Exif()
+  interop = {ExifTags.Interop.InteropIndex: index}
+  exif.get_ifd(ExifTags.IFD.Exif).update(
+    {ExifTags.Base.ColorSpace: 65535, ExifTags.IFD.Interop: interop}
+  )
+  return exif
+
+
+def test_adobe_rgb_marked_in_exif_alone_is_converted(tmp_path):
+  source = ImageCms.ImageCmsProfile(io.BytesIO(ADOBE))
+  stored = ImageCms.profileToProfile(
+    Image.fromarray(RGB), ImageCms.createProfile("sRGB"), source, outputMode="RGB"
+  )
+  path = _saved(tmp_path / "a.png", stored, exif=_adobe_exif("R03"))
+  away = np.abs(read_photo(path).astype(int) - RGB)
+  unconverted = np.abs(np.asarray(stored).astype(int) - RGB)
+  assert unconverted.max() > 20
+  assert np.percentile(away, 99) <= 2
+  assert away.mean() < 0.7
+  # "R98" is sRGB, and a profile says more than EXIF does.
+  plain = _saved(tmp_path / "b.png", Image.fromarray(RGB), exif=_adobe_exif("R98"))
+  np.testing.assert_array_equal(read_photo(plain), RGB)
 
 
 def test_gray_profiles_are_converted(tmp_path):

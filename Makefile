@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
-# Test files are divided among as many processes as there are cores, up to four.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+# Test files are divided among as many processes as there are cores, up to four, in the
+# order of tests/conftest.py.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all smoke lint docs bench clean
 
@@ -39,7 +40,7 @@ else
 	test -f $(VENV)-newer/.installed || $(VENV)-newer/bin/pip install --quiet \
 	  --disable-pip-version-check --editable '.[dev]'
 	touch $(VENV)-newer/.installed
-	$(VENV)-newer/bin/python -m pytest -m smoke
+	$(VENV)-newer/bin/python -m pytest -m smoke $(PARALLEL)
 endif
 
 lint: $(VENV)/.installed-dev

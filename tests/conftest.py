@@ -25,8 +25,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 if os.environ.get("AFFJAX_CHECK_SHAPES", "1") == "1":
   import jaxtyping
 
-  from tests import typechecker  # noqa: F401
+  from tests import typechecker
 
+  typechecker.check_arrays()
   jaxtyping.install_import_hook("affjax", "tests.typechecker.typechecker")
 
 import jax

@@ -177,10 +177,14 @@ def make_optimizer(**options):
   return optimizers.make(Adam(**{"clip_norm": 0.0, **options}), total_steps=1)
 
 
+@functools.cache
 def make_learner(
   name: str, *, learning_rate=1e-2, mirrored=False, clip_norm=1.0, **weights
 ) -> Learner:
-  """A learner of one of the paper's stages, without the feature network."""
+  """A learner of one of the paper's stages, without the feature network.
+
+  It is always the same object, so that `conftest.py` compiles its step once.
+  """
   plain = {"perceptual": 0.0, "diffuse_perceptual": 0.0, "pose_l1": 1.0}
   stage = stages.paper_stage(name, weights=LossWeights(**{**plain, **weights}))
   slow = make_optimizer(learning_rate=learning_rate / 10, beta1=0.5, beta2=0.9)

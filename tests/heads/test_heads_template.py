@@ -59,8 +59,13 @@ def _load(path: pathlib.Path, **options) -> ObjTemplate:
   return load_template(path, **options)
 
 
-def test_our_own_export_comes_back(skin):
-  head, got = open_head("embedded").template, _load(skin)
+@pytest.fixture(scope="module")
+def loaded(skin):
+  return _load(skin)
+
+
+def test_our_own_export_comes_back(loaded):
+  head, got = open_head("embedded").template, loaded
   np.testing.assert_allclose(got.template.vertices, head.vertices, atol=2e-4)
   assert got.template.faces.shape == head.faces.shape
   assert set(got.template.group_names) == set(head.group_names)
@@ -100,12 +105,14 @@ def _turned(skin, folder, *, rotation, scale, offset, flip_u=False, flip_v=False
     ([[-1, 0, 0], [0, 1, 0], [0, 0, -1]], 1000.0),  # looks away, millimetres
   ],
 )
-def test_axes_units_and_the_direction_of_uvs_are_found(skin, tmp_path, rotation, scale):
+def test_axes_units_and_the_direction_of_uvs_are_found(
+  skin, loaded, tmp_path, rotation, scale
+):
   path = _turned(
     skin, tmp_path, rotation=np.array(rotation), scale=scale, offset=[5, -3, 160],
     flip_u=True, flip_v=True,
   )  # fmt: skip
-  got, want = _load(path), _load(skin)
+  got, want = _load(path), loaded
   np.testing.assert_allclose(got.template.vertices, want.template.vertices, atol=2e-4)
   assert got.placement.flip_u
   assert got.placement.flip_v
@@ -116,13 +123,13 @@ def test_axes_units_and_the_direction_of_uvs_are_found(skin, tmp_path, rotation,
   )
 
 
-def test_mirror_images_and_wrong_options_are_named(skin, tmp_path):
+def test_mirror_images_and_wrong_options_are_named(skin, loaded, tmp_path):
   mirror = np.diag([-1.0, 1, 1])
   path = _turned(skin, tmp_path, rotation=mirror, scale=10.0, offset=[0, 0, 0])
   with pytest.raises(ValueError, match="mirror image"):
     _load(path)
   got = _load(path, mirrored=True)
-  want = _load(skin).template
+  want = loaded.template
   np.testing.assert_allclose(got.template.vertices, want.vertices, atol=2e-4)
   faces, vertices = got.template.faces, got.template.vertices
   corner = vertices[faces]

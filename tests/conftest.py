@@ -27,7 +27,7 @@ if os.environ.get("AFFJAX_CHECK_SHAPES", "1") == "1":
 
   from tests import typechecker
 
-  typechecker.check_arrays()
+  typechecker.check_lazily()
   jaxtyping.install_import_hook("affjax", "tests.typechecker.typechecker")
 
 import jax
@@ -49,6 +49,36 @@ _LONGEST = (
   "tests/commands/test_commands.py",
   "tests/data/test_synthetic_faces.py",
 )
+
+
+# Files and folders whose programs run so briefly that optimizing them does not pay.
+_BRIEF = (
+  "tests/benchmark",
+  "tests/commands",
+  "tests/data",
+  "tests/docs",
+  "tests/eval",
+  "tests/export",
+  "tests/heads",
+  "tests/models/test_models_reconstructor.py",
+  "tests/photos",
+  "tests/test_build.py",
+  "tests/test_main.py",
+  "tests/train",
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def barely_optimized(request):
+  """Compiles the programs of brief tests, and of processes they start, with less work."""
+  if not request.node.nodeid.startswith(_BRIEF):
+    yield
+    return
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]):

@@ -23,17 +23,10 @@ def _command(*arguments):
   return [sys.executable, "-m", "affjax.main", *map(str, arguments)]
 
 
-def _environment():
-  """Compiling costs more than these few steps: let the compiler not try hard."""
-  flags = os.environ.get("XLA_FLAGS", "")
-  return {**os.environ, "XLA_FLAGS": f"{flags} --xla_backend_optimization_level=0"}
-
-
 def _run(*arguments, expect=0):
   done = subprocess.run(
     _command(*arguments),
     cwd=ROOT,
-    env=_environment(),
     capture_output=True,
     text=True,
     timeout=600,
@@ -161,7 +154,6 @@ def test_stopped_and_killed_it_goes_on_to_the_same_weights(chained, photos, tmp_
     child = subprocess.Popen(
       _command(*command),
       cwd=ROOT,
-      env=_environment(),
       stdout=subprocess.PIPE,
       text=True,
     )

@@ -70,7 +70,7 @@ _BRIEF = (
 
 @pytest.fixture(autouse=True, scope="module")
 def barely_optimized(request):
-  """Compiles the programs of brief tests, and of processes they start, with less work."""
+  """Compiles the programs of brief tests, and of what they start, with less work."""
   if not request.node.nodeid.startswith(_BRIEF):
     yield
     return

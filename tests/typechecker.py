@@ -2,7 +2,7 @@
 
 jaxtyping's own decorator compiles two checks for each function when it is defined: ten
 seconds for all of `affjax`, and again whenever a function inside another is defined.
-`check_lazily` has it compile them when the function is first called.
+`check_lazily` puts one in its place that compiles one check when it is first needed.
 """
 
 import functools
@@ -16,7 +16,7 @@ import beartype
 import jaxtyping
 
 typechecker = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
-_jaxtyped = functools.partial(jaxtyping.jaxtyped, typechecker=typechecker)
+_jaxtyped = jaxtyping.jaxtyped
 
 
 def check_lazily() -> None:
@@ -28,31 +28,44 @@ def _checked(item: Any) -> Any:
   """Returns a function or a class whose arguments and results are checked."""
   if isinstance(item, classmethod | staticmethod):
     return type(item)(_checked(item.__func__))
-  return _lazily(item) if isinstance(item, types.FunctionType) else _jaxtyped(item)
+  if isinstance(item, types.FunctionType):
+    return _lazily(item)
+  return _jaxtyped(item, typechecker=typechecker)
 
 
 def _lazily(plain: Callable[..., Any]) -> Callable[..., Any]:
-  if "<locals>" in plain.__qualname__ and not _takes_arrays(plain):
-    return plain  # it is defined again and again
+  check = None
 
   @functools.wraps(plain)
   def function(*args: Any, **kwargs: Any) -> Any:
     nonlocal check
-    check = check or _jaxtyped(plain)
+    if jaxtyping.config.jaxtyping_disable:
+      return plain(*args, **kwargs)
+    check = check or _check(plain)
     return check(*args, **kwargs)
 
-  check = None
   return function
 
 
-def _takes_arrays(function: Callable[..., Any]) -> bool:
-  return any(map(_has_arrays, function.__annotations__.values()))
+def _check(plain: Callable[..., Any]) -> Callable[..., Any]:
+  """Returns a function whose shapes are checked, or its types where it has no arrays."""
+  annotations = list(plain.__annotations__.values())
+  if any(_holds(annotation, _is_name) for annotation in annotations):
+    return _jaxtyped(plain, typechecker=typechecker)  # beartype would import the name
+  if any(_holds(annotation, _is_array) for annotation in annotations):
+    return _jaxtyped(typechecker(plain), typechecker=None)
+  return typechecker(plain)
 
 
-def _has_arrays(annotation: Any) -> bool:
-  """Returns whether an annotation names the shape of an array."""
-  if isinstance(annotation, list):  # the arguments of a Callable
-    return any(map(_has_arrays, annotation))
-  if inspect.isclass(annotation) and issubclass(annotation, jaxtyping.AbstractArray):
-    return True
-  return any(map(_has_arrays, typing.get_args(annotation)))
+def _holds(annotation: Any, wanted: Callable[[Any], bool]) -> bool:
+  """Returns whether an annotation or a part of it is as wanted."""
+  parts = annotation if isinstance(annotation, list) else typing.get_args(annotation)
+  return wanted(annotation) or any(_holds(part, wanted) for part in parts)
+
+
+def _is_array(annotation: Any) -> bool:
+  return inspect.isclass(annotation) and issubclass(annotation, jaxtyping.AbstractArray)
+
+
+def _is_name(annotation: Any) -> bool:
+  return isinstance(annotation, str | typing.ForwardRef)

@@ -48,7 +48,7 @@ def _lazily(plain: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _check(plain: Callable[..., Any]) -> Callable[..., Any]:
-  """Returns a function whose shapes are checked, or its types where it has no arrays."""
+  """Returns a function that checks its shapes, or its types where it has no arrays."""
   annotations = list(plain.__annotations__.values())
   if any(_holds(annotation, _is_name) for annotation in annotations):
     return _jaxtyped(plain, typechecker=typechecker)  # beartype would import the name

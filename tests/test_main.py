@@ -66,7 +66,7 @@ def photos(tmp_path_factory):
 
 
 # The first stage, as long as it takes to be stopped twice.
-LONG = {"steps": 30, "checkpoint__every": 5, "log__every": 1}
+LONG = {"steps": 20, "checkpoint__every": 5, "log__every": 1}
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +84,14 @@ def chained(photos, tmp_path_factory):
 def test_three_stages_chain_by_themselves(chained):
   workdir, printed = chained
   assert "starts from fresh weights" in printed[0]
-  assert f"starts from the weights of {workdir / 'stage1'}, step 30" in printed[1]
+  assert f"starts from the weights of {workdir / 'stage1'}, step 20" in printed[1]
   assert f"starts from the weights of {workdir / 'stage2'}, step 4" in printed[2]
   assert "adversarial_discriminator" in printed[2]
   for name in ("stage1", "stage2", "stage3"):
     summary = json.loads((workdir / name / "summary.json").read_text())
     assert summary["finished"]
     assert np.isfinite(list(summary["eval_after"].values())).all()
-    last = 30 if name == "stage1" else 4
+    last = 20 if name == "stage1" else 4
     assert (workdir / "pictures" / f"{name}_{last:06d}.png").exists()
   assert summary["features"].startswith("vgg16")
   assert json.loads((workdir / "config.json").read_text())["stage"] == "stage3"
@@ -137,7 +137,7 @@ def test_a_run_knows_what_no_stage_has_trained(chained, photos, tmp_path, monkey
   first = build.load_run(chained[0] / "stage1")
   assert first.untrained == ("diffuse", "light", "pose")
   # Weights from a trained run are trained, whatever stage goes on with them.
-  arguments = _stage("stage1", photos, tmp_path / "b", init_from=chained[0], steps=1)
+  arguments = _stage("stage1", photos, tmp_path / "b", init_from=chained[0], **LONG)
   assert main.main(["main", *arguments]) == 0
   assert build.load_run(tmp_path / "b").untrained == ()
 
@@ -158,8 +158,8 @@ def test_stopped_and_killed_it_goes_on_to_the_same_weights(chained, photos, tmp_
       text=True,
     )
     assert child.stdout is not None
-    lines = (line for line in child.stdout if "/30" in line)
-    for _ in range(7):
+    lines = (line for line in child.stdout if "/20" in line)
+    for _ in range(4):
       next(lines)
     os.kill(child.pid, number)
     child.stdout.read()
@@ -168,7 +168,7 @@ def test_stopped_and_killed_it_goes_on_to_the_same_weights(chained, photos, tmp_
   rest = _run(*command)
   assert "its checkpoint of step" in rest.stdout
   parts, whole = map(build.load_run, (tmp_path / "parts", chained[0] / "stage1"))
-  assert parts.step == whole.step == 30
+  assert parts.step == whole.step == 20
   for a, b in zip(
     *(jax.tree.leaves(run.params) for run in (parts, whole)), strict=True
   ):

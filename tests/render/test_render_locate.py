@@ -71,10 +71,9 @@ def test_hostile_scenes_give_the_same_numbers(kind):
   pos, tri = hostile.scenes(kind, 7, batch=20, resolution=SIZE)
   ids, depth = definition.rasterize(pos, tri, SIZE)
   args = (jnp.asarray(pos), jnp.asarray(tri), jnp.asarray(ids))
-  kernel = lambda *args: _native.locate(*args, derivatives=True, backend="cpp")[0]
-  got = np.asarray(jax.jit(kernel)(*args))
-  portable = jax.jit(lambda *args: _location.located(*args, derivatives=True)[0])
-  want = np.asarray(portable(*args))
+  got = np.asarray(_native.locate(*args, derivatives=True, backend="cpp")[0])
+  # Compiled as one program, its rounding is another.
+  want = np.asarray(_location.located(*args, derivatives=True)[0])
   np.testing.assert_array_equal(got[..., 3], ids)
   assert not got[ids == 0].any()
   # If both agree on the depth, they agree on the weights.

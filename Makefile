@@ -40,7 +40,7 @@ else
 	test -f $(VENV)-newer/.installed || $(VENV)-newer/bin/pip install --quiet \
 	  --disable-pip-version-check --editable '.[dev]'
 	touch $(VENV)-newer/.installed
-	$(VENV)-newer/bin/python -m pytest -m smoke
+	$(VENV)-newer/bin/python -m pytest -m smoke $(PARALLEL)
 endif
 
 lint: $(VENV)/.installed-dev

@@ -51,8 +51,21 @@ _LONGEST = (
 )
 
 
-# Files whose programs run so briefly that optimizing them does not pay.
-_BRIEF = ("tests/train/test_train_loop.py", "tests/train/test_train_step.py")
+# Files and folders whose programs run so briefly that optimizing them does not pay.
+_BRIEF = (
+  "tests/benchmark",
+  "tests/commands",
+  "tests/data",
+  "tests/docs",
+  "tests/eval",
+  "tests/export",
+  "tests/heads",
+  "tests/models/test_models_reconstructor.py",
+  "tests/photos",
+  "tests/test_build.py",
+  "tests/test_main.py",
+  "tests/train",
+)
 
 
 @pytest.fixture(autouse=True, scope="module")

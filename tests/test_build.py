@@ -220,8 +220,8 @@ def test_a_run_is_loaded_with_its_weights(trained):
   assert (run.stage, run.step) == ("stage1", 2)
   assert run.config.model.size == tiny_config.SIZE
   images = np.full((1, tiny_config.SIZE, tiny_config.SIZE, 3), 0.5, np.float32)
-  predict = jax.jit(lambda x: run.reconstructor(run.params, x, render=False))
-  found = predict(images)
+  predict = jax.jit(lambda p, x: run.reconstructor(p, x, render=False))
+  found = predict(run.params, images)
   assert np.isfinite(found.position).all()
   same = build.load_run(trained / "stage1")
   assert same.stage == "stage1"

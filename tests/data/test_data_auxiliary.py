@@ -72,7 +72,7 @@ def test_a_style_is_flat_and_saturated():
 
 def test_the_stand_in_is_written_once_and_goes_on(tmp_path, head, capsys):
   out = tmp_path / "pairs"
-  options = ["--size", "32", "--workers", "1", "--out", str(out)]
+  options = ["--size", "64", "--workers", "1", "--out", str(out)]
   assert auxiliary.main([*options, "--count", "2"]) == 0
   first = {path.name: path.read_bytes() for path in out.iterdir()}
   assert sorted(first) == sorted(
@@ -85,7 +85,7 @@ def test_the_stand_in_is_written_once_and_goes_on(tmp_path, head, capsys):
   assert "2 of them new" in capsys.readouterr().out
   again = {path.name: path.read_bytes() for path in out.iterdir()}
   assert {name: again[name] for name in first} == first
-  source = FolderSource(out, head.template, size=32, map_size=32)
+  source = FolderSource(out, head.template, size=64, map_size=64)
   record = source[2]
   assert record["has_diffuse"] == record["has_pose"] == 1
   assert np.ptp(record["vertices"], axis=0).min() > 1

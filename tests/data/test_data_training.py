@@ -1,22 +1,16 @@
 """Prepared and mixed data, from the config to the weights."""
 
 import json
-import os
-import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from affjax import build
+from affjax import build, main
 from affjax.data import MixedSource, _record, _shards
 from affjax.heads import open_head
 from tests import tiny_config
 from tests.data import prepared_faces
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -40,22 +34,14 @@ def photos(tmp_path_factory):
 
 def test_the_program_trains_on_a_prepared_data_set(prepared, tmp_path):
   flags = {"data__source": "prepared", "steps": 2, "data__augment__brightness": 0.2}
-  done = subprocess.run(
-    [
-      *(sys.executable, "-m", "affjax.main", "--config=configs/stage1.py"),
-      f"--workdir={tmp_path / 'a'}",
-      f"--config.data.path={prepared.parents[1]}",
-      "--config.data.augment.noise=0.1",
-      "--config.data.augment.jpeg=0.5",
-      *tiny_config.flags(**flags),
-    ],
-    capture_output=True,
-    text=True,
-    timeout=600,
-    cwd=ROOT,
-    env={**os.environ, "PYTHONPATH": str(ROOT)},
-  )
-  assert done.returncode == 0, done.stdout + done.stderr
+  arguments = [
+    *("main", "--config=stage1", f"--workdir={tmp_path / 'a'}"),
+    f"--config.data.path={prepared.parents[1]}",
+    "--config.data.augment.noise=0.1",
+    "--config.data.augment.jpeg=0.5",
+    *tiny_config.flags(**flags),
+  ]
+  assert main.main(arguments) == 0
   summary = json.loads((tmp_path / "a" / "stage1" / "summary.json").read_text())
   assert summary["finished"]
   assert summary["data"] == "prepared"

@@ -1,31 +1,16 @@
 """Tests of `affjax prepare` as a user runs it, and of training on its result."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from affjax import main
 from affjax.assets import store
 from tests import tiny_config
 from tests.command_line import run
-
-_ROOT = pathlib.Path(__file__).parents[2]
-
-
-def _run(*arguments):
-  done = subprocess.run(
-    [sys.executable, "-m", *map(str, arguments)],
-    cwd=_ROOT,
-    capture_output=True,
-    text=True,
-    timeout=600,
-  )
-  return done
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +41,12 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prepared(photos, tmp_path_factory):
-  """Returns the folder of the data set, and the finished process."""
+  """Returns the folder of the data set, and what the command printed."""
   out = tmp_path_factory.mktemp("out")
-  command = ("affjax.commands", "prepare", photos, "-o", out, "--size", 64)
+  command = ("prepare", photos, "-o", out, "--size", 64)
   options = ("--workers", 1, "--licence", "public domain", "--splits", "0.5,0.0,0.5")
-  done = _run(*command, *options)
-  assert done.returncode == 0, done.stderr
+  done = run(*command, *options)
+  assert done.exit_code == 0, done.stderr
   return out, done
 
 
@@ -183,10 +168,7 @@ def test_training_runs_on_what_was_prepared(prepared, tmp_path):
     data__held_out=1,
     data__batch_size=2,
   )
-  done = _run(
-    "affjax.main", "--config=configs/stage1.py", f"--workdir={tmp_path}", *options
-  )
-  assert done.returncode == 0, done.stdout + done.stderr
+  assert main.main(["main", "--config=stage1", f"--workdir={tmp_path}", *options]) == 0
   summary = json.loads((tmp_path / "stage1" / "summary.json").read_text())
   assert summary["finished"]
   assert summary["data"] == "prepared"

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from affjax import pool
 from affjax.assets import store
 from affjax.data import (
   PreparedSource,
@@ -32,6 +33,13 @@ def photos(tmp_path_factory):
   return folder
 
 
+@pytest.fixture
+def one_process(monkeypatch):
+  """Work is done in this process, which keeps heads and compiled programs."""
+  run = lambda make, tasks, *, workers: map(make(), tasks)
+  monkeypatch.setattr(pool, "run", run)
+
+
 def _prepared(photos, out, **given):
   """Returns the folder of the data set, and its summary."""
   options = PrepareOptions(size=64, splits=ALL_TRAIN, **given)
@@ -44,6 +52,7 @@ def _records(folder, template):
   return [source[k] for k in range(len(source))]
 
 
+@pytest.mark.usefixtures("one_process")
 def test_precomputed_meshes_and_position_maps_become_records(photos, tmp_path):
   """One photo has a mesh, one a position map, and one no file."""
   template = open_head("embedded").template
@@ -67,6 +76,7 @@ def test_precomputed_meshes_and_position_maps_become_records(photos, tmp_path):
     _prepared(photos, tmp_path / "out", **given)
 
 
+@pytest.mark.usefixtures("one_process")
 def test_template_may_be_any_obj_with_uvs(photos, tmp_path):
   path, _ = write_obj(tmp_path / "person.obj", open_head("embedded").template.vertices)
   given = {"template": str(path), "limit": 1}

@@ -18,6 +18,11 @@ SIZE, COUNT = 256, 6
 CROP = Crop(np.array([[1.0, 0, 0], [0, 1, 0]]), SIZE)
 
 
+@jax.jit
+def see(data, state) -> solver.Seen:
+  return solver.see(data, state, Camera(), solver.FitSettings())
+
+
 def face(points: np.ndarray) -> Face:
   box = np.concatenate([points.min(0), points.max(0)])
   eyes = np.zeros((468, 3))
@@ -136,12 +141,11 @@ def test_derivatives_of_the_landmarks(people):
     jnp.asarray(values, jnp.float32),
   )
 
-  see = lambda state: solver.see(data, state, Camera(), solver.FitSettings())
-  jacobian = SIZE / 2 * see(state).jacobian[:51]
-  h = 1e-3
+  jacobian = SIZE / 2 * see(data, state).jacobian[:51]
+  h, moved = 1e-3, jax.jit(solver.moved)
   for k in (0, 1, 2, 3, 5, 6, 7, 40, 100):
     step = h * jnp.eye(7 + len(values))[k]
-    above, below = (see(solver.moved(state, s)).ndc[:51] for s in (step, -step))
+    above, below = (see(data, moved(state, s)).ndc[:51] for s in (step, -step))
     slope = SIZE / 2 * np.asarray(above - below) / (2 * h)
     np.testing.assert_allclose(jacobian[:, :, k], slope, atol=0.3, rtol=2e-2)
 
@@ -156,7 +160,7 @@ def test_turned_away_jaws_slide_to_the_outline():
     jnp.float32(0),
     jnp.zeros(data.sigma.shape),
   )
-  chosen = solver.see(data, state, Camera(), solver.FitSettings()).chosen[51:]
+  chosen = see(data, state).chosen[51:]
   facing = (data.normals @ state.turn.T)[..., 2]
   slid = np.take(np.asarray(facing).reshape(-1), np.asarray(chosen) - 51)
   hidden = np.asarray(facing[:, 0]) < -0.2

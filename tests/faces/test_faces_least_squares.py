@@ -30,6 +30,9 @@ def _minimize(seen, **options):
   )
 
 
+_jitted_rows, _jitted_minimum = jax.jit(_rows), jax.jit(_minimize)
+
+
 def _seen(count, seed=0):
   """Noisy curves with one wild value each."""
   rng = np.random.default_rng(seed)
@@ -41,14 +44,14 @@ def _seen(count, seed=0):
 
 
 def _scipy(seen, **options):
-  rows = lambda x: np.asarray(_rows(x, seen))
+  rows = lambda x: np.asarray(_jitted_rows(x, seen))
   return optimize.least_squares(rows, np.ones(3), xtol=1e-12, ftol=1e-12, **options)
 
 
 def test_the_robust_minimum_is_scipys():
   with jax.enable_x64(True):
     for seen in _seen(5):
-      found, best = _minimize(seen), _scipy(seen, loss="soft_l1")
+      found, best = _jitted_minimum(seen), _scipy(seen, loss="soft_l1")
       np.testing.assert_allclose(found.state, best.x, atol=1e-5)
       np.testing.assert_allclose(found.cost, 2 * best.cost, rtol=1e-9)
 
@@ -71,12 +74,12 @@ def test_a_prior_pulls_to_zero():
     found = _minimize(seen, prior=prior)
 
     def cost(x):
-      rows = np.asarray(_rows(x, seen))
+      rows = np.asarray(_jitted_rows(x, seen))
       return 2 * np.sum(np.sqrt(1 + rows**2) - 1) + np.sum(precision * x**2)
 
     best = optimize.minimize(cost, np.ones(3), tol=1e-12)
     np.testing.assert_allclose(found.state, best.x, atol=1e-4)
-    assert abs(found.state[2]) < abs(_minimize(seen).state[2])
+    assert abs(found.state[2]) < abs(_jitted_minimum(seen).state[2])
 
 
 def test_bounds_hold():
@@ -98,9 +101,11 @@ def test_bounds_hold():
 def test_vmap_is_a_loop():
   with jax.enable_x64(True):
     seen = jnp.asarray(_seen(4))
-    together = jax.vmap(_minimize)(seen)
+    together = jax.jit(jax.vmap(_minimize))(seen)
     for k, one in enumerate(seen):
-      np.testing.assert_allclose(together.state[k], _minimize(one).state, atol=1e-9)
+      np.testing.assert_allclose(
+        together.state[k], _jitted_minimum(one).state, atol=1e-9
+      )
 
 
 def test_chunks_are_filled_up_and_keep_their_order():

@@ -31,12 +31,22 @@ def made(request):
   return reconstructor(request.param)
 
 
+@pytest.fixture(scope="module")
+def weights(made):
+  return made.init(0)
+
+
+@pytest.fixture(scope="module")
+def unrendered(made):
+  """The prediction without its render, compiled once for two photos."""
+  return jax.jit(lambda weights, images: made(weights, images, render=False))
+
+
 # Shapes and errors.
 
 
 @pytest.mark.smoke
-def test_prediction_has_every_field(made):
-  weights = made.init(0)
+def test_prediction_has_every_field(made, weights):
   assert sorted(weights) == sorted(NETWORKS)
   got = jax.jit(made)(weights, _images())
   assert isinstance(got, Prediction)
@@ -72,8 +82,7 @@ def test_paper_size_by_shapes_only():
   assert _params.count(shapes["pose"]) < 1.2e6
 
 
-def test_errors(made):
-  weights = made.init(0)
+def test_errors(made, weights):
   with pytest.raises(ValueError, match=r"images must be \[N, 32, 32, 3\]"):
     made(weights, _images()[:, :16])
   with pytest.raises(ValueError, match="another architecture"):
@@ -91,30 +100,31 @@ def test_errors(made):
 # Values.
 
 
-def test_position_is_the_mean_plus_bounded_residuals_in_units_of_std(made):
-  weights = made.init(0)
+def test_position_is_the_mean_plus_bounded_residuals_in_units_of_std(
+  made, weights, unrendered
+):
   still = {
     **weights,
     "position": jax.tree.map(jnp.zeros_like, weights["position"]),
     "pose": jax.tree.map(jnp.zeros_like, weights["pose"]),
   }
-  got = jax.jit(lambda p, x: made(p, x, render=False))(still, _images(1))
+  got = unrendered(still, _images())
   want = uv.map_from_vertices(TEMPLATE.vertices, made.table)
   np.testing.assert_allclose(got.position[0], want, atol=1e-6)
   np.testing.assert_allclose(got.vertices[0], TEMPLATE.vertices, atol=0.03)
   np.testing.assert_array_equal(got.render, 0)
   bias = still["position"]["layer11"]["bias"] + 1
   still["position"]["layer11"]["bias"] = bias
-  moved = jax.jit(lambda p, x: made(p, x, render=False))(still, _images(1))
+  moved = unrendered(still, _images())
   step = 0.02 * 5 * np.tanh(1 / 5)  # no further than five standard deviations
   step = np.where(made.table.support[..., None], np.full((1, 1, 3), step), 0)
   np.testing.assert_allclose(moved.position[0] - got.position[0], step, atol=1e-6)
 
 
-def test_a_known_pose_replaces_the_predicted_one(made):
+def test_a_known_pose_replaces_the_predicted_one(made, weights):
   known = jnp.array([[0.1, 0.6, 0.0, 0.05, -0.1, 0.3]])
   run = lambda p, x: made(p, x, pose=known, render=False)
-  got = jax.jit(run)(made.init(0), _images(1))
+  got = jax.jit(run)(weights, _images(1))
   np.testing.assert_array_equal(got.pose, known)
   head_space = uv.vertices_from_map(got.position, made.table)
   want = cameras.head_to_world(head_space, known)
@@ -132,8 +142,7 @@ def test_shade_multiplies_and_clips():
 # Gradients and transformations.
 
 
-def test_the_render_reaches_every_network(made):
-  weights = made.init(0)
+def test_the_render_reaches_every_network(made, weights):
   photo = jnp.asarray(_images(1))
   loss = lambda p: jnp.mean(jnp.abs(made(p, photo).render - photo))
   gradient = jax.jit(jax.grad(loss))(weights)
@@ -143,24 +152,26 @@ def test_the_render_reaches_every_network(made):
     assert max(float(jnp.abs(g).max()) for g in leaves) > 0, name
 
 
-def test_four_devices_equal_one(made):
-  weights = made.init(0)
+def test_four_devices_equal_one(weights, unrendered):
   images = _images(4)
-  run = jax.jit(lambda p, x: made(p, x, render=False))
   mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
   spread = jax.NamedSharding(mesh, PartitionSpec("data"))
-  got, want = run(weights, jax.device_put(images, spread)), run(weights, images)
+  got = unrendered(weights, jax.device_put(images, spread))
+  want = jax.tree.map(
+    lambda *halves: jnp.concatenate(halves),
+    *(unrendered(weights, half) for half in (images[:2], images[2:])),
+  )
   for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
     np.testing.assert_allclose(a, b, atol=2e-4)
 
 
-def test_renderer_gets_the_shaded_texture(made, monkeypatch):
+def test_renderer_gets_the_shaded_texture(made, weights, monkeypatch):
   def render(vertices, texture, template, camera, resolution, *, antialias=True):
     assert (antialias, resolution, camera) == (False, (SIZE, SIZE), Camera())
     return texture, jnp.ones_like(texture[..., :1])
 
   monkeypatch.setattr(_reconstructor, "render_head", render)
   run = lambda p, x: made(p, x, antialias=False)
-  got = jax.jit(run)(made.init(0), _images(1))
+  got = jax.jit(run)(weights, _images(1))
   want = shade(got.diffuse, got.light, got.light_color)
   np.testing.assert_allclose(got.render, want, atol=1e-6)

@@ -53,10 +53,23 @@ def _function(form, stride, backend):
 
 
 def _value_and_gradients(form, shape, backend, **options):
-  args = _arguments(form, shape, **options)
-  value, pull = jax.vjp(_function(form, shape[-1], backend), *args)
+  return _pulled(
+    _function(form, shape[-1], backend), _arguments(form, shape, **options)
+  )
+
+
+def _pulled(function, args, dtype=None):
+  """The value, and the gradients of its product with random numbers of some dtype."""
+  value = jax.eval_shape(function, *args)
   weight = np.random.default_rng(9).normal(size=value.shape)
-  return value, *pull(jnp.asarray(weight, value.dtype))
+  weight = jnp.asarray(jnp.asarray(weight, dtype or value.dtype), value.dtype)
+
+  @jax.jit  # one program compiles sooner than its operations one by one
+  def run(args, weight):
+    value, pull = jax.vjp(function, *args)
+    return value, *pull(weight)
+
+  return run(args, weight)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -76,9 +89,7 @@ def test_bfloat16_keeps_more_digits_than_its_inputs(form):
   got = _value_and_gradients(form, shape, "cpp", dtype=jnp.bfloat16)
   args = _arguments(form, shape, dtype=jnp.bfloat16)
   wide = [jnp.asarray(a, jnp.float32) for a in args]
-  value, pull = jax.vjp(_function(form, 2, "xla"), *wide)
-  weight = np.random.default_rng(9).normal(size=value.shape)
-  want = (value, *pull(jnp.asarray(jnp.asarray(weight, jnp.bfloat16), jnp.float32)))
+  want = _pulled(_function(form, 2, "xla"), wide, jnp.bfloat16)
   for a, b, like in zip(got, want, (args[0], *args), strict=True):
     assert a.dtype == like.dtype
     scale = float(jnp.abs(b).max())

@@ -62,7 +62,8 @@ def test_pyramid_agrees_with_the_definition(shape):
   """Powers of two, odd sizes, single rows; each level keeps the texture's mean."""
   tex = np.random.default_rng(0).uniform(size=(*shape, 2))
   sizes = _mipmaps.level_sizes(shape, None)
-  texels = np.asarray(_mipmaps.pyramid(jnp.asarray(tex[None], jnp.float32), sizes))[0]
+  run = jax.jit(lambda tex: _mipmaps.pyramid(tex, sizes))
+  texels = np.asarray(run(jnp.asarray(tex[None], jnp.float32)))[0]
   levels = reference.pyramid(tex)
   assert [level.shape[:2] for level in levels] == sizes
   assert sizes[-1] == (1, 1)
@@ -120,24 +121,23 @@ def test_takes_what_interpolate_gives():
   uvs = jnp.asarray([[0.0, 1], [1, 1], [1, 0], [0, 0]])[None]
   _, uv, by_pixel = _seen(pos, uvs, tri, (8, 8))
   tex = jnp.asarray(np.random.default_rng(0).uniform(size=(1, 16, 16, 3)), jnp.float32)
-  found = render.texture(tex, uv, filter=LINEAR, uv_derivatives=by_pixel)
+  found = texture(tex, uv, filter=LINEAR, uv_derivatives=by_pixel)
   means = tex.reshape(1, 8, 2, 8, 2, 3).mean((2, 4))
   np.testing.assert_allclose(found, means, atol=1e-5)
   flat = by_pixel.reshape(1, 8, 8, 4)
   np.testing.assert_array_equal(
-    found, render.texture(tex, uv, filter=LINEAR, uv_derivatives=flat)
+    found, texture(tex, uv, filter=LINEAR, uv_derivatives=flat)
   )
 
 
 def test_a_turned_picture_reads_the_same_level():
   slopes = jnp.asarray([[0.3, 0.1], [-0.2, 0.25]])[None, None, None]
-  level = _mipmaps.footprint_level(slopes, (32, 32))
+  footprint = jax.jit(lambda slopes: _mipmaps.footprint_level(slopes, (32, 32)))
+  level = footprint(slopes)
   for angle in (0.3, 0.8, 1.2):
     c, s = np.cos(angle), np.sin(angle)
     turned = slopes @ jnp.asarray([[c, -s], [s, c]])[None, None, None]
-    np.testing.assert_allclose(
-      _mipmaps.footprint_level(turned, (32, 32)), level, atol=1e-5
-    )
+    np.testing.assert_allclose(footprint(turned), level, atol=1e-5)
 
 
 def test_shared_texture_equals_repeated_ones():
@@ -216,10 +216,8 @@ def test_far_surfaces_do_not_flicker():
   rast, uv, by_pixel = _seen(pos[None], uvs, tri, (32, 32))
   checkers = jnp.asarray((np.indices((16, 16)) // 8).sum(0) % 2, jnp.float32)
   tex = checkers[None, ..., None]
-  smooth = render.texture(
-    tex, uv, filter=LINEAR, boundary="wrap", uv_derivatives=by_pixel
-  )
-  rough = render.texture(tex, uv, boundary="wrap")
+  smooth = texture(tex, uv, filter=LINEAR, boundary="wrap", uv_derivatives=by_pixel)
+  rough = texture(tex, uv, boundary="wrap")
   hit = np.asarray(rast[0, ..., 3] > 0)
   far = np.nonzero(hit.any(1))[0][:2]
   assert np.abs(np.asarray(smooth)[0, far][hit[far]] - 0.5).max() < 0.05

@@ -93,9 +93,13 @@ def test_back_gives_the_rasters():
 
 def test_one_raster_is_one_face_a_pixel():
   pos, tri = scenes.cube()
-  pos = jnp.asarray(pos)
-  rast = render.rasterize(pos, tri, (8, 8))
-  found = pytorch3d.to_pytorch3d(rast, pos, tri)
+
+  @jax.jit
+  def both(pos):
+    rast = render.rasterize(pos, tri, (8, 8))
+    return rast, pytorch3d.to_pytorch3d(rast, pos, tri)
+
+  rast, found = both(pos)
   assert found.pix_to_face.shape == (1, 8, 8, 1)
   assert found.bary_coords.shape == (1, 8, 8, 1, 3)
   empty = np.asarray(rast[..., 3:]) == 0

@@ -67,7 +67,7 @@ def test_images_divide_among_devices():
 
 def test_vmap_and_forward_mode():
   pos, tri, tables = _scene("coarse")
-  rast = rasterize(pos, tri, SIZE)
+  rast = jax.jit(lambda pos: rasterize(pos, tri, SIZE))(pos)
   color = jax.random.uniform(jax.random.key(0), (4, *SIZE, 3))
 
   def one(color, rast, pos):
@@ -94,7 +94,12 @@ def test_unknown_backend_is_an_error():
 @pytest.mark.parametrize("size", [(1, 5), (5, 1)])
 def test_pictures_of_one_row_or_column(size):
   pos, tri, tables = _scene("coarse")
-  rast = rasterize(pos, tri, size)
-  picture = antialias(rast, rast, pos, tri, **tables)
-  expected = antialias(rast, rast, pos, tri, backend="xla", **tables)
+
+  @jax.jit
+  def pictures(pos):
+    rast = rasterize(pos, tri, size)
+    blend = lambda backend: antialias(rast, rast, pos, tri, backend=backend, **tables)
+    return blend("auto"), blend("xla")
+
+  picture, expected = pictures(pos)
   np.testing.assert_allclose(picture, expected, atol=1e-5)

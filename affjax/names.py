@@ -13,6 +13,13 @@ PHOTO_SUFFIXES = frozenset(
     ".webp",
   )
 )
+# Suffixes of files that count as videos.
+VIDEO_SUFFIXES = frozenset(
+  (
+    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
+    *(".mpg", ".mts", ".ogv", ".webm", ".wmv"),
+  )
+)
 # Names and suffixes of files that cameras and systems write beside photos.
 _SIDE_FILES = frozenset(("desktop.ini", "picasa.ini", "thumbs.db"))
 _SIDE_SUFFIXES = frozenset((".aae", ".thm", ".xmp"))
@@ -26,6 +33,13 @@ def is_photo(name: str) -> bool:
   """Returns whether a file is called like a photo and is not hidden."""
   return not is_side_file(name) and pathlib.PurePath(name).suffix.lower() in (
     PHOTO_SUFFIXES
+  )
+
+
+def is_video(name: str) -> bool:
+  """Returns whether a file is called like a video and is not hidden."""
+  return not is_side_file(name) and pathlib.PurePath(name).suffix.lower() in (
+    VIDEO_SUFFIXES
   )
 
 

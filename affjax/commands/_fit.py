@@ -1,7 +1,7 @@
 """`affjax fit`."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from tyro.conf import arg
 
@@ -14,22 +14,25 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fit(_photos.PhotoCommand):
-  """Fits a morphable head to every face of photos, without training.
+  """Fits a morphable head to every face of photos and videos, without training.
 
   Writes OUT/<photo>/face<k>/ for each face: a textured mesh (head.glb, head.obj), UV
   maps (position.npy, diffuse.png, light.png), pose.json and images. OUT/index.html
-  shows all heads in 3D.
+  shows all heads in 3D. For a video, head.glb moves, frames.csv holds pose and
+  expression by frame, and side_by_side.mp4 shows both (docs/video.md).
 
   Exit status: 0 = every photo gave heads, 1 = some gave none, 2 = nothing was started,
-  3 = every photo gave heads, but some of them are unsure.
+  3 = every photo gave heads, but some are unsure, or a video breaks off.
 
-  Example: affjax fit portrait.jpg holidays/ -o heads --template head.obj
+  Example: affjax fit portrait.jpg clip.mp4 holidays/ -o heads
 
   Attributes:
     options: Options of the fit.
   """
 
   options: Annotated[FitOptions, arg(name="")] = FitOptions()  # noqa: RUF009
+
+  videos: ClassVar[bool] = True
 
   def run(self) -> None:
     """Runs the command."""

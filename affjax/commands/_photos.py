@@ -19,6 +19,7 @@ class PhotoCommand(_parsing.Command):
   """A command that takes photos and writes heads.
 
   Attributes:
+    videos: Whether the command takes videos as well.
     photos: Photos, or folders of photos.
     out: Write into this folder, which is created where it is missing.
     recursive: Search folders inside of folders, too.
@@ -31,6 +32,7 @@ class PhotoCommand(_parsing.Command):
   out: Annotated[pathlib.Path, arg(aliases=["-o"], metavar="FOLDER")]
   recursive: bool = False
 
+  videos: ClassVar[bool] = False
   interrupted: ClassVar[str] = (
     "interrupted; finished photos are kept and on the page; "
     "the same command with --resume goes on"
@@ -57,7 +59,7 @@ class PhotoCommand(_parsing.Command):
 
     used = options.overwrite or options.resume
     with prepared_folder(self.out, overwrite=used):
-      inputs = gather(self.photos, recursive=self.recursive)
+      inputs = gather(self.photos, recursive=self.recursive, videos=self.videos)
       with _console.photo_progress(len(inputs.photos)) as step:
         report = reconstruct(inputs, step)
     _print_summary(report, inputs)
@@ -68,6 +70,8 @@ def _print_summary(report: "Report", inputs: Inputs) -> None:
     _console.print_error(f"{path}: {reason}")
   for path, which in report.unsure.items():
     _console.print_warning(f"{path}: unsure of {which}; look at it on the page")
+  for path, note in report.notes.items():
+    _console.print_warning(f"{path}: used as far as it can be read; {note}")
   if inputs.ignored:
     entries = "entry" if inputs.ignored == 1 else "entries"
     _console.ERR.print(
@@ -81,7 +85,7 @@ def _print_summary(report: "Report", inputs: Inputs) -> None:
     _console.OUT.print(f"{heads} from {photos}{before}{_counts(report)}: {page}")
   if report.problems or report.page is None:
     raise _console.Exit(1)
-  if report.unsure:
+  if report.unsure or report.notes:
     raise _console.Exit(3)
 
 

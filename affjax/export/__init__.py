@@ -22,8 +22,9 @@ from affjax.export._images import (
 from affjax.export._obj import mtl_text, obj_text
 from affjax.export._page import Frame, PagePhoto, is_page, page_html
 from affjax.export._painting import paint_photo
-from affjax.export._performance import Performance, read_performance
+from affjax.export._performance import Performance, RecordingWriter, read_performance
 from affjax.export._ply import ply_bytes
+from affjax.export._projection import head_to_photo
 from affjax.export._reconstruction import SURE, Reconstruction
 from affjax.export._usdz import usdz_bytes
 from affjax.export._writers import (
@@ -50,6 +51,7 @@ __all__ = [
   "PagePhoto",
   "Performance",
   "Reconstruction",
+  "RecordingWriter",
   "Writer",
   "animated_glb",
   "card_files",
@@ -57,6 +59,7 @@ __all__ = [
   "glb_bytes",
   "head_files",
   "head_mesh",
+  "head_to_photo",
   "is_page",
   "jpeg_bytes",
   "light_picture",

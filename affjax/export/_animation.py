@@ -1,4 +1,4 @@
-"""Animations of heads in GLB files: morph weights, eyes that turn, head rotation."""
+"""Animations of heads in GLB files: morph weights, eyes that turn, the head's pose."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -49,6 +49,8 @@ def animated_glb(
     angles = np.stack([roll, yaw, pitch], -1)
     turned = Rotation.from_euler("ZYX", angles, degrees=True)
     tracks[node, "rotation"] = _steady(turned.as_quat())
+  if performance.head_mm is not None:
+    tracks[node, "translation"] = performance.head_mm / 1000
   for index, turns in _turning_nodes(document).items():
     turned = _expression.quaternions(turns, names, weights)
     tracks[index, "rotation"] = _steady(turned)

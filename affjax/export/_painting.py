@@ -1,6 +1,7 @@
 """A head rendered onto the whole photo, at the resolution of the photo."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +63,7 @@ def paint(
   *,
   size: int,
   keep_original: bool = False,
+  doubled: int = _DOUBLED,
 ) -> Painting:
   """Renders a head over black.
 
@@ -74,8 +76,9 @@ def paint(
     size: Height and width of the image, px.
     keep_original: Whether eyes and the interior of the mouth stay transparent, so that
       a photo beneath shows its own.
+    doubled: Largest size at which the head is rasterized at twice the size.
   """
-  times = 2 if size <= _DOUBLED else 1
+  times = 2 if size <= doubled else 1
   view = _projection.scaled(projection, times, (0, 0))
   clip = _projection.to_clip(vertices, view, camera, times * size)
   layers = _paint(
@@ -98,6 +101,7 @@ def paint_photo(
   projection: _projection.Projection,
   *,
   keep_original: bool = False,
+  side: int | None = None,
 ) -> UInt8[np.ndarray, "h w 3"]:
   """Returns the photo with the head composited onto it; other pixels stay.
 
@@ -109,8 +113,11 @@ def paint_photo(
     camera: Camera, whose near and far planes are used.
     projection: Matrix from head space to px of the photo.
     keep_original: Whether the photo keeps its own eyes and interior of the mouth.
+    side: Side of the raster that the head is drawn in, px, for drawing many heads fast;
+      by default it shows all pixels of the photo, and edges are smooth.
   """
-  window = _window(_projection.project(vertices, projection), photo.shape[:2])
+  sides = _SIDES if side is None else (side,)
+  window = _window(_projection.project(vertices, projection), photo.shape[:2], sides)
   if window is None:
     return photo.copy()
   view = _projection.scaled(projection, 1 / window.zoom, (window.x, window.y))
@@ -122,6 +129,7 @@ def paint_photo(
     view,
     size=window.side,
     keep_original=keep_original,
+    doubled=_DOUBLED if side is None else 0,
   )
   return _composited(photo, painting, window)
 
@@ -159,7 +167,9 @@ def _paint(
   return layers * (1 - soft)
 
 
-def _window(points: np.ndarray, photo_size: tuple[int, int]) -> _Window | None:
+def _window(
+  points: np.ndarray, photo_size: tuple[int, int], sides: Sequence[int]
+) -> _Window | None:
   """Returns the window around projected points; None if all are outside the photo."""
   if not np.isfinite(points).all():
     raise ValueError("the head's projection must be finite, got NaN or infinity")
@@ -169,7 +179,7 @@ def _window(points: np.ndarray, photo_size: tuple[int, int]) -> _Window | None:
   if (low >= high).any():
     return None
   reach = (high - low).max()
-  side = next((s for s in _SIDES if s >= reach), _SIDES[-1])
+  side = next((s for s in sides if s >= reach), sides[-1])
   zoom = max(1.0, reach / side)
   return _Window(x=int(low[0]), y=int(low[1]), side=side, zoom=zoom)
 

@@ -11,7 +11,7 @@ import math
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from jaxtyping import Float
@@ -21,11 +21,18 @@ _MAX_BYTES, _MAX_UNITS = 1 << 28, 1024
 # between versions, and eyes are in the gaze units as well.
 _NO_UNIT = re.compile(
   r"timecode|blendshapecount|(head|lefteye|righteye)(yaw|pitch|roll)"
+  r"|frame|seconds|confidence|head(yaw|pitch|roll)deg|head[xyz]mm"
 )
+# Columns that affjax adds: time, s, angles and place of the head.
+_SECONDS = "Seconds"
+_ANGLES = ("HeadYawDeg", "HeadPitchDeg", "HeadRollDeg")
+_PLACE = ("HeadXMm", "HeadYMm", "HeadZMm")
 _TIMECODE = re.compile(r"(\d+):(\d+):(\d+)[:;.](\d+(?:\.\d+)?)")
 # Frame rates of Live Link Face, frames a second.
 _RATES = (24.0, 25.0, 30.0, 60.0)
 _DAY = 24 * 3600
+# Steps of written timecodes a second: thousandths of 60 frames.
+_TICKS = 60000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,22 +44,21 @@ class Performance:
     times: Time of each frame, seconds, growing, the first one 0.
     weights: Weight of each unit in each frame, 0 = none, 1 = full.
     head_deg: Yaw, pitch and roll of the head in each frame, degrees; None if it rests.
+    head_mm: Movement of the head in each frame, mm: to the right of the image, up, and
+      towards the camera; None if it stays in its place.
   """
 
   names: tuple[str, ...]
   times: Float[np.ndarray, " f"]
   weights: Float[np.ndarray, "f e"]
   head_deg: Float[np.ndarray, "f 3"] | None = None
+  head_mm: Float[np.ndarray, "f 3"] | None = None
 
   def __post_init__(self) -> None:
     if not len(self.times):
       raise ValueError("a performance must have at least one frame, got none")
-    arrays = (
-      self.times,
-      self.weights,
-      *([] if self.head_deg is None else [self.head_deg]),
-    )
-    if not all(np.isfinite(values).all() for values in arrays):
+    arrays = (self.times, self.weights, self.head_deg, self.head_mm)
+    if not all(np.isfinite(values).all() for values in arrays if values is not None):
       raise ValueError("weights, times and angles must be finite, got NaN or infinity")
     if (np.diff(self.times) <= 0).any():
       frame = int(np.argmax(np.diff(self.times) <= 0)) + 1
@@ -93,6 +99,55 @@ def read_performance(
     raise ValueError(f"performance {str(path)!r}: {reason}") from None
 
 
+class RecordingWriter:
+  """Writes a recording, row by row, as a CSV file that `read_performance` reads.
+
+  It has the columns of Live Link Face, and those of the head's pose after them.
+
+  Args:
+    file: Text file, opened with `newline=""`.
+    names: Names of the expression units, in ARKit.
+  """
+
+  def __init__(self, file: TextIO, names: Sequence[str]) -> None:
+    self._rows = csv.writer(file, lineterminator="\n")
+    units = [f"{name[0].upper()}{name[1:]}" for name in names]
+    more = ("Frame", _SECONDS, "Confidence", *_ANGLES, *_PLACE)
+    self._rows.writerow(["Timecode", "BlendShapeCount", *units, *more])
+
+  def add(
+    self,
+    frame: int,
+    time: float,
+    weights: Float[np.ndarray, " e"],
+    *,
+    confidence: float,
+    head_deg: Sequence[float],
+    head_mm: Sequence[float],
+  ) -> None:
+    """Appends a frame.
+
+    Args:
+      frame: Number of the frame in its video.
+      time: Time of the frame, s.
+      weights: Weight of each unit.
+      confidence: Probability that the head lies right on a face.
+      head_deg: Yaw, pitch and roll, see `Performance`.
+      head_mm: Movement, see `Performance`.
+    """
+    seconds, part = divmod(round(time * _TICKS), _TICKS)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    code = f"{hours:02}:{minutes:02}:{seconds:02}:{part / 1000:06.3f}"
+    self._rows.writerow(
+      [
+        *(code, len(weights), *(f"{max(value, 0):.4f}" for value in weights)),
+        *(frame, f"{time:.6f}", f"{confidence:.3f}"),
+        *(f"{value:.3f}" for value in (*head_deg, *head_mm)),
+      ]
+    )
+
+
 def _from_json(text: str, fps: float | None) -> Performance:
   try:
     content = json.loads(text)
@@ -108,9 +163,10 @@ def _from_json(text: str, fps: float | None) -> Performance:
   if not 0 < rate < math.inf:
     raise ValueError(f"fps must be positive, got {rate}")
   names, weights = _table(frames)
-  head = content.get("head_deg")
-  angles = None if head is None else _angles(head, len(frames))
-  return Performance(names, np.arange(len(frames)) / rate, weights, angles)
+  angles, moves = (
+    _vectors(content, key, len(frames)) for key in ("head_deg", "head_mm")
+  )
+  return Performance(names, np.arange(len(frames)) / rate, weights, angles, moves)
 
 
 def _from_csv(text: str, fps: float | None) -> Performance:
@@ -128,7 +184,26 @@ def _from_csv(text: str, fps: float | None) -> Performance:
     for row in seen
   ]
   names, weights = _table(frames)
-  return Performance(names, _times([row["Timecode"] for row in seen], fps), weights)
+  if _SECONDS in rows[0]:
+    times = _columns(seen, (_SECONDS,))[:, 0]
+    times = np.arange(len(seen)) / fps if fps else times - times[:1]
+  else:
+    times = _times([row["Timecode"] for row in seen], fps)
+  angles, moves = (
+    _columns(seen, group) if group[0] in rows[0] else None
+    for group in (_ANGLES, _PLACE)
+  )
+  return Performance(names, times, weights, angles, moves)
+
+
+def _columns(
+  rows: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> Float[np.ndarray, "f n"]:
+  """Returns numbers of some columns."""
+  found = np.zeros((len(rows), len(names)))
+  for k, row in enumerate(rows):
+    found[k] = [_number(row.get(name), f"{name} of frame {k}") for name in names]
+  return found
 
 
 def _unit(column: str | None) -> bool:
@@ -162,15 +237,20 @@ def _number(value: Any, what: str) -> float:
     raise ValueError(f"{what} must be a number, got {value!r}") from None
 
 
-def _angles(given: Any, count: int) -> Float[np.ndarray, "f 3"]:
-  """Returns the angles of the head, degrees."""
+def _vectors(
+  content: Mapping[str, Any], key: str, count: int
+) -> Float[np.ndarray, "f 3"] | None:
+  """Returns three numbers for each frame, or None where a file has none."""
+  given = content.get(key)
+  if given is None:
+    return None
   try:
-    angles = np.array(given, np.float64)
+    found = np.array(given, np.float64)
   except (OverflowError, TypeError, ValueError):
-    angles = np.zeros(0)
-  if angles.shape != (count, 3):
-    raise ValueError(f"head_deg must hold yaw, pitch and roll of {count} frames")
-  return angles
+    found = np.zeros(0)
+  if found.shape != (count, 3):
+    raise ValueError(f"{key} must hold three numbers for each of {count} frames")
+  return found
 
 
 def _times(codes: Sequence[str], fps: float | None) -> Float[np.ndarray, " f"]:

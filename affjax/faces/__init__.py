@@ -8,10 +8,12 @@ points, 68 standard landmarks and irises (`Face`); `find_in_all` takes many phot
 `fit_faces` fits any morphable model to landmarks. `confidence` says how likely it is
 that a head lies right on a face. `visible_skin` says which pixels of a crop show it,
 `read_colors` reads diffuse and light map off a crop, and `solve_poses` finds poses from
-3D points. `smoothing.Tracker` follows the faces of a video; `warp` resamples photos.
+3D points. `Follower` follows the faces of a video, `Person` finds pose and expression
+of a known head in its frames, and `MotionFilter` smooths them; `smoothing.Tracker`
+smooths landmarks. `warp` resamples photos.
 """
 
-from affjax.faces._confidence import confidence, visible_share
+from affjax.faces._confidence import confidence, limited_confidence, visible_share
 from affjax.faces._crop import (
   Crop,
   apply_crop,
@@ -33,12 +35,15 @@ from affjax.faces._fit import (
   landmark_errors,
   read_colors,
 )
+from affjax.faces._follow import Follower
 from affjax.faces._mesh import standard68
+from affjax.faces._motion import HeadMotion, MotionFilter
 from affjax.faces._photo import PhotoError, decode_photo, read_photo
 from affjax.faces._pose import solve_pose, solve_poses
 from affjax.faces._regions import visible_skin
 from affjax.faces._surface.chart import reads_surface_of
 from affjax.faces._surface.fit import fit_surface
+from affjax.faces._surface.person import FrameFits, Person
 
 __all__ = [
   "LEAST_SCORE",
@@ -48,6 +53,11 @@ __all__ = [
   "FaceColors",
   "Fit",
   "FitSettings",
+  "Follower",
+  "FrameFits",
+  "HeadMotion",
+  "MotionFilter",
+  "Person",
   "PhotoError",
   "Scalp",
   "apply_crop",
@@ -63,6 +73,7 @@ __all__ = [
   "initial_pose",
   "inside_photo",
   "landmark_errors",
+  "limited_confidence",
   "mean_landmarks",
   "read_colors",
   "read_photo",

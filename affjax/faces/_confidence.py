@@ -37,11 +37,15 @@ def confidence(face: Face, residual: float, share: float = 1.0) -> float | None:
   Returns:
     The probability; None for a face whose evidence is not known.
   """
-  if face.evidence is None:
-    return None
-  if residual < OFF and share >= LEAST_SHARE:
-    return face.score
-  return min(face.score, _OFF_CONFIDENCE)
+  return (
+    None if face.evidence is None else limited_confidence(face.score, residual, share)
+  )
+
+
+def limited_confidence(score: float, residual: float, share: float = 1.0) -> float:
+  """Returns the confidence in a head, given the score of its face; see `confidence`."""
+  sure = residual < OFF and share >= LEAST_SHARE
+  return score if sure else min(score, _OFF_CONFIDENCE)
 
 
 def visible_share(

@@ -123,7 +123,7 @@ def _find(
 
   A face may be among them several times.
   """
-  nets = _networks()
+  nets = networks()
   turned = [np.rot90(photo, turns) for photo in photos]
   found = _detect.detect_faces(nets["detector"], turned, smallest=smallest)
   owners = [k for k, some in enumerate(found) for _ in some.boxes]
@@ -159,7 +159,7 @@ def _with_irises(
 ) -> list[list[Face]]:
   views = [photo for photo, some in zip(photos, found, strict=True) for _ in some]
   points = [face.landmarks for some in found for face in some]
-  seen = iter(_iris.irises(_networks()["iris"], views, points))
+  seen = iter(_iris.irises(networks()["iris"], views, points))
   return [[dataclasses.replace(f, iris=next(seen)) for f in some] for some in found]
 
 
@@ -188,7 +188,8 @@ def _distinct(candidates: Sequence[Face], threshold: float) -> list[Face]:
 
 
 @functools.cache
-def _networks() -> dict[str, _network.Network]:
+def networks() -> dict[str, _network.Network]:
+  """Returns the embedded networks by name."""
   return _network.networks(store.open_asset("faces.npz"))
 
 

@@ -17,16 +17,20 @@ from affjax.photos._options import (
 )
 
 if TYPE_CHECKING:
-  from affjax.photos._by_fit import FitReconstructor, fit_photos
+  from affjax.photos._by_fit import FitReconstructor
   from affjax.photos._by_networks import (
     NetworkReconstructor,
     TrainedNetworks,
     reconstruct_photos,
   )
-  from affjax.photos._output import PhotoReconstructor, Report, write_heads
+  from affjax.photos._fit_photos import fit_photos
+  from affjax.photos._output import PhotoReconstructor, Report, Written, write_heads
   from affjax.photos._results import Result, results, write_pages
+  from affjax.photos._video_file import ClipError, ClipWriter
 
 __all__ = [
+  "ClipError",
+  "ClipWriter",
   "FitOptions",
   "FitReconstructor",
   "Inputs",
@@ -38,6 +42,7 @@ __all__ = [
   "Report",
   "Result",
   "TrainedNetworks",
+  "Written",
   "fit_photos",
   "gather",
   "reconstruct_photos",
@@ -46,7 +51,14 @@ __all__ = [
   "write_pages",
 ]
 
-_LATER = ("_by_fit", "_by_networks", "_output", "_results")
+_LATER = (
+  "_by_fit",
+  "_by_networks",
+  "_fit_photos",
+  "_output",
+  "_results",
+  "_video_file",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -34,50 +34,14 @@ from affjax.faces import (
   visible_skin,
 )
 from affjax.geometry import uv
-from affjax.heads import MorphableModel, open_head, plain_diffuse
-from affjax.native import library
-from affjax.photos._inputs import Inputs
-from affjax.photos._options import FitOptions, Progress
-from affjax.photos._output import Report, face_facts, write_heads
+from affjax.heads import MorphableModel, plain_diffuse
+from affjax.photos._options import FitOptions
+from affjax.photos._output import face_facts
 from affjax.photos._size import with_size
 from affjax.types import Camera
 
 # Side of the crops, px.
-_CROP_SIZE = 512
-
-
-def fit_photos(
-  inputs: Inputs,
-  out: pathlib.Path,
-  options: FitOptions = FitOptions(),  # noqa: B008
-  *,
-  progress: Progress = lambda path, faces: None,
-) -> Report:
-  """Fits a head model to every face of the photos and writes the files and the page.
-
-  Args:
-    inputs: Photos, as `gather` returns them.
-    out: An existing folder; see `affjax.export.prepared_folder`.
-    options: Options of the fit and of writing.
-    progress: Function that is called after each photo, with its path and the number of
-      its faces.
-
-  Raises:
-    ValueError: The template cannot be read or fitted, or the page of the folder is not
-      one of affjax.
-  """
-  library.begin(("rasterizer", "conv"))
-  reconstructor = FitReconstructor(
-    open_head(options.template),
-    method=options.method,
-    map_size=options.map_size,
-    photometric=options.photometric,
-    iris=options.iris,
-    scalp=options.scalp,
-  )
-  if options.same_person:
-    reconstructor = reconstructor.of_one_person(inputs.photos)
-  return write_heads(inputs, out, reconstructor, options, progress=progress)
+CROP_SIZE = 512
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -127,14 +91,14 @@ class FitReconstructor:
     if not faces:
       raise PhotoError("no face found")
     camera = Camera()
-    crops = face_crops(faces, self.model.template, camera, _CROP_SIZE)
+    crops = face_crops(faces, self.model.template, camera, CROP_SIZE)
     images = [apply_crop(pixels, crop) for crop in crops]
     if path in self.known:
       fits = [self.known[path]]
     else:
       fits = self._fits(faces, crops, images)
     return [
-      self._head(image, inside_photo(pixels, crop), path, face, crop, fit)
+      self.head_of(image, inside_photo(pixels, crop), path, face, crop, fit)
       for image, face, crop, fit in zip(images, faces, crops, fits, strict=False)
     ]
 
@@ -148,7 +112,7 @@ class FitReconstructor:
       with contextlib.suppress(PhotoError):
         pixels = read_photo(path)
         faces = find_faces(pixels)[:1]
-        crops = face_crops(faces, self.model.template, Camera(), _CROP_SIZE)
+        crops = face_crops(faces, self.model.template, Camera(), CROP_SIZE)
         for face, crop in zip(faces, crops, strict=True):
           found[path] = face, crop, apply_crop(pixels, crop)
     rows = list(zip(*found.values(), strict=True)) or [(), (), ()]
@@ -167,7 +131,7 @@ class FitReconstructor:
     pixels = np.rint(np.stack(images) * 255).astype(np.uint8)
     return fit_surface(self.model, faces, crops, pixels, Camera(), people=people)
 
-  def _head(
+  def head_of(
     self,
     image: Float[np.ndarray, "c c 3"],
     inside: Float[np.ndarray, "c c 1"],
@@ -176,6 +140,16 @@ class FitReconstructor:
     crop: Crop,
     fit: Fit,
   ) -> Reconstruction:
+    """Returns the head of a fitted face.
+
+    Args:
+      image: Pixels of the crop.
+      inside: Pixels of the crop that the photo has, as `inside_photo` returns them.
+      path: The file of the photo.
+      face: The face.
+      crop: The crop.
+      fit: The fit of the face.
+    """
     template, camera = self.model.template, Camera()
     visible = visible_skin(np.rint(image * 255).astype(np.uint8)[None])[0]
     share = visible_share(fit.vertices, fit.pose, visible, template, camera)

@@ -4,9 +4,9 @@ import contextlib
 import dataclasses
 import errno
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from affjax import bugs, files
 from affjax.export import (
   CARD_FOLDER,
+  SURE,
   OutputError,
   Reconstruction,
   card_files,
@@ -21,7 +22,7 @@ from affjax.export import (
   head_files,
 )
 from affjax.faces import Face, PhotoError, read_photo
-from affjax.names import folder_names, relative_names
+from affjax.names import folder_names, is_video, relative_names
 from affjax.photos._inputs import Inputs
 from affjax.photos._options import OutputOptions, Progress
 from affjax.photos._results import (
@@ -60,6 +61,24 @@ class PhotoReconstructor(Protocol):
     ...
 
 
+class Written(NamedTuple):
+  """The heads of a photo or video, whose files are written.
+
+  Attributes:
+    size: Height and width of the photo, or of the video's frames as they were used, px.
+    confidences: Confidence of each head; None where it is not known.
+    note: What is wrong with the file, in words; "" if nothing is.
+  """
+
+  size: tuple[int, int]
+  confidences: Sequence[float | None]
+  note: str = ""
+
+
+# Writes the heads of a video into an empty folder.
+ClipFunction = Callable[[pathlib.Path, pathlib.Path], Written]
+
+
 @dataclasses.dataclass(frozen=True)
 class Report:
   """The result of a run over photos.
@@ -71,6 +90,7 @@ class Report:
     problems: Photos without a head and the reason for each, in the order of the photos.
     kept: Number of photos that were finished before, and skipped.
     unsure: Photos with heads that may be wrong in this run, and which these are.
+    notes: Videos that were used in part in this run, and what is wrong with them.
   """
 
   page: pathlib.Path | None
@@ -81,6 +101,9 @@ class Report:
   unsure: Mapping[str, str] = dataclasses.field(
     default_factory=lambda: MappingProxyType[str, str]({})
   )
+  notes: Mapping[str, str] = dataclasses.field(
+    default_factory=lambda: MappingProxyType[str, str]({})
+  )
 
 
 def write_heads(
@@ -89,6 +112,7 @@ def write_heads(
   reconstructor: PhotoReconstructor,
   options: OutputOptions,
   *,
+  clips: ClipFunction | None = None,
   progress: Progress = lambda path, faces: None,
 ) -> Report:
   """Reconstructs every face of every photo and writes `OUT/<photo>/face<k>/...`.
@@ -107,6 +131,7 @@ def write_heads(
     out: An existing folder; see `affjax.export.prepared_folder`.
     reconstructor: The method.
     options: Options of writing.
+    clips: Function that writes the heads of a video; None if videos are not taken.
     progress: Function that is called after each photo, with its path and the number of
       its faces.
 
@@ -116,7 +141,7 @@ def write_heads(
   """
   check_formats(options.formats)
   require_pages(out)
-  run = _Run(out, reconstructor, options, dict(inputs.problems))
+  run = _Run(out, reconstructor, options, dict(inputs.problems), clips)
   try:
     for path, name, folder in _foldered(inputs.photos, run.done):
       progress(path, run.add(path, name, folder))
@@ -125,7 +150,9 @@ def write_heads(
       write_pages(out, run.problems)
     raise
   page = write_pages(out, run.problems)
-  return Report(page, run.heads, run.photos, run.problems, run.kept, run.unsure)
+  return Report(
+    page, run.heads, run.photos, run.problems, run.kept, run.unsure, run.notes
+  )
 
 
 class _Run:
@@ -136,6 +163,7 @@ class _Run:
     reconstructor: The method.
     options: Options of writing.
     problems: Paths without photos, to which photos without a head are added.
+    clips: Function that writes the heads of a video.
   """
 
   def __init__(
@@ -144,9 +172,11 @@ class _Run:
     reconstructor: PhotoReconstructor,
     options: OutputOptions,
     problems: dict[str, str],
+    clips: ClipFunction | None,
   ) -> None:
     self.out, self.reconstructor, self.options = out, reconstructor, options
-    self.problems, self.unsure = problems, dict[str, str]()
+    self.problems, self.clips = problems, clips
+    self.unsure, self.notes = dict[str, str](), dict[str, str]()
     self.done = {r.photo: r for r in results(out)} if options.resume else {}
     self.heads = self.photos = self.kept = 0
 
@@ -156,11 +186,7 @@ class _Run:
       self.kept += 1
       return before.faces
     try:
-      pixels = read_photo(path)
-      heads = [_named(h, name) for h in self.reconstructor.heads_of(pixels, path)]
-      if not heads:
-        raise PhotoError("no face found")
-      self._write(heads, pixels, path, name, folder)
+      written = self._write(path, name, folder)
     except Exception as error:
       # Even a bug on one photo does not stop the others; the report tells them apart.
       bugs.show_traceback(error)
@@ -171,45 +197,63 @@ class _Run:
         ) from error
       self.problems[str(path)] = _reason(error, path)
       return 0
-    if doubtful := _doubtful(heads):
+    if doubtful := _doubtful(written.confidences):
       self.unsure[str(path)] = doubtful
-    self.heads += len(heads)
+    if written.note:
+      self.notes[str(path)] = written.note
+    self.heads += len(written.confidences)
     self.photos += 1
-    return len(heads)
+    return len(written.confidences)
 
-  def _write(
-    self,
-    heads: Sequence[Reconstruction],
-    pixels: UInt8[np.ndarray, "h w 3"],
-    path: pathlib.Path,
-    name: str,
-    folder: str,
-  ) -> None:
-    """Writes the folder of a photo."""
-    place, options = self.out / folder, self.options
+  def _write(self, path: pathlib.Path, name: str, folder: str) -> Written:
+    """Writes the folder of a photo or video."""
+    place = self.out / folder
     if place.exists() and not (place / "face1" / "pose.json").is_file():
       raise OutputError(f"{str(place)!r} is not a result of affjax; not replaced")
-    result = Result(
-      folder=folder,
-      photo=_key(path),
-      name=_printable(name),
-      size=(pixels.shape[0], pixels.shape[1]),
-      faces=len(heads),
-      unsure=sum(head.unsure for head in heads),
-      about=self.reconstructor.about,
-    )
-    with files.written_folder(place, overwrite=options.overwrite) as partial:
-      for k, head in enumerate(heads, start=1):
-        contents = head_files(
-          head,
-          pixels,
-          formats=options.formats,
-          keep_original=options.keep_eyes_and_mouth,
-        )
-        card = card_files(head, pixels, contents, title=f"Face {k}")
-        _write_files(partial / f"face{k}", contents)
-        _write_files(partial / f"face{k}" / CARD_FOLDER, card)
+    with files.written_folder(place, overwrite=self.options.overwrite) as partial:
+      if self.clips is not None and is_video(path.name):
+        written = self.clips(path, partial)
+      else:
+        written = self._write_photo(path, name, partial)
+      result = Result(
+        folder=folder,
+        photo=_key(path),
+        name=_printable(name),
+        size=written.size,
+        faces=len(written.confidences),
+        unsure=sum(map(_is_unsure, written.confidences)),
+        about=self.reconstructor.about,
+      )
       files.write_json(partial / RECORD, result.record)
+    return written
+
+  def _write_photo(
+    self, path: pathlib.Path, name: str, folder: pathlib.Path
+  ) -> Written:
+    """Writes the heads of a photo into a folder."""
+    pixels, options = read_photo(path), self.options
+    heads = [_named(h, name) for h in self.reconstructor.heads_of(pixels, path)]
+    if not heads:
+      raise PhotoError("no face found")
+    for k, head in enumerate(heads, start=1):
+      contents = head_files(
+        head,
+        pixels,
+        formats=options.formats,
+        keep_original=options.keep_eyes_and_mouth,
+      )
+      card = card_files(head, pixels, contents, title=f"Face {k}")
+      write_head(folder / f"face{k}", contents, card)
+    size = pixels.shape[0], pixels.shape[1]
+    return Written(size, [head.confidence for head in heads])
+
+
+def write_head(
+  folder: pathlib.Path, contents: Mapping[str, bytes], card: Mapping[str, bytes]
+) -> None:
+  """Writes the files of a head and those of its card into a new folder."""
+  _write_files(folder, contents)
+  _write_files(folder / CARD_FOLDER, card)
 
 
 def _write_files(folder: pathlib.Path, contents: Mapping[str, bytes]) -> None:
@@ -251,12 +295,16 @@ def _named(head: Reconstruction, name: str) -> Reconstruction:
   return dataclasses.replace(head, notes={**head.notes, "photo": name})
 
 
-def _doubtful(heads: Sequence[Reconstruction]) -> str:
+def _is_unsure(confidence: float | None) -> bool:
+  return confidence is not None and confidence < SURE
+
+
+def _doubtful(confidences: Sequence[float | None]) -> str:
   """Returns which heads of a photo are unsure, in words."""
   return ", ".join(
-    f"face {k} (confidence {head.confidence:.2f})"
-    for k, head in enumerate(heads, start=1)
-    if head.unsure
+    f"face {k} (confidence {confidence:.2f})"
+    for k, confidence in enumerate(confidences, start=1)
+    if confidence is not None and _is_unsure(confidence)
   )
 
 

@@ -132,12 +132,48 @@ def first_views(poses: Float[np.ndarray, "n 6"], camera: Camera) -> View:
   return View(turn, poses[:, 3:], distance)
 
 
-def _trusted(found: Reading, errors: Errors) -> Bool[np.ndarray, " n"]:
+def readable(found: Reading, errors: Errors) -> Bool[np.ndarray, " n"]:
   """Returns whether readings are finite, and not much less likely than usual."""
   parts = (found.face, found.places, found.weight, *found.view)
   finite = [np.isfinite(x).reshape(len(x), -1).all(1) for x in map(np.asarray, parts)]
   doubt = np.asarray(found.doubt)
   return np.logical_and.reduce([*finite, doubt <= _UNREADABLE * errors.doubt])
+
+
+def seen_in(
+  found: Reading,
+  face: Float[np.ndarray, "n d"],
+  deviation: Float[np.ndarray, "n d"],
+  trusted: Bool[np.ndarray, " n"],
+  landmarks: Float[np.ndarray, "n 68 2"],
+  start: View,
+) -> solve.Seen:
+  """Returns what is known of faces: of those that were not read, their landmarks.
+
+  Args:
+    found: Readings of photos.
+    face: Components that are expected.
+    deviation: Their standard deviations.
+    trusted: Whether each photo was read.
+    landmarks: Image coordinates, see `ordered_ndc`.
+    start: Where the mean head lies on the landmarks.
+  """
+  n = len(face)
+
+  def known(x: ArrayLike, otherwise: ArrayLike | float) -> np.ndarray:
+    here = trusted.reshape(-1, *[1] * (np.ndim(x) - 1))
+    return np.where(here, x, otherwise).astype(np.float32)
+
+  flat = lambda x: np.asarray(x).reshape(n, -1, np.shape(x)[-1])
+  return solve.Seen(
+    face,
+    deviation,
+    known(flat(found.places), 0),
+    known(flat(found.weight)[..., 0], 0),
+    landmarks,
+    known(found.view.turn, start.turn),
+    known(found.view.shift, start.shift),
+  )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -171,27 +207,14 @@ class Shape:
       landmarks: Image coordinates, see `ordered_ndc`.
       camera: Camera of the photos.
     """
-    trusted, count = _trusted(found, self.errors), self.components.identity
+    trusted, count = readable(found, self.errors), self.components.identity
     together = peopling.shared(found, self.errors, people, count, trusted)
     n, d = together.face.shape
     deviation = np.full((n, d), solve.EXPRESSION, np.float32)
     own = np.where(together.alone, solve.IDENTITY, solve.SHARED)
     deviation[:, :count] = own[:, None]
 
-    def known(x: ArrayLike, otherwise: ArrayLike | float) -> np.ndarray:
-      here = trusted.reshape(-1, *[1] * (np.ndim(x) - 1))
-      return np.where(here, x, otherwise).astype(np.float32)
-
-    flat = lambda x: np.asarray(x).reshape(n, -1, np.shape(x)[-1])
-    seen = solve.Seen(
-      together.face,
-      deviation,
-      known(flat(found.places), 0),
-      known(flat(found.weight)[..., 0], 0),
-      landmarks,
-      known(found.view.turn, start.turn),
-      known(found.view.shift, start.shift),
-    )
+    seen = seen_in(found, together.face, deviation, trusted, landmarks, start)
     chart = charts.load(self.model)[0]
     points = solve.points_of(self.model, self.components)
     face, turn, shift = solve.solve(chart, points, seen, camera)

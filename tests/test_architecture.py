@@ -62,6 +62,7 @@ ONLY_IN = {
   "absl": {"main", "commands"},
   "apache_beam": {"data"},
   "array_record": {"data"},
+  "av": {"photos"},
   "beartype": set(),
   "etils": {"data"},
   "flax": {"nn", "models"},

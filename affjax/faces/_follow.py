@@ -15,8 +15,9 @@ from affjax.faces._find import Face
 from affjax.faces._mesh import Square
 from affjax.faces.smoothing import TrackedFace
 
-# Least score of a face that is followed: below it the detector looks again.
-_LEAST = 0.5
+# Least score of the landmark network for a face that is followed: below it the
+# detector looks again. Least score of a face that the detector finds.
+_FLAG, _LEAST = 0.5, 0.5
 # Width of the smallest face that the detector looks for, as a share of the longer side.
 _SMALLEST = 1 / 20
 # Differences of two squares, as shares of their size and radians, up to which a face
@@ -36,6 +37,7 @@ class _Track:
   identity: int
   face: Face
   time: float
+  lost: bool = False
 
 
 class Follower:
@@ -106,19 +108,22 @@ class Follower:
     self, frames: Sequence[np.ndarray], times: Sequence[float]
   ) -> list[list[TrackedFace]]:
     """Returns the faces of the first frames, up to one where a face is lost."""
-    self._tracks = [t for t in self._tracks if times[0] - t.time <= self._patience]
-    lost = not self._tracks or any(t.face.score < _LEAST for t in self._tracks)
+    # Frames may be far apart: a face that the last one showed is not lost.
+    recent = lambda track: times[0] - track.time <= self._patience
+    self._tracks = [t for t in self._tracks if not t.lost or recent(t)]
+    lost = not self._tracks or any(track.lost for track in self._tracks)
     if times[0] >= self._detected + (self._retry if lost else self._every):
       self._detect(frames[0], times[0])
-    seen = [track for track in self._tracks if track.face.score >= _LEAST]
+    seen = [track for track in self._tracks if not track.lost]
     rows = _followed(frames, [track.face for track in seen])
     found: list[list[TrackedFace]] = []
     for faces, time in zip(rows, times, strict=True):
       for track, face in zip(seen, faces, strict=True):
-        track.face = face if face.score >= _LEAST else _lost(track.face)
-        track.time = time if face.score >= _LEAST else track.time
+        track.lost = face.evidence is None or face.evidence.landmarks < _FLAG
+        if not track.lost:
+          track.face, track.time = face, time
       self._drop_twins()
-      kept = [t for t in seen if t in self._tracks and t.face.score >= _LEAST]
+      kept = [track for track in seen if track in self._tracks and not track.lost]
       found.append([TrackedFace(t.identity, t.face) for t in kept])
       if len(kept) < len(seen):
         break
@@ -135,10 +140,12 @@ class Follower:
       for k, other in zip(*optimize.linear_sum_assignment(-shared), strict=True):
         if shared[k, other] >= _SAME:
           pairs[int(k)] = int(other)
+    for other in set(range(len(self._tracks))) - set(pairs.values()):
+      self._tracks[other].face = _unconfirmed(self._tracks[other].face)
     for k, face in enumerate(faces):
       if k in pairs:
         track = self._tracks[pairs[k]]
-        track.face, track.time = face, time
+        track.face, track.time, track.lost = face, time, False
       elif len(self._tracks) < self._most:
         self._tracks.append(_Track(self._next, face, time))
         self._next += 1
@@ -151,10 +158,6 @@ class Follower:
       if not (_detect.overlap(track.face.box, boxes) > _TWICE).any():
         kept.append(track)
     self._tracks = kept
-
-
-def _lost(face: Face) -> Face:
-  return dataclasses.replace(face, score=0.0)
 
 
 def _followed(frames: Sequence[np.ndarray], faces: Sequence[Face]) -> list[list[Face]]:

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,7 +19,6 @@ from affjax.faces import (
   LEAST_SCORE,
   Fit,
   HeadMotion,
-  Person,
   PhotoError,
   apply_crop,
   face_crops,
@@ -71,7 +70,7 @@ def fit_clip(
       studio.cast(seen)
     if not studio.actors:
       raise PhotoError(f"no face found in {clip.frames} frames")
-    _play(clip, sightings, studio.actors, studio.size)
+    _play(clip, sightings, studio)
   shutil.rmtree(work)
   return Written(studio.size, studio.confidences, clip.broken)
 
@@ -120,9 +119,9 @@ class _Studio:
     motion = HeadMotion.from_crop(fits[0].pose, np.zeros(1), view.crop, Camera())
     place = self.folder / f"face{number}"
     self._write(head, frame.pixels, place, f"Face {number}")
-    person = Person(model, fits[0].identity)
+    identity, size = fits[0].identity, motion.size
     self.actors.append(
-      Actor(seen.number, seen.last, person, place, texture, motion.size, head.scale)
+      Actor(seen.number, seen.last, identity, place, texture, size, head.scale)
     )
     self.confidences.append(head.confidence)
 
@@ -163,17 +162,16 @@ class _Studio:
     write_head(place, contents, card)
 
 
-def _play(
-  clip: Clip, sightings: Sightings, actors: Sequence[Actor], size: tuple[int, int]
-) -> None:
+def _play(clip: Clip, sightings: Sightings, studio: "_Studio") -> None:
   """Writes the motion of all heads, frame by frame."""
-  waiting = {actor.number: actor for actor in actors}
+  model, size = studio.reconstructor.model, studio.size
+  waiting = {actor.number: actor for actor in studio.actors}
   writers: dict[int, MotionWriter] = {}
   with contextlib.ExitStack() as stack:
     for batch in batched(_with_sightings(clip, sightings), _BATCH):
       for number in {number for _, found in batch for number in found}:
         if actor := waiting.pop(number, None):
-          writer = MotionWriter(actor, size, clip.path.stem)
+          writer = MotionWriter(model, actor, size, clip.path.stem)
           writers[number] = stack.enter_context(writer)
       frames = [frame for frame, _ in batch]
       for number, writer in [*writers.items()]:

@@ -25,6 +25,7 @@ from affjax.faces import (
   apply_crop,
   limited_confidence,
 )
+from affjax.heads import MorphableModel
 from affjax.photos._clip_people import CROP_SIZE
 from affjax.photos._video_file import ClipFrame, ClipWriter
 from affjax.types import Camera
@@ -41,7 +42,7 @@ class Actor:
   Attributes:
     number: Number of the face, as the `Follower` gave it.
     last: Number of the last frame with the face.
-    person: The person.
+    identity: Identity of the head, see `Person`.
     folder: Folder of the head, which holds `head.glb`.
     texture: File of the shaded texture, uint8 `[S, S, 3]`.
     reference: Length of a decimeter of the head where z is 0, px.
@@ -50,7 +51,7 @@ class Actor:
 
   number: int
   last: int
-  person: Person
+  identity: Float[np.ndarray, " k"]
   folder: pathlib.Path
   texture: pathlib.Path
   reference: float
@@ -61,19 +62,23 @@ class MotionWriter:
   """Finds the motion of a head, and writes it as it comes.
 
   Args:
+    model: The embedded head.
     actor: The person.
     frame_size: Height and width of the frames, px.
     name: Name of the animation.
   """
 
-  def __init__(self, actor: Actor, frame_size: tuple[int, int], name: str) -> None:
+  def __init__(
+    self, model: MorphableModel, actor: Actor, frame_size: tuple[int, int], name: str
+  ) -> None:
     self.actor, self._frame_size, self._name = actor, frame_size, name
+    self._person = Person(model, actor.identity)
     self._panel = _panel_size(frame_size)
     self._texture = np.load(actor.texture).astype(np.float32) / 255
     self._filter = MotionFilter()
     self._times, self._numbers = array.array("d"), array.array("f")
     self._file = (actor.folder / RECORDING).open("w", encoding="utf-8", newline="")
-    self._rows = RecordingWriter(self._file, actor.person.model.expression_names)
+    self._rows = RecordingWriter(self._file, self._person.model.expression_names)
     height, width = self._panel
     self._video = ClipWriter(actor.folder / SIDE_BY_SIDE, (height, 2 * width))
 
@@ -105,7 +110,7 @@ class MotionWriter:
         continue
       found, confidence = motion
       smooth = self._filter.step(found, frame.time)
-      weights = self.actor.person.weights(smooth.expression[None])[0]
+      weights = self._person.weights(smooth.expression[None])[0]
       self._record(frame, smooth, weights, confidence)
       self._show(frame, smooth, weights)
 
@@ -114,7 +119,7 @@ class MotionWriter:
     self.__exit__(None, None, None)
     numbers = np.array(self._numbers).reshape(len(self._times), -1)
     performance = Performance(
-      names=self.actor.person.model.expression_names,
+      names=self._person.model.expression_names,
       times=np.array(self._times) - self._times[0],
       weights=numbers[:, 6:],
       head_deg=numbers[:, :3],
@@ -138,7 +143,7 @@ class MotionWriter:
       apply_crop(frame.pixels, crop)
       for (_, frame, _), crop in zip(seen, crops, strict=True)
     ]
-    fits = self.actor.person.fit(
+    fits = self._person.fit(
       [row["landmarks"].astype(np.float64) for _, _, row in seen],
       crops,
       np.rint(255 * np.stack(images)).astype(np.uint8),
@@ -192,7 +197,7 @@ class MotionWriter:
     motion: HeadMotion,
     weights: Float[np.ndarray, " e"],
   ) -> UInt8[np.ndarray, "h w 3"]:
-    camera, person = Camera(), self.actor.person
+    camera, person = Camera(), self._person
     zoom = panel.shape[1] / self._frame_size[1]
     place, size = (motion.place + 0.5) * zoom - 0.5, motion.size * zoom
     moved = motion._replace(place=place, size=size)

@@ -4,6 +4,7 @@ Files are hostile input: the first bytes choose the only format that FFmpeg may 
 file for, so that playlists, which name other files, are never followed.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import pathlib
@@ -39,6 +40,8 @@ _SIGNATURES = (
 )
 # Missing time at the end, s, from which a file is said to break off.
 _MISSING = 0.5
+# Longest time between two frames that is believed, s.
+_LONGEST_GAP = 3600.0
 # Frame rate where a file states none, frames a second.
 _RATE = 30.0
 # Time base of written files.
@@ -107,8 +110,8 @@ class Clip:
       if not self.frames:
         first = known or 0.0
       time = last + step if known is None else known - first
-      if self.frames and time <= last:
-        time = last + step  # times must grow
+      if self.frames and not last < time < last + _LONGEST_GAP:
+        time = last + step
       yield ClipFrame(self.frames, time, _upright(frame, size))
       self.frames, last = self.frames + 1, time
     stated = float((stream.duration or 0) * (stream.time_base or 0))
@@ -165,14 +168,24 @@ class ClipWriter:
     frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")
     frame.pts = round((time - self._start) / _TIME_BASE)
     frame.time_base = _TIME_BASE
-    self._container.mux(self._stream.encode(frame))
+    with self._as_os_errors():
+      self._container.mux(self._stream.encode(frame))
 
   def close(self) -> None:
     """Writes what is left, and closes the file; a second time it does nothing."""
-    if self._start is not None:
-      self._container.mux(self._stream.encode())
-      self._start = None
-    self._container.close()
+    started, self._start = self._start is not None, None
+    with self._as_os_errors():
+      if started:
+        self._container.mux(self._stream.encode())
+      self._container.close()
+
+  @contextlib.contextmanager
+  def _as_os_errors(self) -> Iterator[None]:
+    """Turns errors of FFmpeg, such as a full disk, into an `OSError`."""
+    try:
+      yield
+    except self._av.FFmpegError as error:
+      raise OSError(error.errno, _reason(error)) from error
 
 
 def _pyav() -> Any:

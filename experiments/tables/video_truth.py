@@ -120,7 +120,7 @@ def frames(person: Person, texture: np.ndarray) -> Iterator[tuple[float, np.ndar
     pose = np.concatenate([vector, place_dm(time)]).astype(np.float32)
     view = head_to_photo(pose, camera, crop=np.eye(2, 3), crop_size=SIZE)
     head = person.vertices(weights(time, names)[None])[0].astype(np.float32)
-    picture = paint_photo(wall, head, texture, template, camera, view)
+    picture = paint_photo(wall, head, texture, template, camera, view, side=SIZE)
     noisy = picture + 3 * rng.standard_normal(picture.shape)
     yield float(time), np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
 
@@ -228,9 +228,11 @@ def main() -> None:
     clip = out / "truth.mp4"
     person, texture = portrait_head(out / "portrait")
     if not clip.exists():
-      with ClipWriter(clip, (SIZE, SIZE)) as writer:
+      partial = clip.with_suffix(".partial")
+      with ClipWriter(partial, (SIZE, SIZE)) as writer:
         for time, picture in frames(person, texture):
           writer.add(picture, time)
+      partial.rename(clip)
     recorder = Recorder()
     step = lambda own, motion, time: recorder.step(own, motion, time)
     with mock.patch.object(MotionFilter, "step", step):

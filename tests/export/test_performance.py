@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from affjax.export import read_performance
+from affjax.export import RecordingWriter, read_performance
 
 HEADER = "Timecode,BlendShapeCount,EyeBlinkLeft,JawOpen,HeadYaw,LeftEyePitch"
 
@@ -95,3 +95,35 @@ def test_missing_and_binary_files(tmp_path):
   (tmp_path / "a.json").write_bytes(b"\xff\xfe\x00")
   with pytest.raises(ValueError, match="not text in UTF-8"):
     read_performance(tmp_path / "a.json")
+
+
+def test_a_recording_with_poses_is_read_as_it_was_written(tmp_path):
+  times = [0.5, 0.5333, 0.7, 61.999999]
+  path = tmp_path / "frames.csv"
+  rng = np.random.default_rng(5)
+  weights, poses = rng.random((4, 2)), rng.normal(0, 30, (4, 6))
+  with path.open("w", newline="") as file:
+    writer = RecordingWriter(file, ("jawOpen", "browInnerUp"))
+    for k, time in enumerate(times):
+      writer.add(
+        k, time, weights[k], confidence=0.9, head_deg=poses[k, :3], head_mm=poses[k, 3:]
+      )
+  found = read_performance(path)
+  assert found.names == ("jawOpen", "browInnerUp")
+  np.testing.assert_allclose(found.times, np.subtract(times, 0.5), atol=1e-5)
+  np.testing.assert_allclose(found.weights, weights, atol=1e-4)
+  np.testing.assert_allclose(found.head_deg, poses[:, :3], atol=1e-3)
+  np.testing.assert_allclose(found.head_mm, poses[:, 3:], atol=1e-3)
+  np.testing.assert_allclose(read_performance(path, fps=10).times, np.arange(4) / 10)
+  assert path.read_text().splitlines()[4].startswith("00:01:02:00.000,2,")
+
+
+def test_a_movement_in_json_becomes_a_translation(tmp_path):
+  path = tmp_path / "a.json"
+  path.write_text(
+    json.dumps({"fps": 10, "frames": [{}, {}], "head_mm": [[0, 0, 0], [10, 20, -30]]})
+  )
+  np.testing.assert_allclose(read_performance(path).head_mm[1], [10, 20, -30])
+  path.write_text(json.dumps({"fps": 10, "frames": [{}], "head_mm": [[0, 0]]}))
+  with pytest.raises(ValueError, match="head_mm must hold"):
+    read_performance(path)

@@ -160,6 +160,14 @@ class Follower:
     self._tracks = kept
 
 
+def _unconfirmed(face: Face) -> Face:
+  """Returns a face that the detector does not see, which is less probable."""
+  assert face.evidence is not None
+  detection = min(face.evidence.detection, _LEAST)
+  evidence = dataclasses.replace(face.evidence, detection=detection)
+  return dataclasses.replace(face, evidence=evidence, score=evidence.probability)
+
+
 def _followed(frames: Sequence[np.ndarray], faces: Sequence[Face]) -> list[list[Face]]:
   """Returns known faces as each frame shows them."""
   net = _find.networks()["landmarks"]

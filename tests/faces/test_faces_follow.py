@@ -128,7 +128,7 @@ def test_smoothing_calms_and_does_not_mind_the_sign_of_a_rotation():
     motion = HeadMotion(
       turn.as_quat() * (-1) ** k,
       np.array([100, 50]) + 0.2 * rng.standard_normal(2),
-      40 * math.exp(0.01 * rng.standard_normal()),
+      40 * math.exp(0.002 * rng.standard_normal()),
       0.1 * rng.standard_normal(4),
     )
     found.append((motion, filtering.step(motion, k / 30)))

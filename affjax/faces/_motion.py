@@ -12,10 +12,10 @@ from affjax.faces._crop import Crop
 from affjax.geometry.camera import focal_ndc
 from affjax.types import Camera
 
-# One-Euro filters of the pose (radians and dm) and of the expression's components, see
+# One-Euro filters of the pose (radians and dm) and of the weights, see
 # `smoothing.step`; chosen by `experiments/tables/video_truth.py`.
 _POSE = {"min_cutoff": 1.0, "beta": 10.0, "speed_cutoff": 2.0}
-_EXPRESSION = {"min_cutoff": 1.5, "beta": 1.0, "speed_cutoff": 2.0}
+_WEIGHTS = {"min_cutoff": 1.5, "beta": 3.0, "speed_cutoff": 2.0}
 
 
 class HeadMotion(NamedTuple):
@@ -26,19 +26,19 @@ class HeadMotion(NamedTuple):
       undone: a unit quaternion (x, y, z, w).
     place: Where its origin lies, px of the frame.
     size: Length of a decimeter there, px.
-    expression: Independent components of its expression.
+    weights: Weights of its expression units.
   """
 
   rotation: Float[np.ndarray, " 4"]
   place: Float[np.ndarray, " 2"]
   size: float
-  expression: Float[np.ndarray, " c"]
+  weights: Float[np.ndarray, " e"]
 
   @classmethod
   def from_crop(
     cls,
     pose: Float[np.ndarray, " 6"],
-    expression: Float[np.ndarray, " c"],
+    weights: Float[np.ndarray, " e"],
     crop: Crop,
     camera: Camera,
   ) -> "HeadMotion":
@@ -55,7 +55,7 @@ class HeadMotion(NamedTuple):
       turn.as_quat(),
       warp.transform(back, seen),
       size * warp.scale(back),
-      np.asarray(expression, np.float64),
+      np.asarray(weights, np.float64),
     )
 
   def crop(self, size: int, camera: Camera) -> tuple[Crop, Float[np.ndarray, " 6"]]:
@@ -92,7 +92,7 @@ class MotionFilter:
 
   def __init__(self) -> None:
     self._pose: smoothing.Filtered | None = None
-    self._expression: smoothing.Filtered | None = None
+    self._weights: smoothing.Filtered | None = None
     self._unit = 1.0
 
   def step(self, motion: HeadMotion, time: float) -> HeadMotion:
@@ -102,23 +102,23 @@ class MotionFilter:
       motion: The head as it was found.
       time: Time of the frame, s.
     """
-    if self._pose is None or self._expression is None:
+    if self._pose is None or self._weights is None:
       self._unit = motion.size
       self._pose = smoothing.start(self._vector(motion), time)
-      self._expression = smoothing.start(motion.expression, time)
+      self._weights = smoothing.start(motion.weights, time)
       return motion
     vector = self._vector(motion)
     if vector[:4] @ np.asarray(self._pose.given)[:4] < 0:
       vector[:4] *= -1  # the same rotation
     self._pose = smoothing.step(self._pose, vector, time, **_POSE)
-    given = motion.expression
-    self._expression = smoothing.step(self._expression, given, time, **_EXPRESSION)
+    given = motion.weights
+    self._weights = smoothing.step(self._weights, given, time, **_WEIGHTS)
     values = np.asarray(self._pose.values)
     return HeadMotion(
       values[:4] / max(float(np.linalg.norm(values[:4])), 1e-9),
       values[4:6] * self._unit,
       self._unit * math.exp(values[6] / 10),
-      np.asarray(self._expression.values),
+      np.asarray(self._weights.values),
     )
 
   def _vector(self, motion: HeadMotion) -> Float[np.ndarray, " 7"]:

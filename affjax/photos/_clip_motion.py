@@ -106,13 +106,12 @@ class MotionWriter:
       if motion is None:
         # Nothing is written before the first sighting, nor after the last one.
         if self._times and frame.number < self.actor.last:
-          self._show(frame, None, None)
+          self._show(frame, None)
         continue
       found, confidence = motion
       smooth = self._filter.step(found, frame.time)
-      weights = self._person.weights(smooth.expression[None])[0]
-      self._record(frame, smooth, weights, confidence)
-      self._show(frame, smooth, weights)
+      self._record(frame, smooth, confidence)
+      self._show(frame, smooth)
 
   def finish(self) -> None:
     """Closes the files, and gives the animation to `head.glb`."""
@@ -150,7 +149,7 @@ class MotionWriter:
       camera,
     )
     for n, ((k, _, row), crop) in enumerate(zip(seen, crops, strict=True)):
-      motion = HeadMotion.from_crop(fits.pose[n], fits.expression[n], crop, camera)
+      motion = HeadMotion.from_crop(fits.pose[n], fits.weights[n], crop, camera)
       error = float(fits.inner_error[n])
       found[k] = motion, limited_confidence(float(row["score"]), error)
     return found
@@ -159,7 +158,6 @@ class MotionWriter:
     self,
     frame: ClipFrame,
     motion: HeadMotion,
-    weights: Float[np.ndarray, " e"],
     confidence: float,
   ) -> None:
     moved = motion.translation(self._frame_size, self.actor.reference, Camera())
@@ -167,35 +165,31 @@ class MotionWriter:
     self._rows.add(
       frame.number,
       frame.time,
-      weights,
+      motion.weights,
       confidence=confidence,
       head_deg=head_deg,
       head_mm=head_mm,
     )
     self._times.append(frame.time)
-    self._numbers.extend([*head_deg, *head_mm, *weights.tolist()])
+    self._numbers.extend([*head_deg, *head_mm, *motion.weights.tolist()])
 
   def _show(
     self,
     frame: ClipFrame,
     motion: HeadMotion | None,
-    weights: Float[np.ndarray, " e"] | None,
   ) -> None:
     """Appends the frame and, beside it, the head painted on it."""
     height, width = self._panel
     picture = Image.fromarray(frame.pixels)
     size = Image.Resampling.BOX if picture.width > width else Image.Resampling.BICUBIC
     left = np.asarray(picture.resize((width, height), size))
-    right = left
-    if motion is not None and weights is not None:
-      right = self._painted(left, motion, weights)
+    right = left if motion is None else self._painted(left, motion)
     self._video.add(np.concatenate([left, right], 1), frame.time)
 
   def _painted(
     self,
     panel: UInt8[np.ndarray, "h w 3"],
     motion: HeadMotion,
-    weights: Float[np.ndarray, " e"],
   ) -> UInt8[np.ndarray, "h w 3"]:
     camera, person = Camera(), self._person
     zoom = panel.shape[1] / self._frame_size[1]
@@ -203,7 +197,7 @@ class MotionWriter:
     moved = motion._replace(place=place, size=size)
     crop, pose = moved.crop(_RASTER, camera)
     view = head_to_photo(pose, camera, crop=crop.matrix, crop_size=crop.size)
-    head = person.vertices(weights[None])[0]
+    head = person.vertices(motion.weights[None])[0]
     template = person.model.template
     return paint_photo(panel, head, self._texture, template, camera, view, side=_RASTER)
 

@@ -3,13 +3,13 @@
   python -m experiments.tables.video_truth                    # about ten minutes
   python -m experiments.tables.video_truth --out out/truth    # keeps clip and results
 
-The clip is five seconds at 30 Hz of the head of the embedded portrait, which turns,
-nods, tilts, moves and makes faces by known amounts, before a gray wall, with a camera's
-noise and H.264; the first second rests. Rotations are compared as the line of sight to
-the head sees them, as `frames.csv` states them; places and distances after their mean
-error, since a clip does not show where the camera's zero is. The still head is the
-constant pose and expression that is nearest to the truth. Jitter is the change of the
-error from frame to frame. Writes `results/video_truth.json`.
+The clip is five seconds at 30 Hz of a random embedded head with plain skin under one
+light, which turns, nods, tilts, moves and makes faces by known amounts, before a gray
+wall, with a camera's noise and H.264; the first second rests. Rotations are compared
+as the line of sight to the head sees them, as `frames.csv` states them; places after
+their mean error, since a clip does not show where the camera's zero is. The still head
+is the constant pose and expression that is nearest to the truth. Jitter is the change
+of the error from frame to frame. Writes `results/video_truth.json`.
 """
 
 import argparse
@@ -27,14 +27,14 @@ from scipy.spatial.transform import Rotation
 from affjax.commands import main as affjax_main
 from affjax.export import head_to_photo, paint_photo
 from affjax.faces import HeadMotion, MotionFilter, Person
-from affjax.heads import open_head
+from affjax.geometry import mesh, uv
+from affjax.heads import open_head, plain_diffuse
 from affjax.photos import ClipWriter
-from affjax.types import Camera
+from affjax.types import Camera, Template
 from experiments.benchmarks import measuring
 
 RESULT = pathlib.Path(__file__).parents[1] / "results" / "video_truth.json"
 RATE, SECONDS, SIZE = 30.0, 5.0, 320
-PORTRAIT = pathlib.Path("affjax/assets/astronaut.jpg")
 # Each unit rises and falls once: its center, s, half its length, s, and its peak.
 UNITS = {
   "jawOpen": (1.6, 0.45, 0.6),
@@ -95,31 +95,39 @@ def seen_rotation(time: float) -> Rotation:
   )
 
 
-def portrait_head(folder: pathlib.Path) -> tuple[Person, np.ndarray]:
-  """Returns the head of the embedded portrait and its texture."""
-  from PIL import Image
-
-  place = folder / PORTRAIT.stem / "face1"
-  if not place.exists() and affjax_main(["fit", str(PORTRAIT), "-o", str(folder)]):
-    raise SystemExit("the portrait was not fitted")
-  made = json.loads((place / "pose.json").read_text())["made"]
-  person = Person(open_head("embedded"), np.array(made["identity"], np.float32))
-  with Image.open(place / "diffuse.png") as image:
-    return person, np.asarray(image.convert("RGB"), np.float32) / 255
+def synthetic_person() -> Person:
+  """Returns a random person with the embedded head."""
+  model = open_head("embedded")
+  values = np.random.default_rng(16).standard_normal(len(model.identity_basis))
+  return Person(model, values.astype(np.float32))
 
 
-def frames(person: Person, texture: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
+def shaded(
+  vertices: np.ndarray, turn: Rotation, template: Template, diffuse: np.ndarray
+) -> np.ndarray:
+  """Returns the diffuse map under light from the camera's upper left."""
+  normals = turn.apply(np.asarray(mesh.vertex_normals(vertices, template.faces)))
+  light = np.array([-0.5, 0.6, 0.7]) / np.linalg.norm([-0.5, 0.6, 0.7])
+  bright = 0.55 + 0.55 * np.maximum(normals @ light, 0)
+  gray = np.repeat(bright[:, None], 3, 1).astype(np.float32)
+  table = uv.uv_table(template, len(diffuse))
+  return np.clip(diffuse * np.asarray(uv.map_from_vertices(gray, table)), 0, 1)
+
+
+def frames(person: Person) -> Iterator[tuple[float, np.ndarray]]:
   """Yields the times and the frames of the clip."""
   rng, camera = np.random.default_rng(612), Camera()
   names, template = person.model.expression_names, person.model.template
+  diffuse = plain_diffuse(template, 512)
   row, column = np.mgrid[:SIZE, :SIZE] / SIZE
   wall = 90 + 40 * row + 20 * np.sin(7 * column)
   wall = np.repeat(wall[..., None], 3, -1).astype(np.uint8)
   for time in times():
-    vector = rotation(time).as_rotvec()
-    pose = np.concatenate([vector, place_dm(time)]).astype(np.float32)
+    turn = rotation(time)
+    pose = np.concatenate([turn.as_rotvec(), place_dm(time)]).astype(np.float32)
     view = head_to_photo(pose, camera, crop=np.eye(2, 3), crop_size=SIZE)
     head = person.vertices(weights(time, names)[None])[0].astype(np.float32)
+    texture = shaded(head, turn, template, diffuse)
     picture = paint_photo(wall, head, texture, template, camera, view, side=SIZE)
     noisy = picture + 3 * rng.standard_normal(picture.shape)
     yield float(time), np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
@@ -148,8 +156,8 @@ def measured(person: Person, at: np.ndarray, motions: list[HeadMotion]) -> dict:
   reference, camera = float(np.median([m.size for m in motions])), Camera()
   turns = Rotation.from_quat([m.rotation for m in motions])
   places = [m.translation((SIZE, SIZE), reference, camera) for m in motions]
-  values = np.stack([m.expression for m in motions])
-  return errors(person, at, turns, np.stack(places), person.weights(values))
+  values = np.stack([m.weights for m in motions])
+  return errors(person, at, turns, np.stack(places), values)
 
 
 def errors(
@@ -226,11 +234,11 @@ def main() -> None:
     out = given.out or pathlib.Path(temporary)
     out.mkdir(parents=True, exist_ok=True)
     clip = out / "truth.mp4"
-    person, texture = portrait_head(out / "portrait")
+    person = synthetic_person()
     if not clip.exists():
       partial = clip.with_suffix(".partial")
       with ClipWriter(partial, (SIZE, SIZE)) as writer:
-        for time, picture in frames(person, texture):
+        for time, picture in frames(person):
           writer.add(picture, time)
       partial.rename(clip)
     recorder = Recorder()
@@ -258,7 +266,7 @@ def main() -> None:
 
 def _kept(recorder: Recorder) -> dict:
   """Returns the motion before smoothing, for trials of the filter."""
-  rows = [[*m.rotation, *m.place, m.size, *m.expression] for m in recorder.found]
+  rows = [[*m.rotation, *m.place, m.size, *m.weights] for m in recorder.found]
   return {"times": recorder.times, "found": np.array(rows, float).tolist()}
 
 

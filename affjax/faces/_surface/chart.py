@@ -20,7 +20,7 @@ from affjax.assets import store
 from affjax.geometry import uv
 from affjax.heads import MorphableModel, open_head
 from affjax.render import rasterize
-from affjax.types import Template
+from affjax.types import Template, per_template
 
 # Name of the asset.
 ASSET = "surface.npz"
@@ -118,16 +118,20 @@ def load(model: MorphableModel) -> tuple[Chart, Components]:
 def chart(model: MorphableModel, made_of: Components) -> Chart:
   """Returns the chart of a model."""
   template = model.template
-  corners, weights = triangles(template)
-  on_chart = lambda x: np.einsum("...pkx,pk->...px", x[..., corners, :], weights)
   mean, modes = on_vertices(model, made_of)
-  face = (_on_vertices(template, "face")[corners] * weights).sum(1)
-  single = lambda x: jnp.asarray(x, jnp.float32)
+  face = on_cells(template, _on_vertices(template, "face")[:, None])
   return Chart(
-    single(on_chart(mean)),
-    single(on_chart(modes)),
-    points(single(face)[None, :, None])[0],
+    on_cells(template, mean), on_cells(template, modes), points(face[None])[0]
   )
+
+
+def on_cells(
+  template: Template, vectors: Float[np.ndarray, "*n v k"]
+) -> Float[Array, "*n c k"]:
+  """Returns vectors of vertices, such as positions, at the cells of the chart."""
+  corners, weights = triangles(template)
+  found = np.einsum("...pkx,pk->...px", vectors[..., corners, :], weights)
+  return jnp.asarray(found, jnp.float32)
 
 
 def on_vertices(
@@ -166,6 +170,7 @@ def place_on_chart(
   return np.stack([angle / _ANGLE, -height], 1)
 
 
+@per_template
 def triangles(
   template: Template,
 ) -> tuple[Int[np.ndarray, "c 3"], Float[np.ndarray, "c 3"]]:

@@ -5,7 +5,6 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -16,16 +15,20 @@ from affjax.faces._fit.landmarks import (
   landmarks_of_heads,
   ordered_ndc,
 )
+from affjax.faces._fit.model_points import ModelPoints, model_points, on_points
 from affjax.faces._surface import chart as charts
 from affjax.faces._surface import fit as fitting
 from affjax.faces._surface import read as reading
 from affjax.faces._surface import solve
+from affjax.faces._surface.chart import Chart
 from affjax.heads import MorphableModel
 from affjax.types import Camera
 
 # Number of times that the network looks at a frame: half as often as at a photo, since
-# it tells the expression and the places only.
+# only the places of its points count.
 _PASSES = 2
+# Prior standard deviation of the weights of expression units around 0.
+_SIGMA = 0.15
 
 
 class FrameFits(NamedTuple):
@@ -33,12 +36,12 @@ class FrameFits(NamedTuple):
 
   Attributes:
     pose: Poses before the cameras of the crops, see `Fit`.
-    expression: Independent components of the expression, standard normal in people.
+    weights: Weights of the model's expression units, in [0, 1]; gaze and tongue rest.
     inner_error: Errors of landmarks, see `Fit`.
   """
 
   pose: Float[np.ndarray, "n 6"]
-  expression: Float[np.ndarray, "n c"]
+  weights: Float[np.ndarray, "n e"]
   inner_error: Float[np.ndarray, " n"]
 
 
@@ -59,12 +62,6 @@ class Person:
     """The vertices of the person without expression, dm."""
     moved = np.tensordot(self.identity, self.model.identity_basis, 1)
     return (self.model.template.vertices + moved).astype(np.float32)
-
-  def weights(self, expression: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n e"]:
-    """Returns the weights of the model's expression units."""
-    _, components = charts.load(self.model)
-    none = np.zeros((len(expression), components.identity), np.float32)
-    return components.coefficients(np.concatenate([none, expression], 1))[1]
 
   def vertices(self, weights: Float[np.ndarray, "n e"]) -> Float[np.ndarray, "n v 3"]:
     """Returns heads with the weights of expression units, without pose, dm."""
@@ -92,38 +89,48 @@ class Person:
     start = fitting.first_views(poses, camera)
     chart, _ = charts.load(self.model)
     errors, weights = reading.load_errors(), reading.load_weights()
-    said = reading.read(chart, weights, images, start, _PASSES)
-    found = reading.calibrated(said, errors)
-    trusted = fitting.readable(found, errors)
-    face = np.where(trusted[:, None], found.face, 0)[:, len(self.identity) :]
+    found = reading.read(chart, weights, images, start, _PASSES)
+    chart, points = self._own
+    rest = np.zeros((len(px), len(points.sigma)), np.float32)
     seen = fitting.seen_in(
       found,
-      face.astype(np.float32),
-      np.full(face.shape, solve.EXPRESSION, np.float32),
-      trusted,
+      rest,
+      rest + points.sigma,
+      fitting.readable(found, errors),
       ordered_ndc(px, sizes),
       start,
     )
-    values, turn, shift = solve.solve(*self._own, seen, camera)
+    values, turn, shift = solve.solve(chart, points, seen, camera)
     pose = _pose.vectors(turn, shift).astype(np.float32)
-    heads = self.vertices(self.weights(values)).astype(np.float32)
+    heads = self.vertices(values).astype(np.float32)
     ndc = landmarks_of_heads(self.model, heads, pose, camera)
     inner, _ = landmark_errors(px, (ndc + 1) * (sizes[:, None, None] / 2) - 0.5)
     return FrameFits(pose, values, inner)
 
   @functools.cached_property
-  def _own(self) -> tuple[charts.Chart, solve.ModelPoints]:
-    """The chart and the landmarks of the person, which the expression alone moves."""
-    chart, components = charts.load(self.model)
-    count, identity = components.identity, jnp.asarray(self.identity, jnp.float32)
-    mean = chart.mean + jnp.tensordot(identity, chart.modes[:count], 1)
-    points = solve.points_of(self.model, components)
-    own = dataclasses.replace(
-      points,
-      mean=points.mean + points.modes[..., :count] @ np.float32(self.identity),
-      modes=points.modes[..., count:],
-      sigma=points.sigma[count:],
-      low=points.low[count:],
-      high=points.high[count:],
+  def _own(self) -> tuple[Chart, ModelPoints]:
+    """The chart and the landmarks of the person, which expression units move."""
+    chart, points = _moved_by_expression(self.model)
+    cells = charts.on_cells(self.model.template, self.neutral)
+    places = on_points(self.model, self.neutral[None])[0]
+    return (
+      dataclasses.replace(chart, mean=cells),
+      dataclasses.replace(points, mean=places),
     )
-    return dataclasses.replace(chart, mean=mean, modes=chart.modes[count:]), own
+
+
+@functools.lru_cache(maxsize=2)
+def _moved_by_expression(model: MorphableModel) -> tuple[Chart, ModelPoints]:
+  """Returns the chart and the landmarks of the mean head with expression units."""
+  chart, _ = charts.load(model)
+  points, fitted = model_points(model)
+  modes = charts.on_cells(model.template, model.expression_basis)
+  high = np.zeros(len(model.expression_basis), np.float32)
+  high[list(fitted.expression)] = 1  # landmarks say nothing about gaze and tongue
+  return dataclasses.replace(chart, modes=modes), dataclasses.replace(
+    points,
+    modes=on_points(model, model.expression_basis).transpose(1, 2, 0),
+    sigma=np.full(len(high), _SIGMA, np.float32),
+    low=np.zeros(len(high), np.float32),
+    high=high,
+  )

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from affjax import compilation
 from affjax.faces import _least_squares
@@ -131,7 +131,12 @@ def _solve(
     rows = jnp.concatenate([rows, more[0]]).reshape(-1)
     return rows, jnp.concatenate([slopes, more[1]]).reshape(rows.size, -1)
 
-  free = jnp.ones(7 + len(modes), bool).at[6].set(False)  # the zoom is known
+  def free(state: State, gradient: Float[Array, " n"]) -> Bool[Array, " n"]:
+    # The zoom is known; a component stays at a bound while the cost falls beyond it.
+    low, high = state.values <= points.low, state.values >= points.high
+    stuck = (low & (gradient[7:] > 0)) | (high & (gradient[7:] < 0))
+    return jnp.concatenate([jnp.ones(6, bool), jnp.zeros(1, bool), ~stuck])
+
   found = _least_squares.minimize(
     linearize,
     functools.partial(_loss, count=2 * len(mean)),
@@ -142,7 +147,10 @@ def _solve(
       lambda state: jnp.concatenate([jnp.zeros(7), state.values - seen.face]),
       jnp.concatenate([jnp.zeros(7), seen.deviation**-2]),
     ),
-    free=lambda *_: free,
+    free=free,
+    constrain=lambda state: state._replace(
+      values=jnp.clip(state.values, points.low, points.high)
+    ),
   )
   return found.state.values, found.state.turn, found.state.shift
 

@@ -5,7 +5,6 @@ give the identity and the colors, as photos of one person do. Then each frame gi
 and expression of the heads that are known.
 """
 
-import contextlib
 import dataclasses
 import pathlib
 import shutil
@@ -167,17 +166,19 @@ def _play(clip: Clip, sightings: Sightings, studio: "_Studio") -> None:
   model, size = studio.reconstructor.model, studio.size
   waiting = {actor.number: actor for actor in studio.actors}
   writers: dict[int, MotionWriter] = {}
-  with contextlib.ExitStack() as stack:
+  try:
     for batch in batched(_with_sightings(clip, sightings), _BATCH):
       for number in {number for _, found in batch for number in found}:
         if actor := waiting.pop(number, None):
-          writer = MotionWriter(model, actor, size, clip.path.stem)
-          writers[number] = stack.enter_context(writer)
+          writers[number] = MotionWriter(model, actor, size, clip.path.stem)
       frames = [frame for frame, _ in batch]
       for number, writer in [*writers.items()]:
         writer.add(frames, [found.get(number) for _, found in batch])
         if frames[-1].number >= writer.actor.last:
           writers.pop(number).finish()
+  finally:
+    for writer in writers.values():
+      writer.close()
 
 
 def _with_sightings(

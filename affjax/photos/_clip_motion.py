@@ -4,7 +4,6 @@ import array
 import dataclasses
 import pathlib
 from collections.abc import Sequence
-from types import TracebackType
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -82,15 +81,8 @@ class MotionWriter:
     height, width = self._panel
     self._video = ClipWriter(actor.folder / SIDE_BY_SIDE, (height, 2 * width))
 
-  def __enter__(self) -> "MotionWriter":
-    return self
-
-  def __exit__(
-    self,
-    kind: type[BaseException] | None,
-    error: BaseException | None,
-    trace: TracebackType | None,
-  ) -> None:
+  def close(self) -> None:
+    """Closes the files; a second time it does nothing."""
     self._file.close()
     self._video.close()
 
@@ -115,7 +107,7 @@ class MotionWriter:
 
   def finish(self) -> None:
     """Closes the files, and gives the animation to `head.glb`."""
-    self.__exit__(None, None, None)
+    self.close()
     numbers = np.array(self._numbers).reshape(len(self._times), -1)
     performance = Performance(
       names=self._person.model.expression_names,

@@ -4,7 +4,7 @@
   python -m experiments.benchmarks.video --quick    # a trial, writes nothing
 
 The clips are the embedded portrait moved before a camera at 1280 x 720, one person,
-120 and 480 frames. Each runs in a process of its own, after one that compiled all
+24 and 120 frames. Each runs in a process of its own, after one that compiled all
 programs. Clock and CPU seconds are those of the whole command without the start of the
 process; the two lengths give the cost of a frame. Stages are CPU seconds of all threads
 during the calls, to which the video encoder adds a little. Writes
@@ -28,7 +28,7 @@ from typing import Any
 from experiments.benchmarks import measuring
 
 RESULT = pathlib.Path(__file__).parents[1] / "results" / "bench_video_cpu.json"
-RATE, SIZE, LENGTHS = 30, (720, 1280), (120, 480)
+RATE, SIZE, LENGTHS = 30, (720, 1280), (24, 120)
 # Stages: module, name of the function in it, and what it does.
 STAGES = (
   ("affjax.photos._video_file", "_upright", "scale and convert frames"),

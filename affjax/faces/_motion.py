@@ -15,7 +15,7 @@ from affjax.types import Camera
 # One-Euro filters of the pose (radians and dm) and of the weights, see
 # `smoothing.step`; chosen by `experiments/tables/video_truth.py`.
 _POSE = {"min_cutoff": 1.0, "beta": 10.0, "speed_cutoff": 2.0}
-_WEIGHTS = {"min_cutoff": 1.5, "beta": 3.0, "speed_cutoff": 2.0}
+_WEIGHTS = {"min_cutoff": 2.0, "beta": 6.0, "speed_cutoff": 4.0}
 
 
 class HeadMotion(NamedTuple):

@@ -8,8 +8,9 @@ light, which turns, nods, tilts, moves and makes faces by known amounts, before 
 wall, with a camera's noise and H.264; the first second rests. Rotations are compared
 as the line of sight to the head sees them, as `frames.csv` states them; places after
 their mean error, since a clip does not show where the camera's zero is. The still head
-is the constant pose and expression that is nearest to the truth. Jitter is the change
-of the error from frame to frame. Writes `results/video_truth.json`.
+is the constant pose and expression that is nearest to the truth. Weights above rest are
+those less their mean in the first second. Jitter is the change of the error from frame
+to frame. Writes `results/video_truth.json`.
 """
 
 import argparse
@@ -177,6 +178,7 @@ def errors(
   step = lambda x: float(np.abs(np.diff(x, axis=0)).mean())
   length = lambda x: float(np.linalg.norm(x, axis=1).mean())
   rest = at < 1
+  risen = np.clip(found - found[rest].mean(0), 0, 1) - true_weights
   return {
     "rotation_deg": length(turn_errors),
     "rotation_without_mean_deg": length(steady),
@@ -184,6 +186,8 @@ def errors(
     "distance_mm": float(np.abs(centered[:, 2]).mean()),
     "weights": float(np.abs(weight_errors).mean()),
     "moved_weights": float(np.abs(weight_errors[:, moving]).mean()),
+    "weights_above_rest": float(np.abs(risen).mean()),
+    "moved_weights_above_rest": float(np.abs(risen[:, moving]).mean()),
     "jitter": {
       "rotation_deg": step(turn_errors),
       "place_mm": step(place_errors),

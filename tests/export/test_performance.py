@@ -105,9 +105,8 @@ def test_a_recording_with_poses_is_read_as_it_was_written(tmp_path):
   with path.open("w", newline="") as file:
     writer = RecordingWriter(file, ("jawOpen", "browInnerUp"))
     for k, time in enumerate(times):
-      writer.add(
-        k, time, weights[k], confidence=0.9, head_deg=poses[k, :3], head_mm=poses[k, 3:]
-      )
+      angles, place = poses[k, :3].tolist(), poses[k, 3:].tolist()
+      writer.add(k, time, weights[k], confidence=0.9, head_deg=angles, head_mm=place)
   found = read_performance(path)
   assert found.names == ("jawOpen", "browInnerUp")
   np.testing.assert_allclose(found.times, np.subtract(times, 0.5), atol=1e-5)

@@ -130,13 +130,13 @@ def test_smoothing_calms_and_does_not_mind_the_sign_of_a_rotation():
       turn.as_quat() * (-1) ** k,
       np.array([100, 50]) + 0.2 * rng.standard_normal(2),
       40 * math.exp(0.0005 * rng.standard_normal()),
-      0.1 * rng.standard_normal(4),
+      0.5 + 0.004 * rng.standard_normal(4),
     )
     found.append((motion, filtering.step(motion, k / 30)))
   before, after = zip(*found[20:], strict=True)
   for name in ("place", "size", "weights"):
     calm = np.std([getattr(m, name) for m in after], 0)
-    assert np.all(calm < 0.5 * np.std([getattr(m, name) for m in before], 0))
+    assert np.all(calm < 0.6 * np.std([getattr(m, name) for m in before], 0))
   turns = Rotation.from_quat([m.rotation for m in after])
   away = (turns * Rotation.from_rotvec([0, 0, math.pi]).inv()).magnitude()
   assert away.max() < 0.02

@@ -1,6 +1,5 @@
 """Gradients of means over a batch that goes through the networks part by part."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -73,20 +72,18 @@ def value_and_grad(
     (value, (report, more)), slope = jax.value_and_grad(whole, has_aux=True)(params)
     return value, report, jax.tree.map(lambda x: x[None], more), slope
 
-  means = lambda part: function(params, part)[0]
-  zeros = lambda like: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
-  added = functools.partial(jax.tree.map, jnp.add)
-  sums, _ = jax.lax.scan(
-    lambda carry, part: (added(carry, means(part)), None),
-    zeros(jax.eval_shape(means, first(parts))),
-    parts,
-  )
+  def sums_of(_: None, part: Any) -> tuple[None, dict[str, tuple[Array, Array]]]:
+    means, _ = function(params, part)
+    return None, {k: (mean.total, mean.weight) for k, mean in means.items()}
+
+  _, found = jax.lax.scan(sums_of, None, parts)
+  sums = {k: Mean(jnp.sum(t), jnp.sum(w)) for k, (t, w) in found.items()}
   value, pull, report = jax.vjp(combine, sums, has_aux=True)
   (slopes,) = pull(jnp.ones_like(value))
 
   def step(carry: Params, part: Any) -> tuple[Params, Any]:
     _, pull, more = jax.vjp(lambda p: function(p, part), params, has_aux=True)
-    return added(carry, *pull(slopes)), more
+    return jax.tree.map(jnp.add, carry, *pull(slopes)), more
 
-  slope, more = jax.lax.scan(step, zeros(params), parts)
+  slope, more = jax.lax.scan(step, jax.tree.map(jnp.zeros_like, params), parts)
   return value, report, more, slope

@@ -13,9 +13,9 @@ where the all-reduce is the ring of each host, then that of the hosts, then the 
 again: 2 (g - 1) / g G / L + 2 (h - 1) / h (G / g) / N seconds for gradients of G bytes,
 g devices a host with links of L bytes a second, and h hosts with N bytes a second for
 each device; and a latency for each of its messages. None of it is hidden behind the
-backward pass, which is the worst case. Stragglers, disks and the rasterizer are not in
-the model. No machine here has several accelerators: these are predictions, nothing is
-measured. Writes `results/scaling_model.json`.
+backward pass, which is the worst case. Normalization, sampling, the rasterizer,
+stragglers and disks are not in the model. No machine here has several accelerators:
+these are predictions, nothing is measured. Writes `results/scaling_model.json`.
 """
 
 import argparse

@@ -16,6 +16,7 @@ from affjax.losses import LossWeights
 from affjax.train import loop, sharding, steps
 from affjax.train.stages import STAGE_NAMES
 from tests import tiny_config
+from tests.train import hlo
 
 
 @pytest.fixture(scope="module")
@@ -369,6 +370,28 @@ def test_four_devices_equal_one_with_all_real_parts(photos, trained, tmp_path):
     # Edges of triangles and the corners of L1 amplify the last bit in a gradient.
     tolerance = 1e-3 if name.startswith(steps.GRADIENT) else 1e-5
     assert found[4][name] == pytest.approx(value, rel=tolerance, abs=1e-5), name
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_all_real_parts_send_gradients_and_statistics_only(photos, trained, tmp_path):
+  config = tiny_config.config(
+    "stage3",
+    data__path=str(photos),
+    data__batch_size=4,
+    init_from=str(trained),
+    mesh__data=4,
+  )
+  task = build.task(config, tmp_path)
+  state = sharding.put_state(task.start.state, task.mesh)
+  record = sharding.put_batch(next(task.data), task.mesh)
+  update = steps.make_update(task.learner, task.mesh)
+  program = update.lower(state, task.feature_net, record).compile().as_text()
+  sent = hlo.collectives(program)
+  assert set(sent) == {"all-reduce"}
+  trained_weights = jax.tree.leaves((state.params, state.discriminator))
+  gradient = sum(leaf.size for leaf in trained_weights)
+  assert gradient <= sum(sent["all-reduce"]) <= 1.05 * gradient
 
 
 @pytest.mark.slow

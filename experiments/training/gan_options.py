@@ -1,6 +1,6 @@
 r"""Shows short runs of stage 3 with each option for the discriminator.
 
-    python -m experiments.training.gan_options
+    JAX_DISABLE_MOST_OPTIMIZATIONS=1 python -m experiments.training.gan_options
     python -m experiments.training.gan_options --names --plot
 
 Trains narrow guided networks at 32² on 48 synthetic heads: 40 steps of stages 1 and 2,

@@ -2,10 +2,8 @@
 
 import functools
 import json
-import math
 import os
 import pathlib
-import re
 import socket
 import subprocess
 import sys
@@ -17,8 +15,8 @@ import pytest
 from affjax.train import checkpoint, loop, processes, sharding, stages, steps
 from affjax.train.processes import Processes
 from affjax.train.sharding import MeshShape
+from tests.train import hlo, together
 from tests.train import tiny_training as tiny
-from tests.train import together
 
 RECORD = tiny.stacked(tiny.Source(tiny.TEMPLATE, 8))
 STEPS = 4
@@ -227,18 +225,6 @@ def test_batches_must_divide_among_devices_and_parts():
 # Communication.
 
 
-def _collectives(text):
-  """The numbers of elements that each kind of communication makes, by its name."""
-  found = {}
-  names = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"
-  pattern = rf"= (\(?[a-z0-9\[\],{{}}:()\s/*=]+?) ({names})(?:-start)?\("
-  for shapes, name in re.findall(pattern, text):
-    sizes = re.findall(r"[a-z]+\d*\[([\d,]*)\]", shapes)
-    total = sum(math.prod(map(int, filter(None, s.split(",")))) for s in sizes)
-    found.setdefault(name, []).append(total)
-  return found
-
-
 def _compiled(learner, mesh):
   state = sharding.put_state(tiny.make_state(learner), mesh)
   record = sharding.put_batch(RECORD, mesh)
@@ -249,7 +235,7 @@ def _compiled(learner, mesh):
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_data_parallel_steps_send_gradients_and_statistics_only():
   learner = tiny.make_learner("stage3")
-  found = _collectives(_compiled(learner, _mesh(4)))
+  found = hlo.collectives(_compiled(learner, _mesh(4)))
   assert set(found) == {"all-reduce"}
   state = tiny.make_state(learner)
   trained = jax.tree.leaves((state.params, state.discriminator))
@@ -260,7 +246,7 @@ def test_data_parallel_steps_send_gradients_and_statistics_only():
 
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_one_device_sends_nothing():
-  assert not _collectives(_compiled(tiny.make_learner("stage3"), _mesh(1)))
+  assert not hlo.collectives(_compiled(tiny.make_learner("stage3"), _mesh(1)))
 
 
 # Processes.

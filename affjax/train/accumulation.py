@@ -72,7 +72,7 @@ def value_and_grad(
     (value, (report, more)), slope = jax.value_and_grad(whole, has_aux=True)(params)
     return value, report, jax.tree.map(lambda x: x[None], more), slope
 
-  def sums_of(_: None, part: Any) -> tuple[None, dict[str, tuple[Array, Array]]]:
+  def sums_of(_: None, part: Any) -> tuple[None, dict[str, Any]]:
     means, _ = function(params, part)
     return None, {k: (mean.total, mean.weight) for k, mean in means.items()}
 

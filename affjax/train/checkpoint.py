@@ -14,7 +14,7 @@ import logging
 import math
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar, cast
 
 import jax
 import numpy as np
@@ -30,19 +30,6 @@ _METRIC = "metric"
 _LOG = logging.getLogger(__name__)
 
 Found = TypeVar("Found")
-
-
-@runtime_checkable
-class Position(Protocol):
-  """The position of an iterator, as Grain's give it."""
-
-  def get_state(self) -> dict[str, Any]:
-    """Returns the position as JSON holds it."""
-    ...
-
-  def set_state(self, state: dict[str, Any]) -> None:
-    """Goes to a position."""
-    ...
 
 
 class CheckpointError(ValueError):
@@ -126,7 +113,7 @@ class Checkpoints:
   def save(
     self,
     state: TrainState,
-    data: Position,
+    data: Iterator[Any],
     meta: dict[str, Any],
     metric: float | None = None,
   ) -> None:
@@ -149,6 +136,7 @@ class Checkpoints:
     if step == self.latest():
       return
     self._saving = step
+    position: Any = data  # Grain's iterators have one
     copied, metrics = states.exchanged(_copied(state)), self._metrics
     if metric is not None and math.isfinite(metric):
       meta = {**meta, _METRIC: metric}
@@ -159,7 +147,7 @@ class Checkpoints:
         args=ocp.args.Composite(
           params=ocp.args.StandardSave(copied.params),
           training=ocp.args.StandardSave(_training(copied)),
-          data=ocp.args.JsonSave(data.get_state()),
+          data=ocp.args.JsonSave(position.get_state()),
           meta=ocp.args.JsonSave(meta),
         ),
         force=True,
@@ -174,7 +162,7 @@ class Checkpoints:
     with _writing(self._folder):
       self._manager.wait_until_finished()
 
-  def restore(self, like: TrainState, data: Position | None = None) -> Saved:
+  def restore(self, like: TrainState, data: Iterator[Any] | None = None) -> Saved:
     """Reads the newest whole checkpoint and brings `data` to the position it had.
 
     Args:
@@ -184,7 +172,7 @@ class Checkpoints:
     Raises:
       CheckpointError: There is none, or it is of other networks than `like`.
     """
-    like = states.exchanged(like)
+    like, position = states.exchanged(like), cast(Any, data)
 
     def read(step: int) -> Saved:
       self._require(step, params=like.params, training=_training(like))
@@ -195,8 +183,8 @@ class Checkpoints:
         data=ocp.args.JsonRestore(),
         meta=ocp.args.JsonRestore(),
       )
-      if data is not None:
-        data.set_state(found.data)
+      if position is not None:
+        position.set_state(found.data)
       state = TrainState(params=found.params, **found.training)
       return Saved(step=step, meta=found.meta, state=states.exchanged(state))
 

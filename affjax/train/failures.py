@@ -8,7 +8,8 @@ runs/a/stage3/failed/1234/checkpoints/    the state before the step
 import dataclasses
 import io
 import pathlib
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +17,7 @@ from jax.sharding import Mesh
 
 from affjax import files
 from affjax.train import inspection, processes, sharding, steps, workdir
-from affjax.train.checkpoint import Checkpoints, Position
+from affjax.train.checkpoint import Checkpoints
 from affjax.train.retention import Checkpointing
 from affjax.train.states import TrainState
 from affjax.train.steps import Learner
@@ -47,7 +48,7 @@ class Failure:
     self,
     stage_folder: pathlib.Path,
     state: TrainState,
-    data: Position,
+    data: Iterator[Any],
     meta: dict[str, Any],
   ) -> pathlib.Path:
     """Writes the failure and returns its folder; every process must call this.
@@ -64,8 +65,8 @@ class Failure:
     folder = stage_folder / _FOLDER / str(self.step)
     folder.mkdir(parents=True, exist_ok=True)
     if processes.is_first():
-      archive = io.BytesIO()
-      np.savez_compressed(archive, **self.record)
+      archive, arrays = io.BytesIO(), cast(Any, self.record)
+      np.savez_compressed(archive, **arrays)
       files.write_file(folder / _BATCH, archive.getvalue())
       about = {k: v for k, v in vars(self).items() if k != "record"}
       files.write_json(folder / _ABOUT, about)

@@ -34,7 +34,9 @@ def make_inspect(learner: Learner, mesh: Mesh) -> Inspect:
   that is accumulated, only the first part is looked at.
   """
 
-  def inspect(now: TrainState, feature_net: FeatureNet | None, record: Record):
+  def inspect(
+    now: TrainState, feature_net: FeatureNet | None, record: Record
+  ) -> Scalars:
     part = accumulation.first(accumulation.divided(record, learner.accumulate, mesh))
     now, feature_net = sharding.gathered((now, feature_net), mesh)
     stage = learner.stage
@@ -49,7 +51,9 @@ def make_inspect(learner: Learner, mesh: Mesh) -> Inspect:
       rendered = stage.requires(Need.RENDER)
       return jnp.stack(weighed), ambiguity(context) if rendered else {}
 
-    _, pull, found = jax.vjp(values, states.trained(stage, now.params), has_aux=True)
+    weights = states.trained(stage, now.params)
+    _, pull, aux = jax.vjp(values, weights, has_aux=True)
+    found: Scalars = dict(aux)
     # One backward pass is compiled, however many terms there are.
     norms = jax.lax.map(lambda row: optax.tree.norm(pull(row)[0]), jnp.eye(len(names)))
     found |= {LAMBDA + name: jnp.asarray(stage.weights[name]) for name in names}
@@ -88,7 +92,7 @@ def correlation(a: Float[ArrayLike, " n"], b: Float[ArrayLike, " n"]) -> Array:
 
 
 def _luminance(colors: Float[ArrayLike, "*s 3"]) -> Array:
-  return colors @ jnp.asarray(_LUMINANCE)
+  return jnp.asarray(colors) @ jnp.asarray(_LUMINANCE)
 
 
 def _mean(

@@ -1,7 +1,7 @@
 """The training state: everything that changes during training, in one frozen tree."""
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -109,9 +109,9 @@ def moved_average(
     step: Number of updates made before it.
     decay: Decay of a long run, in [0, 1).
   """
-  step = jnp.asarray(step, jnp.float32)
-  decay = jnp.minimum(decay, (1 + step) / (10 + step))
-  return optax.incremental_update(weights, average, 1 - decay)
+  count = jnp.asarray(step, jnp.float32)
+  kept = jnp.minimum(decay, (1 + count) / (10 + count))
+  return cast(Params, optax.incremental_update(weights, average, 1 - kept))
 
 
 def trained(stage: Stage, params: Params) -> Params:

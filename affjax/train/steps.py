@@ -181,7 +181,7 @@ def _update(
   after = _with_gradient(learner, now, gradient)
   if learner.discriminator is not None:
     slope, reported = discriminators.gradient(
-      learner.discriminator, gathered.discriminator, seen, now.step
+      learner.discriminator, gathered.discriminator, seen, jnp.asarray(now.step)
     )
     slope = sharding.divided(slope, mesh)
     after = _with_discriminator_gradient(learner.discriminator, after, slope)

@@ -22,6 +22,7 @@ from ml_collections import ConfigDict, config_flags
 from affjax import build, compilation
 from affjax.train import loop
 from affjax.train.metrics import NonFiniteError
+from affjax.train.processes import Processes
 
 _USAGE = "python -m affjax.main --config=stage1 --workdir=runs/a"
 
@@ -40,9 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
   # Orbax logs the traceback of an error that we report in one line.
   logging.set_verbosity(logging.FATAL)
   try:
-    config, workdir, command = _parse(arguments)
+    config, workdir, processes, command = _parse(arguments)
+    _connect(processes)
     compilation.enable()
     outcome = loop.run(build.task(config, workdir, command=command))
+    processes.disconnect()
   except (_UsageError, build.UserError) as error:
     return _fail(error, 2)
   except (NonFiniteError, loop.DataError, OSError) as error:
@@ -52,6 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
   # A scheduler that stops a run by SIGTERM and starts it again sees no failure.
   stopped = not outcome.finished and outcome.signal == signal.SIGINT
   return 128 + signal.SIGINT if stopped else 0
+
+
+def _connect(processes: Processes) -> None:
+  try:
+    processes.connect()
+  except ValueError as error:
+    raise _UsageError(_one_line(error)) from error
 
 
 def leave(status: int) -> NoReturn:
@@ -68,7 +78,7 @@ class _UsageError(ValueError):
 
 
 def _flags(arguments: list[str]) -> flags.FlagValues:
-  """Returns the two flags; the config's flag makes one more for each override."""
+  """Returns the flags; the config's flag makes one more for each override."""
   values = flags.FlagValues()
   config_flags.DEFINE_config_file(
     "config",
@@ -82,11 +92,24 @@ def _flags(arguments: list[str]) -> flags.FlagValues:
     "Folder for checkpoints, logs and pictures; shared by the three stages.",
     flag_values=values,
   )
+  flags.DEFINE_string(
+    "coordinator",
+    "",
+    "HOST:PORT of process 0 where several processes train together, or auto: as SLURM, "
+    "Open MPI, GKE or a TPU tells JAX. Every process runs the same command.",
+    flag_values=values,
+  )
+  flags.DEFINE_integer(
+    "processes", 0, "Number of processes, for HOST:PORT.", flag_values=values
+  )
+  flags.DEFINE_integer(
+    "process", -1, "Index of this process, for HOST:PORT.", flag_values=values
+  )
   return values
 
 
-def _parse(arguments: list[str]) -> tuple[ConfigDict, str, str]:
-  """Returns `(config, workdir, command line for messages)`."""
+def _parse(arguments: list[str]) -> tuple[ConfigDict, str, Processes, str]:
+  """Returns `(config, workdir, processes, command line for messages)`."""
   if {"-h", "--help", "-help"} & set(arguments[1:]):
     usage = _flags(arguments).get_help()
     keys = f"keys of a config, with their defaults:\n{build.config_help()}"
@@ -107,8 +130,12 @@ def _parse(arguments: list[str]) -> tuple[ConfigDict, str, str]:
       raise _UsageError(f"--{name} is missing; usage: {_USAGE}")
   config = values["config"].value
   assert isinstance(config, ConfigDict)
+  try:
+    processes = Processes(values.coordinator, values.processes, values.process)
+  except ValueError as error:
+    raise _UsageError(str(error)) from error
   command = " ".join(["python -m affjax.main", *arguments[1:]])
-  return config, str(values["workdir"].value), command
+  return config, str(values["workdir"].value), processes, command
 
 
 def _with_config_files(arguments: list[str]) -> list[str]:

@@ -16,6 +16,7 @@ from affjax.losses import LossWeights
 from affjax.train import loop, sharding, steps
 from affjax.train.stages import STAGE_NAMES
 from tests import tiny_config
+from tests.train import hlo
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def test_slow_predictors_only_in_the_absolute_frame(photos, tmp_path):
     ("stage", "stage4", "stage1, stage2, stage3"),
     ("epochs", -1.0, "epochs"),
     ("dtype", "float16", r"config.model.position: dtype must be"),
-    ("devices", 99, "config.devices"),
+    ("mesh.data", 99, "config.mesh: data x model must fit"),
     ("data.batch_size", 0, "batch_size"),
     ("data.batch_size", 7, "config.data: batch_size must be at most the 6"),
     ("data.held_out", 0, "config.data: held_out"),
@@ -138,6 +139,46 @@ def test_all_wrong_keys_are_named_at_once():
   ):
     assert part in str(error.value)
   assert "\n" not in str(error.value)
+
+
+def test_what_makes_no_sense_is_named_with_all_else(tmp_path):
+  config = tiny_config.config(
+    "stage3",
+    mesh__data=3,
+    mesh__model=1,
+    data__batch_size=8,
+    accumulate=2,
+    checkpoint__metric="beauty",
+    loss__adversarial_generator=0.0,
+    r1__weight=1.0,
+    model__position__width=0,
+    optimizer__schedule="cosine",
+    optimizer__warmup_steps=9,
+  ).to_dict()
+  config["log"]["evry"] = config["log"].pop("every")
+  with pytest.raises(build.UserError) as error:
+    build.task(config, tmp_path / "a")
+  for part in (
+    "config.log lacks every",
+    "config.log has no key 'evry'; did you mean 'every'?",
+    "config.data: batch_size must be a multiple of 3 devices x 2 accumulated parts",
+    "config.model.position: width",
+    "a cosine schedule needs total_steps > warmup_steps",
+    "metric must be one of total, image_l1",
+    "config.r1: weight 1.0 needs a discriminator",
+  ):
+    assert part in str(error.value)
+  assert not (tmp_path / "a").exists()
+
+
+def test_a_batch_is_not_judged_by_a_mesh_that_is_wrong(tmp_path):
+  config = tiny_config.config("stage1", mesh__data=99, data__batch_size=7).to_dict()
+  config["data"]["batch_size"] = "7"
+  with pytest.raises(build.UserError) as error:
+    build.task(config, tmp_path / "a")
+  assert "data x model must fit the 4 devices, got 99 x 1" in str(error.value)
+  assert "config.data.batch_size must be of type int" in str(error.value)
+  assert "multiple" not in str(error.value)
 
 
 def test_a_bug_is_not_an_error_of_the_user(photos, tmp_path, monkeypatch):
@@ -264,6 +305,22 @@ def test_weights_of_another_architecture_name_the_first_that_differs(trained, tm
     build.load_run(root)
 
 
+def test_a_run_from_before_an_option_was_made_can_be_used(photos, trained, tmp_path):
+  root = tmp_path / "a"
+  shutil.copytree(trained, root)
+  for path in (root / "config.json", root / "stage1" / "config.json"):
+    stored = json.loads(path.read_text())
+    for key in ("mesh", "accumulate", "ema", "r1"):
+      del stored[key]
+    del stored["model"]["discriminator"]["normalization"]
+    path.write_text(json.dumps({**stored, "devices": 1}))
+  assert build.load_run(root).step == 2
+  config = tiny_config.config(
+    "stage1", data__path=str(photos), steps=2, log__shapes_every=2
+  )
+  assert build.task(config, root).start.origin == "its checkpoint of step 2"
+
+
 def test_weights_of_another_run_can_be_the_start(photos, trained, tmp_path):
   config = tiny_config.config(
     "stage2", data__path=str(photos), init_from=str(trained), loss__perceptual=0.0
@@ -300,7 +357,7 @@ def test_four_devices_equal_one_with_all_real_parts(photos, trained, tmp_path):
       data__path=str(photos),
       data__batch_size=4,
       init_from=str(trained),
-      devices=devices,
+      mesh__data=devices,
     )
     task = build.task(config, tmp_path / str(devices))
     update = steps.make_update(task.learner, task.mesh)
@@ -313,6 +370,28 @@ def test_four_devices_equal_one_with_all_real_parts(photos, trained, tmp_path):
     # Edges of triangles and the corners of L1 amplify the last bit in a gradient.
     tolerance = 1e-3 if name.startswith(steps.GRADIENT) else 1e-5
     assert found[4][name] == pytest.approx(value, rel=tolerance, abs=1e-5), name
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_all_real_parts_send_gradients_and_statistics_only(photos, trained, tmp_path):
+  config = tiny_config.config(
+    "stage3",
+    data__path=str(photos),
+    data__batch_size=4,
+    init_from=str(trained),
+    mesh__data=4,
+  )
+  task = build.task(config, tmp_path)
+  state = sharding.put_state(task.start.state, task.mesh)
+  record = sharding.put_batch(next(task.data), task.mesh)
+  update = steps.make_update(task.learner, task.mesh)
+  program = update.lower(state, task.feature_net, record).compile().as_text()
+  sent = hlo.collectives(program)
+  assert set(sent) == {"all-reduce"}
+  trained_weights = jax.tree.leaves((state.params, state.discriminator))
+  gradient = sum(leaf.size for leaf in trained_weights)
+  assert gradient <= sum(sent["all-reduce"]) <= 1.05 * gradient
 
 
 @pytest.mark.slow

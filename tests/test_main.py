@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from affjax import build, main
+from affjax import build, commands, main
 from affjax.train import sharding
 from tests import tiny_config
 
@@ -227,7 +227,9 @@ def test_a_damaged_photo_is_named(refused, tmp_path):
   assert "cannot read photo '03.png'" in line
 
 
-def test_a_nan_names_its_term(refused, photos, tmp_path, monkeypatch):
+def test_a_nan_names_its_term_and_can_be_replayed(
+  refused, photos, tmp_path, monkeypatch, capsys
+):
   put = sharding.put_batch
 
   def broken(record, mesh):
@@ -236,3 +238,24 @@ def test_a_nan_names_its_term(refused, photos, tmp_path, monkeypatch):
   monkeypatch.setattr(sharding, "put_batch", broken)
   line = refused(*_stage("stage1", photos, tmp_path / "a"), expect=1)
   assert "loss term position_l1 became" in line
+  (failed,) = (tmp_path / "a" / "stage1" / "failed").iterdir()
+  assert f"(affjax replay {failed})" in line
+  before = sorted(tmp_path.rglob("*"))
+  assert commands.main(["replay", str(failed)]) == 1
+  printed = capsys.readouterr()
+  assert "term_gradient/position_l1" in printed.out
+  assert "not finite: " in printed.err
+  assert "position_l1" in printed.err
+  assert sorted(tmp_path.rglob("*")) == before
+  (failed / "batch.npz").write_bytes(b"PK")
+  assert commands.main(["replay", str(failed)]) == 2
+  assert "cannot read" in capsys.readouterr().err
+
+
+def test_processes_that_cannot_meet_are_refused(refused, tmp_path):
+  there = ("--config=stage1", f"--workdir={tmp_path / 'a'}")
+  line = refused(*there, "--coordinator=host:1", "--processes=2", "--process=2")
+  assert "needs processes >= 1 and process in [0, processes), got 2 and 2" in line
+  line = refused(*there, "--process=1")
+  assert "need coordinator = HOST:PORT" in line
+  assert "the processes did not connect" in refused(*there, "--coordinator=auto")

@@ -12,7 +12,7 @@ from affjax.heads import open_head
 SIZE = 32
 OVERRIDES = {
   "steps": 4,
-  "devices": 1,
+  "mesh.data": 1,
   "data.source": "folder",
   "data.batch_size": 2,
   "data.held_out": 2,

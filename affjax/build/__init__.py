@@ -15,6 +15,7 @@ from affjax.build._configs import (
 )
 from affjax.build._options import Options
 from affjax.build._parts import learner, reconstructor, sources, stage, task
+from affjax.build._replay import replay
 from affjax.build._run import EMBEDDED, Run, load_run, save_embedded
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
   "load_run",
   "read_config",
   "reconstructor",
+  "replay",
   "save_embedded",
   "sources",
   "stage",

@@ -78,14 +78,48 @@ def read_config(config: ConfigDict | Mapping[str, Any] | Options) -> Options:
     UserError: Keys are unknown or missing, or values are impossible; the message names
       all of them.
   """
-  if isinstance(config, Options):
-    return config
-  plain = config.to_dict() if isinstance(config, ConfigDict) else config
-  problems: list[str] = []
-  options = _read(Options(), plain, "config", problems)
+  options, problems = read_and_check(config)
   if problems:
     raise UserError("; ".join(problems))
   return options
+
+
+def read_and_check(
+  config: ConfigDict | Mapping[str, Any] | Options,
+) -> tuple[Options, list[str]]:
+  """Returns the options that a config states, and all that is wrong with it.
+
+  What is wrong is at its default.
+  """
+  if isinstance(config, Options):
+    return config, []
+  plain = config.to_dict() if isinstance(config, ConfigDict) else config
+  problems: list[str] = []
+  return _read(Options(), plain, "config", problems), problems
+
+
+def completed(stored: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns a stored config with the keys that are newer than it, at their defaults.
+
+  Without a section "model" it stays as it is: it is not a whole config.
+  """
+  stored = dict(stored)
+  if "model" not in stored:
+    return stored
+  devices = stored.pop("devices", 0)
+  if devices:
+    stored.setdefault("mesh", {"data": devices, "model": 1})
+  return json.loads(json.dumps(_completed(Options(), stored)))
+
+
+def _completed(default: Any, stored: Any) -> Any:
+  fields = _fields(default)
+  free = isinstance(default, Mapping) and not isinstance(default, LossWeights)
+  if fields is None or free or not isinstance(stored, Mapping):
+    return stored
+  added = {k: _section(v) for k, v in fields.items() if k not in stored}
+  kept = {k: _completed(fields.get(k), v) for k, v in stored.items()}
+  return {**kept, **added}
 
 
 def to_json(options: Options) -> dict[str, Any]:
@@ -133,19 +167,19 @@ def _read(default: Any, section: Any, where: str, problems: list[str]) -> Any:
   if free:  # a mixture, whose parts have any names
     part = next(iter(fields.values()))
     fields = dict.fromkeys(section, part)
-  before = len(problems)
   problems += _wrong_keys(list(fields), list(section), where)
   values = {}
   for name, old in fields.items():
     if name not in section:
       continue
     inner = f"{where}.{name}"
+    before = len(problems)
     if _fields(old) is not None:
       values[name] = _read(old, section[name], inner, problems)
-    else:
-      values[name] = _value(type(old), section[name], inner, problems)
-  if len(problems) > before:
-    return default
+      continue
+    value = _value(type(old), section[name], inner, problems)
+    if len(problems) == before:
+      values[name] = value
   try:
     return values if free else _with_values(default, values)
   except ValueError as error:

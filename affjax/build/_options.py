@@ -16,9 +16,11 @@ from affjax.models import (
   Networks,
   PoseNetConfig,
 )
+from affjax.train.discriminators import R1Penalty
 from affjax.train.loop import Log
 from affjax.train.optimizers import Adam
 from affjax.train.retention import Checkpointing
+from affjax.train.sharding import MeshShape
 from affjax.types import Camera
 
 SHARED = ("backend", "dtype")
@@ -139,7 +141,11 @@ class Options:
     init_from: Workdir whose weights to start from, or empty.
     resume: How to continue a stage that has a checkpoint: "auto" = with the settings
       that it was begun with, "force" = with these settings, whatever they were.
-    devices: Number of devices that share a batch; 0 = all.
+    mesh: The devices that share a batch.
+    accumulate: Number of parts in which a batch goes through the networks, one after
+      the other: less memory for one more forward pass, and the same result.
+    ema: Decay of a moving average of the trained weights, such as 0.999, in [0, 1);
+      0 = none. Evaluation, pictures, checkpoints' weights and later stages use it.
     dtype: Type of the arithmetic inside the networks, "float32" or "bfloat16".
     affine_backend: Backend of the affine convolutions.
     antialias: Whether gradients pass through silhouettes. Off is the paper's renderer:
@@ -150,6 +156,7 @@ class Options:
     model: The head and its networks.
     data: The training data.
     optimizer: The optimizer.
+    r1: The penalty on the discriminator's slope.
     loss: The weight of each loss term.
     features: The network of the perceptual losses.
     log: The log.
@@ -162,7 +169,9 @@ class Options:
   seed: int = 0
   init_from: str = ""
   resume: str = "auto"
-  devices: int = 0
+  mesh: MeshShape = MeshShape()  # noqa: RUF009
+  accumulate: int = 1
+  ema: float = 0.0
   dtype: str = EncoderConfig.dtype
   affine_backend: str = EncoderConfig.backend
   antialias: bool = False
@@ -170,7 +179,14 @@ class Options:
   model: Model = Model()
   data: Data = Data()
   optimizer: Adam = Adam()  # noqa: RUF009
+  r1: R1Penalty = R1Penalty()  # noqa: RUF009
   loss: LossWeights = LossWeights()  # noqa: RUF009
   features: Features = Features()
   log: Log = Log()  # noqa: RUF009
   checkpoint: Checkpointing = Checkpointing()  # noqa: RUF009
+
+  def __post_init__(self):
+    if self.accumulate < 1:
+      raise ValueError(f"accumulate must be at least 1, got {self.accumulate}")
+    if not 0 <= self.ema < 1:
+      raise ValueError(f"ema must lie in [0, 1), got {self.ema}")

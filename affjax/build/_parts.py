@@ -3,11 +3,12 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from affjax.build import _configs
@@ -39,15 +40,19 @@ from affjax.train import (
   stages,
   start,
   states,
+  steps,
   workdir,
 )
+from affjax.train.discriminators import DiscriminatorLearner
 from affjax.train.loop import Plan, Task
 from affjax.train.shapes import shape_evaluator
 from affjax.train.stages import Stage
-from affjax.train.steps import DiscriminatorLearner, Learner
+from affjax.train.states import Params, TrainState
+from affjax.train.steps import Learner
 from affjax.types import Batch
 
 Config = ConfigDict | Mapping[str, Any] | Options
+Made = TypeVar("Made")
 
 
 def task(config: Config, root: str | pathlib.Path, *, command: str = "") -> Task:
@@ -62,8 +67,10 @@ def task(config: Config, root: str | pathlib.Path, *, command: str = "") -> Task
     UserError: The config is wrong, or the workdir does not fit it. `AFFJAX_DEBUG=1`
       has the command line show the traceback.
   """
+  options, problems = _configs.read_and_check(config)
   try:
-    return _task(_configs.read_config(config), pathlib.Path(root), command)
+    parts = checked_parts(_with_absolute_template(options), problems)
+    return _task(parts, pathlib.Path(root), command)
   except ValueError as error:
     raise UserError(str(error)) from error
 
@@ -109,7 +116,7 @@ def learner(config: Config, total_steps: int) -> Learner:
     total_steps: Length of the stage, in updates, which the schedule depends on.
   """
   options = _configs.read_config(config)
-  return _learner(options, stage(options), reconstructor(options), total_steps)
+  return learner_of(options, stage(options), reconstructor(options), total_steps)
 
 
 def sources(config: Config, root: pathlib.Path) -> tuple[Any, dict[str, np.ndarray]]:
@@ -141,36 +148,108 @@ def sources(config: Config, root: pathlib.Path) -> tuple[Any, dict[str, np.ndarr
   return train, {key: np.stack([r[key] for r in records]) for key in records[0]}
 
 
-def _task(options: Options, root: pathlib.Path, command: str) -> Task:
-  options = _with_absolute_template(options)
-  this = stage(options)
-  with _section("devices"):
-    mesh = sharding.make_mesh(options.devices)
-    sharding.require_divisible(options.data.batch_size, mesh)
-  networks = reconstructor(options)
-  feature_net = _feature_net(options, this)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Parts:
+  """All that is made of options before a workdir and data are looked at."""
+
+  options: Options
+  stage: Stage
+  mesh: Mesh
+  networks: Reconstructor
+  feature_net: FeatureNet | None
+
+
+def checked_parts(options: Options, problems: Sequence[str] = ()) -> Parts:
+  """Makes the parts of a stage that need no workdir and no data.
+
+  Args:
+    options: The options.
+    problems: What is wrong with the config they are from.
+
+  Raises:
+    UserError: Something is wrong; the message names everything that is.
+  """
+  wrong = list(problems)
+
+  def attempt(make: Callable[[Options], Made], *keys: str) -> Made | None:
+    """Returns a part; without it if it is wrong or depends on a key that is."""
+    if any(f"config.{key}" in problem for key in keys for problem in problems):
+      return None
+    try:
+      return make(options)
+    except ValueError as error:
+      wrong.append(str(error))
+      return None
+
+  this = attempt(stage, "stage", "loss", "epochs")
+  mesh = attempt(_mesh, "mesh")
+  networks = attempt(reconstructor, "model", "dtype")
+  attempt(_discriminator, "model", "dtype")
+  feature_net = this and attempt(lambda o: _feature_net(o, this), "features")
+  if mesh is not None:
+    attempt(lambda o: _require_divisible(o, mesh), "data", "accumulate")
+  if this is not None:
+    attempt(lambda o: _require_schedule(o, this), "optimizer", "steps")
+    attempt(lambda o: _require_metric(o, this), "checkpoint")
+  attempt(_require_discriminator, "r1", "loss")
+  if wrong:
+    raise UserError("; ".join(wrong))
+  assert this is not None
+  assert mesh is not None
+  assert networks is not None
+  return Parts(options, this, mesh, networks, feature_net)
+
+
+def _mesh(options: Options) -> Mesh:
+  with _section("mesh"):
+    return sharding.make_mesh(options.mesh)
+
+
+def _require_divisible(options: Options, mesh: Mesh) -> None:
+  batch_size = options.data.batch_size
+  with _section("data"):
+    if batch_size < 1:
+      raise ValueError(f"batch_size must be positive, got {batch_size}")
+    sharding.require_divisible(batch_size, mesh, options.accumulate)
+
+
+def _require_schedule(options: Options, this: Stage) -> None:
+  if options.steps:
+    _optimizers(options, this, (), options.steps)
+
+
+def _require_metric(options: Options, this: Stage) -> None:
+  known, metric = (steps.TOTAL, *this.weights.active), options.checkpoint.metric
+  with _section("checkpoint"):
+    if metric not in known:
+      raise ValueError(f"metric must be one of {', '.join(known)}, got {metric!r}")
+
+
+def _require_discriminator(options: Options) -> None:
+  if options.r1.weight and not options.loss["adversarial_generator"]:
+    raise UserError(
+      f"config.r1: weight {options.r1.weight} needs a discriminator, but "
+      "config.loss.adversarial_generator is 0"
+    )
+
+
+def _task(parts: Parts, root: pathlib.Path, command: str) -> Task:
+  options, this, networks = parts.options, parts.stage, parts.networks
   stored = _configs.to_json(options)
-  lock = workdir.claim(root, this.name, stored, resume=options.resume)
+  lock = workdir.claim(
+    root, this.name, stored, resume=options.resume, completed=_configs.completed
+  )
   source, held_out = sources(options, root)
   plan = _plan(options, this, len(source))
-  learner = _learner(options, this, networks, plan.total_steps)
+  learner = learner_of(options, this, networks, plan.total_steps)
   data = _batches(options, source, networks)
-  create = functools.partial(
-    states.create,
-    this,
-    optimizer=learner.optimizer,
-    discriminator=(
-      _discriminator(options).init(options.seed + 1) if learner.discriminator else None
-    ),
-    discriminator_optimizer=learner.discriminator and learner.discriminator.optimizer,
-  )
   return Task(
     learner=learner,
     plan=plan,
     start=start.begin(
       this,
       root,
-      create=create,
+      create=functools.partial(fresh_state, options, learner),
       fresh_params=networks.init(options.seed),
       data=data,
       init_from=options.init_from,
@@ -178,14 +257,14 @@ def _task(options: Options, root: pathlib.Path, command: str) -> Task:
     ),
     data=data,
     held_out=held_out,
-    feature_net=feature_net,
-    mesh=mesh,
+    feature_net=parts.feature_net,
+    mesh=parts.mesh,
     root=root,
     meta={
       "config": stored,
       "stage": this.name,
       "template": networks.template.name,
-      "features": feature_net.name if feature_net else None,
+      "features": parts.feature_net.name if parts.feature_net else None,
       "data": options.data.source,
       "seed": options.seed,
       "software": provenance.describe(),
@@ -199,6 +278,19 @@ def _task(options: Options, root: pathlib.Path, command: str) -> Task:
   )
 
 
+def fresh_state(options: Options, learner: Learner, params: Params) -> TrainState:
+  """Returns the state before the first update."""
+  other = learner.discriminator
+  return states.create(
+    learner.stage,
+    params,
+    learner.optimizer,
+    discriminator=other and _discriminator(options).init(options.seed + 1),
+    discriminator_optimizer=other and other.optimizer,
+    averaged=options.ema > 0,
+  )
+
+
 def _with_absolute_template(options: Options) -> Options:
   """Makes the path of a template absolute: a workdir is used from any folder."""
   path = pathlib.Path(options.model.template)
@@ -208,22 +300,16 @@ def _with_absolute_template(options: Options) -> Options:
   return dataclasses.replace(options, model=model)
 
 
-def _learner(
+def learner_of(
   options: Options, this: Stage, networks: Reconstructor, total_steps: int
 ) -> Learner:
   """Returns the networks with their losses and optimizers."""
   absolute = networks.networks.row.layers == "absolute"
   affine = ("position", "diffuse", "light") if absolute else ()
-  make = functools.partial(optimizers.make, total_steps=total_steps)
-  with _section("optimizer"):
-    optimizer = make(
-      options.optimizer,
-      slow_networks=[name for name in affine if name in this.trains],
-    )
-    other = make(options.optimizer.for_discriminator())
+  optimizer, other = _optimizers(options, this, affine, total_steps)
   discriminator = None
   if this.requires(Need.DISCRIMINATOR):
-    discriminator = DiscriminatorLearner(_discriminator(options), other)
+    discriminator = DiscriminatorLearner(_discriminator(options), other, options.r1)
   return Learner(
     stage=this,
     reconstructor=networks,
@@ -233,7 +319,20 @@ def _learner(
     discriminator=discriminator,
     antialias=options.antialias,
     mirrored=options.mirror_supervision,
+    accumulate=options.accumulate,
+    average=options.ema,
   )
+
+
+def _optimizers(
+  options: Options, this: Stage, slow: Sequence[str], total_steps: int
+) -> tuple[optimizers.Optimizer, optimizers.Optimizer]:
+  """Returns the optimizers of the networks and of the discriminator."""
+  make = functools.partial(optimizers.make, total_steps=total_steps)
+  slow = [name for name in slow if name in this.trains]
+  with _section("optimizer"):
+    mine = make(options.optimizer, slow_networks=slow)
+    return mine, make(options.optimizer.for_discriminator())
 
 
 def _prepare(
@@ -255,8 +354,8 @@ def _plan(options: Options, this: Stage, samples: int) -> Plan:
   batch_size = options.data.batch_size
   with _section("data"):
     per_epoch = steps_per_epoch(samples, batch_size)
-  steps = options.steps or max(1, round(this.epochs * per_epoch))
-  return Plan(steps, batch_size, options.log, options.checkpoint)
+  total = options.steps or max(1, round(this.epochs * per_epoch))
+  return Plan(total, batch_size, options.log, options.checkpoint)
 
 
 def _batches(

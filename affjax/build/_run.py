@@ -82,7 +82,7 @@ def load_run(root: str | pathlib.Path = EMBEDDED, *, best: bool = False) -> Run:
     )
   path = folder / workdir.CONFIG
   try:
-    options = _configs.read_config(workdir.read_json(path))
+    options = _configs.read_config(_configs.completed(workdir.read_json(path)))
   except UserError as error:
     raise WorkdirError(f"{path} is not a whole config: {error}") from error
   networks = _parts.reconstructor(options)
@@ -117,7 +117,7 @@ def _embedded() -> Run:
   """Returns the networks that come with the package."""
   about = json.loads(store.read_asset(f"{_ASSET}.json"))
   tensors = safetensors.numpy.load(store.read_asset(f"{_ASSET}.safetensors"))
-  options = _configs.read_config(about["config"])
+  options = _configs.read_config(_configs.completed(about["config"]))
   networks = _parts.reconstructor(options)
   shapes = {name: net.shapes for name, net in networks.definitions.items()}
   for path, shape in jax.tree_util.tree_leaves_with_path(shapes):

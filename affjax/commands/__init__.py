@@ -26,6 +26,7 @@ COMMANDS = {
   "prepare": ("_prepare", "Prepare"),
   "train": ("_train", "Train"),
   "view": ("_view", "View"),
+  "replay": ("_replay", "Replay"),
   "benchmark": ("_benchmark", "Benchmark"),
   "evaluate": ("_evaluate", "Evaluate"),
   "doctor": ("_doctor", "Doctor"),

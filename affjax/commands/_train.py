@@ -30,11 +30,18 @@ class Train(_parsing.Command):
     stage: Train this stage: the name of a config (stage1, stage2, stage3, demo:stage1),
       or the path of a config file.
     workdir: Keep checkpoints, logs and pictures in this folder.
+    coordinator: HOST:PORT of process 0 where several processes train together, or auto,
+      as SLURM, Open MPI, GKE or a TPU tells JAX (docs/scaling.md).
+    processes: Number of processes, for HOST:PORT.
+    process: Index of this process, for HOST:PORT.
     overrides: Values of the config that are replaced.
   """
 
   stage: Annotated[Positional[str], arg(metavar="STAGE")]
   workdir: Annotated[pathlib.Path, arg(metavar="WORKDIR")]
+  coordinator: str = ""
+  processes: int = 0
+  process: int = -1
   overrides: Suppress[tuple[str, ...]] = ()
 
   interrupted: ClassVar[str] = "interrupted before the first step; nothing was lost"
@@ -51,4 +58,10 @@ class Train(_parsing.Command):
     from affjax import main
 
     flags = (f"--config={self.stage}", f"--workdir={self.workdir}")
-    main.leave(main.main(["affjax train", *flags, *self.overrides]))
+    together = [
+      f"--{field.name}={getattr(self, field.name)}"
+      for field in dataclasses.fields(self)
+      if field.name in ("coordinator", "processes", "process")
+      and getattr(self, field.name) != field.default
+    ]
+    main.leave(main.main(["affjax train", *flags, *together, *self.overrides]))

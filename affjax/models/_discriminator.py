@@ -6,10 +6,12 @@ import functools
 from flax import nnx
 from jaxtyping import Array, Float
 
-from affjax.models import _params
+from affjax.models import _params, _spectral
 from affjax.nn import Block, Conv, leaky_relu
 from affjax.ops import average_pool
 from affjax.types import ArrayLike
+
+NORMALIZATIONS = ("group", "spectral")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,18 +22,26 @@ class MultiScaleDiscriminator:
     width: Channels of the first layer.
     depth: Number of stride-2 layers; each after the first doubles the channels.
     scales: Number of scales.
+    normalization: Normalization of the layers: "group" = of the features of each hidden
+      layer, "spectral" = of the kernels of all layers, as in MeInGame.
     dtype: Type of the arithmetic inside, "float32" or "bfloat16".
   """
 
   width: int = 64
   depth: int = 3
   scales: int = 3
+  normalization: str = "group"
   dtype: str = "float32"
 
   def __post_init__(self):
     for name in ("width", "depth", "scales"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+    if self.normalization not in NORMALIZATIONS:
+      raise ValueError(
+        f"normalization must be one of {', '.join(NORMALIZATIONS)}, got "
+        f"{self.normalization!r}"
+      )
     if self.dtype not in ("float32", "bfloat16"):
       raise ValueError(f"dtype must be 'float32' or 'bfloat16', got {self.dtype!r}")
 
@@ -56,6 +66,8 @@ class MultiScaleDiscriminator:
       raise ValueError(
         f"{self.scales} scales need images of {least} px or more, got {images.shape}"
       )
+    if self.normalization == "spectral":
+      parameters = _spectral.normalized(parameters)
     return [
       _params.apply(_define(self), parameters[f"scale{k}"], average_pool(images, 2**k))
       for k in range(self.scales)
@@ -78,7 +90,9 @@ class PatchDiscriminator(nnx.Module):
       stride = 2 if number <= config.depth else 1
       layer = make(channels, 2 * channels, stride=stride)
       channels = 2 * channels
-      setattr(self, f"layer{number}", Block(layer, channels, rngs=rngs))
+      grouped = config.normalization == "group"
+      block = Block(layer, channels, rngs=rngs) if grouped else _Rectified(layer)
+      setattr(self, f"layer{number}", block)
     self.output = Conv(
       channels, 1, kernel_size=4, dtype=config.dtype, out_dtype="float32", rngs=rngs
     )
@@ -89,6 +103,20 @@ class PatchDiscriminator(nnx.Module):
     for number in range(2, self.depth + 2):
       x = getattr(self, f"layer{number}")(x)
     return self.output(x)
+
+
+class _Rectified(nnx.Module):
+  """A convolution and a rectifier.
+
+  Args:
+    layer: The convolution.
+  """
+
+  def __init__(self, layer: Conv):
+    self.conv = layer
+
+  def __call__(self, x: Float[ArrayLike, "n h w c"]) -> Float[Array, "n i j o"]:
+    return leaky_relu(self.conv(x))
 
 
 @functools.lru_cache(maxsize=32)

@@ -14,14 +14,14 @@ import logging
 import math
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
 from affjax import files
-from affjax.train import checksums, trees
+from affjax.train import checksums, processes, states, trees
 from affjax.train.retention import Checkpointing, Kept
 from affjax.train.states import Params, TrainState
 
@@ -74,12 +74,9 @@ class Checkpoints:
       "params": ocp.StandardCheckpointHandler(),
       "training": ocp.StandardCheckpointHandler(),
       "meta": ocp.JsonCheckpointHandler(),
+      # The position counts batches, so that it is the same in every process.
+      "data": ocp.JsonCheckpointHandler("process_0-of-1.json"),
     }
-    # Weights can be read without affjax[train].
-    with contextlib.suppress(ImportError):
-      import grain
-
-      handlers["data"] = grain.checkpoint.CheckpointHandler()
     self._manager = ocp.CheckpointManager(
       self._folder,
       item_handlers=handlers,
@@ -134,14 +131,13 @@ class Checkpoints:
     Raises:
       OSError: This checkpoint, or the one before it, could not be written.
     """
-    import grain
-
     self.wait()
     step = int(state.step)
     if step == self.latest():
       return
     self._saving = step
-    copied, metrics = _copied(state), self._metrics
+    position: Any = data  # Grain's iterators have one
+    copied, metrics = states.exchanged(_copied(state)), self._metrics
     if metric is not None and math.isfinite(metric):
       meta = {**meta, _METRIC: metric}
       metrics[step] = metric
@@ -151,7 +147,7 @@ class Checkpoints:
         args=ocp.args.Composite(
           params=ocp.args.StandardSave(copied.params),
           training=ocp.args.StandardSave(_training(copied)),
-          data=grain.checkpoint.CheckpointSave(data),
+          data=ocp.args.JsonSave(position.get_state()),
           meta=ocp.args.JsonSave(meta),
         ),
         force=True,
@@ -166,17 +162,17 @@ class Checkpoints:
     with _writing(self._folder):
       self._manager.wait_until_finished()
 
-  def restore(self, like: TrainState, data: Iterator[Any]) -> Saved:
+  def restore(self, like: TrainState, data: Iterator[Any] | None = None) -> Saved:
     """Reads the newest whole checkpoint and brings `data` to the position it had.
 
     Args:
       like: A state of the same structure, whose shardings the result gets.
-      data: The iterator to continue.
+      data: The training iterator, if it is to be continued.
 
     Raises:
       CheckpointError: There is none, or it is of other networks than `like`.
     """
-    import grain
+    like, position = states.exchanged(like), cast(Any, data)
 
     def read(step: int) -> Saved:
       self._require(step, params=like.params, training=_training(like))
@@ -184,11 +180,13 @@ class Checkpoints:
         step,
         params=ocp.args.StandardRestore(_abstract(like.params)),
         training=ocp.args.StandardRestore(_abstract(_training(like))),
-        data=grain.checkpoint.CheckpointRestore(data),
+        data=ocp.args.JsonRestore(),
         meta=ocp.args.JsonRestore(),
       )
+      if position is not None:
+        position.set_state(found.data)
       state = TrainState(params=found.params, **found.training)
-      return Saved(step=step, meta=found.meta, state=state)
+      return Saved(step=step, meta=found.meta, state=states.exchanged(state))
 
     return self._newest_whole(read)
 
@@ -257,10 +255,12 @@ class Checkpoints:
 
   def _set_aside(self, steps: list[int]) -> None:
     """Moves damaged checkpoints out of the way of the steps that come again."""
-    for step in steps:
+    processes.meet("damaged checkpoints are known")
+    for step in steps if processes.is_first() else ():
       place = self._stage / _DAMAGED / str(step)
       place.parent.mkdir(exist_ok=True)
       files.replace_folder(self._folder / str(step), place)
+    processes.meet("damaged checkpoints are moved")
     if steps:
       self._manager.reload()
 
@@ -305,6 +305,8 @@ class Checkpoints:
 
   def _add_checksums(self) -> None:
     """Writes the checksums of the checkpoint that is about to get its final name."""
+    if not processes.is_first():
+      return
     for path in self._folder.glob(f"{self._saving}.*"):
       checksums.write(path)
 
@@ -340,7 +342,7 @@ def _abstract(tree: Any) -> Any:
   def describe(leaf: Any) -> jax.ShapeDtypeStruct:
     sharding = getattr(leaf, "sharding", None)
     if sharding is None:
-      sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+      sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype, sharding=sharding)
 
   return jax.tree.map(describe, tree)

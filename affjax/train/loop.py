@@ -7,16 +7,26 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from affjax import files
 from affjax.models import FeatureNet
-from affjax.train import interrupt, metrics, pictures, sharding, steps, workdir
+from affjax.train import (
+  discriminators,
+  inspection,
+  interrupt,
+  metrics,
+  processes,
+  sharding,
+  steps,
+  workdir,
+)
 from affjax.train.checkpoint import Checkpoints
+from affjax.train.failures import Failure
+from affjax.train.held_out import HeldOut, HeldOutEvaluator
 from affjax.train.lock import Lock
 from affjax.train.metrics import Clock, Meter, NonFiniteError, Writer
+from affjax.train.processes import Vote
 from affjax.train.retention import Checkpointing
 from affjax.train.shapes import ShapeEvaluator
 from affjax.train.start import Start
@@ -36,6 +46,9 @@ class Log:
     every: Steps between two progress lines and points on the curves.
     pictures_every: Steps between two sheets of pictures; 0 = only before and after the
       stage.
+    inspect_every: Steps between two looks at each loss term, its weight and the norm of
+      its gradient, and at light against albedo; 0 = never. Each costs a backward pass
+      for each term, and the first one a compilation.
     shapes_every: Steps between two comparisons of the held-out samples with their
       known geometry, as `affjax evaluate` does them, beside the mean head; 0 = never.
     tensorboard: Whether to write event files, too.
@@ -44,12 +57,13 @@ class Log:
   every: int = 50
   pictures_every: int = 1000
   shapes_every: int = 0
+  inspect_every: int = 0
   tensorboard: bool = True
 
   def __post_init__(self):
     if self.every < 1:
       raise ValueError(f"every must be at least 1, got {self.every}")
-    for name in ("pictures_every", "shapes_every"):
+    for name in ("pictures_every", "shapes_every", "inspect_every"):
       if getattr(self, name) < 0:
         raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
 
@@ -114,6 +128,11 @@ class Task:
         f"checkpoint.metric must be one of {', '.join(known)}, got {metric!r}"
       )
 
+  def held_out_samples(self) -> HeldOut:
+    """Returns the held-out samples with the feature network on the devices."""
+    feature_net = sharding.put_state(self.feature_net, self.mesh)
+    return HeldOut(self.learner, self.mesh, self.held_out, feature_net, self.shapes)
+
   def description(self, seconds: float) -> dict[str, Any]:
     """Returns the description that a checkpoint holds.
 
@@ -164,7 +183,8 @@ def _run(task: Task) -> Outcome:
   first = int(task.start.state.step)
   done = workdir.read_summary(task.root, stage.name)
   if first >= plan.total_steps and done.get("finished"):
-    print(f"{stage.name}: complete since step {first}; nothing to do", flush=True)
+    if processes.is_first():
+      print(f"{stage.name}: complete since step {first}; nothing to do", flush=True)
     return Outcome(first, True, None, done)
   with (
     Checkpoints(folder, plan.checkpoint) as checkpoints,
@@ -175,12 +195,14 @@ def _run(task: Task) -> Outcome:
     for note in task.start.notes:
       writer.say(f"{stage.name}: {note}")
     state = sharding.put_state(task.start.state, task.mesh)
-    evaluator = _HeldOutEvaluator(task, writer)
+    held_out = task.held_out_samples()
+    evaluator = HeldOutEvaluator(held_out, writer, task.root / "pictures")
     summary = _opened_summary(task, first, lambda: evaluator(state, first))
     if first == 0 and plan.log.shapes_every:
       evaluator.shapes(state, first)
     with _saying_what_is_saved(stage.name, checkpoints):
-      state, report = _updates(task, state, checkpoints, writer, evaluator, asked)
+      updates = _Updates(task, held_out.feature_net, checkpoints, writer, evaluator)
+      state, report = updates.run(state, asked)
       checkpoints.wait()
       best = checkpoints.best()
     step = int(state.step)
@@ -193,7 +215,8 @@ def _run(task: Task) -> Outcome:
         "saved; the same command continues"
       )
   summary |= {"step": step, "best_step": best, **report}
-  files.write_json(folder / workdir.SUMMARY, summary)
+  _write_summary(folder, summary)
+  processes.meet("the stage has ended")
   return Outcome(step, finished, asked.signal, summary)
 
 
@@ -213,43 +236,104 @@ def _saying_what_is_saved(name: str, checkpoints: Checkpoints) -> Iterator[None]
     raise type(error)(f"{name} stopped: {error}; {kept}. {hint}") from error
 
 
-def _updates(
-  task: Task,
-  state: TrainState,
-  checkpoints: Checkpoints,
-  writer: Writer,
-  evaluator: "_HeldOutEvaluator",
-  asked: interrupt.Interrupt,
-) -> tuple[TrainState, dict[str, float]]:
-  """Makes all updates up to the last one or a signal; returns state and speed."""
-  plan = task.plan
-  update = steps.make_update(task.learner, task.mesh)
-  feature_net = sharding.put_state(task.feature_net, task.mesh)
-  step = first = int(state.step)
-  meter, clock, began = Meter(), Clock(plan.batch_size), time.monotonic()
-  seconds = lambda: round(task.start.seconds + time.monotonic() - began, 1)
-  for step in range(first + 1, plan.total_steps + 1):
-    record = sharding.put_batch(_next_record(task.data, step), task.mesh)
-    state, scalars = update(state, feature_net, record)
-    meter.add(step, scalars)
-    # One step ahead keeps the device busy; more would only delay a signal.
-    meter.wait(behind=1)
-    clock.tick(step - 1)
-    stop = bool(asked) or step == plan.total_steps
-    if stop or step % plan.log.every == 0:
-      _log(meter, writer, clock, task, step)
-    if stop or step % plan.checkpoint.every == 0:
-      meter.check()
-      metric = evaluator.metric(state) if plan.checkpoint.keep_best else None
-      checkpoints.save(state, task.data, task.description(seconds()), metric)
-    if plan.log.pictures_every and step % plan.log.pictures_every == 0 and not stop:
-      evaluator(state, step)
-    if plan.log.shapes_every and step % plan.log.shapes_every == 0:
-      evaluator.shapes(state, step)
-    if stop:
-      break
-  speed = round(clock.speed(step), 2)
-  return state, {"seconds": seconds(), "images_per_second": speed}
+class _Updates:
+  """The updates of a stage, with all that they report and save."""
+
+  def __init__(
+    self,
+    task: Task,
+    feature_net: FeatureNet | None,
+    checkpoints: Checkpoints,
+    writer: Writer,
+    evaluator: HeldOutEvaluator,
+  ):
+    self._task, self._plan, self._feature_net = task, task.plan, feature_net
+    self._checkpoints, self._writer, self._evaluator = checkpoints, writer, evaluator
+    self._meter, self._clock = Meter(), Clock(task.plan.batch_size)
+    self._watch, self._vote = discriminators.Watch(), Vote(task.mesh)
+    self._began = time.monotonic()
+
+  def run(
+    self, state: TrainState, asked: interrupt.Interrupt
+  ) -> tuple[TrainState, dict[str, float]]:
+    """Makes all updates up to the last one or a signal; returns state and speed."""
+    task, plan, mesh = self._task, self._plan, self._task.mesh
+    update = steps.make_update(task.learner, mesh)
+    inspect = inspection.make_inspect(task.learner, mesh)
+    step = first = int(state.step)
+    recent: dict[int, Record] = {}
+    try:
+      for step in range(first + 1, plan.total_steps + 1):
+        record = sharding.put_batch(_next_record(task.data, step), mesh)
+        recent = {step: record, **{k: r for k, r in recent.items() if k == step - 1}}
+        if _due(step, plan.log.inspect_every):
+          found = inspect(state, self._feature_net, record)
+          self._writer.scalars(step, {k: float(v) for k, v in found.items()})
+        state, scalars = update(state, self._feature_net, record)
+        self._meter.add(step, scalars)
+        # One step ahead keeps the device busy; more would only delay a signal.
+        self._meter.check(behind=1)
+        self._clock.tick(step - 1)
+        stop = self._vote(bool(asked)) or step == plan.total_steps
+        self._report(state, step, stop=stop)
+        if stop:
+          break
+    except NonFiniteError as error:
+      record = sharding.fetched(recent[error.step], mesh)
+      raise self._saved_failure(error, state, record) from error
+    speed = round(self._clock.speed(step), 2)
+    return state, {"seconds": self._seconds(), "images_per_second": speed}
+
+  def _report(self, state: TrainState, step: int, *, stop: bool) -> None:
+    """Logs and saves what is due after a step."""
+    task, plan = self._task, self._plan
+    if stop or _due(step, plan.log.every):
+      self._log(step)
+    if stop or _due(step, plan.checkpoint.every):
+      self._meter.check()
+      metric = None
+      if plan.checkpoint.keep_best:
+        metric = self._evaluator.metric(state, plan.checkpoint.metric)
+      described = task.description(self._seconds())
+      self._checkpoints.save(state, task.data, described, metric)
+    if _due(step, plan.log.pictures_every) and not stop:
+      self._evaluator(state, step)
+    if _due(step, plan.log.shapes_every):
+      self._evaluator.shapes(state, step)
+
+  def _log(self, step: int) -> None:
+    """Averages, checks, writes and prints the scalars since the last time."""
+    means, speed = self._meter.means(), self._clock.speed(step)
+    self._writer.scalars(step, {**means, "images_per_second": speed})
+    name, plan = self._task.learner.stage.name, self._plan
+    self._writer.say(
+      metrics.progress_line(name, step, plan.total_steps, means, speed, plan.batch_size)
+    )
+    warning = self._watch(step, means)
+    if warning:
+      self._writer.say(f"{name}: {warning}")
+
+  def _seconds(self) -> float:
+    return round(self._task.start.seconds + time.monotonic() - self._began, 1)
+
+  def _saved_failure(
+    self, error: NonFiniteError, state: TrainState, record: Record
+  ) -> NonFiniteError:
+    """Writes a failed step and returns the error with a hint at it."""
+    task, name = self._task, self._task.learner.stage.name
+    failure = Failure(
+      error.step, str(error), self._plan.total_steps, record, task.meta["config"]
+    )
+    folder = workdir.stage_folder(task.root, name)
+    try:
+      there = failure.save(folder, state, task.data, task.description(self._seconds()))
+    except OSError as problem:
+      return NonFiniteError(f"{error} (the batch is lost: {problem})", error.step)
+    return NonFiniteError(f"{error} (affjax replay {there})", error.step)
+
+
+def _due(step: int, every: int) -> bool:
+  return every > 0 and step % every == 0
 
 
 def _next_record(data: Iterator[Record], step: int) -> Record:
@@ -257,60 +341,6 @@ def _next_record(data: Iterator[Record], step: int) -> Record:
     return next(data)
   except (OSError, ValueError) as error:
     raise DataError(f"no data for step {step}: {error}") from error
-
-
-class _HeldOutEvaluator:
-  """Evaluates the held-out samples and writes their pictures."""
-
-  def __init__(self, task: Task, writer: Writer):
-    self._task, self._writer = task, writer
-    self._feature_net = sharding.put_state(task.feature_net, task.mesh)
-    self._evaluate = steps.make_evaluate(task.learner)
-    count = len(next(iter(task.held_out.values())))
-    shares = count % task.mesh.size == 0
-    place = sharding.batched(task.mesh) if shares else sharding.replicated(task.mesh)
-    self._record = jax.device_put(task.held_out, place)
-
-  def __call__(self, state: TrainState, step: int) -> dict[str, float]:
-    """Returns the losses of the held-out samples, and writes a sheet of pictures."""
-    stage = self._task.learner.stage
-    found = self._evaluate(state, self._feature_net, self._record)
-    first = lambda item: item[0] != steps.TOTAL
-    scalars = sorted(found.scalars.items(), key=first)
-    values = {name: float(value) for name, value in scalars}
-    vertices = np.asarray(self._task.learner.regions.pose_points)
-    sheet = pictures.sheet(found.pictures, low=vertices.min(0), high=vertices.max(0))
-    path = self._task.root / "pictures" / f"{stage.name}_{step:06d}.png"
-    pictures.save(path, sheet)
-    self._writer.picture(step, sheet)
-    self._writer.scalars(step, {f"held_out/{k}": v for k, v in values.items()})
-    shown = " ".join(f"{name} {value:.4g}" for name, value in values.items())
-    self._writer.say(f"{stage.name} {step} on held-out samples | {shown}")
-    return values
-
-  def metric(self, state: TrainState) -> float:
-    """Returns the loss of the held-out samples that compares checkpoints."""
-    found = self._evaluate(state, self._feature_net, self._record).scalars
-    return float(found[self._task.plan.checkpoint.metric])
-
-  def shapes(self, state: TrainState, step: int) -> None:
-    """Logs the errors of the held-out heads beside those of the mean head."""
-    if self._task.shapes is None:
-      return
-    errors = self._task.shapes(state.params)
-    values = {f"held_out/{error.name}": error.value for error in errors}
-    values |= {
-      f"mean_head/{error.name}": error.baseline
-      for error in errors
-      if np.isfinite(error.baseline)
-    }
-    values |= {
-      f"guide/{error.name}": error.guide for error in errors if np.isfinite(error.guide)
-    }
-    self._writer.scalars(step, values)
-    shown = "; ".join(str(error) for error in errors)
-    name = self._task.learner.stage.name
-    self._writer.say(f"{name} {step} against known geometry | {shown}")
 
 
 def _opened_summary(
@@ -329,16 +359,10 @@ def _opened_summary(
     "eval_after": None,
     **{key: value for key, value in task.meta.items() if key != "config"},
   }
-  folder = workdir.stage_folder(task.root, stage.name)
-  files.write_json(folder / workdir.SUMMARY, summary)
+  _write_summary(workdir.stage_folder(task.root, stage.name), summary)
   return summary
 
 
-def _log(meter: Meter, writer: Writer, clock: Clock, task: Task, step: int) -> None:
-  """Averages, checks, writes and prints the scalars since the last time."""
-  means, speed = meter.means(), clock.speed(step)
-  writer.scalars(step, {**means, "images_per_second": speed})
-  name, plan = task.learner.stage.name, task.plan
-  writer.say(
-    metrics.progress_line(name, step, plan.total_steps, means, speed, plan.batch_size)
-  )
+def _write_summary(folder: pathlib.Path, summary: dict[str, Any]) -> None:
+  if processes.is_first():
+    files.write_json(folder / workdir.SUMMARY, summary)

@@ -6,14 +6,23 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from affjax import files
-from affjax.train import steps
+from affjax.train import processes, steps
 
 
 class NonFiniteError(ArithmeticError):
-  """A loss term or gradient became NaN or infinite; the message names it."""
+  """A loss term or gradient became NaN or infinite; the message names it.
+
+  Attributes:
+    step: The step at which it did, or 0 where that is not known.
+  """
+
+  def __init__(self, message: str, step: int = 0):
+    super().__init__(message)
+    self.step = step
 
 
 class Meter:
@@ -27,24 +36,20 @@ class Meter:
     """Adds the scalars of a step without waiting for them."""
     self._pending.append((step, scalars))
 
-  def wait(self, behind: int):
-    """Waits until at most the newest `behind` steps are still being computed."""
-    if len(self._pending) > behind:
-      _, scalars = self._pending[-1 - behind]
-      scalars[steps.TOTAL].block_until_ready()
-
-  def check(self):
-    """Waits for all steps so far.
+  def check(self, *, behind: int = 0):
+    """Waits until at most the newest `behind` steps are still being computed.
 
     Raises:
       NonFiniteError: A scalar is not finite; the message names the first one.
     """
-    pending, self._pending = self._pending, []
-    for step, scalars in pending:
-      host = {name: float(value) for name, value in scalars.items()}
+    while len(self._pending) > behind:
+      step, scalars = self._pending.pop(0)
+      found = jax.device_get(dict(scalars))
+      host = {name: float(value) for name, value in found.items()}
       bad = steps.first_bad(host)
       if bad is not None:
-        raise NonFiniteError(f"{_described(bad)} became {host[bad]} at step {step}")
+        message = f"{_described(bad)} became {host[bad]} at step {step}"
+        raise NonFiniteError(message, step)
       self._host.append(host)
 
   def means(self) -> dict[str, float]:
@@ -56,7 +61,10 @@ class Meter:
 
 
 class Writer:
-  """Writes scalars and pictures of one stage into its folder, and on the terminal."""
+  """Writes scalars and pictures of one stage into its folder, and on the terminal.
+
+  Of several processes only the first one writes.
+  """
 
   def __init__(self, folder: pathlib.Path, *, resumed_at: int, tensorboard: bool):
     """Opens the logs.
@@ -67,10 +75,13 @@ class Writer:
         steps, logged before a crash, are dropped.
       tensorboard: Whether to write event files.
     """
+    self._board = None
+    self._lines = None
+    if not processes.is_first():
+      return
     self._path = folder / "metrics.jsonl"
     _drop_after(self._path, resumed_at or -1)
     self._lines = self._path.open("a", encoding="utf-8")
-    self._board = None
     if tensorboard:
       import tensorboardX
 
@@ -80,6 +91,8 @@ class Writer:
 
   def scalars(self, step: int, values: Mapping[str, float]):
     """Appends one line to the log and one point to each curve."""
+    if self._lines is None:
+      return
     self._lines.write(json.dumps({"step": step, **values}) + "\n")
     self._lines.flush()
     if self._board is not None:
@@ -93,7 +106,8 @@ class Writer:
 
   def say(self, text: str):
     """Prints one line on the terminal."""
-    print(text, flush=True)
+    if self._lines is not None:
+      print(text, flush=True)
 
   def __enter__(self) -> "Writer":
     return self
@@ -101,7 +115,8 @@ class Writer:
   def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
     """Closes the files; on a full disk, the error that ended the block remains."""
     try:
-      self._lines.close()
+      if self._lines is not None:
+        self._lines.close()
       if self._board is not None:
         self._board.close()
     except OSError:

@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import optax
 
+Optimizer = optax.GradientTransformation
+
 SCHEDULES = ("constant", "cosine")
 
 # Name of the layers inside an affine convolution that predict its matrices.

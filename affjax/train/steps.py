@@ -15,31 +15,17 @@ from jaxtyping import Array, Bool, Float
 from affjax import losses
 from affjax.losses import Context, Mean, Need, Regions
 from affjax.models import FeatureNet
-from affjax.train import mirror, sharding, states
+from affjax.train import accumulation, discriminators, mirror, sharding, states
+from affjax.train.discriminators import DiscriminatorLearner, Scalars
 from affjax.train.stages import Stage
 from affjax.train.states import Params, TrainState
 from affjax.types import Batch, Prediction
 
 Record = dict[str, Any]
-Scalars = dict[str, Float[Array, ""]]
 
 # Names of what a step reports beside the loss terms.
 TOTAL = "total"
-DISCRIMINATOR = "adversarial_discriminator"
 GRADIENT = "gradient/"
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class DiscriminatorLearner:
-  """The discriminator of an adversarial stage, and how it is trained.
-
-  Attributes:
-    network: `(params, images) -> logits of each scale`.
-    optimizer: Optimizer of its weights.
-  """
-
-  network: Callable[[Params, Array], list[Array]]
-  optimizer: optax.GradientTransformation
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,6 +43,8 @@ class Learner:
     antialias: Whether gradients pass through silhouettes; off is the paper's hard
       visibility.
     mirrored: Whether the mirror image of every photo is supervised, too.
+    accumulate: Number of parts in which a batch goes through the networks.
+    average: Decay of the moving average of the trained weights; 0 = none.
   """
 
   stage: Stage
@@ -67,6 +55,8 @@ class Learner:
   discriminator: DiscriminatorLearner | None = None
   antialias: bool = True
   mirrored: bool = False
+  accumulate: int = 1
+  average: float = 0.0
 
   def __post_init__(self):
     adversarial = self.stage.requires(Need.DISCRIMINATOR)
@@ -99,33 +89,34 @@ Evaluate = Callable[[TrainState, FeatureNet | None, Record], Evaluation]
 def make_update(learner: Learner, mesh: Mesh) -> Update:
   """Returns the jitted `(state, feature_net, record) -> (state, scalars)`.
 
-  The update donates `state`.
+  State and record lie as `sharding.put_state` and `put_batch` put them. The update
+  donates `state`.
   """
 
   def update(now: TrainState, feature_net: FeatureNet | None, record: Record):
-    return _update(learner, now, feature_net, record)
+    after, scalars = _update(learner, mesh, now, feature_net, record)
+    return sharding.divided(after, mesh), scalars
 
-  everywhere = sharding.replicated(mesh)
-  return jax.jit(
-    update,
-    in_shardings=(everywhere, everywhere, sharding.batched(mesh)),
-    out_shardings=(everywhere, everywhere),
-    donate_argnums=0,
-  )
+  return jax.jit(update, donate_argnums=0)
 
 
-def make_evaluate(learner: Learner) -> Evaluate:
-  """Returns the jitted `(state, feature_net, record) -> Evaluation`."""
+def make_evaluate(learner: Learner, mesh: Mesh) -> Evaluate:
+  """Returns the jitted `(state, feature_net, record) -> Evaluation`.
+
+  It evaluates the moving average of the weights where the state has one.
+  """
 
   def evaluate(now: TrainState, feature_net: FeatureNet | None, record: Record):
+    now, feature_net = sharding.gathered((now, feature_net), mesh)
+    now = states.exchanged(now)
     batch = learner.prepare(record)
-    terms, context = _losses(learner, now, feature_net, batch, now.params)
+    terms, context = terms_of(learner, now, feature_net, batch, now.params)
     total, scalars = losses.weighted(terms, learner.stage.weights)
     return Evaluation(
       scalars={TOTAL: total, **scalars}, pictures=_pictures(learner.stage, context)
     )
 
-  return jax.jit(evaluate)
+  return jax.jit(evaluate, out_shardings=sharding.replicated(mesh))
 
 
 def first_bad(scalars: Mapping[str, Any]) -> str | None:
@@ -156,33 +147,45 @@ def _pictures(stage: Stage, context: Context) -> dict[str, Array]:
 
 
 def _update(
-  learner: Learner, now: TrainState, feature_net: FeatureNet | None, record: Record
+  learner: Learner,
+  mesh: Mesh,
+  now: TrainState,
+  feature_net: FeatureNet | None,
+  record: Record,
 ) -> tuple[TrainState, Scalars]:
   stage = learner.stage
-  batch = learner.prepare(record)
-  if learner.mirrored:
-    regions = learner.regions
-    batch = mirror.with_mirrored(batch, regions.mirror, regions.template)
-  frozen = states.frozen(stage, now.params)
-
-  def loss(trained: Params):
-    terms, context = _losses(learner, now, feature_net, batch, {**frozen, **trained})
-    total, scalars = losses.weighted(terms, stage.weights)
-    return total, (scalars, context.overlay)
-
-  before = states.trained(stage, now.params)
-  (total, (scalars, fake)), gradient = jax.value_and_grad(loss, has_aux=True)(before)
-  scalars = {TOTAL: total, **scalars, **_norms(gradient)}
-  change, optimizer = learner.optimizer.update(gradient, now.optimizer, before)
-  after = dataclasses.replace(
+  parts = accumulation.divided(record, learner.accumulate, mesh)
+  gathered = dataclasses.replace(
     now,
-    step=now.step + 1,
-    params={**now.params, **cast(Params, optax.apply_updates(before, change))},
-    optimizer=optimizer,
+    params=sharding.gathered(now.params, mesh),
+    discriminator=sharding.gathered(now.discriminator, mesh),
   )
+  feature_net = sharding.gathered(feature_net, mesh)
+  frozen = states.frozen(stage, gathered.params)
+
+  def terms(trained: Params, part: Record) -> tuple[dict[str, Mean], Any]:
+    batch = batch_of(learner, part)
+    params = {**frozen, **trained}
+    found, context = terms_of(learner, gathered, feature_net, batch, params)
+    seen = learner.discriminator and (batch.image, context.overlay)
+    return found, seen
+
+  total, scalars, seen, gradient = accumulation.value_and_grad(
+    terms,
+    lambda found: losses.weighted(found, stage.weights),
+    states.trained(stage, gathered.params),
+    parts,
+  )
+  gradient = sharding.divided(gradient, mesh)
+  scalars = {TOTAL: total, **scalars, **_norms(gradient)}
+  after = _with_gradient(learner, now, gradient)
   if learner.discriminator is not None:
-    after, reported = _update_discriminator(learner.discriminator, after, batch, fake)
-    scalars |= reported
+    slope, reported = discriminators.gradient(
+      learner.discriminator, gathered.discriminator, seen, jnp.asarray(now.step)
+    )
+    slope = sharding.divided(slope, mesh)
+    after = _with_discriminator_gradient(learner.discriminator, after, slope)
+    scalars |= {**reported, **_norms({"discriminator": slope})}
   after = dataclasses.replace(after, healthy=now.healthy & _all_finite(scalars))
   # A state of other shapes or types would compile the next step anew.
   chex.assert_trees_all_equal_shapes_and_dtypes(now, after)
@@ -190,33 +193,46 @@ def _update(
   return dataclasses.replace(kept, healthy=after.healthy), scalars
 
 
-def _update_discriminator(
-  learner: DiscriminatorLearner,
-  now: TrainState,
-  batch: Batch,
-  fake: Float[Array, "n h w 3"],
-) -> tuple[TrainState, Scalars]:
-  """Makes one step of the discriminator against the overlays of this very step."""
-  chex.assert_equal_shape([batch.image, fake])
+def batch_of(learner: Learner, record: Record) -> Batch:
+  """Returns the batch of a record, with the mirror images that are supervised."""
+  batch = learner.prepare(record)
+  if not learner.mirrored:
+    return batch
+  return mirror.with_mirrored(batch, learner.regions.mirror, learner.regions.template)
 
-  def loss(params: Params):
-    real = learner.network(params, batch.image)
-    found = learner.network(params, jax.lax.stop_gradient(fake))
-    return losses.adversarial_discriminator(real, found).value
 
-  value, gradient = jax.value_and_grad(loss)(now.discriminator)
+def _with_gradient(learner: Learner, now: TrainState, gradient: Params) -> TrainState:
+  """Returns the state after one update of the trained networks."""
+  before = states.trained(learner.stage, now.params)
+  change, optimizer = learner.optimizer.update(gradient, now.optimizer, before)
+  weights = cast(Params, optax.apply_updates(before, change))
+  average = now.average
+  if learner.average:
+    average = states.moved_average(average, weights, now.step, learner.average)
+  return dataclasses.replace(
+    now,
+    step=now.step + 1,
+    params={**now.params, **weights},
+    optimizer=optimizer,
+    average=average,
+  )
+
+
+def _with_discriminator_gradient(
+  learner: DiscriminatorLearner, now: TrainState, gradient: Params
+) -> TrainState:
+  """Returns the state after one update of the discriminator."""
   change, optimizer = learner.optimizer.update(
     gradient, now.discriminator_optimizer, now.discriminator
   )
-  after = dataclasses.replace(
+  return dataclasses.replace(
     now,
     discriminator=optax.apply_updates(now.discriminator, change),
     discriminator_optimizer=optimizer,
   )
-  return after, {DISCRIMINATOR: value, **_norms({"discriminator": gradient})}
 
 
-def _losses(
+def terms_of(
   learner: Learner,
   now: TrainState,
   feature_net: FeatureNet | None,

@@ -6,6 +6,7 @@ runs/a/pictures/*.png         sheets of all stages
 runs/a/stage1/config.json     of that stage
 runs/a/stage1/checkpoints/    weights, optimizer, data position, description
 runs/a/stage1/damaged/        checkpoints that could not be read
+runs/a/stage1/failed/         batches at which a loss or gradient was not finite
 runs/a/stage1/metrics.jsonl   one line of scalars for each log period
 runs/a/stage1/summary.json    losses on held-out samples before and after
 runs/a/stage1/tensorboard/
@@ -13,13 +14,15 @@ runs/a/stage1/tensorboard/
 
 import json
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from affjax import files
-from affjax.train import checkpoint, trees
+from affjax.train import checkpoint, processes, trees
 from affjax.train.lock import Lock
 from affjax.train.stages import STAGE_NAMES
+
+Config = dict[str, Any]
 
 CONFIG = "config.json"
 SUMMARY = "summary.json"
@@ -28,13 +31,14 @@ SUMMARY = "summary.json"
 _SHARED = ("model",)
 # Keys that may differ when a stage continues: all others decide its numbers.
 _FREE = (
+  "accumulate",
   "checkpoint",
   "data.cache",
   "data.threads",
-  "devices",
   "epochs",
   "init_from",
   "log",
+  "mesh",
   "resume",
   "steps",
 )
@@ -82,8 +86,13 @@ def read_summary(workdir: pathlib.Path, stage: str) -> dict[str, Any]:
 
 
 def claim(
-  workdir: pathlib.Path, stage: str, config: dict[str, Any], *, resume: str = "auto"
-) -> Lock:
+  workdir: pathlib.Path,
+  stage: str,
+  config: Config,
+  *,
+  resume: str = "auto",
+  completed: Callable[[Config], Config] = lambda stored: stored,
+) -> Lock | None:
   """Locks a workdir, makes the folders of a stage and stores its config there.
 
   Args:
@@ -91,9 +100,11 @@ def claim(
     stage: Name of the stage.
     config: Its config, as JSON holds it.
     resume: One of `RESUME`; "force" lets a stage continue with other settings.
+    completed: Adds to a stored config the keys that it did not have yet.
 
   Returns:
-    The lock, which holds while it exists.
+    The lock, which holds while it exists. Of several processes only the first one
+    locks and writes.
 
   Raises:
     WorkdirError: The workdir was made with other networks, or a checkpoint of this
@@ -104,21 +115,25 @@ def claim(
     raise WorkdirError(f"resume must be one of {', '.join(RESUME)}, got {resume!r}")
   workdir = pathlib.Path(workdir)
   folder = stage_folder(workdir, stage)
-  _require_networks(workdir, config)
+  _require_networks(workdir, config, completed)
   if resume != "force":
-    _require_settings(folder, config)
+    _require_settings(folder, config, completed)
   folder.mkdir(parents=True, exist_ok=True)
+  if not processes.is_first():
+    return None
   lock = Lock(workdir)
   files.write_json(workdir / CONFIG, config)
   files.write_json(folder / CONFIG, config)
   return lock
 
 
-def _require_networks(workdir: pathlib.Path, config: dict[str, Any]) -> None:
+def _require_networks(
+  workdir: pathlib.Path, config: Config, completed: Callable[[Config], Config]
+) -> None:
   """Raises a WorkdirError if stages of the workdir have other networks."""
   if not (workdir / CONFIG).exists() or not latest_stage(workdir):
     return
-  there = read_json(workdir / CONFIG)
+  there = completed(read_json(workdir / CONFIG))
   found = differences(
     {key: there.get(key) for key in _SHARED}, {key: config.get(key) for key in _SHARED}
   )
@@ -129,11 +144,13 @@ def _require_networks(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     )
 
 
-def _require_settings(folder: pathlib.Path, config: dict[str, Any]) -> None:
+def _require_settings(
+  folder: pathlib.Path, config: Config, completed: Callable[[Config], Config]
+) -> None:
   """Raises a WorkdirError if the stage was begun with other settings."""
   if not checkpoint.exists(folder) or not (folder / CONFIG).exists():
     return
-  found = differences(read_json(folder / CONFIG), config, free=_FREE)
+  found = differences(completed(read_json(folder / CONFIG)), config, free=_FREE)
   if found:
     raise WorkdirError(
       f"{folder} was begun with another config: {trees.listed(found)}; to continue it "

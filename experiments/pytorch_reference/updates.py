@@ -36,7 +36,7 @@ class Affjax:
     record: Record,
     clock: Callable[[], float] = time.perf_counter,
   ):
-    self._mesh = sharding.make_mesh(1)
+    self._mesh = sharding.make_mesh(sharding.MeshShape(1))
     self._features = case.features
     self.state = sharding.put_state(case.state(), self._mesh)
     update = steps.make_update(case.learner, self._mesh)

@@ -36,7 +36,7 @@ def config(name: str, stage: str, options: argparse.Namespace) -> Any:
   """Returns the config of a stage."""
   steps = options.steps
   found = build.default_config()
-  found.stage, found.steps, found.devices = stage, steps, 1
+  found.stage, found.steps, found.mesh.data = stage, steps, 1
   found.model.architecture, found.model.size = name, 64
   for network in ("position", "diffuse"):
     found.model[network].width = 8

@@ -16,6 +16,7 @@ from affjax.models import (
   _light,
   _params,
   _pose,
+  _spectral,
   architecture,
 )
 
@@ -202,7 +203,42 @@ def test_three_discriminators_at_three_scales():
   assert [m.shape[1] for m in big] == [64, 32, 16]
 
 
+def test_spectral_norm_is_the_largest_singular_value():
+  random = np.random.default_rng(0)
+  steep = random.normal(size=(48, 6)) * np.logspace(0, 2, 6)
+  for kernel in (
+    random.normal(size=(4, 4, 32, 64)),
+    steep.reshape(4, 4, 3, 6),
+    random.normal(size=(4, 4, 8, 1)),
+  ):
+    exact = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
+    found = float(_spectral.spectral_norm(jnp.asarray(kernel, jnp.float32)))
+    assert found == pytest.approx(exact, rel=0.03)
+  assert np.isfinite(float(_spectral.spectral_norm(jnp.zeros((3, 3, 2, 4)))))
+
+
+def test_a_spectrally_normalized_discriminator_has_a_bounded_slope():
+  nets = MultiScaleDiscriminator(width=4, scales=1, normalization="spectral")
+  weights = nets.init(0)
+  assert "norm" not in weights["scale0"]["layer2"]
+  images = jnp.asarray(_images(2, 32))
+  steep = jax.tree.map(lambda leaf: 100 * leaf, weights)
+
+  def slope(weights):
+    total = lambda x: nets(weights, x)[0][:, 2, 2].sum()
+    return float(jnp.linalg.norm(jax.grad(total)(images)[0]))
+
+  # A kernel's norm as a matrix bounds its norm as a convolution up to its side, 4.
+  assert 0 < slope(weights) < 4**5
+  assert slope(steep) == pytest.approx(slope(weights), rel=1e-3)
+  plain = MultiScaleDiscriminator(width=4, scales=1)
+  with pytest.raises(ValueError, match="of another architecture"):
+    plain(weights, images)
+
+
 def test_discriminator_errors():
+  with pytest.raises(ValueError, match="normalization must be one of group, spectral"):
+    MultiScaleDiscriminator(normalization="batch")
   with pytest.raises(ValueError, match="depth must be >= 1"):
     MultiScaleDiscriminator(depth=0)
   nets = MultiScaleDiscriminator(width=4)

@@ -1,5 +1,6 @@
 """The loop: what it writes, how it stops, and that it goes on exactly."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -13,7 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from affjax.train import checkpoint, loop, metrics, sharding, workdir
+from affjax.train import (
+  checkpoint,
+  failures,
+  loop,
+  metrics,
+  sharding,
+  steps,
+  workdir,
+)
 from affjax.train.retention import Checkpointing
 from tests.train import tiny_training as tiny
 
@@ -156,6 +165,18 @@ def test_a_nan_stops_with_the_name_of_the_term(tmp_path, monkeypatch):
   message = str(error.value)
   assert "loss term position_l1 became nan at step 11" in message
   assert "step 8 is saved" in message
+  folder = tmp_path / "stage1" / "failed" / "11"
+  assert f"(affjax replay {folder})" in message
+  failure = failures.read(folder)
+  assert (failure.step, failure.total_steps) == (11, 20)
+  assert np.isnan(failure.record["vertices"]).all()
+  learner = task.learner
+  replay = lambda failure: failures.replay(
+    failure, folder, learner, tiny.make_state(learner), None, task.mesh
+  )
+  assert steps.first_bad(replay(failure)) == "position_l1"
+  sound = tiny.stacked(tiny.Source(tiny.TEMPLATE, 4))
+  assert steps.first_bad(replay(dataclasses.replace(failure, record=sound))) is None
   good = tiny.final_params(tmp_path)
   assert np.isfinite(good["position"]["predictor"]["kernel"]).all()
   # With sound data the stage goes on.

@@ -27,6 +27,7 @@ from affjax.train import (
 from affjax.train.checkpoint import Checkpoints
 from affjax.train.lock import Lock, LockedError
 from affjax.train.retention import Checkpointing
+from affjax.train.sharding import MeshShape
 from tests.train import tiny_training as tiny
 
 
@@ -348,7 +349,9 @@ def test_a_run_goes_on_with_more_devices(part, whole):
 
 def test_a_run_goes_on_with_fewer_devices(tmp_path):
   task = tiny.make_task(tmp_path, total_steps=2)
-  state = sharding.put_state(tiny.make_state(task.learner), sharding.make_mesh(4))
+  state = sharding.put_state(
+    tiny.make_state(task.learner), sharding.make_mesh(MeshShape(4))
+  )
   with Checkpoints(tmp_path / "stage1", Checkpointing()) as checkpoints:
     checkpoints.save(state, task.data, {})
     checkpoints.wait()

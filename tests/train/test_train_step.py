@@ -9,9 +9,11 @@ import pytest
 from affjax import losses
 from affjax.losses import Context
 from affjax.models import NETWORKS
-from affjax.train import mirror, sharding, stages, steps
+from affjax.train import discriminators, mirror, sharding, stages, steps
+from affjax.train.sharding import MeshShape
 from tests.train import tiny_training as tiny
 
+ONE = sharding.make_mesh(MeshShape(1))
 RECORD = tiny.stacked(tiny.Source(tiny.TEMPLATE, 8))
 
 
@@ -47,13 +49,13 @@ def test_one_step_updates_both_sides_of_the_adversarial_game():
   before = tiny.make_state(learner)
   after, history = tiny.train(learner, before, RECORD, updates=30)
   assert not tiny.same(before.discriminator, after.discriminator)
-  assert steps.DISCRIMINATOR in history[0]
+  assert discriminators.LOSS in history[0]
   # Where the networks cannot move, the discriminators learn to tell.
   still = dataclasses.replace(
     learner, optimizer=tiny.make_optimizer(learning_rate=1e-9)
   )
   _, history = tiny.train(still, tiny.make_state(still), RECORD, updates=60)
-  assert history[-1][steps.DISCRIMINATOR] < history[0][steps.DISCRIMINATOR]
+  assert history[-1][discriminators.LOSS] < history[0][discriminators.LOSS]
 
 
 def test_four_devices_equal_one():
@@ -94,7 +96,7 @@ def test_first_bad_names_terms_before_totals_and_gradients():
 def test_evaluation_agrees_with_the_step_and_changes_nothing():
   learner = tiny.make_learner("stage2")
   state = tiny.make_state(learner)
-  found = steps.make_evaluate(learner)(state, None, RECORD)
+  found = steps.make_evaluate(learner, ONE)(state, None, RECORD)
   _, (scalars,) = tiny.train(learner, state, RECORD)
   for name, value in found.scalars.items():
     assert float(value) == pytest.approx(scalars[name], rel=1e-5), name
@@ -104,7 +106,7 @@ def test_overlay_keeps_the_photo_beside_the_head_and_on_occluders():
   learner = tiny.make_learner("stage2")
   half = {**RECORD, "visible": RECORD["visible"].copy()}
   half["visible"][:, :8] = 0
-  found = steps.make_evaluate(learner)(tiny.make_state(learner), None, half)
+  found = steps.make_evaluate(learner, ONE)(tiny.make_state(learner), None, half)
   photo, overlay, render = (
     np.asarray(found.pictures[name]) for name in ("photo", "overlay", "render")
   )
@@ -156,9 +158,9 @@ def test_terms_that_lack_their_network_are_errors():
 
 
 def test_batch_must_divide_among_devices():
-  mesh = sharding.make_mesh(4)
+  mesh = sharding.make_mesh(MeshShape(4))
   sharding.require_divisible(8, mesh)
   with pytest.raises(ValueError, match="batch_size must be a multiple"):
     sharding.require_divisible(6, mesh)
-  with pytest.raises(ValueError, match="devices must lie"):
-    sharding.make_mesh(99)
+  with pytest.raises(ValueError, match="data x model must fit"):
+    sharding.make_mesh(MeshShape(99))

@@ -5,11 +5,11 @@ import functools
 import pathlib
 import sys
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from affjax.data import training_batches
 from affjax.geometry import uv
 from affjax.losses import LossWeights, Need, make_regions
 from affjax.train import (
@@ -24,10 +24,12 @@ from affjax.train import (
   steps,
   workdir,
 )
+from affjax.train.discriminators import DiscriminatorLearner, R1Penalty
 from affjax.train.loop import Log
 from affjax.train.optimizers import Adam
 from affjax.train.retention import Checkpointing
-from affjax.train.steps import DiscriminatorLearner, Learner
+from affjax.train.sharding import MeshShape
+from affjax.train.steps import Learner
 from affjax.types import Batch, Prediction, Template
 
 PHOTO, MAP = 16, 16
@@ -60,8 +62,13 @@ def make_template() -> Template:
 class Source:
   """Sheets of different depth and color; the photo shows both."""
 
+  facts = None
+
   def __init__(self, template: Template, count: int, *, first: int = 0):
     self._template, self._count, self._first = template, count, first
+
+  def settings(self) -> dict[str, int]:
+    return {"first": self._first}
 
   def __len__(self) -> int:
     return self._count
@@ -152,15 +159,8 @@ class Discriminators:
 
 
 def make_data(source, *, batch_size: int, seed: int = 0):
-  """Shuffled batches without end."""
-  return iter(
-    grain.MapDataset.source(source)
-    .seed(seed)
-    .shuffle()
-    .repeat()
-    .batch(batch_size)
-    .to_iter_dataset()
-  )
+  """Shuffled batches without end; of several processes, the part of this one."""
+  return training_batches(source, batch_size=batch_size, seed=seed, threads=1)
 
 
 def stacked(source) -> dict[str, np.ndarray]:
@@ -179,7 +179,15 @@ def make_optimizer(**options):
 
 @functools.cache
 def make_learner(
-  name: str, *, learning_rate=1e-2, mirrored=False, clip_norm=1.0, **weights
+  name: str,
+  *,
+  learning_rate=1e-2,
+  mirrored=False,
+  clip_norm=1.0,
+  accumulate=1,
+  average=0.0,
+  r1=0.0,
+  **weights,
 ) -> Learner:
   """A learner of one of the paper's stages, without the feature network.
 
@@ -188,7 +196,7 @@ def make_learner(
   plain = {"perceptual": 0.0, "diffuse_perceptual": 0.0, "pose_l1": 1.0}
   stage = stages.paper_stage(name, weights=LossWeights(**{**plain, **weights}))
   slow = make_optimizer(learning_rate=learning_rate / 10, beta1=0.5, beta2=0.9)
-  other = DiscriminatorLearner(Discriminators(), slow)
+  other = DiscriminatorLearner(Discriminators(), slow, R1Penalty(r1, every=2))
   return Learner(
     stage=stage,
     reconstructor=Networks(TEMPLATE),
@@ -198,6 +206,8 @@ def make_learner(
     discriminator=other if stage.requires(Need.DISCRIMINATOR) else None,
     antialias=True,
     mirrored=mirrored,
+    accumulate=accumulate,
+    average=average,
   )
 
 
@@ -209,12 +219,13 @@ def make_state(learner: Learner, *, params=None) -> states.TrainState:
     learner.optimizer,
     discriminator=Discriminators().init(1) if learner.discriminator else None,
     discriminator_optimizer=learner.discriminator and learner.discriminator.optimizer,
+    averaged=learner.average > 0,
   )
 
 
-def train(learner: Learner, start, record, *, updates=1, devices=1):
+def train(learner: Learner, start, record, *, updates=1, devices=1, model=1):
   """The state after some steps on one record, and the scalars of each step."""
-  mesh = sharding.make_mesh(devices)
+  mesh = sharding.make_mesh(MeshShape(devices // model, model))
   update = steps.make_update(learner, mesh)
   now = sharding.put_state(start, mesh)
   history = []
@@ -239,13 +250,16 @@ def make_task(
   checkpoint_every=2,
   tensorboard=False,
   devices=1,
+  model=1,
+  log_every=2,
   resume="auto",
   init_from="",
+  average=0.0,
   **kept,
 ) -> loop.Task:
   """One stage in a workdir, as `build.task` makes it."""
   root = pathlib.Path(root)
-  learner = make_learner(name, learning_rate=learning_rate)
+  learner = make_learner(name, learning_rate=learning_rate, average=average)
   config = {"model": {"template": "sheet"}, "learning_rate": learning_rate}
   lock = workdir.claim(root, name, config, resume=resume)
   data = make_data(Source(TEMPLATE, 16), batch_size=4)
@@ -254,7 +268,7 @@ def make_task(
     plan=loop.Plan(
       total_steps=total_steps,
       batch_size=4,
-      log=Log(every=2, pictures_every=0, tensorboard=tensorboard),
+      log=Log(every=log_every, pictures_every=0, tensorboard=tensorboard),
       checkpoint=Checkpointing(every=checkpoint_every, **kept),
     ),
     start=start.begin(
@@ -269,7 +283,7 @@ def make_task(
     data=data,
     held_out=stacked(Source(TEMPLATE, 3, first=100)),
     feature_net=None,
-    mesh=sharding.make_mesh(devices),
+    mesh=sharding.make_mesh(MeshShape(devices // model, model)),
     root=root,
     meta={
       "config": config,

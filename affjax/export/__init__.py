@@ -20,12 +20,21 @@ from affjax.export._images import (
   to_uint8,
 )
 from affjax.export._obj import mtl_text, obj_text
-from affjax.export._page import Frame, PagePhoto, is_page, page_html
+from affjax.export._page import (
+  Frame,
+  PagePhoto,
+  card_html,
+  is_page,
+  page_html,
+  viewer_script,
+  viewer_style,
+)
 from affjax.export._painting import paint_photo
 from affjax.export._performance import Performance, read_performance
 from affjax.export._ply import ply_bytes
 from affjax.export._reconstruction import SURE, Reconstruction
 from affjax.export._usdz import usdz_bytes
+from affjax.export._view import moves_script
 from affjax.export._writers import (
   FILES,
   MESH_FORMATS,
@@ -53,6 +62,7 @@ __all__ = [
   "Writer",
   "animated_glb",
   "card_files",
+  "card_html",
   "check_formats",
   "glb_bytes",
   "head_files",
@@ -60,6 +70,7 @@ __all__ = [
   "is_page",
   "jpeg_bytes",
   "light_picture",
+  "moves_script",
   "mtl_text",
   "obj_text",
   "over_black",
@@ -75,4 +86,6 @@ __all__ = [
   "target_names",
   "to_uint8",
   "usdz_bytes",
+  "viewer_script",
+  "viewer_style",
 ]

@@ -8,15 +8,11 @@ import socket
 import tempfile
 import types
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from affjax import pool
 from affjax.app._limits import Limits
 from affjax.export import prepared_folder
 from affjax.photos import OutputOptions, PhotoReconstructor
-
-if TYPE_CHECKING:
-  import uvicorn
 
 # Only this machine can reach it.
 HOST = "127.0.0.1"
@@ -52,17 +48,18 @@ def serve(
     from affjax.app import _site, _task
   except ModuleNotFoundError as error:
     raise ImportError(
-      f"affjax app needs {error.name}: install it by pip install 'affjax[app]'"
-    ) from None
+      "affjax app needs Starlette and uvicorn: install them by pip install "
+      "'affjax[app]'"
+    ) from error
   worker = pool.Worker(functools.partial(_task.make_task, make, options))
   with contextlib.closing(listening(port)) as place, _results(out) as folder:
     port = place.getsockname()[1]
     app = _site.site(worker, folder, limits, port=port, about=about)
     try:
-      worker.start()
-      started(f"http://{HOST}:{port}/")
       with _ended_by_sigterm():
-        server(app).run(sockets=[place])
+        worker.start()
+        started(f"http://{HOST}:{port}/")
+        _site.server(app).run(sockets=[place])
     except KeyboardInterrupt:
       pass
     finally:
@@ -80,26 +77,6 @@ def listening(port: int) -> socket.socket:
       f"port {port} cannot be used: {error.strerror}; choose another by --port, or "
       "--port 0 for a free one"
     ) from None
-
-
-def server(app: "Callable[..., object]") -> "uvicorn.Server":
-  """Returns a server for an ASGI application."""
-  import uvicorn
-
-  return uvicorn.Server(
-    uvicorn.Config(
-      app,
-      access_log=False,
-      http="h11",
-      lifespan="on",
-      limit_concurrency=200,
-      log_level="warning",
-      proxy_headers=False,
-      server_header=False,
-      timeout_graceful_shutdown=2,
-      ws="none",
-    )
-  )
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import urllib.parse
 from collections.abc import AsyncIterator
 from typing import Any
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -93,6 +94,24 @@ def site(
     routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _refusal}
   )
   return Guard(app, port=port, policy=policy)
+
+
+def server(app: Guard) -> uvicorn.Server:
+  """Returns a server for the app."""
+  return uvicorn.Server(
+    uvicorn.Config(
+      app,
+      access_log=False,
+      http="h11",
+      lifespan="on",
+      limit_concurrency=200,
+      log_level="warning",
+      proxy_headers=False,
+      server_header=False,
+      timeout_graceful_shutdown=2,
+      ws="none",
+    )
+  )
 
 
 class _Handlers:

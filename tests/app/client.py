@@ -72,7 +72,7 @@ def running(folder, make=stub.make_task, **limits):
   with contextlib.closing(_serving.listening(0)) as place:
     port = place.getsockname()[1]
     app = _site.site(worker, folder, Limits(**limits), port=port, about="a <test>")
-    server = _serving.server(app)
+    server = _site.server(app)
     run = functools.partial(server.run, sockets=[place])
     thread = threading.Thread(target=run)
     worker.start()

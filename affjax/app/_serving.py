@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import pathlib
 import signal
 import socket
@@ -54,11 +55,16 @@ def serve(
   worker = pool.Worker(functools.partial(_task.make_task, make, options))
   with contextlib.closing(listening(port)) as place, _results(out) as folder:
     port = place.getsockname()[1]
-    app = _site.site(worker, folder, limits, port=port, about=about)
+    address = f"http://{HOST}:{port}/"
+    app = _site.site(
+      *(worker, folder, limits),
+      port=port,
+      about=about,
+      started=lambda: started(address),
+    )
     try:
       with _ended_by_sigterm():
         worker.start()
-        started(f"http://{HOST}:{port}/")
         _site.server(app).run(sockets=[place])
     except KeyboardInterrupt:
       pass
@@ -73,9 +79,10 @@ def listening(port: int) -> socket.socket:
   try:
     return socket.create_server((HOST, port))
   except OSError as error:
+    reason = os.strerror(error.errno or 0)
     raise ValueError(
-      f"port {port} cannot be used: {error.strerror}; choose another by --port, or "
-      "--port 0 for a free one"
+      f"port {port} cannot be used: {reason}; choose another by --port, or --port 0 "
+      "for a free one"
     ) from None
 
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import pathlib
 import urllib.parse
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import uvicorn
@@ -57,7 +57,13 @@ _RETRY_SECONDS = "2"
 
 
 def site(
-  worker: pool.Worker, folder: pathlib.Path, limits: Limits, *, port: int, about: str
+  worker: pool.Worker,
+  folder: pathlib.Path,
+  limits: Limits,
+  *,
+  port: int,
+  about: str,
+  started: Callable[[], None] = lambda: None,
 ) -> Guard:
   """Returns the app as an ASGI application, which stops the worker when it ends.
 
@@ -67,6 +73,7 @@ def site(
     limits: Limits on what is taken and kept.
     port: The port on which it is served.
     about: Phrase that names the method on the page.
+    started: Function that is called when the server answers, and ends when asked to.
   """
   queue = Queue(worker, folder, limits)
   page, policy = page_and_policy(limits, about)
@@ -86,6 +93,7 @@ def site(
   @contextlib.asynccontextmanager
   async def lifespan(_: Starlette) -> AsyncIterator[None]:
     work = asyncio.create_task(queue.work())
+    started()
     yield
     work.cancel()
     worker.stop()
@@ -93,6 +101,7 @@ def site(
   app = Starlette(
     routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _refusal}
   )
+  app.router.redirect_slashes = False
   return Guard(app, port=port, policy=policy)
 
 
@@ -105,6 +114,7 @@ def server(app: Guard) -> uvicorn.Server:
       http="h11",
       lifespan="on",
       limit_concurrency=200,
+      loop="asyncio",
       log_level="warning",
       proxy_headers=False,
       server_header=False,

@@ -15,3 +15,10 @@ def bug_message(error: BaseException) -> str:
   message = " ".join(str(error).split())[:300]
   name = type(error).__name__
   return f"bug: {name}: {message} (set AFFJAX_DEBUG=1 for the traceback)"
+
+
+def reason(error: BaseException) -> str:
+  """Returns an error as one line; those that are no fault of the user are bugs."""
+  if not isinstance(error, ValueError | OSError | ImportError):
+    return bug_message(error)
+  return " ".join(str(error).split()) or type(error).__name__

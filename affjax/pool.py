@@ -1,12 +1,17 @@
-"""A pool of single-threaded processes that end with their parent."""
+"""Worker processes that end with their parent: a pool, and one that is replaced."""
 
 import concurrent.futures
+import json
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
+
+from affjax import bugs
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -20,6 +25,10 @@ _ONE_THREAD = {
   "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
 }
 _XLA_FLAGS = "--xla_cpu_multi_thread_eigen=false"
+
+# Largest result of a task of `Worker`, bytes.
+_LARGEST_RESULT = 1 << 24
+_DIED = "the worker process died, perhaps because memory ran out"
 
 _worker: Callable[[Any], Any] | None = None
 
@@ -66,6 +75,110 @@ def run(
         os.environ.pop(name, None)
       else:
         os.environ[name] = value
+
+
+class Worker:
+  """A process that does one task after another, and is replaced when it has died.
+
+  Tasks and results are JSON: a process that hostile input took over cannot hand code to
+  this one.
+
+  Args:
+    make: Picklable function that makes the function that does a task; called once in
+      each process. That function turns JSON into JSON and raises nothing.
+  """
+
+  def __init__(self, make: Callable[[], Callable[[Any], Any]]) -> None:
+    self._make = make
+    self._process: BaseProcess | None = None
+    self._pipe: Connection | None = None
+    self._stopped = False
+
+  @property
+  def process_id(self) -> int | None:
+    """The id of the process, if one runs."""
+    return self._process.pid if self._process else None
+
+  @property
+  def is_alive(self) -> bool:
+    """Whether a process runs."""
+    return self._process is not None and self._process.is_alive()
+
+  def start(self) -> None:
+    """Starts a process unless one runs, and waits until it takes tasks.
+
+    Raises:
+      ValueError: `make` raised an exception, whose message this is.
+      WorkerDied: The process died, or `stop` was called.
+    """
+    if self.is_alive:
+      return
+    if self._stopped:
+      raise WorkerDied("the worker process was stopped")
+    context = multiprocessing.get_context("spawn")
+    self._pipe, other = context.Pipe()
+    self._process = context.Process(
+      target=_serve, args=(self._make, other), daemon=True
+    )
+    self._process.start()
+    # Without this copy, the pipe ends when the process does.
+    other.close()
+    if problem := self._received(None):
+      self._end()
+      raise ValueError(problem)
+
+  def do(self, task: Any, *, seconds: float) -> Any:
+    """Returns the result of a task; starts a process where none runs.
+
+    Args:
+      task: JSON-able description of the task.
+      seconds: Time after which the process is ended.
+
+    Raises:
+      WorkerDied: The process died or took too long. The next call starts another.
+    """
+    self.start()
+    assert self._pipe is not None
+    try:
+      self._pipe.send_bytes(json.dumps(task).encode())
+    except OSError:
+      self._end()
+      raise WorkerDied(_DIED) from None
+    return self._received(seconds)
+
+  def stop(self) -> None:
+    """Ends the process; a task that it does raises `WorkerDied` in its thread."""
+    self._stopped = True
+    self._end()
+
+  def _received(self, seconds: float | None) -> Any:
+    assert self._pipe is not None
+    try:
+      if self._pipe.poll(seconds):
+        return json.loads(self._pipe.recv_bytes(_LARGEST_RESULT))
+      problem = f"it took longer than {seconds:.0f} s and was stopped"
+    except (EOFError, OSError, ValueError):
+      problem = _DIED
+    self._end()
+    raise WorkerDied(problem)
+
+  def _end(self) -> None:
+    if self._process is not None:
+      self._process.kill()
+      self._process.join()
+
+
+def _serve(make: Callable[[], Callable[[Any], Any]], pipe: Connection) -> None:
+  """Does the tasks that come through a pipe, in a worker process."""
+  try:
+    _begin(make)
+  except Exception as error:
+    bugs.show_traceback(error)
+    pipe.send_bytes(json.dumps(bugs.reason(error)).encode())
+    return
+  pipe.send_bytes(b"null")
+  while True:
+    pipe.send_bytes(json.dumps(_do(json.loads(pipe.recv_bytes()))).encode())
 
 
 def _results(

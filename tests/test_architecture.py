@@ -26,15 +26,16 @@ _NETS = _RENDER | {"nn", "assets"}
 _HEADS = _BASE | {"assets", "heads"}
 _FACES = _NETS | _HEADS | {"models", "faces"}
 _PHOTOS = _FACES | {"export", "photos"}
+_APP = _PHOTOS | {"pool", "app"}
 _BENCHMARK = _PHOTOS | {"data", "eval", "pool", "benchmark"}
-_ALL = _BENCHMARK | {"losses", "train"}
+_ALL = _BENCHMARK | {"app", "losses", "train"}
 ALLOWED = {
   "__init__": set(),
   "types": set(),
   "bugs": set(),
   "files": set(),
   "names": set(),
-  "pool": set(),
+  "pool": {"bugs"},
   "assets": {"types", "geometry"},
   "geometry": {"types"},
   "native": {"files"},
@@ -49,6 +50,7 @@ ALLOWED = {
   "data": _FACES | {"pool"},
   "export": _FACES - {"faces"},
   "photos": _PHOTOS,
+  "app": _APP,
   "eval": _FACES | {"losses"},
   "train": _NETS | {"models", "losses", "eval"},
   "benchmark": _BENCHMARK,
@@ -76,6 +78,7 @@ ONLY_IN = {
   "pickle": set(),
   "rich": {"commands"},
   "safetensors": {"build", "models"},
+  "starlette": {"app"},
   "tensorboardX": {"train"},
   "tensorflow": set(),
   "tensorflow_datasets": {"data"},
@@ -83,10 +86,14 @@ ONLY_IN = {
   "trimesh": set(),
   "typer": set(),
   "tyro": {"commands"},
+  "uvicorn": {"app"},
 }
 
 # Packages that `pip install affjax` does not install.
-TRAINING_SOFTWARE = ("array_record", "grain", "tensorboardX", "tensorflow_datasets")
+EXTRA_SOFTWARE = (
+  *("array_record", "grain", "tensorboardX", "tensorflow_datasets"),
+  *("starlette", "uvicorn"),
+)
 
 
 def _place(path: pathlib.Path) -> str:
@@ -258,11 +265,11 @@ def test_importing_touches_no_device():
 
 
 @pytest.mark.smoke
-def test_the_base_installation_needs_no_training_software():
-  """Every package can be imported without what `affjax[train]` adds."""
+def test_the_base_installation_needs_no_extra_software():
+  """Every package can be imported without what `affjax[train]` and others add."""
   names = sorted({_place(path) for path in FILES} - {"__init__", "csrc"})
   program = (
-    f"import importlib, sys\nfor name in {TRAINING_SOFTWARE!r}:\n"
+    f"import importlib, sys\nfor name in {EXTRA_SOFTWARE!r}:\n"
     "  sys.modules[name] = None\n"
     f"for name in {names!r}:\n  importlib.import_module(f'affjax.{{name}}')\n"
   )

@@ -22,6 +22,7 @@ COMMANDS = {
   "fit": ("_fit", "Fit"),
   "reconstruct": ("_reconstruct", "Reconstruct"),
   "page": ("_page", "Page"),
+  "app": ("_app", "App"),
   "animate": ("_animate", "Animate"),
   "prepare": ("_prepare", "Prepare"),
   "train": ("_train", "Train"),

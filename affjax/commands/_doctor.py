@@ -10,6 +10,13 @@ from rich import table
 import affjax
 from affjax.commands import _console, _parsing
 
+# Optional packages, what they are for, and the extra that installs them.
+_EXTRAS = (
+  ("pillow-heif", "HEIC", "heif"),
+  ("starlette", "affjax app", "app"),
+  ("uvicorn", "affjax app", "app"),
+)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Doctor(_parsing.Command):
@@ -48,10 +55,11 @@ def _checks() -> Iterator[tuple[str, str, bool]]:
       yield name, metadata.version(name), True
     except metadata.PackageNotFoundError:
       yield name, "not installed", False
-  try:
-    yield "pillow-heif", metadata.version("pillow-heif"), True
-  except metadata.PackageNotFoundError:
-    yield "pillow-heif", "none; for HEIC: pip install 'affjax[heif]'", True
+  for name, use, extra in _EXTRAS:
+    try:
+      yield name, metadata.version(name), True
+    except metadata.PackageNotFoundError:
+      yield name, f"none; for {use}: pip install 'affjax[{extra}]'", True
   try:
     devices = ", ".join(f"{d.platform} {d.device_kind}" for d in jax.devices())
     yield "devices", devices, True

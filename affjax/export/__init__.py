@@ -20,13 +20,22 @@ from affjax.export._images import (
   to_uint8,
 )
 from affjax.export._obj import mtl_text, obj_text
-from affjax.export._page import Frame, PagePhoto, is_page, page_html
+from affjax.export._page import (
+  Frame,
+  PagePhoto,
+  card_html,
+  is_page,
+  page_html,
+  viewer_script,
+  viewer_style,
+)
 from affjax.export._painting import paint_photo
 from affjax.export._performance import Performance, RecordingWriter, read_performance
 from affjax.export._ply import ply_bytes
 from affjax.export._projection import head_to_photo
 from affjax.export._reconstruction import SURE, Reconstruction
 from affjax.export._usdz import usdz_bytes
+from affjax.export._view import moves_script
 from affjax.export._writers import (
   FILES,
   MESH_FORMATS,
@@ -55,6 +64,7 @@ __all__ = [
   "Writer",
   "animated_glb",
   "card_files",
+  "card_html",
   "check_formats",
   "glb_bytes",
   "head_files",
@@ -63,6 +73,7 @@ __all__ = [
   "is_page",
   "jpeg_bytes",
   "light_picture",
+  "moves_script",
   "mtl_text",
   "obj_text",
   "over_black",
@@ -78,4 +89,6 @@ __all__ = [
   "target_names",
   "to_uint8",
   "usdz_bytes",
+  "viewer_script",
+  "viewer_style",
 ]

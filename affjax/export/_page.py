@@ -62,9 +62,23 @@ def page_html(photos: Sequence[PagePhoto], frame: Frame, number: int = 0) -> str
       "body": "\n".join(part for part in parts if part),
       "pages": _pages(frame.pages, number),
       "footer": html.escape(frame.footer),
-      "script": _resource("viewer.js"),
+      "style": viewer_style(),
+      "script": f"{viewer_script()}\nshowHeads(document);",
     },
   )
+
+
+def viewer_style() -> str:
+  """Returns the style sheet of the page."""
+  return _resource("viewer.css")
+
+
+def viewer_script() -> str:
+  """Returns the script that draws heads; its `showHeads(element)` starts it.
+
+  It expects a button with the id `theme` on the page, and cards of `card_html`.
+  """
+  return _resource("viewer.js")
 
 
 def is_page(text: str) -> bool:
@@ -91,12 +105,17 @@ def _photo(photo: PagePhoto) -> str:
   name = (
     f"<h2>{html.escape(photo.name)}<small>{width} × {height} px{count}</small></h2>"
   )
-  faces = [_face(face, len(photo.faces) > 1) for face in photo.faces]
+  faces = [card_html(face, titled=len(photo.faces) > 1) for face in photo.faces]
   return "\n".join(['<section class="photo">', name, *faces, "</section>"])
 
 
-def _face(face: Card, titled: bool) -> str:
-  """Returns the card of a face."""
+def card_html(face: Card, *, titled: bool) -> str:
+  """Returns the card of a face as part of a page.
+
+  Args:
+    face: The card.
+    titled: Whether the title of the face is shown.
+  """
   heading = f"<h3>{html.escape(face.title)}</h3>" if titled else ""
   if face.warning:
     heading += f'<p class="warning">{html.escape(face.warning)}</p>'

@@ -1,7 +1,8 @@
-"""A head in 3D for the viewer of the page, as a script that the page loads.
+"""A head in 3D for the viewer of the page, as scripts that the page loads.
 
 Browsers refuse to read files beside a page that was opened from the disk, but they do
-run scripts; hence the mesh and its textures are numbers in a script.
+run scripts; hence the mesh, its textures and its expression units are numbers in
+scripts.
 """
 
 import base64
@@ -15,6 +16,8 @@ from affjax.export._reconstruction import Reconstruction
 _GLOSS = {"eyes": 1.0, "teeth": 0.6}
 # Quality of the texture, which diffuse.png holds without loss.
 _QUALITY = 92
+# Smaller displacements by expression units, dm, are not seen and left out.
+_LEAST_MOVE = 1e-3
 
 
 def view_script(head: Reconstruction, *, light_png: bytes) -> str:
@@ -52,6 +55,35 @@ def view_script(head: Reconstruction, *, light_png: bytes) -> str:
     "gloss": _packed(np.round(255 * _gloss(mesh, corners)), "u1"),
   }
   return f"affjaxHead = {json.dumps(content, allow_nan=False)};\n"
+
+
+def moves_script(head: Reconstruction) -> str | None:
+  """Returns a script that sets `affjaxMoves` to the expression units of the head.
+
+  Displacements are 16-bit fractions of the largest one, of the vertices that move.
+
+  Args:
+    head: The head.
+
+  Returns:
+    The script; None for heads without ARKit's units.
+  """
+  if head.expression is None or not head.expression.is_arkit:
+    return None
+  moves = head.expression.moves.astype(np.float64)
+  unit, vertex = np.nonzero(np.linalg.norm(moves, axis=-1) > _LEAST_MOVE)
+  scale = max(float(np.abs(moves).max()), 1e-12) / 32767
+  kind = "<u2" if moves.shape[1] <= 65536 else "<u4"
+  content = {
+    "names": list(head.expression.names),
+    "weights": np.round(head.expression.weights.astype(float), 5).tolist(),
+    "counts": np.bincount(unit, minlength=len(moves)).tolist(),
+    "wide": kind == "<u4",
+    "vertex": _packed(vertex, kind),
+    "offset": _packed(np.round(moves[unit, vertex] / scale), "<i2"),
+    "scale": scale,
+  }
+  return f"affjaxMoves = {json.dumps(content, allow_nan=False)};\n"
 
 
 def _gloss(mesh: _head_mesh.HeadMesh, corners: _head_mesh.Corners) -> np.ndarray:

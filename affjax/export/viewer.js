@@ -81,20 +81,41 @@ function topologyOf(face) {
   };
 }
 
-function loadFace(url) {
+// Loads a script that sets a global variable, and returns its value.
+function loadValue(url, name) {
   return new Promise((resolve, reject) => {
     const script = document.createElement("script");
     script.onload = () => {
       script.remove();
-      const face = window.affjaxHead;
-      delete window.affjaxHead;
-      if (face) resolve(face);
-      else reject(new Error(`${url} holds no head`));
+      const value = window[name];
+      delete window[name];
+      if (value) resolve(value);
+      else reject(new Error(`${url} holds no ${name}`));
     };
     script.onerror = () => { script.remove(); reject(new Error(`${url} is missing`)); };
     script.src = url;
     document.head.append(script);
   });
+}
+
+// The expression units of a head: the vertices that each one moves, and how far.
+async function loadMoves(url) {
+  const moves = await loadValue(url, "affjaxMoves");
+  const index = moves.wide ? Uint32Array : Uint16Array;
+  return { ...moves, vertex: new index(bytes(moves.vertex)), offset: new Int16Array(bytes(moves.offset)) };
+}
+
+// The points of a head with other weights of its expression units, given by name.
+function displaced(points, moves, weights) {
+  const out = points.slice();
+  let at = 0;
+  moves.names.forEach((name, k) => {
+    const end = at + moves.counts[k], factor = moves.scale * ((weights[name] ?? 0) - moves.weights[k]);
+    for (; factor && at < end; at++)
+      for (let d = 0; d < 3; d++) out[moves.vertex[at] * 3 + d] += factor * moves.offset[at * 3 + d];
+    at = end;
+  });
+  return out;
 }
 
 // ---------------------------------------------------------------------- the renderer
@@ -113,20 +134,24 @@ precision highp float;
 in vec3 place; in vec3 facing; in vec2 at; in float shine;
 uniform sampler2D diffuse; uniform sampler2D light;
 uniform vec3 lightScale; uniform int mode;
+uniform vec3 key; uniform float strength; uniform float ambient;
 out vec4 color;
 vec3 studio(vec3 albedo, vec3 n, vec3 eye, float gloss) {
-  vec3 key = normalize(vec3(-0.55, 0.6, 0.75)), fill = normalize(vec3(0.9, 0.05, 0.5));
+  vec3 fill = normalize(vec3(0.9, 0.05, 0.5));
   float wrapped = max(0.0, (dot(n, key) + 0.25) / 1.25);
-  vec3 light = vec3(0.34, 0.36, 0.40) * (0.65 + 0.35 * n.y)
-    + vec3(0.78, 0.74, 0.68) * wrapped + vec3(0.16, 0.18, 0.22) * max(0.0, dot(n, fill));
+  vec3 light = ambient * (vec3(0.34, 0.36, 0.40) * (0.65 + 0.35 * n.y)
+      + vec3(0.16, 0.18, 0.22) * max(0.0, dot(n, fill)))
+    + strength * vec3(0.78, 0.74, 0.68) * wrapped;
   float power = mix(22.0, 160.0, gloss);
   float spot = pow(max(0.0, dot(n, normalize(key + eye))), power);
   float rim = pow(1.0 - max(0.0, dot(n, eye)), 3.5);
-  return albedo * light + mix(0.05, 0.55, gloss) * spot + 0.05 * rim;
+  return albedo * light + strength * mix(0.05, 0.55, gloss) * spot + ambient * 0.05 * rim;
 }
 void main() {
   vec3 n = normalize(facing), eye = normalize(-place);
-  if (!gl_FrontFacing) n = -n;
+  // At silhouettes, interpolated normals point a little away; inner sides point far away.
+  float away = -dot(n, eye);
+  n = away > 0.3 ? -n : normalize(n + max(away, 0.0) * eye);
   vec3 albedo = texture(diffuse, at).rgb, c;
   if (mode == 0) c = albedo * texture(light, at).r * lightScale;
   else if (mode == 1) c = albedo;
@@ -169,29 +194,40 @@ class Renderer {
   async head(face) {
     const topology = topologyOf(face);
     const points = unquantize(new Uint16Array(bytes(face.points)), face.low, face.high);
-    const normals = vertexNormals(points, topology.welded);
     const [diffuse, light] = await Promise.all([picture(face.diffuse), picture(face.light)]);
     const gl = this.gl;
     const array = gl.createVertexArray();
     gl.bindVertexArray(array);
     const buffers = [
-      this.attribute("position", 3, gather(points, topology.vertex, 3)),
-      this.attribute("normal", 3, gather(normals, topology.vertex, 3)),
+      this.attribute("position", 3, null),
+      this.attribute("normal", 3, null),
       this.attribute("uv", 2, topology.uv),
       this.attribute("gloss", 1, topology.gloss),
       this.buffer(gl.ELEMENT_ARRAY_BUFFER, topology.faces),
     ];
     const middle = face.low.map((low, k) => (low + face.high[k]) / 2);
-    return {
+    const head = {
       array, buffers, count: topology.faces.length, middle, diffuse: this.texture(diffuse, true), light: this.texture(light, false),
+      points, welded: topology.welded, vertex: topology.vertex,
       lightScale: face.lightScale, pose: face.rotation,
       radius: Math.hypot(...face.low.map((low, k) => (face.high[k] - low) / 2)),
     };
+    this.place(head, points);
+    return head;
+  }
+
+  // Moves the vertices of a head.
+  place(head, points) {
+    const gl = this.gl, normals = vertexNormals(points, head.welded);
+    [points, normals].forEach((values, k) => {
+      gl.bindBuffer(gl.ARRAY_BUFFER, head.buffers[k]);
+      gl.bufferData(gl.ARRAY_BUFFER, gather(values, head.vertex, 3), gl.STATIC_DRAW);
+    });
   }
 
   attribute(name, width, values) {
     const gl = this.gl, place = gl.getAttribLocation(this.program, name);
-    const buffer = this.buffer(gl.ARRAY_BUFFER, values);
+    const buffer = this.buffer(gl.ARRAY_BUFFER, values ?? 0);
     gl.enableVertexAttribArray(place);
     gl.vertexAttribPointer(place, width, gl.FLOAT, false, 0, 0);
     return buffer;
@@ -236,6 +272,10 @@ class Renderer {
       this.at("projection"), false, perspective(fov, near, distance + 2 * head.radius));
     gl.uniform3fv(this.at("lightScale"), head.lightScale);
     gl.uniform1i(this.at("mode"), state.mode);
+    const size = Math.hypot(...state.key) || 1;
+    gl.uniform3fv(this.at("key"), state.key.map(x => x / size));
+    gl.uniform1f(this.at("strength"), state.strength);
+    gl.uniform1f(this.at("ambient"), state.ambient);
     gl.activeTexture(gl.TEXTURE0); gl.bindTexture(gl.TEXTURE_2D, head.diffuse);
     gl.activeTexture(gl.TEXTURE1); gl.bindTexture(gl.TEXTURE_2D, head.light);
     gl.bindVertexArray(head.array);
@@ -255,6 +295,8 @@ function picture(url) {
 
 // ------------------------------------------------------------- one head on the page
 const FRONT = { yaw: 0.42, pitch: 0.08, zoom: 1 };
+// Light of the modes "Studio" and "Clay": direction to the key light, before the camera.
+const LIGHT = { key: [-0.55, 0.6, 0.75], strength: 1, ambient: 1 };
 let wheelElsewhere = 0;
 addEventListener("wheel", event => {
   if (!event.target.closest?.(".stage")) wheelElsewhere = event.timeStamp;
@@ -265,7 +307,7 @@ class Stage {
     this.element = element;
     this.canvas = element.querySelector("canvas");
     this.renderer = renderer;
-    this.state = { ...FRONT, base: IDENTITY, mode: 0 };
+    this.state = { ...FRONT, ...LIGHT, base: IDENTITY, mode: 0 };
     this.speed = 0;
     this.fingers = new Map();
     this.listen();
@@ -281,7 +323,8 @@ class Stage {
     if (this.head || this.opening) return this.redraw();
     this.opening = true;
     try {
-      this.head = await this.renderer.head(await loadFace(this.element.dataset.script));
+      this.head = await this.renderer.head(await loadValue(this.element.dataset.script, "affjaxHead"));
+      this.moved = Boolean(this.weights);
       if (this.visible) this.redraw();
       else this.close();
     } catch (error) { sorry(this.element, error); }
@@ -303,6 +346,8 @@ class Stage {
         this.state.yaw += this.speed;
         this.speed *= 0.93;
       }
+      if (this.moved) this.renderer.place(this.head, displaced(this.head.points, this.moves, this.weights));
+      this.moved = false;
       const width = this.canvas.clientWidth || 480;
       const side = Math.min(1600, Math.round(width * Math.min(devicePixelRatio || 1, 2)));
       if (this.canvas.width !== side) this.canvas.width = this.canvas.height = side;
@@ -313,6 +358,17 @@ class Stage {
       this.element.dataset.drawn = "yes";
       if (Math.abs(this.speed) > 0.0004 && !this.fingers.size) this.redraw();
     });
+  }
+
+  // Gives the head weights of its expression units; `moves` are those of `loadMoves`.
+  express(moves, weights) {
+    Object.assign(this, { moves, weights, moved: true });
+    this.redraw();
+  }
+
+  illuminate(light) {
+    Object.assign(this.state, light);
+    this.redraw();
   }
 
   rotate(dx, dy) {
@@ -367,15 +423,17 @@ class Stage {
       event.preventDefault();
       keys[event.key]();
     });
-    const modes = this.element.querySelectorAll("button[data-mode]");
-    for (const button of modes)
-      button.addEventListener("click", () => {
-        for (const other of modes) other.setAttribute("aria-pressed", other === button);
-        this.state.mode = Number(button.dataset.mode);
-        this.redraw();
-      });
+    for (const button of this.element.querySelectorAll("button[data-mode]"))
+      button.addEventListener("click", () => this.shade(Number(button.dataset.mode)));
     for (const button of this.element.querySelectorAll("button[data-view]"))
       button.addEventListener("click", () => this.reset(button.dataset.view === "photo"));
+  }
+
+  shade(mode) {
+    for (const button of this.element.querySelectorAll("button[data-mode]"))
+      button.setAttribute("aria-pressed", Number(button.dataset.mode) === mode);
+    this.state.mode = mode;
+    this.redraw();
   }
 
   move(event) {
@@ -404,21 +462,26 @@ function sorry(element, error) {
 }
 
 // ------------------------------------------------------------------------- the page
-const stages = [...document.querySelectorAll(".stage")];
-if (stages.length) {
-  try {
-    const renderer = new Renderer(512);
-    const live = stages.map(element => new Stage(element, renderer));
-    renderer.canvas.addEventListener("webglcontextlost", () =>
-      live.forEach(stage => sorry(stage.element, new Error("the graphics context was lost"))));
-  } catch (error) {
-    stages.forEach(element => sorry(element, error));
-  }
-}
+let shared = null;
 
-for (const box of document.querySelectorAll(".compare")) {
-  const slider = box.querySelector("input"), pair = box.querySelector(".pair");
-  slider.addEventListener("input", () => pair.style.setProperty("--cut", `${slider.value}%`));
+// Brings the cards inside of an element to life, and returns their stages.
+function showHeads(root) {
+  for (const box of root.querySelectorAll(".compare")) {
+    const slider = box.querySelector("input"), pair = box.querySelector(".pair");
+    slider.addEventListener("input", () => pair.style.setProperty("--cut", `${slider.value}%`));
+  }
+  const places = [...root.querySelectorAll(".stage")];
+  if (!places.length) return [];
+  try {
+    shared ??= new Renderer(512);
+    const live = places.map(element => new Stage(element, shared));
+    shared.canvas.addEventListener("webglcontextlost", () =>
+      live.forEach(stage => sorry(stage.element, new Error("the graphics context was lost"))));
+    return live;
+  } catch (error) {
+    places.forEach(element => sorry(element, error));
+    return [];
+  }
 }
 
 document.getElementById("theme").addEventListener("click", () => {

@@ -38,7 +38,12 @@ from affjax.faces._fit import (
 from affjax.faces._follow import Follower
 from affjax.faces._mesh import standard68
 from affjax.faces._motion import HeadMotion, MotionFilter
-from affjax.faces._photo import PhotoError, decode_photo, read_photo
+from affjax.faces._photo import (
+  PhotoError,
+  check_signature,
+  decode_photo,
+  read_photo,
+)
 from affjax.faces._pose import solve_pose, solve_poses
 from affjax.faces._regions import visible_skin
 from affjax.faces._surface.chart import reads_surface_of
@@ -62,6 +67,7 @@ __all__ = [
   "Scalp",
   "apply_crop",
   "check_fittable",
+  "check_signature",
   "confidence",
   "decode_photo",
   "face_crop",

@@ -179,22 +179,47 @@ def _decode(file: io.BufferedIOBase, max_pixels: int) -> UInt8[np.ndarray, "h w 
   return np.array(rgb, np.uint8)
 
 
+def check_signature(prefix: bytes, name: str) -> None:
+  """Checks that a file begins like a photo, whatever it is called; decodes nothing.
+
+  Args:
+    prefix: The first 16 bytes of the file.
+    name: Name of the photo in the message.
+
+  Raises:
+    PhotoError: It is of none of the formats that `read_photo` reads.
+  """
+  with _named_errors(name, MAX_PIXELS):
+    if not any(_accepts(kind, prefix) for kind in _known()):
+      raise _unknown(prefix)
+
+
+def _accepts(name: str, prefix: bytes) -> bool:
+  """Returns whether a file that begins like this may be of a format."""
+  _, accept = Image.OPEN[name]
+  return accept is None or accept(prefix) is True
+
+
 def _opened(file: io.BufferedIOBase) -> ImageFile.ImageFile:
   """Opens an image as `Image.open` does, but for the largest number of pixels."""
   prefix = file.read(16)
   for name in _known():
-    factory, accept = Image.OPEN[name]
-    if accept is None or accept(prefix) is True:
+    if _accepts(name, prefix):
       file.seek(0)
       # The plugins raise these where a file is of another format after all.
       with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):
-        return factory(cast(IO[bytes], file), "")
+        return Image.OPEN[name][0](cast(IO[bytes], file), "")
+  raise _unknown(prefix)
+
+
+def _unknown(prefix: bytes) -> PhotoError:
+  """Returns the error for a file of a format that is not read."""
   kind = _kind(prefix)
   if kind in ("HEIC", "HEIF") and "HEIF" not in _known():
-    raise PhotoError(
+    return PhotoError(
       f"{kind} needs pillow-heif: install it by pip install 'affjax[heif]'"
     )
-  raise PhotoError(f"{kind or 'not an image'}, expected one of {', '.join(_known())}")
+  return PhotoError(f"{kind or 'not an image'}, expected one of {', '.join(_known())}")
 
 
 def _kind(prefix: bytes) -> str:

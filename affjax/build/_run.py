@@ -70,9 +70,7 @@ def load_run(root: str | pathlib.Path = EMBEDDED, *, best: bool = False) -> Run:
   """
   if str(root) == EMBEDDED:
     if best:
-      raise ValueError(
-        "best chooses among the checkpoints of a workdir; embedded has one"
-      )
+      raise ValueError("best chooses a checkpoint of a workdir; embedded has one")
     return _embedded()
   folder = workdir.latest_stage(pathlib.Path(root))
   if folder is None:

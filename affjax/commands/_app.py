@@ -23,7 +23,8 @@ _ABOUT = {
 class App(_parsing.Command):
   """Serves a page on this machine, on which photos become heads.
 
-  Prints the address; open it in a browser, drop photos on the page or use the webcam.
+  Writes results only into the folder of -o. Prints the address; open it in a browser,
+  drop photos on the page or use the webcam.
   The heads can be turned, relit, moved by ARKit's blendshapes, compared with the photo
   and downloaded. Only this machine can reach the page, and it loads nothing from
   elsewhere. Ctrl-C ends it.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fit(_photos.PhotoCommand):
-  """Fits a morphable head to every face of photos and videos, without training.
+  """Fits a morphable head to the faces of photos and videos.
 
   Writes OUT/<photo>/face<k>/ for each face: a textured mesh (head.glb, head.obj), UV
   maps (position.npy, diffuse.png, light.png), pose.json and images. OUT/index.html

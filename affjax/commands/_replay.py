@@ -12,12 +12,12 @@ from affjax.commands import _console, _parsing
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Replay(_parsing.Command):
-  """Makes a training step again at which a loss or gradient was not finite.
+  """Makes a training step again whose numbers were not finite.
 
-  Prints each value of the step: losses, norms of the networks' gradients, and of each
-  loss term its weight (lambda/) and the norm of its gradient (term_gradient/). Writes
-  nothing. The step is made on the devices of this machine, with the weights, optimizer
-  states and photos that were saved when training stopped.
+  Writes nothing. Prints each value of the step: losses, norms of the networks'
+  gradients, and of each loss term its weight (lambda/) and the norm of its gradient
+  (term_gradient/). The step is made on the devices of this machine, with the weights,
+  optimizer states and photos that were saved when training stopped.
 
   Exit status: 0 = every value is finite, 1 = some are not, 2 = the folder cannot be
   used.

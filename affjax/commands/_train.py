@@ -39,9 +39,9 @@ class Train(_parsing.Command):
 
   stage: Annotated[Positional[str], arg(metavar="STAGE")]
   workdir: Annotated[pathlib.Path, arg(metavar="WORKDIR")]
-  coordinator: str = ""
-  processes: int = 0
-  process: int = -1
+  coordinator: Annotated[str, arg(metavar="HOST:PORT")] = ""
+  processes: Annotated[int, arg(metavar="COUNT")] = 0
+  process: Annotated[int, arg(metavar="INDEX")] = -1
   overrides: Suppress[tuple[str, ...]] = ()
 
   interrupted: ClassVar[str] = "interrupted before the first step; nothing was lost"

@@ -38,7 +38,7 @@ def spectral_norm(kernel: Float[ArrayLike, "*k o"]) -> Float[Array, ""]:
   fixed = jax.lax.stop_gradient(matrix)
   start = np.random.default_rng(0).normal(size=matrix.shape[1]).astype(np.float32)
 
-  def step(_: int, right: jax.Array) -> jax.Array:
+  def step(_: Any, right: jax.Array) -> jax.Array:
     return _unit(fixed.T @ _unit(fixed @ right))
 
   right = jax.lax.fori_loop(0, _STEPS, step, jnp.asarray(start))

@@ -51,13 +51,14 @@ __all__ = [
   "write_pages",
 ]
 
+# The networks come last: fitting needs nothing of them.
 _LATER = (
   "_by_fit",
-  "_by_networks",
   "_fit_photos",
   "_output",
   "_results",
   "_video_file",
+  "_by_networks",
 )
 
 

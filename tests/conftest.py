@@ -62,6 +62,7 @@ _BRIEF = (
   "tests/heads",
   "tests/models/test_models_reconstructor.py",
   "tests/photos",
+  "tests/render",
   "tests/test_build.py",
   "tests/test_main.py",
   "tests/train",

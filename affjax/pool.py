@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from affjax import bugs
 
@@ -116,7 +116,8 @@ class Worker:
     if self._stopped:
       raise WorkerDied("the worker process was stopped")
     context = multiprocessing.get_context("spawn")
-    self._pipe, other = context.Pipe()
+    pipe, other = context.Pipe()
+    self._pipe = cast(Connection, pipe)  # on Windows it is another class
     self._process = context.Process(
       target=_serve, args=(self._make, other), daemon=True
     )

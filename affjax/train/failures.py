@@ -8,6 +8,8 @@ runs/a/stage3/failed/1234/checkpoints/    the state before the step
 import dataclasses
 import io
 import pathlib
+import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -32,7 +34,7 @@ class Failure:
 
   Attributes:
     step: Number of the step.
-    message: What was not finite.
+    message: Name and value of the number that was not finite.
     total_steps: Length of the stage.
     record: Records of the step, those of all processes.
     config: Config of the stage, as JSON holds it.
@@ -86,7 +88,14 @@ def read(folder: pathlib.Path) -> Failure:
     with np.load(folder / _BATCH, allow_pickle=False) as archive:
       record = {name: archive[name] for name in archive.files}
     return Failure(record=record, **about)
-  except (OSError, TypeError, ValueError) as error:
+  except (
+    EOFError,
+    OSError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+  ) as error:
     raise WorkdirError(f"cannot read {folder / _BATCH}: {error}") from error
 
 

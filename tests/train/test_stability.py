@@ -11,9 +11,18 @@ import pytest
 
 from affjax import losses
 from affjax.losses import Context
-from affjax.train import discriminators, inspection, loop, sharding, states, steps
+from affjax.train import (
+  discriminators,
+  failures,
+  inspection,
+  loop,
+  sharding,
+  states,
+  steps,
+)
 from affjax.train.discriminators import R1Penalty
 from affjax.train.sharding import MeshShape
+from affjax.train.workdir import WorkdirError
 from tests.train import tiny_training as tiny
 
 RECORD = tiny.stacked(tiny.Source(tiny.TEMPLATE, 8))
@@ -215,3 +224,13 @@ def test_terms_are_the_same_whatever_the_loss_of_the_discriminator():
       }
     )
   assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"no archive"])
+def test_a_damaged_failure_is_one_line(tmp_path, content):
+  (tmp_path / "failure.json").write_text(
+    '{"step": 3, "message": "total became nan", "total_steps": 4, "config": {}}'
+  )
+  (tmp_path / "batch.npz").write_bytes(content)
+  with pytest.raises(WorkdirError, match=r"cannot read .*batch\.npz"):
+    failures.read(tmp_path)

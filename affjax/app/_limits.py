@@ -5,7 +5,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-  """What the app takes and keeps at most.
+  """The largest sizes, numbers and times that the app allows.
 
   Attributes:
     upload_bytes: Size of an uploaded photo.

@@ -1,4 +1,4 @@
-"""What the worker process does with an uploaded photo."""
+"""The task of the worker process: to make heads of an uploaded photo."""
 
 import dataclasses
 import functools

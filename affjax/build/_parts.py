@@ -164,7 +164,7 @@ def checked_parts(options: Options, problems: Sequence[str] = ()) -> Parts:
 
   Args:
     options: The options.
-    problems: What is wrong with the config they are from.
+    problems: Mistakes of the config that were found before; all are reported.
 
   Raises:
     UserError: Something is wrong; the message names everything that is.

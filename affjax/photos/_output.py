@@ -67,7 +67,7 @@ class Written(NamedTuple):
   Attributes:
     size: Height and width of the photo, or of the video's frames as they were used, px.
     confidences: Confidence of each head; None where it is not known.
-    note: What is wrong with the file, in words; "" if nothing is.
+    note: The fault of a file that was used in part, in words; "" without one.
   """
 
   size: tuple[int, int]

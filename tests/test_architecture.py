@@ -76,7 +76,7 @@ ONLY_IN = {
   "optax": {"train"},
   "orbax": {"train"},
   "pickle": set(),
-  "rich": {"commands"},
+  "rich": {"commands", "train"},
   "safetensors": {"build", "models"},
   "starlette": {"app"},
   "tensorboardX": {"train"},

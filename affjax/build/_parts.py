@@ -355,7 +355,7 @@ def _plan(options: Options, this: Stage, samples: int) -> Plan:
   with _section("data"):
     per_epoch = steps_per_epoch(samples, batch_size)
   total = options.steps or max(1, round(this.epochs * per_epoch))
-  return Plan(total, batch_size, options.log, options.checkpoint)
+  return Plan(total, per_epoch, batch_size, options.log, options.checkpoint)
 
 
 def _batches(

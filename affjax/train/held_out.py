@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from affjax.train import pictures, processes, sharding, states, steps
+from affjax.train import histograms, pictures, processes, sharding, states, steps
 from affjax.train.metrics import Writer
 from affjax.train.shapes import ShapeEvaluator
 from affjax.train.states import TrainState
@@ -88,6 +88,18 @@ class HeldOutEvaluator:
     shown = "; ".join(str(error) for error in errors)
     name = self._samples.learner.stage.name
     self._writer.say(f"{name} {step} against known geometry | {shown}")
+
+  def histograms(self, state: TrainState, step: int) -> None:
+    """Logs how the weights that train and the held-out samples' maps are spread."""
+    stage = self._samples.learner.stage
+    found = self._evaluate(state, self._samples.feature_net, self._record)
+    weights = states.trained(stage, states.exchanged(state).params)
+    if jax.process_count() > 1:
+      weights = sharding.fetched(weights, self._samples.mesh)
+    if not processes.is_first():
+      return
+    maps = {name: m.addressable_data(0) for name, m in found.pictures.items()}
+    self._writer.histograms(step, histograms.of_trees({**weights, "held_out": maps}))
 
   def _write_pictures(self, maps: dict[str, jax.Array], step: int) -> None:
     if not processes.is_first():

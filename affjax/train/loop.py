@@ -32,6 +32,7 @@ from affjax.train.shapes import ShapeEvaluator
 from affjax.train.start import Start
 from affjax.train.states import TrainState
 from affjax.train.steps import Learner, Record
+from affjax.train.terminal import Length, Terminal
 
 
 class DataError(ValueError):
@@ -51,6 +52,8 @@ class Log:
       for each term, and the first one a compilation.
     shapes_every: Steps between two comparisons of the held-out samples with their
       known geometry, as `affjax evaluate` does them, beside the mean head; 0 = never.
+    histograms_every: Steps between two histograms of the weights of each layer that
+      trains and of the held-out samples' maps; 0 = never.
     tensorboard: Whether to write event files, too.
   """
 
@@ -58,12 +61,14 @@ class Log:
   pictures_every: int = 1000
   shapes_every: int = 0
   inspect_every: int = 0
+  histograms_every: int = 0
   tensorboard: bool = True
 
   def __post_init__(self):
     if self.every < 1:
       raise ValueError(f"every must be at least 1, got {self.every}")
-    for name in ("pictures_every", "shapes_every", "inspect_every"):
+    for name in ("pictures", "shapes", "inspect", "histograms"):
+      name = f"{name}_every"
       if getattr(self, name) < 0:
         raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
 
@@ -74,18 +79,20 @@ class Plan:
 
   Attributes:
     total_steps: Number of updates of the stage.
+    epoch_steps: Number of updates in which each sample is seen once.
     batch_size: Photos in a batch.
     log: Options of the log.
     checkpoint: Options of the checkpoints.
   """
 
   total_steps: int
+  epoch_steps: int
   batch_size: int
   log: Log
   checkpoint: Checkpointing
 
   def __post_init__(self):
-    for name in ("total_steps", "batch_size"):
+    for name in ("total_steps", "epoch_steps", "batch_size"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
@@ -188,7 +195,12 @@ def _run(task: Task) -> Outcome:
     return Outcome(first, True, None, done)
   with (
     Checkpoints(folder, plan.checkpoint) as checkpoints,
-    Writer(folder, resumed_at=first, tensorboard=plan.log.tensorboard) as writer,
+    Writer(
+      folder,
+      Terminal(Length(stage.name, plan.total_steps, plan.epoch_steps)),
+      resumed_at=first,
+      tensorboard=plan.log.tensorboard,
+    ) as writer,
     interrupt.watched() as asked,
   ):
     writer.say(f"{stage.name}: starts from {task.start.origin}")
@@ -274,6 +286,7 @@ class _Updates:
         # One step ahead keeps the device busy; more would only delay a signal.
         self._meter.check(behind=1)
         self._clock.tick(step - 1)
+        self._show(step - 1)
         stop = self._vote(bool(asked)) or step == plan.total_steps
         self._report(state, step, stop=stop)
         if stop:
@@ -300,6 +313,14 @@ class _Updates:
       self._evaluator(state, step)
     if _due(step, plan.log.shapes_every):
       self._evaluator.shapes(state, step)
+    if _due(step, plan.log.histograms_every):
+      self._evaluator.histograms(state, step)
+
+  def _show(self, step: int) -> None:
+    """Moves the bar on the terminal to a step that is known to be computed."""
+    terms = (steps.TOTAL, *self._task.learner.stage.weights.active)
+    losses = {k: v for k, v in self._meter.newest.items() if k in terms}
+    self._writer.terminal.show(step, losses, self._clock.speed(step))
 
   def _log(self, step: int) -> None:
     """Averages, checks, writes and prints the scalars since the last time."""

@@ -11,6 +11,8 @@ import numpy as np
 
 from affjax import files
 from affjax.train import processes, steps
+from affjax.train.histograms import Histogram
+from affjax.train.terminal import Terminal
 
 
 class NonFiniteError(ArithmeticError):
@@ -26,11 +28,16 @@ class NonFiniteError(ArithmeticError):
 
 
 class Meter:
-  """Collects the scalars of steps on the device and averages them on the host."""
+  """Collects the scalars of steps on the device and averages them on the host.
+
+  Attributes:
+    newest: Scalars of the newest step that is known to be computed.
+  """
 
   def __init__(self):
     self._pending: list[tuple[int, Mapping[str, Any]]] = []
     self._host: list[dict[str, float]] = []
+    self.newest: dict[str, float] = {}
 
   def add(self, step: int, scalars: Mapping[str, Any]):
     """Adds the scalars of a step without waiting for them."""
@@ -51,6 +58,7 @@ class Meter:
         message = f"{_described(bad)} became {host[bad]} at step {step}"
         raise NonFiniteError(message, step)
       self._host.append(host)
+      self.newest = host
 
   def means(self) -> dict[str, float]:
     """Returns the means since the last call, the total first; checks like `check`."""
@@ -61,27 +69,38 @@ class Meter:
 
 
 class Writer:
-  """Writes scalars and pictures of one stage into its folder, and on the terminal.
+  """Writes scalars, pictures and histograms of one stage, and on the terminal.
 
   Of several processes only the first one writes.
   """
 
-  def __init__(self, folder: pathlib.Path, *, resumed_at: int, tensorboard: bool):
+  def __init__(
+    self,
+    folder: pathlib.Path,
+    terminal: Terminal,
+    *,
+    resumed_at: int,
+    tensorboard: bool,
+  ):
     """Opens the logs.
 
     Args:
       folder: Folder of the stage.
+      terminal: Terminal of the stage, which is closed with the logs.
       resumed_at: Step of the checkpoint that training continues from. Lines of later
         steps, logged before a crash, are dropped.
       tensorboard: Whether to write event files.
     """
+    self.terminal = terminal
     self._board = None
     self._lines = None
     if not processes.is_first():
       return
-    self._path = folder / "metrics.jsonl"
-    _drop_after(self._path, resumed_at or -1)
-    self._lines = self._path.open("a", encoding="utf-8")
+    path = folder / "metrics.jsonl"
+    self._histograms = folder / "histograms.jsonl"
+    for log in (path, self._histograms):
+      _drop_after(log, resumed_at or -1)
+    self._lines = path.open("a", encoding="utf-8")
     if tensorboard:
       import tensorboardX
 
@@ -104,16 +123,27 @@ class Writer:
     if self._board is not None:
       self._board.add_image("sheet", sheet, step, dataformats="HWC")
 
+  def histograms(self, step: int, found: Mapping[str, Histogram]):
+    """Appends histograms to `histograms.jsonl` and to the event file."""
+    if self._lines is None:
+      return
+    with self._histograms.open("a", encoding="utf-8") as lines:
+      for name, histogram in found.items():
+        lines.write(json.dumps({"step": step, "name": name, **histogram.json()}) + "\n")
+    if self._board is not None:
+      for name, histogram in found.items():
+        self._board.add_histogram_raw(name, **histogram.raw(), global_step=step)
+
   def say(self, text: str):
     """Prints one line on the terminal."""
-    if self._lines is not None:
-      print(text, flush=True)
+    self.terminal.say(text)
 
   def __enter__(self) -> "Writer":
     return self
 
   def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
     """Closes the files; on a full disk, the error that ended the block remains."""
+    self.terminal.close()
     try:
       if self._lines is not None:
         self._lines.close()

@@ -1,18 +1,22 @@
 """The loop: what it writes, how it stops, and that it goes on exactly."""
 
 import dataclasses
+import io
 import json
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
+from rich import console
 
 from affjax.train import (
   checkpoint,
@@ -21,6 +25,7 @@ from affjax.train import (
   metrics,
   sharding,
   steps,
+  terminal,
   workdir,
 )
 from affjax.train.retention import Checkpointing
@@ -38,7 +43,9 @@ def _lines(root, name="stage1"):
 def whole(tmp_path_factory):
   """A stage run from beginning to end, and its outcome."""
   root = tmp_path_factory.mktemp("whole")
-  task = tiny.make_task(root, total_steps=20, checkpoint_every=5, tensorboard=True)
+  task = tiny.make_task(
+    root, total_steps=20, checkpoint_every=5, tensorboard=True, histograms_every=10
+  )
   return root, loop.run(task)
 
 
@@ -58,6 +65,37 @@ def test_a_stage_leaves_losses_pictures_and_weights(whole):
   trained = [line for line in _lines(root) if "total" in line]
   assert [line["step"] for line in trained] == list(range(2, 21, 2))
   assert trained[-1]["images_per_second"] > 0
+
+
+def test_histograms_hold_every_value_of_weights_and_maps(whole):
+  root, _ = whole
+  lines = (root / "stage1" / "histograms.jsonl").read_text().splitlines()
+  found = {(line["step"], line["name"]): line for line in map(json.loads, lines)}
+  assert {step for step, _ in found} == {10, 20}
+  maps = [name for _, name in found if name.startswith("histogram/held_out/")]
+  assert "histogram/held_out/position" in maps
+  weights = tiny.final_params(root)["position"]
+  for path, values in jax.tree_util.tree_leaves_with_path(weights):
+    name = "/".join(["histogram/position", *(str(key.key) for key in path)])
+    line = found[20, name]
+    assert sum(line["counts"]) == np.size(values)
+    if np.ptp(values):
+      bounds = (np.min(values), np.max(values))
+      np.testing.assert_allclose((line["low"], line["high"]), bounds, rtol=1e-6)
+
+
+def test_a_terminal_shows_epoch_losses_speed_and_keeps_the_lines():
+  out = console.Console(
+    file=io.StringIO(), force_terminal=True, width=120, markup=False, emoji=False
+  )
+  bar = terminal.Terminal(terminal.Length("stage2", 8, 4), out=out)
+  bar.say("stage2: starts from [stage1] :x:")
+  bar.show(5, {"total": 1.25}, 3.5)
+  bar.close()
+  text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.file.getvalue())
+  assert "stage2: starts from [stage1] :x:\n" in text
+  for part in ("stage2 epoch 2/2", "5/8", "total 1.25", "3.5 images/s"):
+    assert part in text
 
 
 def test_a_finished_stage_is_left_alone(whole, capsys):
@@ -246,7 +284,7 @@ def test_damaged_files_are_named(tmp_path):
   ("make", "message"),
   [
     (
-      lambda: loop.Plan(0, 1, loop.Log(), Checkpointing()),
+      lambda: loop.Plan(0, 1, 1, loop.Log(), Checkpointing()),
       "total_steps must",
     ),
     (lambda: loop.Log(every=0), "every must be at least 1"),

@@ -252,6 +252,7 @@ def make_task(
   devices=1,
   model=1,
   log_every=2,
+  histograms_every=0,
   resume="auto",
   init_from="",
   average=0.0,
@@ -267,8 +268,14 @@ def make_task(
     learner=learner,
     plan=loop.Plan(
       total_steps=total_steps,
+      epoch_steps=4,
       batch_size=4,
-      log=Log(every=log_every, pictures_every=0, tensorboard=tensorboard),
+      log=Log(
+        every=log_every,
+        pictures_every=0,
+        histograms_every=histograms_every,
+        tensorboard=tensorboard,
+      ),
       checkpoint=Checkpointing(every=checkpoint_every, **kept),
     ),
     start=start.begin(

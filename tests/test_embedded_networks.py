@@ -1,8 +1,11 @@
 """The networks that come with the package."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from affjax import build
 from affjax.assets import store
@@ -27,8 +30,14 @@ def test_they_are_whole_and_small(run):
 
 def test_they_are_written_as_they_were_read(run, tmp_path):
   build.save_embedded(run, tmp_path)
-  for name in NAMES:
-    assert (tmp_path / name).read_bytes() == store.read_asset(name)
+  about, weights = NAMES
+  assert (tmp_path / weights).read_bytes() == store.read_asset(weights)
+  written = json.loads((tmp_path / about).read_text())
+  shipped = json.loads(store.read_asset(about))
+  # Options that are newer than the file have their defaults.
+  config = ConfigDict(written["config"])
+  config.update(shipped["config"])
+  assert {**shipped, "config": config.to_dict()} == written
 
 
 def test_a_file_of_other_networks_is_refused(run, monkeypatch):

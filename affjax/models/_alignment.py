@@ -50,6 +50,11 @@ class Alignment:
   template: Template = dataclasses.field(metadata={"static": True})
 
   @property
+  def normals(self) -> Float[Array, "n s s 3"]:
+    """The normal of each texel in camera space; 0 outside the charts."""
+    return self.cues[..., 1:4]
+
+  @property
   def places(self) -> Float[Array, "n s s 2"]:
     """The place (x, y) of each texel in the photo, px."""
     size = self.prior.shape[1]

@@ -224,6 +224,8 @@ class Reconstructor:
     vertices = head_to_world(uv.vertices_from_map(position, self.table), pose)
     alignment = self._alignment(vertices, position, start.guide, size)
     light = apply("light", alignment)
+    if alignment is not None:
+      light = _light.settled(light[0], alignment), light[1]
     chex.assert_shape(light[0], (len(images), -(-size // 8), -(-size // 8), 1))
     outputs = _resized(apply("diffuse", alignment), side)
     if side != size:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from affjax.eval import distance_error
+from affjax.eval import depth_errors, distance_error
 from affjax.geometry import uv
 from affjax.geometry.camera import world_to_px
 from affjax.losses import (
@@ -21,7 +21,7 @@ from affjax.losses import (
   weighted,
 )
 from affjax.models import Reconstructor
-from affjax.render import shade
+from affjax.render import head_buffers, shade
 from affjax.types import Batch, Guide, Prediction
 from experiments.alignment.networks import in_photo
 
@@ -147,7 +147,23 @@ def _position_measures(
     "distance": 100 * _distance(nets, answer, batch) / eyes,
     "place": jnp.sum(away * seen, (1, 2)) / jnp.sum(seen, (1, 2)),
     "shape": shape / eyes,
+    **_depth_measures(nets, answer, batch),
   }
+
+
+def _depth_measures(
+  nets: Reconstructor, answer: Array, batch: Batch
+) -> dict[str, Array]:
+  """Returns SIDE, times 100 as in the paper, and MAD of depth maps of the photo."""
+  truth = in_photo(batch.position, batch.pose, nets.camera)
+  depth, other = (
+    head_buffers(
+      uv.vertices_from_map(maps, nets.table), nets.template, nets.camera, (64, 64)
+    ).depth[..., 0]
+    for maps in (answer, truth)
+  )
+  found = depth_errors(depth, other, protocol="mesh")
+  return {"side": 100 * found.side, "mad": found.mad}
 
 
 def _colors(nets: Reconstructor, params: Params, batch: Batch) -> Array:
@@ -213,6 +229,8 @@ TABLE = {
       "distance": "3D distance, % of the eyes' ↓",
       "place": "place in the photo, px of 64 ↓",
       "shape": "after similarity, % of the eyes' ↓",
+      "side": "SIDE, 1e-2 ↓",
+      "mad": "MAD, deg ↓",
     },
   ),
   "colors": Task(

@@ -1,6 +1,7 @@
 """The photos of the app: those that wait, the one in work, and the results."""
 
 import asyncio
+import contextlib
 import dataclasses
 import pathlib
 import secrets
@@ -125,7 +126,12 @@ class Queue:
     await asyncio.to_thread(shutil.rmtree, job.folder, ignore_errors=True)
 
   async def work(self) -> None:
-    """Does the jobs one after another, until it is cancelled."""
+    """Does the jobs one after another, until it is cancelled.
+
+    The first task is an empty one, for which the worker compiles what photos need.
+    """
+    with contextlib.suppress(pool.WorkerDied):
+      await asyncio.to_thread(self._worker.do, {}, seconds=self._limits.photo_seconds)
     while True:
       job = await self._waiting.get()
       if job.key not in self.jobs:

@@ -70,7 +70,7 @@ class App(_parsing.Command):
 
     options = OutputOptions(format=self.format)
     check_formats(options.formats)
-    _console.ERR.print("starting; the first photo takes longer than later ones")
+    _console.ERR.print("starting; a photo that comes at once waits for the warm-up")
     serve(
       functools.partial(_reconstructor, self),
       about=_ABOUT[self.method],

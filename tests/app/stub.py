@@ -20,7 +20,9 @@ def make_nothing():
 
 
 def do(task):
-  """Answers as the content of the photo says."""
+  """Answers as the content of the photo says; an empty task warms up."""
+  if not task:
+    return {}
   content = pathlib.Path(task["photo"]).read_bytes()
   time.sleep(0.02)
   if b"kill" in content:

@@ -1,5 +1,6 @@
 """The app refuses what it should, loses nothing else, and outlives its worker."""
 
+import asyncio
 import base64
 import concurrent.futures
 import contextlib
@@ -23,8 +24,10 @@ pytest.importorskip("starlette", reason="needs pip install 'affjax[app]'")
 pytest.importorskip("uvicorn", reason="needs pip install 'affjax[app]'")
 
 from affjax import commands, pool
-from affjax.app import Limits, _site
+from affjax.app import Limits, _site, _task
+from affjax.app._queue import Queue
 from affjax.export import CARD_FOLDER, WRITERS
+from affjax.photos import OutputOptions
 from tests.app import stub
 from tests.app.client import running
 from tests.app.stub import FILE, PNG
@@ -348,6 +351,8 @@ def test_a_photo_that_kills_the_worker_fails_alone(tmp_path):
 
 def test_an_idle_worker_that_dies_is_replaced(tmp_path):
   with running(tmp_path) as client:
+    # After a photo, the warm-up is over.
+    assert client.finished(client.add(PNG))[1]["state"] == "done"
     os.kill(client.worker.process_id, signal.SIGKILL)
     _until(lambda: not client.worker.is_alive)
     assert client.finished(client.add(PNG))[1]["state"] == "done"
@@ -413,6 +418,51 @@ def test_a_worker_that_cannot_be_made_says_why():
     worker.do({}, seconds=1)
 
 
+class _Method:
+  """Notes what it is asked to reconstruct, and fails."""
+
+  about = "a <test>"
+
+  def __init__(self):
+    self.seen = []
+
+  def heads_of(self, pixels, path):
+    self.seen.append((pixels.shape, path.name))
+    raise MemoryError
+
+
+def test_the_worker_warms_up_on_the_portrait_and_survives():
+  method = _Method()
+  task = _task.make_task(lambda: method, OutputOptions())
+  assert task({}) == {}
+  assert method.seen == [((512, 512, 3), "astronaut.jpg")]
+
+
+def test_the_warm_up_comes_before_the_photos(tmp_path):
+  tasks = []
+
+  class Worker(pool.Worker):
+    def do(self, task, *, seconds):
+      tasks.append(task)
+      if not task:
+        raise pool.WorkerDied("out of memory")
+      return {"reason": "no face found"}
+
+  async def one_photo():
+    queue = Queue(Worker(stub.make_task), tmp_path, Limits())
+    job = queue.add("a photo", "a.png")
+    queue.submit(job)
+    work = asyncio.ensure_future(queue.work())
+    while not job.finished:
+      await asyncio.sleep(0.01)
+    work.cancel()
+    return job
+
+  job = asyncio.run(one_photo())
+  assert job.reason == "no face found"
+  assert [task.get("photo") for task in tasks] == [None, str(job.photo)]
+
+
 def test_limits_are_positive():
   with pytest.raises(ValueError, match="waiting must be positive, got 0"):
     Limits(waiting=0)
@@ -470,7 +520,7 @@ def test_ctrl_c_ends_it_cleanly(tmp_path, end):
     _, errors = process.communicate(timeout=60)
   assert process.returncode == 0
   assert errors.splitlines() == [
-    "starting; the first photo takes longer than later ones"
+    "starting; a photo that comes at once waits for the warm-up"
   ]
   assert not folder.exists()
 

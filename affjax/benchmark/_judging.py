@@ -8,13 +8,25 @@ import numpy as np
 from jaxtyping import Float
 
 from affjax.benchmark._contestants import Answer, Contestant, MeanHead
-from affjax.eval import Cases, Heads, Photos, Truths, chosen, measured, properties
+from affjax.eval import (
+  EMBEDDING_SIZE,
+  RETRIEVALS,
+  Cases,
+  Heads,
+  Photos,
+  Truths,
+  chosen,
+  identity_pair,
+  measured,
+  properties,
+  retrievals,
+)
 
 # Number of photos at a time.
 _CHUNK = 20
 
 # Values of each photo by measure and part; NaN where there is none.
-Table = dict[str, dict[str, Float[np.ndarray, " n"]]]
+Table = dict[str, dict[str, Float[np.ndarray, " _"]]]
 
 
 @runtime_checkable
@@ -104,23 +116,25 @@ class _Part:
   baseline: Table
   properties: dict[str, np.ndarray]
   problems: dict[str, str]
+  embeddings: tuple[np.ndarray, np.ndarray]
 
 
 def _chunk(
   contestant: Contestant, photos: Photos, size: int, measures: Sequence[str]
 ) -> _Part:
   mean = MeanHead().heads_in(photos)
-  baseline = values = _values(mean, photos, size, measures)
+  baseline, pair = same = _values(mean, photos, size, measures)
   answer = mean
   if not isinstance(contestant, MeanHead):
     answer = without_nan(contestant.heads_in(photos))
-    values = _values(answer, photos, size, measures)
+    same = _values(answer, photos, size, measures)
   return _Part(
     tuple(photos.names),
-    values,
+    same[0],
     baseline,
     dict(properties(photos)) if isinstance(photos, Truths) else {},
     {photos.names[k]: reason for k, reason in answer.problems.items()},
+    (same[1], pair),
   )
 
 
@@ -141,10 +155,15 @@ def without_nan(answer: Answer) -> Answer:
 
 def _values(
   answer: Answer, photos: Photos, size: int, measures: Sequence[str]
-) -> Table:
-  """Returns the measures of up to `size` photos; NaN for those without a head."""
+) -> tuple[Table, np.ndarray]:
+  """Returns the measures of up to `size` photos; NaN for those without a head.
+
+  Also returns the embeddings of heads and photos `[2, n, d]`, from which it is told at
+  the end which photo of the whole set a head leads to.
+  """
+  pair = np.full((2, len(photos), EMBEDDING_SIZE), np.nan, np.float32)
   if answer.heads is None:
-    return {}
+    return {}, pair
   # Repeats fill the chunk, so that functions are compiled for few sizes.
   index = list(answer.index)
   padding = [0] * (size - len(index))
@@ -158,7 +177,9 @@ def _values(
     for part, values in parts.items():
       found[name][part] = np.full(len(photos), np.nan, np.float32)
       found[name][part][index] = np.asarray(values)[: len(index)]
-  return found
+  if RETRIEVALS.keys() & found.keys():
+    pair[:, index] = identity_pair(cases, canonical=True)[:, : len(index)]
+  return found, pair
 
 
 def _joined(parts: list[_Part], about: str, unread: Mapping[str, str]) -> Judgment:
@@ -167,6 +188,11 @@ def _joined(parts: list[_Part], about: str, unread: Mapping[str, str]) -> Judgme
     _joined_tables([getattr(p, which) for p in parts], [len(p.names) for p in parts])
     for which in ("values", "baseline")
   )
+  for k, table in enumerate((values, baseline)):
+    whole = np.concatenate([part.embeddings[k] for part in parts], 1) if parts else None
+    table |= {
+      name: retrievals(whole, top) for name, top in RETRIEVALS.items() if name in table
+    }
   problems = dict(unread)
   for part in parts:
     problems |= part.problems

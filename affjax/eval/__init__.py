@@ -37,7 +37,13 @@ from affjax.eval._identity import (
 from affjax.eval._image import color_difference, l1_error, lab, psnr, ssim
 from affjax.eval._measures import MEASURES, Measure, measured
 from affjax.eval._perceptual import perceptual_distance
-from affjax.eval._photo_measures import rendered
+from affjax.eval._photo_measures import (
+  EMBEDDING_SIZE,
+  RETRIEVALS,
+  identity_pair,
+  rendered,
+  retrievals,
+)
 from affjax.eval._regions import REGIONS, face_regions
 from affjax.eval._scan import ScanDistances, scan_distances
 from affjax.eval._shape_measures import Values
@@ -46,9 +52,11 @@ from affjax.eval._strata import STRATA, properties, stratum
 
 __all__ = [
   "ALIGNMENTS",
+  "EMBEDDING_SIZE",
   "INNER",
   "MEASURES",
   "REGIONS",
+  "RETRIEVALS",
   "STRATA",
   "Cases",
   "DepthErrors",
@@ -75,6 +83,7 @@ __all__ = [
   "identity_cosine",
   "identity_distance",
   "identity_features",
+  "identity_pair",
   "l1_error",
   "lab",
   "landmark_error",
@@ -87,6 +96,7 @@ __all__ = [
   "rendered",
   "retrieval",
   "retrieval_rank",
+  "retrievals",
   "rotation_error",
   "scan_distances",
   "ssim",

@@ -132,7 +132,24 @@ def _rows() -> tuple[Measure, ...]:
       for error, unit in photo.PICTURES
     ),
     Measure("identity cosine", "", photo.identities, any_photo, drawn, higher=True),
+    Measure(
+      "identity cosine, canonical",
+      "",
+      part(photo.identities, canonical=True),
+      any_photo,
+      drawn,
+      higher=True,
+    ),
+    *(
+      Measure(name, "", part(_retrieved, top=top), any_photo, drawn, higher=True)
+      for name, top in photo.RETRIEVALS.items()
+    ),
   )
+
+
+def _retrieved(cases: Cases, top: int) -> Values:
+  """Whether canonical heads lead to their photo, among the photos of these cases."""
+  return photo.retrievals(photo.identity_pair(cases, canonical=True), top)
 
 
 MEASURES = _rows()

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,12 @@ _RENDER_SIZE = 256
 _PERCEPTUAL_SIZE = 128
 # Background of the renders that the face encoder sees.
 _GRAY = 0.5
+
+# Numbers in an embedding of the embedded encoder; embeddings of heads and their photos.
+EMBEDDING_SIZE = 128
+Embeddings: TypeAlias = Float[np.ndarray, "2 n d"]
+# The measures of how often a head leads to its photo, and how many photos count.
+RETRIEVALS = {"identity top-1": 1, "identity top-5": 5}
 
 
 def rotations(cases: Cases) -> Values:
@@ -132,40 +139,76 @@ def renders(cases: Cases, error: str) -> Values:
   return {"": np.asarray(_ERRORS[error](images, photos, mask))}
 
 
-def identities(cases: Cases) -> Values:
-  """Cosine of the embeddings of photo and head, the latter rendered over gray."""
-  images, alpha = rendered(cases, _RENDER_SIZE)
+def identities(cases: Cases, canonical: bool = False) -> Values:
+  """Cosine of the embeddings of photo and rendered head."""
+  return {"": np.asarray(_identity.identity_cosine(*identity_pair(cases, canonical)))}
+
+
+def retrievals(pair: Embeddings, top: int) -> Values:
+  """1 for each photo that is among the `top` most similar to its rendered head, else 0.
+
+  Args:
+    pair: Embeddings of the heads and of the photos, as `identity_pair` returns them.
+    top: Number of photos that count.
+  """
+  placed = np.isfinite(pair).all((0, 2))
+  values = np.full(len(placed), np.nan, np.float32)
+  if placed.any():
+    values[placed] = _identity.retrieval(*pair[:, placed], top=top)
+  return {"": values}
+
+
+@functools.lru_cache(maxsize=4)
+def identity_pair(cases: Cases, canonical: bool) -> Embeddings:
+  """Returns the embeddings of the heads, rendered over gray, and of their photos.
+
+  Args:
+    cases: Cases whose heads have pose, diffuse map and light.
+    canonical: Whether the heads face the camera (the paper's table 2) instead of having
+      the pose of the photo.
+
+  Returns:
+    Heads first; NaN for heads without a pose.
+  """
+  images, alpha = rendered(cases, _RENDER_SIZE, canonical)
   # The render of a head without a pose holds NaN; it counts as none.
   over = np.nan_to_num(images + _GRAY * (1 - alpha))
   pictures = np.rint(255 * np.clip(over, 0, 1)).astype(np.uint8)
-  own, true = _own_landmarks(cases, _RENDER_SIZE), _true_landmarks(cases)
-  placed = np.flatnonzero(np.isfinite(own).all((1, 2)))
-  values = np.full(len(own), np.nan, np.float32)
+  pose = _pose_in_render(cases, canonical)
+  own = _landmarks_px(cases, cases.heads.vertices, pose, _RENDER_SIZE)
+  true = _true_landmarks(cases)
+  placed = np.flatnonzero(np.isfinite(_own_pose(cases)).all(1))
+  pair = np.full((2, len(own), EMBEDDING_SIZE), np.nan, np.float32)
   if len(placed):
-    features = (
-      _identity.identity_features([some[k] for k in placed], marks[placed])
-      for some, marks in ((pictures, own), (cases.given.photos, true))
-    )
-    values[placed] = _identity.identity_cosine(*features)
-  return {"": values}
+    for k, (some, marks) in enumerate(((pictures, own), (cases.given.photos, true))):
+      found = _identity.identity_features([some[j] for j in placed], marks[placed])
+      pair[k, placed] = found
+  return pair
+
+
+def _pose_in_render(cases: Cases, canonical: bool) -> Float[np.ndarray, "n 6"]:
+  """Returns the poses in which heads are drawn."""
+  pose = _own_pose(cases)
+  return np.zeros_like(pose) if canonical else pose
 
 
 @functools.lru_cache(maxsize=2)
 def rendered(
-  cases: Cases, size: int
+  cases: Cases, size: int, canonical: bool = False
 ) -> tuple[Float[np.ndarray, "n h h 3"], Float[np.ndarray, "n h h 1"]]:
-  """Returns the heads as the renderer draws them in the photos, and their coverage.
+  """Returns the heads as the renderer draws them, and their coverage.
 
   Args:
     cases: Cases whose heads have pose, diffuse map and light.
     size: Side of the pictures, px.
+    canonical: Whether they face the camera instead of having the pose of the photo.
   """
   heads = cases.heads
   assert heads.diffuse is not None
   assert heads.light is not None
   color = np.ones((len(heads), 3), np.float32)
   color = color if heads.light_color is None else heads.light_color
-  world = head_to_world(heads.vertices, _own_pose(cases))
+  world = head_to_world(heads.vertices, _pose_in_render(cases, canonical))
   maps = (jnp.asarray(values) for values in (heads.diffuse, heads.light, color))
   options = {"camera": cases.given.camera, "size": size}
   images, alpha = _drawn(world, *maps, template=cases.template, **options)

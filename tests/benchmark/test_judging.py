@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from affjax import benchmark
-from affjax.benchmark import _contestants
-from affjax.eval import Heads, chosen
+from affjax.benchmark import _contestants, _judging
+from affjax.eval import RETRIEVALS, Heads, chosen
 from affjax.export import OutputError, Reconstruction
 from affjax.geometry import uv
 from affjax.heads import open_head
@@ -99,6 +99,32 @@ class _Reconstructor:
         notes={},
       )
     ]
+
+
+class _True:
+  """A method that knows the truth, but for one photo."""
+
+  about = "the truth"
+
+  def heads_in(self, photos):
+    some = chosen(photos, range(min(len(photos), 2)))
+    heads = Heads(some.vertices, some.pose, some.diffuse, some.light)
+    return benchmark.Answer(list(range(len(some))), heads, {})
+
+
+def test_a_head_is_looked_for_among_the_photos_of_the_whole_set(samples, monkeypatch):
+  names = tuple(RETRIEVALS)
+  whole = benchmark.judge(_True(), samples, measures=names)
+  monkeypatch.setattr(_judging, "_CHUNK", 1)
+  parts = benchmark.judge(_True(), samples, measures=names)
+  for name in names:
+    assert len(parts.values[name][""]) == 3
+    np.testing.assert_array_equal(
+      parts.values[name][""][:2], whole.values[name][""][:2]
+    )
+  # Each would be the first of its own chunk; the photos are gray, and none looks like
+  # one of the heads.
+  assert parts.values[names[0]][""].mean() < 1
 
 
 def test_a_reconstructor_is_judged_in_the_camera_of_the_photo(samples):

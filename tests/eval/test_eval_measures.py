@@ -48,12 +48,43 @@ def test_the_truth_itself_has_no_error(truths):
   for measure in evaluation.MEASURES:
     whole = found[measure.name][""]
     assert whole.shape == (2,), measure.name
-    if measure.higher:
+    if measure.name in evaluation.RETRIEVALS:
+      # Both photos are the same gray: the own one is found after the other one.
+      assert (whole == (measure.name == "identity top-5")).all()
+    elif measure.higher:
       # Perfect maps have an infinite PSNR; gray photos do not look like the head.
       assert (whole > 0.1).all(), measure.name
     elif not measure.name.startswith("render"):
       limit = 0.1 if measure.unit == "deg" else 0.02
       assert (whole < limit).all(), measure.name
+
+
+def test_heads_lead_to_their_photos_when_these_are_their_renders(truths):
+  size = 256
+  heads = _heads(truths, pose=np.zeros((2, 6), np.float32))
+  heads.diffuse[1, ..., 0] = 0.8
+  images, alpha = evaluation.rendered(Cases(truths, heads), size)
+  photos = np.rint(255 * (images + 0.5 * (1 - alpha))).astype(np.uint8)
+  pictures = dataclasses.replace(
+    truths,
+    photos=photos,
+    visible=np.ones((2, size, size), bool),
+    pose=np.zeros((2, 6), np.float32),
+  )
+  # In the photos the heads are turned otherwise; canonical renders do not see it.
+  turned = dataclasses.replace(
+    heads, pose=truths.pose + np.float32([0, 0.3, 0, 0, 0, 0])
+  )
+  names = ("identity cosine, canonical", *evaluation.RETRIEVALS)
+  found = evaluation.measured(Cases(pictures, turned), names)
+  np.testing.assert_allclose(found["identity cosine, canonical"][""], 1, atol=1e-4)
+  assert (found["identity top-1"][""] == 1).all()
+  pair = evaluation.identity_pair(Cases(pictures, turned), canonical=True)
+  swapped = np.stack([pair[0, ::-1], pair[1]])
+  assert (evaluation.retrievals(swapped, 1)[""] == 0).all()
+  assert (evaluation.retrievals(swapped, 2)[""] == 1).all()
+  lost = np.concatenate([pair, np.full_like(pair[:, :1], np.nan)], 1)
+  assert np.isnan(evaluation.retrievals(lost, 1)[""]).tolist() == [False, False, True]
 
 
 def test_a_similarity_counts_only_in_raw_numbers(truths):

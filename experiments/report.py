@@ -15,20 +15,12 @@ from typing import Any
 
 from affjax import files
 from experiments.benchmarks import measuring
+from experiments.paper import summary as paper
+from experiments.paper.summary import PAPER
 
 FOLDER = pathlib.Path(__file__).parent
 RESULTS, REPORT = FOLDER / "results", FOLDER / "REPORT.md"
 
-# Tables 1 to 3 of the paper.
-PAPER_1 = {
-  "DECA": (2.486, 53.61),
-  "3DDFAV2": (1.731, 46.79),
-  "Deep3DFR": (1.074, 37.81),
-  "Unsup3D": (1.423, 23.55),
-  "Unsup3D with affine convolution": (1.367, 21.80),
-  "AffUNet without affine convolution": (0.947, 39.62),
-  "AffUNet": (0.721, 14.74),
-}
 # Rows of our comparison that stand for a row of table 1.
 SAME = {
   "plain": "AffUNet without affine convolution",
@@ -134,7 +126,7 @@ def _spread(row: Mapping[str, Any], name: str) -> str:
 
 
 def _paper_1(name: str) -> str:
-  return f"{PAPER_1[name][0]}, {PAPER_1[name][1]}" if name else ""
+  return ", ".join(map(str, PAPER[1].get(name, ())))
 
 
 def shapes() -> str:
@@ -235,6 +227,25 @@ network are not public.
 as a light stage's."""
 
 
+def tables() -> str:
+  """Tables 1 to 3, as far as they have been trained."""
+  result = read("paper_cpu.json")
+  settings = result["settings"]
+  parts = [
+    f"{title}\n\n{paper.table(number, result['rows'])}"
+    for number, title in paper.TITLES.items()
+  ]
+  steps = ", ".join(map(str, settings["steps"]))
+  return f"""
+Each row was trained here with {settings["photos"]} synthetic photos of {settings["size"]}²
+({steps} updates of {settings["batch"]} in the three stages) and judged on the set
+`embedded`. Magnitudes cannot be compared with the paper's; order and ratios can.
+
+{(chr(10) * 2).join(parts)}
+
+*To refute it*: `python -m experiments.paper --scale gpu`."""
+
+
 def reference() -> str:
   """The independent PyTorch implementation."""
   result = read("compare_pytorch_64.json")
@@ -315,6 +326,7 @@ SECTIONS: dict[str, Section] = {
   "Affine convolution (table 1, figure 7)": architectures,
   "Shape": shapes,
   "Texture (table 2, figures 5 and 11)": textures,
+  "Tables 1 to 3, small": tables,
   "The method, twice": reference,
   "Speed": speed,
   "Training": training,

@@ -237,9 +237,10 @@ def tables() -> str:
   ]
   steps = ", ".join(map(str, settings["steps"]))
   return f"""
-Each row was trained here with {settings["photos"]} synthetic photos of {settings["size"]}²
-({steps} updates of {settings["batch"]} in the three stages) and judged on the set
-`embedded`. Magnitudes cannot be compared with the paper's; order and ratios can.
+Each row was trained here with {settings["photos"]} synthetic photos of
+{settings["size"]}² ({steps} updates of {settings["batch"]} in the three stages) and
+judged on the set `embedded`. Magnitudes cannot be compared with the paper's; order and
+ratios can.
 
 {(chr(10) * 2).join(parts)}
 

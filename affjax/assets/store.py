@@ -17,7 +17,7 @@ _SHA256 = {
   "astronaut.jpg": "f5724aea6d926c89b191192877e8d879de8d5be509645935dbf684f6278fe275",
   "faces.npz": "819a49b9d990e22aa35b5482f7f0acc3583809d693ca2fded7f6a6ce78b73c70",
   "facemesh.npz": "aef671fdb0777762e77c8e2f6f44c318353c31882551d41d5c9a4d02b41cb66f",
-  "head.npz": "ecf7ae7007283257865c87bb74dba892608c4eb4375a7662ad09de995aca5283",
+  "head.npz": "cd30f354d7e644e816d3feefd6c8e4ac6addab874cee4687bbeee2337a59f817",
   "identity.npz": "554047f3b4d41f90fb1f5f0102af21deffc1000a16a6241294b802791ed9ce5d",
   "networks.json": "25256faf6f197f324246f6223ee0105e5ef8fae9913e93fd5085d37a703a33aa",
   "networks.safetensors": (

@@ -5,13 +5,14 @@
 Without `--package`, the package is downloaded into a temporary folder. It is read as a
 zip and never installed. Put the printed hash into `affjax/assets/store.py`.
 
-The flattening of the UV layout ends in slightly different places on different machines.
-The committed asset keeps its layout, so that trained networks and painted maps fit:
-`--layout-of affjax/assets/head.npz`.
+The flattening of the UV layout and the identity modes come out slightly different on
+different machines. The committed asset keeps its own, so that trained networks and
+painted maps fit: `--like affjax/assets/head.npz`.
 """
 
 import argparse
 import pathlib
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from affjax.types import Template
 from experiments.assets import (
   head_identity,
   head_landmarks,
+  head_lips,
   head_masks,
   head_mesh,
   head_pack,
@@ -45,7 +47,7 @@ def build(
   *,
   people: int = _PEOPLE,
   plain: bool = False,
-  layout: tuple[np.ndarray, np.ndarray] | None = None,
+  like: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
   """Returns all arrays of the asset.
 
@@ -53,13 +55,27 @@ def build(
     source: source of the base mesh and its targets.
     people: number of random people whose shapes span the identity space.
     plain: whether the identity space has the people's modes alone.
-    layout: UVs and their faces over the same mesh; a new layout if absent.
+    like: an earlier asset over the same mesh whose UV layout and identity modes are
+      kept.
   """
   identity, mesh, base = parts(source, people=people)
   if not plain:
     identity = head_space.enriched(
       identity, mesh, base, symmetric=_SYMMETRIC, antisymmetric=_ANTISYMMETRIC
     )
+  return assembled(source, identity, mesh, base, like)
+
+
+def assembled(
+  source: head_source.Source,
+  identity: head_identity.Identity,
+  mesh: head_types.HeadMesh,
+  base: np.ndarray,
+  like: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
+  """Returns all arrays of the asset from its identity space, whose lips are closed."""
+  identity, free = head_lips.closed(identity, mesh, base)
+  layout = (like["uvs"], like["faces_uv"]) if like else None
   uvs, faces_uv = layout or head_uv.layout(mesh, base, identity.mean)
   landmark_faces, landmark_weights = head_landmarks.landmarks(mesh, base)
   names = source.expression_names()
@@ -68,6 +84,10 @@ def build(
     [keep * (mesh.weights @ source.expression_unit(name)) for name in names]
   )
   scale, origin = _frame(identity.mean, mesh.faces, landmark_faces, landmark_weights)
+  basis, std = identity.basis * scale, identity.std * scale
+  if like:
+    modes = like["identity"] * like["identity_scale"][:, None, None]
+    basis, std = head_identity.mixed(basis, modes, free), like["identity_std"]
   template = Template(
     name="embedded",
     vertices=((identity.mean - origin) * scale).astype(np.float32),
@@ -81,14 +101,7 @@ def build(
     landmark_weights=landmark_weights.astype(np.float32),
   )
   masks = head_masks.masks(mesh, template, base)
-  return _arrays(
-    template,
-    masks,
-    identity.basis * scale,
-    identity.std * scale,
-    expression * scale,
-    names,
-  )
+  return _arrays(template, masks, basis, std, expression * scale, names)
 
 
 def parts(
@@ -156,17 +169,16 @@ def main() -> None:
     help="an identity space of the people alone, without the Gaussian process",
   )
   parser.add_argument(
-    "--layout-of",
+    "--like",
     type=pathlib.Path,
-    help="an earlier asset over the same mesh whose UV layout is kept",
+    help="an earlier asset over the same mesh whose UV layout and modes are kept",
   )
   arguments = parser.parse_args()
   source = head_source.open_source(arguments.package)
-  layout = None
-  if arguments.layout_of is not None:
-    earlier = store.read_npz(arguments.layout_of.read_bytes(), "the earlier asset")
-    layout = earlier["uvs"], earlier["faces_uv"]
-  arrays = build(source, people=arguments.people, plain=arguments.plain, layout=layout)
+  like = None
+  if arguments.like is not None:
+    like = store.read_npz(arguments.like.read_bytes(), "the earlier asset")
+  arrays = build(source, people=arguments.people, plain=arguments.plain, like=like)
   head_pack.write(arguments.output, arrays)
   size = arguments.output.stat().st_size
   print(f"{arguments.output} {size} bytes, sha256 {store.sha256(arguments.output)}")

@@ -75,6 +75,20 @@ def aligned(points: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.n
   return scale * p @ rotation.T + centre_target
 
 
+def mixed(basis: np.ndarray, earlier: np.ndarray, used: np.ndarray) -> np.ndarray:
+  """The earlier modes as mixtures of modes `[K, V, 3]` that span the same space.
+
+  Args:
+    basis: modes.
+    earlier: `[K, V, 3]`, modes of an earlier build on another machine, whose signs and
+      whose order of nearly equal modes may differ.
+    used: bool `[V]`, the vertices at which they should agree.
+  """
+  rows = [modes[:, used].reshape(len(modes), -1).T for modes in (basis, earlier)]
+  mixture, *_ = np.linalg.lstsq(*rows, rcond=None)
+  return np.tensordot(mixture.T, basis, 1)
+
+
 def _components(samples: np.ndarray, number: int) -> np.ndarray:
   """Principal components `[number, V, 3]` times their standard deviations."""
   flat = samples.reshape(len(samples), -1)

@@ -249,3 +249,24 @@ def test_make_up_and_moles_below_a_fringe_stay():
     assert spot.sum() > 15
     assert (found.seen > 0.9)[spot].mean() > 0.5
     assert np.abs(product - diffuse)[spot & (found.seen > 0.9)].mean() < 0.06
+
+
+def test_the_mouth_is_read_only_where_it_is_open(unlit):
+  """Stripes over everything: a mouth keeps its own color unless the lips part."""
+  image, alpha, pose = unlit
+  model = open_head("embedded")
+  template = model.template
+  mask = uv.resize_mask(template.masks["mouth"], SIZE)
+  mouth = mask > 0.999
+  person = np.zeros(len(model.identity_std), np.float32)
+  unit = np.zeros(len(model.expression_names), np.float32)
+  maps = []
+  for wide in (0.0, 0.7):
+    unit[model.expression_names.index("jawOpen")] = wide
+    vertices = model.vertices(person, unit)
+    plain = np.broadcast_to(PLAIN, (SIZE, SIZE, 3))
+    maps.append(read_colors(image, alpha, vertices, pose, template, CAMERA, plain))
+  shut, opened = maps
+  assert not shut.seen[mouth].any()
+  assert np.ptp(shut.diffuse[mouth], axis=0).max() < 1e-3
+  assert (opened.seen * (mask > 0.5) > 0.5).sum() > 10

@@ -10,7 +10,7 @@ import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from scipy import ndimage
 
 from affjax import compilation
@@ -91,9 +91,10 @@ def read_colors(
   texel = _texels(vertices, pose, template, camera, size, len(image))
   masks = completion.texel_masks(template, size)
   facing = smooth_step(_GRAZING, _FACING, texel["cosine"]) * texel["visible"] * support
-  shown = facing
+  # Behind closed lips nothing is seen of the mouth, however near it lies.
+  shown = facing * (1 - masks["mouth"] * (1 - texel["open"]))
   if inside is not None:
-    shown = facing * smooth_step(0.9, 1.0, _read(inside, texel["px"])[..., 0])
+    shown = shown * smooth_step(0.9, 1.0, _read(inside, texel["px"])[..., 0])
   color = _read(image, texel["px"])
   own, front = np.moveaxis(_read(_with_front(skin), texel["px"]), -1, 0)
   blocked = (facing - shown * (1 - front)) * (1 - masks["inner"])
@@ -139,10 +140,31 @@ def _texels(
   depth = np.where(out["depth"] > 0, out["depth"], np.inf)
   # The fit is not exact: beside the edge of a surface in front its colors are seen.
   depth = ndimage.minimum_filter(depth, 2 * max(round(_EDGE * width), 1) + 1)
-  column, row = (np.clip(np.rint(out["px"][..., k]), 0, width - 1) for k in (0, 1))
-  found = depth[row.astype(int), column.astype(int)]
+  place = np.clip(np.rint(out["px"]), 0, width - 1).astype(int)
+  column, row = place[..., 0], place[..., 1]
+  found = depth[row, column]
   inside = ((out["px"] > -0.5) & (out["px"] < width - 0.5)).all(-1)
-  return {**out, "visible": inside & (out["distance"] < found + _HIDDEN)}
+  return {
+    **out,
+    "visible": inside & (out["distance"] < found + _HIDDEN),
+    "open": _open_mouth(out["uv"], template)[row, column],
+  }
+
+
+def _open_mouth(
+  places: Float[np.ndarray, "c c 2"], template: Template
+) -> Bool[np.ndarray, "c c"]:
+  """Returns which pixels of a crop show the inside of the mouth and no edge of it.
+
+  Args:
+    places: UV coordinates that the pixels show, (0, 0) beside the head.
+    template: The head.
+  """
+  mask = template.masks.get("mouth", np.zeros((1, 1), np.float32))
+  column, row = np.moveaxis(uv.uv_to_texel(places, len(mask)), -1, 0)
+  at = [np.clip(np.rint(k), 0, len(mask) - 1).astype(int) for k in (row, column)]
+  side = 2 * max(round(_EDGE * len(places)), 1) + 1
+  return ndimage.minimum_filter(mask[at[0], at[1]] > 0.5, side)
 
 
 @compilation.saved(
@@ -173,6 +195,7 @@ def _projected(
     "normal": normal,
     "cosine": (normal * sight).sum(-1),
     "depth": buffers.depth[0, ..., 0],
+    "uv": buffers.uv[0],
   }
 
 

@@ -47,13 +47,18 @@ gc.set_threshold(50_000)
 # The files that take longest.
 _LONGEST = (
   "tests/test_main.py",
-  "tests/train/test_train_loop.py",
-  "tests/data/test_prepare.py",
+  "tests/models/test_models_guided.py",
+  "tests/train/test_scaling.py",
   "tests/photos/test_by_fit.py",
+  "tests/data/test_prepare.py",
+  "tests/data/test_prepare_hostile.py",
+  "tests/models/test_models_reconstructor.py",
+  "tests/train/test_train_step.py",
+  "tests/photos/test_clip.py",
+  "tests/faces/test_faces_regions.py",
+  "tests/test_build.py",
   "tests/heads/test_open_head.py",
   "tests/ops/test_affine_conv_native.py",
-  "tests/test_build.py",
-  "tests/models/test_models_reconstructor.py",
   "tests/commands/test_commands.py",
   "tests/data/test_synthetic_faces.py",
 )

@@ -352,7 +352,7 @@ def test_a_folder_of_good_and_bad_photos(workdir, tmp_path):
   exif[0x0112] = 6
   astronaut.transpose(Image.Transpose.ROTATE_90).save(place / "é 顔.jpg", exif=exif)
   out = tmp_path / "out"
-  answer = run_process(
+  answer = run(
     *("reconstruct", place, place / "missing.png", "-o", out, "--weights", workdir)
   )
   assert answer.exit_code == 1, answer.stderr

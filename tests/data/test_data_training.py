@@ -1,12 +1,11 @@
-"""Prepared and mixed data, from the config to the weights."""
+"""Prepared and mixed data, from the config to the batches."""
 
-import json
 import shutil
 
 import numpy as np
 import pytest
 
-from affjax import build, main
+from affjax import build
 from affjax.data import MixedSource, _record, _shards
 from affjax.heads import open_head
 from tests import tiny_config
@@ -30,22 +29,6 @@ def prepared(head, tmp_path_factory):
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
   return tiny_config.write_photos(tmp_path_factory.mktemp("photos") / "a")
-
-
-def test_the_program_trains_on_a_prepared_data_set(prepared, tmp_path):
-  flags = {"data__source": "prepared", "steps": 2, "data__augment__brightness": 0.2}
-  arguments = [
-    *("main", "--config=stage1", f"--workdir={tmp_path / 'a'}"),
-    f"--config.data.path={prepared.parents[1]}",
-    "--config.data.augment.noise=0.1",
-    "--config.data.augment.jpeg=0.5",
-    *tiny_config.flags(**flags),
-  ]
-  assert main.main(arguments) == 0
-  summary = json.loads((tmp_path / "a" / "stage1" / "summary.json").read_text())
-  assert summary["finished"]
-  assert summary["data"] == "prepared"
-  assert np.isfinite(list(summary["eval_after"].values())).all()
 
 
 def test_the_last_records_are_held_out_without_a_test_split(prepared):

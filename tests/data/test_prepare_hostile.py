@@ -114,10 +114,10 @@ def archive(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prepared(archive, tmp_path_factory):
-  """Returns the folder of the data set, and the finished process."""
+  """Returns the folder of the data set, and what the command printed."""
   out = tmp_path_factory.mktemp("prepared")
-  done = _run(archive, "-o", out)
-  assert done.returncode == 0, done.stderr
+  done = run("prepare", archive, "-o", out, *SIZE)
+  assert done.exit_code == 0, done.stderr
   return out, done.stdout
 
 

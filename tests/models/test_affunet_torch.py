@@ -22,7 +22,7 @@ def _network(backend="auto", name="paper", **options):
   config = EncoderConfig(width=8, backend=backend, **options)
   definition = _architectures.define(architecture(name), config)
   rng = np.random.default_rng(0)
-  stir = lambda v: v + 0.05 * rng.standard_normal(v.shape, np.float32)
+  stir = lambda v: np.asarray(v) + 0.05 * rng.standard_normal(v.shape, np.float32)
   return definition, jax.tree.map(stir, _params.init(definition, 0))
 
 

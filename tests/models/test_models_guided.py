@@ -134,17 +134,23 @@ def test_every_level_samples_where_its_texels_lie(yaw_deg):
   rng = np.random.default_rng(0)
   fresh = made.init(0)
   # As after long training: every matrix is another one.
-  stirred = jax.tree.map(lambda v: v + 0.1 * rng.standard_normal(v.shape, "f4"), fresh)
+  stir = lambda v: np.asarray(v) + np.float32(0.1) * rng.standard_normal(v.shape, "f4")
+  stirred = jax.tree.map(stir, fresh)
   world = cameras.head_to_world(template.vertices[None], jnp.asarray(pose)[None])
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def truth(side):
+    true = uv.projection_affine(
+      world, template, Camera(), size=side, resolution=(size, size)
+    )
+    return true[0, ..., 2], _align(template, pose, side)[1].visible[0, ..., 0] > 0.3
+
   for weights in (fresh, stirred):
     levels = run(weights, _images(1, size), guide)
     for number, places in enumerate(levels, start=1):
       side = size >> (number - 1)
       assert places.shape[1:4] == (side, side, 9)
-      true = uv.projection_affine(
-        world, template, Camera(), size=side, resolution=(size, size)
-      )[0, ..., 2]
-      seen = np.asarray(_align(template, pose, side)[1].visible)[0, ..., 0] > 0.3
+      true, seen = map(np.asarray, truth(side))
       error = np.linalg.norm(np.asarray(places[0, :, :, 4] - true), axis=-1)[seen]
       print(f"layer {number}: mean {error.mean():.2f} px of {size}")
       assert error.mean() <= 1.5
@@ -302,7 +308,7 @@ def test_larger_maps_hold_the_detail_of_larger_photos(made):
 
 def test_networks_see_larger_photos_reduced(made):
   large, photos, guide = made.with_map_size(2 * SIZE), _images(2, 2 * SIZE), _guide()
-  stirred = jax.tree.map(lambda v: v + 0.01, made.init(0))
+  stirred = jax.tree.map(lambda v: np.asarray(v) + np.float32(0.01), made.init(0))
   got = _compiled(large)(stirred, photos, guide)
   small = _compiled(made)(stirred, _small(photos), guide)
   np.testing.assert_allclose(got.pose, small.pose, atol=1e-5)

@@ -86,6 +86,7 @@ def alone(tmp_path_factory):
   return root
 
 
+@pytest.mark.slow  # test_train_step.py compares a step, the next test all stages
 def test_four_devices_make_the_steps_of_one(alone, tmp_path):
   _run(tmp_path, devices=4)
   _require_same(alone, tmp_path)
@@ -198,7 +199,7 @@ def test_shapes_of_meshes():
 # Accumulated parts.
 
 
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_accumulated_parts_make_the_step_of_the_whole_batch(devices):
   """Masks differ from sample to sample, so that a mean of means would be wrong."""
   record = {**RECORD, "visible": RECORD["visible"].copy()}

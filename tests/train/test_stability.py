@@ -166,7 +166,7 @@ def test_the_inspection_gives_each_term_its_weight_and_gradient():
       terms, _ = steps.terms_of(learner, state, None, batch, params)
       return weights[name] * terms[name].value
 
-    gradient = jax.tree.leaves(jax.grad(term)(state.params))
+    gradient = jax.tree.leaves(jax.jit(jax.grad(term))(state.params))
     norm = math.sqrt(sum(float((leaf**2).sum()) for leaf in gradient))
     assert float(found[f"lambda/{name}"]) == pytest.approx(weights[name])
     assert float(found[f"term_gradient/{name}"]) == pytest.approx(norm, rel=1e-4)

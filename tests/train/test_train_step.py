@@ -31,8 +31,8 @@ def test_a_stage_changes_its_networks_and_no_others(name):
 
 @pytest.mark.parametrize("name", stages.STAGE_NAMES)
 def test_losses_fall_on_one_record(name):
-  learner = tiny.make_learner(name, learning_rate=3e-2)
-  _, history = tiny.train(learner, tiny.make_state(learner), RECORD, updates=80)
+  learner = tiny.make_learner(name)
+  _, history = tiny.train(learner, tiny.make_state(learner), RECORD, updates=240)
   assert history[-1]["total"] < 0.75 * history[0]["total"]
 
 

@@ -61,6 +61,7 @@ _BRIEF = (
   "tests/export",
   "tests/heads",
   "tests/models/test_models_reconstructor.py",
+  "tests/models/test_unsup3d.py",
   "tests/photos",
   "tests/render",
   "tests/test_build.py",

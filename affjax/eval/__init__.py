@@ -16,7 +16,6 @@ from affjax.eval._depth import (
   DepthErrors,
   depth_errors,
   depth_from_gray,
-  depth_normals,
 )
 from affjax.eval._geometry import (
   distance_error,
@@ -76,7 +75,6 @@ __all__ = [
   "color_difference",
   "depth_errors",
   "depth_from_gray",
-  "depth_normals",
   "distance_error",
   "face_chips",
   "face_regions",

@@ -48,6 +48,7 @@ from affjax.eval._scan import ScanDistances, scan_distances
 from affjax.eval._shape_measures import Values
 from affjax.eval._statistics import Summary, summary
 from affjax.eval._strata import STRATA, properties, stratum
+from affjax.eval._unsup3d import unsup3d_depths
 
 __all__ = [
   "ALIGNMENTS",
@@ -101,4 +102,5 @@ __all__ = [
   "stratum",
   "summary",
   "translation_error",
+  "unsup3d_depths",
 ]

@@ -69,6 +69,7 @@ class Scene:
 
   def pictures(self) -> dict[str, Float[Array, "n s s _"]]:
     """Returns pictures of the scene by name, in [0, 1]; shaded colors may exceed it."""
+    # White is near, as in Unsup3D's ground truth.
     return {
       "render": self.render[0],
       "mirrored": self.render[1],

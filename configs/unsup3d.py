@@ -9,9 +9,9 @@ the photo is looked at. `affine` is the variant of AffUNet's figure 8: the secon
 convolutions of the depth and the albedo network are affine ones.
 
 Hardware: one GPU of 8 GB or more.
-Time: not measured; at 200,000 photos, 94,000 updates of 64 photos.
+Time: not measured; for CelebA, 76,000 updates of 64 photos.
 Result: not measured. `experiments/unsup3d` trains small pairs and evaluates SIDE and
-MAD.
+MAD. See docs/unsup3d.md.
 
 As published for CelebA: networks, 64 px, depths 0.9 to 1.1, field of view 10°, views of
 up to 60°, weights 1 and 0.5 of the mirrored face, Adam 1e-4 with weight decay 5e-4,

@@ -14,6 +14,7 @@ from affjax.build._configs import UserError
 from affjax.build._networks import Config
 from affjax.build._options import Options
 from affjax.data import (
+  FIELDS,
   Wanted,
   degradation,
   mixed,
@@ -102,6 +103,7 @@ def sources(config: Config, root: pathlib.Path) -> tuple[Any, dict[str, np.ndarr
       occluders=data.occluders,
       backgrounds=data.backgrounds,
       cache=cache if data.cache else None,
+      photos=_photos(options),
     )
     if data.source == "mixed":
       parts = {name: (p.source, p.path, p.weight) for name, p in data.mixture.items()}
@@ -150,7 +152,9 @@ def checked_parts(options: Options, problems: Sequence[str] = ()) -> Parts:
 
   this = attempt(stage, "stage", "loss", "epochs")
   if this is not None and this.name == UNSUP3D:
-    attempt(lambda o: _require_unsup3d(o, this), "model", "dtype", "log", "features")
+    attempt(
+      lambda o: _require_unsup3d(o, this), "model", "dtype", "log", "features", "data"
+    )
   mesh = attempt(_mesh, "mesh")
   networks = attempt(_networks.reconstructor, "model", "dtype")
   attempt(_networks.discriminator, "model", "dtype")
@@ -177,6 +181,12 @@ def _require_unsup3d(options: Options, this: Stage) -> None:
     raise UserError(
       "config.log.shapes_every must be 0 for unsup3d, which makes no heads, got "
       f"{options.log.shapes_every}"
+    )
+  changed = options.data.mirror or options.data.augment.active
+  if _photos(options) > 1 and (changed or options.data.source == "mixed"):
+    raise UserError(
+      "config.model.unsup3d.photos: collections of photos need data.mirror=False, no "
+      "data.augment and one data.source"
     )
   layers = options.features.layers
   if this.requires(Need.FEATURES) and layers not in ((5,), (6,), (7,)):
@@ -323,13 +333,25 @@ def _optimizers(
     return mine, make(options.optimizer.for_discriminator())
 
 
+def _photos(options: Options) -> int:
+  """Returns the number of photos of one person in a record."""
+  return options.model.unsup3d.photos if options.stage == UNSUP3D else 1
+
+
 def _prepare(
   options: Options, networks: Reconstructor
 ) -> Callable[[dict[str, Any]], Batch]:
   """Returns the function from records to batches, with guides if networks take them."""
   guided = networks.networks.guided
   guides = degradation(open_head(options.model.template)) if guided else None
+  if _photos(options) > 1:
+    return lambda record: to_batch(_single_photos(record), table=networks.table)
   return functools.partial(to_batch, table=networks.table, guides=guides)
+
+
+def _single_photos(record: dict[str, Any]) -> dict[str, Any]:
+  """Returns collections of photos as photos that follow one another."""
+  return {name: record[name].reshape(-1, *record[name].shape[2:]) for name in FIELDS}
 
 
 def _plan(options: Options, this: Stage, samples: int) -> Plan:

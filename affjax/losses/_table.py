@@ -142,19 +142,6 @@ TERMS = (
     needs=Need.FEATURES | Need.KNOWN_DIFFUSE,
     help="the same in feature space",
   ),
-  Term(
-    "pose_l1",
-    0.0,
-    lambda c: _geometry.pose_l1(
-      c.prediction.pose,
-      c.batch.pose,
-      c.batch.has_pose,
-      jnp.asarray(c.regions.pose_points),
-    ),
-    stages=("stage1", "stage2", "stage3"),
-    needs=Need.KNOWN_POSE,
-    help="pose against a known one; not in the paper, hence 0",
-  ),
   # Unsup3D's weights: 1, and lambda_flip = 0.5 for the mirrored face (equation 4).
   Term(
     "unsup3d_l1",
@@ -201,5 +188,18 @@ TERMS = (
     stages=_UNSUP3D,
     needs=Need.FEATURES,
     help="Unsup3D: the same of the mirrored face",
+  ),
+  Term(
+    "pose_l1",
+    0.0,
+    lambda c: _geometry.pose_l1(
+      c.prediction.pose,
+      c.batch.pose,
+      c.batch.has_pose,
+      jnp.asarray(c.regions.pose_points),
+    ),
+    stages=("stage1", "stage2", "stage3"),
+    needs=Need.KNOWN_POSE,
+    help="pose against a known one; not in the paper, hence 0",
   ),
 )

@@ -38,7 +38,8 @@ class Unsup3DConfig:
       network are affine ones (AffUNet, figure 8).
     backend: Backend of the affine convolutions.
     photos: Photos of one person that share depth and albedo, which follow one another
-      in a batch (LAP, Zhang et al. 2021); 1 = each photo is by itself.
+      in a batch (LAP, Zhang et al. 2021); 1 = each photo is by itself. Batch size and
+      held-out samples then count people.
     nearest: Least depth of the canonical view.
     farthest: Largest depth of the canonical view.
     rotation_deg: Largest angle of the view about each axis, degrees.

@@ -49,5 +49,5 @@ def test_depths_are_those_of_the_head_in_the_unit_of_unsup3d():
 
 
 def test_photos_of_another_camera_are_refused():
-  with pytest.raises(ValueError, match="must be of a camera of 10.32"):
+  with pytest.raises(ValueError, match=r"must be of a camera of 10\.32"):
     unsup3d_depths(truths(Camera()))

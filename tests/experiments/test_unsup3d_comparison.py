@@ -11,7 +11,7 @@ from experiments.unsup3d import plan, summary
 from experiments.unsup3d.plan import Run, Settings
 
 
-def write(root, variant, seed, side, *, settings=Settings()):
+def write(root, variant, seed, side, **settings):
   """Writes the result of a run whose photos have these SIDEs, and MADs of ten times."""
   errors = lambda values: {
     "side_percent": list(values),
@@ -21,7 +21,7 @@ def write(root, variant, seed, side, *, settings=Settings()):
   run = Run(variant, seed)
   content = {
     **dataclasses.asdict(run),
-    "settings": dataclasses.asdict(settings),
+    "settings": dataclasses.asdict(Settings(**settings)),
     "machine": {},
     "method": errors(side),
     "constant": errors([2.0, 4.0, 6.0]),
@@ -58,7 +58,7 @@ def test_runs_of_several_settings_are_refused(tmp_path):
   with pytest.raises(ValueError, match="holds no runs"):
     summary.results(tmp_path)
   write(tmp_path, "original", 0, [1.0, 2.0, 3.0])
-  write(tmp_path, "affine", 0, [1.0, 2.0, 3.0], settings=Settings(steps=5))
+  write(tmp_path, "affine", 0, [1.0, 2.0, 3.0], steps=5)
   with pytest.raises(ValueError, match="runs of several settings"):
     summary.results(tmp_path)
 

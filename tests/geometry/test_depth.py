@@ -58,9 +58,9 @@ def test_views_turn_about_the_face_and_come_back():
   view = jnp.asarray(np.concatenate([angles, move])[None], jnp.float32)
   matrix = reference.rotation(angles)
   np.testing.assert_allclose(depth.view_to_matrix(view)[0], matrix, atol=1e-6)
-  points = [*np.random.default_rng(0).normal(0, 0.05, (1, 7, 3)), 0, 0, 1]
-  points = points.astype(np.float32)
   center = np.array([0, 0, 1])
+  points = center + np.random.default_rng(0).normal(0, 0.05, (1, 7, 3))
+  points = points.astype(np.float32)
   there = np.asarray(depth.to_view(points, view))
   wanted = (points[0] - center) @ matrix.T + center + move
   np.testing.assert_allclose(there[0], wanted, atol=1e-6)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from affjax.models import _params
 from affjax.models.unsup3d import (
@@ -14,6 +15,7 @@ from affjax.models.unsup3d import (
   Light,
   Unsup3D,
   Unsup3DConfig,
+  _layers,
   _rendering,
   aggregate,
   render_scene,
@@ -70,6 +72,38 @@ def raw_map(model: Unsup3D, photos, *, seed=0, photos_of_one=1):
   apply = functools.partial(_params.apply, model.definitions["depth"])
   found = jax.jit(functools.partial(apply, photos=photos_of_one))(params, photos)
   return np.asarray(found), params
+
+
+@pytest.mark.parametrize(("stride", "padding"), [(2, 1), (1, 0)])
+def test_layers_have_the_grid_of_the_published_ones(stride, padding):
+  """Kernels of 4 px: convolutions of PyTorch's padding 1 and stride 2, and transposed.
+
+  A transposed convolution adds its kernel to the result for each pixel.
+  """
+  random = np.random.default_rng(5)
+  side = 4 if stride == 2 else 1
+  x = random.normal(size=(1, side, side, 2)).astype(np.float32)
+  layer = _layers.ConvTranspose(2, 3, stride=stride, rngs=nnx.Rngs(0))
+  kernel = np.asarray(layer.conv.kernel[...])[::-1, ::-1]
+  wide = np.zeros((side * stride + 4, side * stride + 4, 3))
+  for row, column in np.ndindex(side, side):
+    place = (
+      slice(stride * row, stride * row + 4),
+      slice(stride * column, stride * column + 4),
+    )
+    wide[place] += np.einsum("c,abco->abo", x[0, row, column], kernel)
+  size = 2 * side if stride == 2 else 4
+  wanted = wide[padding : padding + size, padding : padding + size]
+  np.testing.assert_allclose(layer(x)[0], wanted, atol=1e-5)
+  halving = _layers.conv(3, 2, kernel_size=4, stride=2, rngs=nnx.Rngs(1))
+  padded = np.pad(wanted, ((1, 1), (1, 1), (0, 0)))
+  kernel = np.asarray(halving.kernel[...])
+  found = halving(wanted[None].astype(np.float32))[0]
+  for row, column in np.ndindex(size // 2, size // 2):
+    window = padded[2 * row : 2 * row + 4, 2 * column : 2 * column + 4]
+    np.testing.assert_allclose(
+      found[row, column], np.einsum("abc,abco->o", window, kernel), atol=1e-4
+    )
 
 
 def test_two_convolutions_of_the_variant_are_affine_and_start_as_plain_ones(photos):

@@ -13,15 +13,24 @@ from affjax.build._configs import (
   get_config,
   read_config,
 )
+from affjax.build._networks import reconstructor, unsup3d
 from affjax.build._options import Options
-from affjax.build._parts import learner, reconstructor, sources, stage, task
+from affjax.build._parts import learner, sources, stage, task
 from affjax.build._replay import replay
-from affjax.build._run import EMBEDDED, Run, load_run, save_embedded
+from affjax.build._run import (
+  EMBEDDED,
+  Run,
+  Unsup3DRun,
+  load_run,
+  load_unsup3d,
+  save_embedded,
+)
 
 __all__ = [
   "EMBEDDED",
   "Options",
   "Run",
+  "Unsup3DRun",
   "UserError",
   "config_file",
   "config_help",
@@ -29,6 +38,7 @@ __all__ = [
   "get_config",
   "learner",
   "load_run",
+  "load_unsup3d",
   "read_config",
   "reconstructor",
   "replay",
@@ -36,4 +46,5 @@ __all__ = [
   "sources",
   "stage",
   "task",
+  "unsup3d",
 ]

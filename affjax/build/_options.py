@@ -16,6 +16,7 @@ from affjax.models import (
   Networks,
   PoseNetConfig,
 )
+from affjax.models.unsup3d import Unsup3DConfig
 from affjax.train.discriminators import R1Penalty
 from affjax.train.loop import Log
 from affjax.train.optimizers import Adam
@@ -44,6 +45,7 @@ class Model:
     light: Light network.
     pose: Pose network.
     discriminator: Discriminator of stage 3.
+    unsup3d: The networks of the stage "unsup3d", which trains no others.
   """
 
   template: str = "embedded"
@@ -55,6 +57,7 @@ class Model:
   light: LightNetConfig = LightNetConfig()  # noqa: RUF009
   pose: PoseNetConfig = PoseNetConfig()  # noqa: RUF009
   discriminator: MultiScaleDiscriminator = MultiScaleDiscriminator()  # noqa: RUF009
+  unsup3d: Unsup3DConfig = Unsup3DConfig()  # noqa: RUF009
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +137,8 @@ class Options:
   """All options of a training run.
 
   Attributes:
-    stage: Stage to train: "stage1", "stage2" or "stage3".
+    stage: Stage to train: "stage1", "stage2" or "stage3" of the paper, or "unsup3d",
+      which trains another method (docs/unsup3d.md).
     epochs: Number of times that each sample is seen; 0 = the paper's for the stage.
     steps: Number of updates, whatever `epochs` says; 0 = by `epochs`.
     seed: Seed of weights and of the order of the samples.

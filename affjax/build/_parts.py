@@ -3,18 +3,18 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
-from affjax.build import _configs
+from affjax.build import _configs, _networks
 from affjax.build._configs import UserError
+from affjax.build._networks import Config
 from affjax.build._options import Options
 from affjax.data import (
+  FIELDS,
   Wanted,
   degradation,
   mixed,
@@ -26,13 +26,7 @@ from affjax.data import (
 )
 from affjax.heads import open_head
 from affjax.losses import Need, make_regions
-from affjax.models import (
-  FeatureNet,
-  MultiScaleDiscriminator,
-  Networks,
-  Reconstructor,
-  load_features,
-)
+from affjax.models import FeatureNet, Reconstructor
 from affjax.train import (
   optimizers,
   provenance,
@@ -46,12 +40,11 @@ from affjax.train import (
 from affjax.train.discriminators import DiscriminatorLearner
 from affjax.train.loop import Plan, Task
 from affjax.train.shapes import shape_evaluator
-from affjax.train.stages import Stage
+from affjax.train.stages import UNSUP3D, Stage
 from affjax.train.states import Params, TrainState
 from affjax.train.steps import Learner
 from affjax.types import Batch
 
-Config = ConfigDict | Mapping[str, Any] | Options
 Made = TypeVar("Made")
 
 
@@ -75,33 +68,6 @@ def task(config: Config, root: str | pathlib.Path, *, command: str = "") -> Task
     raise UserError(str(error)) from error
 
 
-def reconstructor(config: Config) -> Reconstructor:
-  """Returns the four networks with their head and their camera."""
-  options = _configs.read_config(config)
-  model = options.model
-  dtype = {"dtype": options.dtype}
-  shared = {**dtype, "backend": options.affine_backend}
-  with _section("model.position"):
-    position = dataclasses.replace(model.position, **shared)
-  with _section("model.diffuse"):
-    diffuse = dataclasses.replace(model.diffuse, **shared)
-  with _section("model.light"):
-    light = dataclasses.replace(model.light, **shared)
-  with _section("model.pose"):
-    pose = dataclasses.replace(model.pose, **dtype)
-  with _section("model"):
-    head = open_head(model.template)
-    found = Reconstructor(
-      template=head.template,
-      camera=model.camera,
-      networks=Networks(model.size, model.architecture, position, diffuse, light, pose),
-      vertex_std=head.vertex_std(),
-    )
-    # Built on first use; some values are refused only then.
-    found.definitions  # noqa: B018
-    return found
-
-
 def stage(config: Config) -> Stage:
   """Returns the stage with the config's loss weights."""
   options = _configs.read_config(config)
@@ -116,14 +82,16 @@ def learner(config: Config, total_steps: int) -> Learner:
     total_steps: Length of the stage, in updates, which the schedule depends on.
   """
   options = _configs.read_config(config)
-  return learner_of(options, stage(options), reconstructor(options), total_steps)
+  return learner_of(
+    options, stage(options), _networks.reconstructor(options), total_steps
+  )
 
 
 def sources(config: Config, root: pathlib.Path) -> tuple[Any, dict[str, np.ndarray]]:
   """Returns the training source, and the held-out samples as one record."""
   options = _configs.read_config(config)
   data = options.data
-  with _section("data"):
+  with _networks.section("data"):
     cache = root / "cache" if data.cache == "workdir" else pathlib.Path(data.cache)
     wanted = Wanted(
       head=open_head(options.model.template),
@@ -135,6 +103,7 @@ def sources(config: Config, root: pathlib.Path) -> tuple[Any, dict[str, np.ndarr
       occluders=data.occluders,
       backgrounds=data.backgrounds,
       cache=cache if data.cache else None,
+      photos=_photos(options),
     )
     if data.source == "mixed":
       parts = {name: (p.source, p.path, p.weight) for name, p in data.mixture.items()}
@@ -182,10 +151,14 @@ def checked_parts(options: Options, problems: Sequence[str] = ()) -> Parts:
       return None
 
   this = attempt(stage, "stage", "loss", "epochs")
+  if this is not None and this.name == UNSUP3D:
+    attempt(
+      lambda o: _require_unsup3d(o, this), "model", "dtype", "log", "features", "data"
+    )
   mesh = attempt(_mesh, "mesh")
-  networks = attempt(reconstructor, "model", "dtype")
-  attempt(_discriminator, "model", "dtype")
-  feature_net = this and attempt(lambda o: _feature_net(o, this), "features")
+  networks = attempt(_networks.reconstructor, "model", "dtype")
+  attempt(_networks.discriminator, "model", "dtype")
+  feature_net = this and attempt(lambda o: _networks.feature_net(o, this), "features")
   if mesh is not None:
     attempt(lambda o: _require_divisible(o, mesh), "data", "accumulate")
   if this is not None:
@@ -200,14 +173,37 @@ def checked_parts(options: Options, problems: Sequence[str] = ()) -> Parts:
   return Parts(options, this, mesh, networks, feature_net)
 
 
+def _require_unsup3d(options: Options, this: Stage) -> None:
+  _networks.unsup3d(options)
+  if options.dtype != "float32":
+    raise UserError(f"config.dtype must be float32 for unsup3d, got {options.dtype!r}")
+  if options.log.shapes_every:
+    raise UserError(
+      "config.log.shapes_every must be 0 for unsup3d, which makes no heads, got "
+      f"{options.log.shapes_every}"
+    )
+  changed = options.data.mirror or options.data.augment.active
+  if _photos(options) > 1 and (changed or options.data.source == "mixed"):
+    raise UserError(
+      "config.model.unsup3d.photos: collections of photos need data.mirror=False, no "
+      "data.augment and one data.source"
+    )
+  layers = options.features.layers
+  if this.requires(Need.FEATURES) and layers not in ((5,), (6,), (7,)):
+    raise UserError(
+      "config.features.layers must be one of 5, 6 and 7 for unsup3d, whose confidence "
+      f"maps have a quarter of the photo's size, such as (7,); got {layers}"
+    )
+
+
 def _mesh(options: Options) -> Mesh:
-  with _section("mesh"):
+  with _networks.section("mesh"):
     return sharding.make_mesh(options.mesh)
 
 
 def _require_divisible(options: Options, mesh: Mesh) -> None:
   batch_size = options.data.batch_size
-  with _section("data"):
+  with _networks.section("data"):
     if batch_size < 1:
       raise ValueError(f"batch_size must be positive, got {batch_size}")
     sharding.require_divisible(batch_size, mesh, options.accumulate)
@@ -220,7 +216,7 @@ def _require_schedule(options: Options, this: Stage) -> None:
 
 def _require_metric(options: Options, this: Stage) -> None:
   known, metric = (steps.TOTAL, *this.weights.active), options.checkpoint.metric
-  with _section("checkpoint"):
+  with _networks.section("checkpoint"):
     if metric not in known:
       raise ValueError(f"metric must be one of {', '.join(known)}, got {metric!r}")
 
@@ -250,7 +246,7 @@ def _task(parts: Parts, root: pathlib.Path, command: str) -> Task:
       this,
       root,
       create=functools.partial(fresh_state, options, learner),
-      fresh_params=networks.init(options.seed),
+      fresh_params=_networks.fresh_params(options, networks),
       data=data,
       init_from=options.init_from,
       command=command,
@@ -285,7 +281,7 @@ def fresh_state(options: Options, learner: Learner, params: Params) -> TrainStat
     learner.stage,
     params,
     learner.optimizer,
-    discriminator=other and _discriminator(options).init(options.seed + 1),
+    discriminator=other and _networks.discriminator(options).init(options.seed + 1),
     discriminator_optimizer=other and other.optimizer,
     averaged=options.ema > 0,
   )
@@ -309,10 +305,12 @@ def learner_of(
   optimizer, other = _optimizers(options, this, affine, total_steps)
   discriminator = None
   if this.requires(Need.DISCRIMINATOR):
-    discriminator = DiscriminatorLearner(_discriminator(options), other, options.r1)
+    discriminator = DiscriminatorLearner(
+      _networks.discriminator(options), other, options.r1
+    )
   return Learner(
     stage=this,
-    reconstructor=networks,
+    reconstructor=_networks.result(options, networks),
     prepare=_prepare(options, networks),
     regions=make_regions(networks.template, options.model.size),
     optimizer=optimizer,
@@ -330,9 +328,14 @@ def _optimizers(
   """Returns the optimizers of the networks and of the discriminator."""
   make = functools.partial(optimizers.make, total_steps=total_steps)
   slow = [name for name in slow if name in this.trains]
-  with _section("optimizer"):
+  with _networks.section("optimizer"):
     mine = make(options.optimizer, slow_networks=slow)
     return mine, make(options.optimizer.for_discriminator())
+
+
+def _photos(options: Options) -> int:
+  """Returns the number of photos of one person in a record."""
+  return options.model.unsup3d.photos if options.stage == UNSUP3D else 1
 
 
 def _prepare(
@@ -341,18 +344,20 @@ def _prepare(
   """Returns the function from records to batches, with guides if networks take them."""
   guided = networks.networks.guided
   guides = degradation(open_head(options.model.template)) if guided else None
+  if _photos(options) > 1:
+    return lambda record: to_batch(_single_photos(record), table=networks.table)
   return functools.partial(to_batch, table=networks.table, guides=guides)
 
 
-def _discriminator(options: Options) -> MultiScaleDiscriminator:
-  with _section("model.discriminator"):
-    return dataclasses.replace(options.model.discriminator, dtype=options.dtype)
+def _single_photos(record: dict[str, Any]) -> dict[str, Any]:
+  """Returns collections of photos as photos that follow one another."""
+  return {name: record[name].reshape(-1, *record[name].shape[2:]) for name in FIELDS}
 
 
 def _plan(options: Options, this: Stage, samples: int) -> Plan:
   """Returns the length of the stage; `steps` takes precedence over epochs."""
   batch_size = options.data.batch_size
-  with _section("data"):
+  with _networks.section("data"):
     per_epoch = steps_per_epoch(samples, batch_size)
   total = options.steps or max(1, round(this.epochs * per_epoch))
   return Plan(total, per_epoch, batch_size, options.log, options.checkpoint)
@@ -363,7 +368,7 @@ def _batches(
 ) -> Iterator[dict[str, np.ndarray]]:
   """Returns endless shuffled batches; the number of steps ends a stage."""
   data = options.data
-  with _section("data"):
+  with _networks.section("data"):
     return training_batches(
       source,
       batch_size=data.batch_size,
@@ -374,23 +379,3 @@ def _batches(
       guides=networks.networks.guided,
       threads=data.threads,
     )
-
-
-def _feature_net(options: Options, this: Stage) -> FeatureNet | None:
-  """Returns the feature network if a loss needs it."""
-  if not this.requires(Need.FEATURES):
-    return None
-  features = options.features
-  with _section("features"):
-    return load_features(
-      features.weights, layers=features.layers or None, dtype=options.dtype
-    )
-
-
-@contextmanager
-def _section(name: str) -> Iterator[None]:
-  """Names the section of the config whose value is refused inside the block."""
-  try:
-    yield
-  except ValueError as error:
-    raise UserError(f"config.{name}: {error}") from error

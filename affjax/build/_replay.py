@@ -2,7 +2,7 @@
 
 import pathlib
 
-from affjax.build import _configs, _parts
+from affjax.build import _configs, _networks, _parts
 from affjax.build._configs import UserError
 from affjax.train import failures
 
@@ -29,7 +29,9 @@ def replay(folder: str | pathlib.Path) -> dict[str, float]:
     learner = _parts.learner_of(
       options, parts.stage, parts.networks, failure.total_steps
     )
-    like = _parts.fresh_state(options, learner, parts.networks.init(options.seed))
+    like = _parts.fresh_state(
+      options, learner, _networks.fresh_params(options, parts.networks)
+    )
     return failures.replay(
       failure, folder, learner, like, parts.feature_net, parts.mesh
     )

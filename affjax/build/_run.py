@@ -12,13 +12,15 @@ import safetensors.numpy
 
 from affjax import files
 from affjax.assets import store
-from affjax.build import _configs, _parts
+from affjax.build import _configs, _networks
 from affjax.build._configs import UserError
 from affjax.build._options import Options
 from affjax.heads import MorphableModel, open_head
 from affjax.models import Reconstructor
-from affjax.train import workdir
+from affjax.models.unsup3d import Unsup3D
+from affjax.train import checkpoint, workdir
 from affjax.train.checkpoint import Checkpoints
+from affjax.train.stages import UNSUP3D
 from affjax.train.states import Params
 from affjax.train.workdir import WorkdirError
 
@@ -78,18 +80,69 @@ def load_run(root: str | pathlib.Path = EMBEDDED, *, best: bool = False) -> Run:
       f"{root} holds no weights: train it first, python -m affjax.main "
       f"--config=stage1 --workdir={root}"
     )
-  path = folder / workdir.CONFIG
-  try:
-    options = _configs.read_config(_configs.completed(workdir.read_json(path)))
-  except UserError as error:
-    raise WorkdirError(f"{path} is not a whole config: {error}") from error
-  networks = _parts.reconstructor(options)
+  if folder.name == UNSUP3D:
+    raise WorkdirError(
+      f"{root} holds networks of Unsup3D, which make no heads; load them with "
+      "affjax.build.load_unsup3d"
+    )
+  options = _options_of(folder)
+  networks = _networks.reconstructor(options)
   shapes = {name: net.shapes for name, net in networks.definitions.items()}
   with Checkpoints(folder) as checkpoints:
     params, step, meta = checkpoints.restore_params(shapes, best=best)
   trained = meta.get("trained", list(params))
   untrained = tuple(name for name in params if name not in trained)
   return Run(options, networks, params, step, folder.name, untrained)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Unsup3DRun:
+  """Trained networks of Unsup3D.
+
+  Attributes:
+    config: Options of the run.
+    model: Networks: `run.model(run.params, images) -> Scene`.
+    params: Weights of the five networks.
+    step: Number of updates so far.
+  """
+
+  config: Options
+  model: Unsup3D
+  params: Params
+  step: int
+
+
+def load_unsup3d(root: str | pathlib.Path, *, best: bool = False) -> Unsup3DRun:
+  """Loads the newest weights of Unsup3D in a workdir.
+
+  Args:
+    root: The workdir.
+    best: Whether to load the checkpoint with the lowest `config.checkpoint.metric`.
+
+  Raises:
+    ValueError: There is no checkpoint, or it is damaged or of another architecture.
+  """
+  folder = workdir.stage_folder(pathlib.Path(root), UNSUP3D)
+  if not checkpoint.exists(folder):
+    raise WorkdirError(
+      f"{root} holds no weights of Unsup3D: train it first, python -m affjax.main "
+      f"--config=unsup3d --workdir={root}"
+    )
+  options = _options_of(folder)
+  model = _networks.unsup3d(options)
+  shapes = {name: net.shapes for name, net in model.definitions.items()}
+  with Checkpoints(folder) as checkpoints:
+    params, step, _ = checkpoints.restore_params(shapes, best=best)
+  return Unsup3DRun(options, model, params, step)
+
+
+def _options_of(folder: pathlib.Path) -> Options:
+  """Returns the options that a stage of a workdir was trained with."""
+  path = folder / workdir.CONFIG
+  try:
+    return _configs.read_config(_configs.completed(workdir.read_json(path)))
+  except UserError as error:
+    raise WorkdirError(f"{path} is not a whole config: {error}") from error
 
 
 def save_embedded(run: Run, folder: pathlib.Path) -> None:
@@ -116,7 +169,7 @@ def _embedded() -> Run:
   about = json.loads(store.read_asset(f"{_ASSET}.json"))
   tensors = safetensors.numpy.load(store.read_asset(f"{_ASSET}.safetensors"))
   options = _configs.read_config(_configs.completed(about["config"]))
-  networks = _parts.reconstructor(options)
+  networks = _networks.reconstructor(options)
   shapes = {name: net.shapes for name, net in networks.definitions.items()}
   for path, shape in jax.tree_util.tree_leaves_with_path(shapes):
     tensor = tensors.get(_name(path))

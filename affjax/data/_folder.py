@@ -53,6 +53,11 @@ class FolderSource:
     self._template, self._size, self._map_size = template, size, map_size
     self.facts = RecordFacts(template.name, len(template.vertices), size, map_size)
 
+  @property
+  def names(self) -> list[str]:
+    """Names of the photos without their suffixes, by index."""
+    return [path.stem for path in self._paths]
+
   def __len__(self) -> int:
     return len(self._paths)
 

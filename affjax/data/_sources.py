@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from affjax.data import _prepared
+from affjax.data import _collections, _prepared
 from affjax.data._cache import DiskCache
 from affjax.data._folder import FolderSource
 from affjax.data._mixing import MixedSource
@@ -38,6 +38,7 @@ class Wanted:
     occluders: chance of an occluder in front of a synthetic face.
     backgrounds: folder of photos for synthetic backgrounds, or "".
     cache: folder in which computed records are kept, or None.
+    photos: number of photos of one person in a record; 1 = records of single photos.
   """
 
   head: MorphableModel
@@ -49,10 +50,12 @@ class Wanted:
   occluders: float
   backgrounds: str
   cache: pathlib.Path | None
+  photos: int = 1
 
   def __post_init__(self):
-    if self.held_out < 1:
-      raise ValueError(f"held_out must be at least 1, got {self.held_out}")
+    for name in ("held_out", "photos"):
+      if getattr(self, name) < 1:
+        raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 # A training source, and a source of held-out records.
@@ -61,10 +64,17 @@ SourcePair = tuple[RecordSource, RecordSource]
 
 @dataclasses.dataclass(frozen=True)
 class _Row:
-  """A data source: a function of path and wanted properties, and whether it is slow."""
+  """A data source.
+
+  Attributes:
+    open: A function of path and wanted properties.
+    cached: Whether reading a record is slow.
+    people: Whether it knows which photos are of one person.
+  """
 
   open: Callable[[str, Wanted], SourcePair]
   cached: bool = True
+  people: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,6 +118,12 @@ def pair(name: str, path: str, wanted: Wanted) -> SourcePair:
   if name not in _ROWS:
     raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {name!r}")
   row, folder = _ROWS[name], wanted.cache
+  if wanted.photos > 1 and not row.people:
+    known = [source for source, other in _ROWS.items() if other.people]
+    raise ValueError(
+      f"source must be one of {', '.join(known)} for collections of photos, got "
+      f"{name!r}"
+    )
   train, held_out = row.open(path, wanted)
   template = wanted.head.template
   require_template(train.facts, template.name, len(template.vertices))
@@ -144,6 +160,9 @@ def mixed(
 def _folder(path: str, wanted: Wanted) -> SourcePair:
   size = wanted.size
   photos = FolderSource(path, wanted.head.template, size=size, map_size=size)
+  if wanted.photos > 1:
+    people = _collections.by_name(photos, photos.names, wanted.photos)
+    return _divided(people, wanted.held_out)
   return _divided(photos, wanted.held_out)
 
 
@@ -161,6 +180,7 @@ def _prepared_splits(path: str, wanted: Wanted) -> SourcePair:
 
 def _synthetic(path: str, wanted: Wanted) -> SourcePair:
   del path  # synthetic faces are painted, not read
+  each = wanted.photos
   train, held_out = (
     SyntheticFaces(
       wanted.head,
@@ -171,10 +191,14 @@ def _synthetic(path: str, wanted: Wanted) -> SourcePair:
       occluders=wanted.occluders,
       backgrounds=wanted.backgrounds or None,
       camera=wanted.camera,
+      photos=each,
     )
-    for split, count in (("train", wanted.count), ("test", wanted.held_out))
+    for split, count in (("train", wanted.count), ("test", wanted.held_out * each))
   )
-  return train, held_out
+  if each == 1:
+    return train, held_out
+  grouped = _collections.consecutive
+  return grouped(train, each), grouped(held_out, each)
 
 
 def _divided(source: RecordSource, held_out: int) -> SourcePair:
@@ -184,8 +208,8 @@ def _divided(source: RecordSource, held_out: int) -> SourcePair:
 
 
 _ROWS: dict[str, _Row] = {
-  "synthetic": _Row(_synthetic),
-  "folder": _Row(_folder),
+  "synthetic": _Row(_synthetic, people=True),
+  "folder": _Row(_folder, people=True),
   # Prepared records are read faster than a cache is.
   "prepared": _Row(_prepared_splits, cached=False),
 }

@@ -16,7 +16,6 @@ from affjax.eval._depth import (
   DepthErrors,
   depth_errors,
   depth_from_gray,
-  depth_normals,
 )
 from affjax.eval._geometry import (
   distance_error,
@@ -49,6 +48,7 @@ from affjax.eval._scan import ScanDistances, scan_distances
 from affjax.eval._shape_measures import Values
 from affjax.eval._statistics import Summary, summary
 from affjax.eval._strata import STRATA, properties, stratum
+from affjax.eval._unsup3d import unsup3d_depths
 
 __all__ = [
   "ALIGNMENTS",
@@ -76,7 +76,6 @@ __all__ = [
   "color_difference",
   "depth_errors",
   "depth_from_gray",
-  "depth_normals",
   "distance_error",
   "face_chips",
   "face_regions",
@@ -103,4 +102,5 @@ __all__ = [
   "stratum",
   "summary",
   "translation_error",
+  "unsup3d_depths",
 ]

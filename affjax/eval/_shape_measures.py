@@ -14,6 +14,7 @@ from affjax.eval._alignment import align, alignment_of
 from affjax.eval._cases import Cases, Heads
 from affjax.eval._depth import DepthErrors, depth_errors
 from affjax.eval._scan import scan_distances
+from affjax.geometry import depth as depth_geometry
 from affjax.geometry.camera import head_to_world
 
 # Values of each head by part: "" is the whole, the others are regions.
@@ -114,7 +115,7 @@ def depths(cases: Cases, alignment: str, which: str) -> Values:
 def _depth_errors(cases: Cases, alignment: str) -> DepthErrors:
   """Returns both errors in Unsup3D's view; both measures ask for the same one."""
   truths = cases.truths
-  camera = _texels.unsup3d_camera(truths.camera, _DEPTH_SIZE)
+  camera = depth_geometry.camera(truths.camera, _DEPTH_SIZE)
   maps = functools.partial(
     _texels.depth_maps, template=cases.template, camera=camera, size=_DEPTH_SIZE
   )

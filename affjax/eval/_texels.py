@@ -1,7 +1,6 @@
 """Maps of heads: their texels, normals and depths, and what a photo shows of them."""
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -116,19 +115,6 @@ def depth_maps(
   """Returns depths along the optical axis, dm; 0 where the head is not."""
   found = _depths(jnp.asarray(world), template=template, camera=camera, size=size)
   return np.asarray(found)
-
-
-def unsup3d_camera(camera: Camera, size: int) -> Camera:
-  """Returns a camera with the rays of Unsup3D's at a size of depth maps.
-
-  It sees a head as large as the given camera does.
-  """
-  half = math.tan(math.radians(camera.fov_deg) / 2)
-  # Unsup3D's principal rays go through the centers of the outermost pixels.
-  own = math.tan(math.radians(5)) * size / (size - 1)
-  distance = camera.distance * half / own
-  fov = math.degrees(2 * math.atan(own))
-  return Camera(fov_deg=fov, distance=distance, near=1.0, far=2 * distance)
 
 
 def _pixels(

@@ -1,4 +1,4 @@
-"""The training losses of section 3.3 of the paper, one function and one row each.
+"""The training losses of section 3.3 of the paper and of Unsup3D, a row each.
 
 A loss function takes arrays and returns a `Mean` (sum and count apart). `TERMS` is the
 table of losses: each row names a term and states its weight, its stages, what it needs
@@ -9,6 +9,7 @@ something and `weighted` adds them up.
 
 from affjax.losses._adversarial import adversarial_discriminator, adversarial_generator
 from affjax.losses._auxiliary import diffuse_l1, diffuse_perceptual
+from affjax.losses._confident import confident_l1, confident_perceptual
 from affjax.losses._context import Context, Regions, make_regions
 from affjax.losses._feature_space import perceptual
 from affjax.losses._geometry import pose_l1, position_l1
@@ -29,6 +30,8 @@ __all__ = [
   "adversarial_discriminator",
   "adversarial_generator",
   "compute_terms",
+  "confident_l1",
+  "confident_perceptual",
   "deviation",
   "diffuse_l1",
   "diffuse_perceptual",

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from affjax.geometry import mirror, uv
 from affjax.models import FeatureNet
+from affjax.models.unsup3d import Scene
 from affjax.types import Batch, Prediction, Template
 
 # Fewer points than vertices cost less and move alike.
@@ -64,21 +65,36 @@ def make_regions(template: Template, map_size: int) -> Regions:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Context:
-  """A prediction, its batch, and the networks that losses need.
+  """A result of networks, its batch, and the networks that losses need.
 
   Attributes:
-    prediction: The networks' result for `batch.image`.
+    result: The networks' result for `batch.image`: the head of a stage of the paper, or
+      the scene of Unsup3D.
     batch: The photos and their ground truth.
     regions: The regions of the maps.
     feature_net: Network of the terms that need `Need.FEATURES`.
     discriminator: Images -> logits of each scale, for `Need.DISCRIMINATOR`.
   """
 
-  prediction: Prediction
+  result: Prediction | Scene
   batch: Batch
   regions: Regions
   feature_net: FeatureNet | None = None
   discriminator: Callable[[Array], Sequence[Array]] | None = None
+
+  @property
+  def prediction(self) -> Prediction:
+    """The predicted head; an error where the networks give something else."""
+    if not isinstance(self.result, Prediction):
+      raise ValueError(f"the term needs a head, got a {type(self.result).__name__}")
+    return self.result
+
+  @property
+  def scene(self) -> Scene:
+    """The scene of Unsup3D; an error where the networks give something else."""
+    if not isinstance(self.result, Scene):
+      raise ValueError(f"the term needs a scene, got a {type(self.result).__name__}")
+    return self.result
 
   @functools.cached_property
   def overlay(self) -> Float[Array, "n h w 3"]:

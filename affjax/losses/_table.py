@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from affjax.losses import (
   _adversarial,
   _auxiliary,
+  _confident,
   _feature_space,
   _geometry,
   _photometric,
@@ -51,6 +52,7 @@ class Term:
 
 
 _LATER = ("stage2", "stage3")
+_UNSUP3D = ("unsup3d",)
 
 # The order is that of the sum.
 TERMS = (
@@ -139,6 +141,53 @@ TERMS = (
     stages=_LATER,
     needs=Need.FEATURES | Need.KNOWN_DIFFUSE,
     help="the same in feature space",
+  ),
+  # Unsup3D's weights: 1, and lambda_flip = 0.5 for the mirrored face (equation 4).
+  Term(
+    "unsup3d_l1",
+    1.0,
+    lambda c: _confident.confident_l1(
+      c.scene.render[0], c.batch.image, c.scene.sigma[0], c.scene.mask
+    ),
+    stages=_UNSUP3D,
+    help="Unsup3D: render against photo, by confidence",
+  ),
+  Term(
+    "unsup3d_mirrored_l1",
+    0.5,
+    lambda c: _confident.confident_l1(
+      c.scene.render[1], c.batch.image, c.scene.sigma[1], c.scene.mask
+    ),
+    stages=_UNSUP3D,
+    help="Unsup3D: render of the mirrored face against photo",
+  ),
+  Term(
+    "unsup3d_perceptual",
+    1.0,
+    lambda c: _confident.confident_perceptual(
+      c.scene.render[0],
+      c.batch.image,
+      c.scene.feature_sigma[0],
+      c.scene.mask,
+      c.features,
+    ),
+    stages=_UNSUP3D,
+    needs=Need.FEATURES,
+    help="Unsup3D: render against photo in feature space",
+  ),
+  Term(
+    "unsup3d_mirrored_perceptual",
+    0.5,
+    lambda c: _confident.confident_perceptual(
+      c.scene.render[1],
+      c.batch.image,
+      c.scene.feature_sigma[1],
+      c.scene.mask,
+      c.features,
+    ),
+    stages=_UNSUP3D,
+    needs=Need.FEATURES,
+    help="Unsup3D: the same of the mirrored face",
   ),
   Term(
     "pose_l1",

@@ -1,5 +1,7 @@
 """Layers: convolution, affine and deformable convolution, and a dense layer."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -29,7 +31,7 @@ class Conv(nnx.Module):
     dilation: Distance of neighboring taps, px.
     backend: Backend of `affjax.ops.affine_conv`, which a call with a prior uses.
     kernel_init: Initializer of the kernel.
-    bias_init: Initializer of the bias.
+    bias_init: Initializer of the bias; `None` = no bias.
     dtype: Type of the arithmetic; parameters are float32.
     out_dtype: Type of the result; default: `dtype`.
     rngs: Random streams for parameter initialization.
@@ -46,7 +48,7 @@ class Conv(nnx.Module):
     dilation: int = 1,
     backend: str = "auto",
     kernel_init: _initializers.Normal = _RELU,
-    bias_init: _initializers.Values = _initializers.Values(),  # noqa: B008
+    bias_init: _initializers.Values | None = _initializers.Values(),  # noqa: B008
     dtype: str = "float32",
     out_dtype: str | None = None,
     rngs: nnx.Rngs,
@@ -55,7 +57,7 @@ class Conv(nnx.Module):
       raise ValueError(f"padding must be 'half' or 'valid', got {padding!r}")
     shape = (kernel_size, kernel_size, in_features, out_features)
     self.kernel = _initializers.parameter(shape, kernel_init, rngs)
-    self.bias = _initializers.parameter((out_features,), bias_init, rngs)
+    self.bias = _bias(out_features, bias_init, rngs)
     self.padding = padding
     self.dilation = dilation
     self.stride = stride
@@ -83,7 +85,7 @@ class Conv(nnx.Module):
       y = conv(x, kernel, stride=self.stride)
     else:
       y = self._by_xla(x, kernel)
-    return y.astype(self.out_dtype) + _row(self.bias[...], y.ndim, self.out_dtype)
+    return _shifted(y.astype(self.out_dtype), self.bias)
 
   def _by_xla(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns the convolution where our own one does not do it."""
@@ -118,6 +120,7 @@ class AffineConv(nnx.Module):
       larger side; `None` = any. A window that a prior has placed well stays there.
     backend: Backend of `affjax.ops.affine_conv`.
     kernel_init: Initializer of the kernel.
+    bias_init: Initializer of the bias; `None` = no bias.
     dtype: Type of the arithmetic on features; parameters and coordinates are float32.
     rngs: Random streams for parameter initialization.
   """
@@ -133,6 +136,7 @@ class AffineConv(nnx.Module):
     reach: float | None = None,
     backend: str = "auto",
     kernel_init: _initializers.Normal = _RELU,
+    bias_init: _initializers.Values | None = _initializers.Values(),  # noqa: B008
     dtype: str = "float32",
     rngs: nnx.Rngs,
   ):
@@ -140,7 +144,7 @@ class AffineConv(nnx.Module):
       raise ValueError(f"frame must be one of {_FRAMES}, got {frame!r}")
     shape = (kernel_size, kernel_size, in_features, out_features)
     self.kernel = _initializers.parameter(shape, kernel_init, rngs)
-    self.bias = _initializers.parameter((out_features,), _initializers.Values(), rngs)
+    self.bias = _bias(out_features, bias_init, rngs)
     self.predictor = Conv(
       in_features,
       6,
@@ -176,7 +180,7 @@ class AffineConv(nnx.Module):
     y = affine_conv(
       x, matrices, kernel, stride=self.stride, prior=prior, backend=self.backend
     )
-    return y + _row(self.bias[...], y.ndim, self.dtype)
+    return _shifted(y, self.bias)
 
   def theta(self, x: Float[ArrayLike, "n h w c"]) -> Float[Array, "n i j 2 3"]:
     """Returns the predicted matrices in window form."""
@@ -266,6 +270,20 @@ class Dense(nnx.Module):
   def __call__(self, x: Float[ArrayLike, "*b c"]) -> Float[Array, "*b o"]:
     y = jnp.matmul(x.astype(jnp.float32), self.kernel[...])
     return y + _row(self.bias[...], y.ndim, "float32")
+
+
+def _bias(
+  features: int, initializer: _initializers.Values | None, rngs: nnx.Rngs
+) -> nnx.Param[Any] | None:
+  """Returns a bias, or `None` without an initializer for it."""
+  if initializer is None:
+    return None
+  return _initializers.parameter((features,), initializer, rngs)
+
+
+def _shifted(y: jax.Array, bias: nnx.Param[Any] | None) -> jax.Array:
+  """Returns features with their bias, if there is one."""
+  return y if bias is None else y + _row(bias[...], y.ndim, str(y.dtype))
 
 
 def _row(bias: jax.Array, ndim: int, dtype: str) -> jax.Array:

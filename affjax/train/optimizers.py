@@ -41,6 +41,9 @@ class Adam:
     schedule: "constant", or "cosine": down to zero at the last step.
     warmup_steps: Number of steps of a linear rise before the schedule.
     clip_norm: Largest norm of the gradient of all networks together; 0 = no clipping.
+    weight_decay: Factor of the weights that is added to their gradients, as PyTorch's
+      Adam does; the matrix predictors of affine layers have none, because decay would
+      shrink their windows.
     discriminator: Options of the discriminator's optimizer.
   """
 
@@ -50,6 +53,7 @@ class Adam:
   schedule: str = "constant"
   warmup_steps: int = 0
   clip_norm: float = 1.0
+  weight_decay: float = 0.0
   discriminator: DiscriminatorAdam = DiscriminatorAdam()
 
   def __post_init__(self):
@@ -59,7 +63,7 @@ class Adam:
       raise ValueError(
         f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}"
       )
-    for name in ("warmup_steps", "clip_norm"):
+    for name in ("warmup_steps", "clip_norm", "weight_decay"):
       if getattr(self, name) < 0:
         raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
 
@@ -95,6 +99,8 @@ def make(
   """
   clip = options.clip_norm
   parts = [optax.clip_by_global_norm(clip)] if clip else []
+  if options.weight_decay:
+    parts.append(optax.add_decayed_weights(options.weight_decay, _decayed))
   parts.append(optax.scale_by_adam(options.beta1, options.beta2))
   if slow_networks:
     mask = lambda params: _predictors(params, slow_networks)
@@ -112,6 +118,11 @@ def _predictors(params: Any, networks: Collection[str]) -> Any:
     return names[0] in networks and any(_PREDICTOR in name for name in names)
 
   return jax.tree_util.tree_map_with_path(is_slow, params)
+
+
+def _decayed(params: Any) -> Any:
+  """Returns True for the leaves whose weights decay."""
+  return jax.tree.map(lambda slow: not slow, _predictors(params, tuple(params)))
 
 
 def _learning_rate(options: Adam, total_steps: int) -> optax.Schedule:

@@ -22,6 +22,12 @@ _ORDER = (
   "light",
   "position",
   "true position",
+  "mirrored",
+  "canonical",
+  "albedo",
+  "depth",
+  "shape",
+  "confidence",
 )
 
 

@@ -17,7 +17,7 @@ from http import HTTPStatus
 from typing import Any
 
 from affjax.train import workdir
-from affjax.train.stages import STAGE_NAMES
+from affjax.train.stages import EVERY_STAGE
 
 LOCAL = "127.0.0.1"
 """The only address that a run is served at."""
@@ -43,7 +43,7 @@ def data_of(root: pathlib.Path) -> dict[str, Any]:
   Raises:
     WorkdirError: The folder is not a workdir of `affjax train`.
   """
-  stages = {name: _stage(root / name) for name in STAGE_NAMES if (root / name).is_dir()}
+  stages = {name: _stage(root / name) for name in EVERY_STAGE if (root / name).is_dir()}
   if not stages:
     raise workdir.WorkdirError(f"{root} is not a workdir of affjax train")
   return {

@@ -1,9 +1,12 @@
-"""The paper's three stages of training (section 3.4.3), as data."""
+"""The paper's three stages of training (section 3.4.3) and that of Unsup3D, as data."""
 
 import dataclasses
 
 from affjax.losses import LossWeights, Need
-from affjax.models import NETWORKS
+from affjax.models import NETWORKS, unsup3d
+
+UNSUP3D = "unsup3d"
+"""Name of the stage that trains Unsup3D."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,7 +14,7 @@ class Stage:
   """One stage of training; hashable, hence static under `jit`.
 
   Attributes:
-    name: "stage1", "stage2" or "stage3".
+    name: "stage1", "stage2", "stage3" or "unsup3d".
     trains: Networks that are updated; the others are used as they are.
     weights: Weight of each loss term; a term of weight zero is not computed.
     epochs: Number of times that each sample is seen.
@@ -25,11 +28,10 @@ class Stage:
   previous: str | None = None
 
   def __post_init__(self):
-    unknown = sorted(set(self.trains) - set(NETWORKS))
-    if unknown or not self.trains:
+    known = unsup3d.NETWORKS if self.name == UNSUP3D else NETWORKS
+    if set(self.trains) - set(known) or not self.trains:
       raise ValueError(
-        f"trains of {self.name} must name some of {', '.join(NETWORKS)}, got "
-        f"{self.trains}"
+        f"trains of {self.name} must name some of {', '.join(known)}, got {self.trains}"
       )
     if not self.weights.active:
       raise ValueError(f"every loss weight of {self.name} is zero: nothing to train")
@@ -49,24 +51,30 @@ _STAGES = {
   "stage3": Stage("stage3", NETWORKS, LossWeights(), 40, "stage2"),
 }
 STAGE_NAMES = tuple(_STAGES)
+"""The paper's stages, each of which starts from the one before."""
+
+_STAGES[UNSUP3D] = Stage(UNSUP3D, unsup3d.NETWORKS, LossWeights(), 30)
+EVERY_STAGE = tuple(_STAGES)
+"""The paper's stages and that of Unsup3D, which stands alone."""
 
 
 def paper_stage(
   name: str, *, weights: LossWeights | None = None, epochs: float = 0
 ) -> Stage:
-  """Returns a stage of the paper.
+  """Returns a stage of the paper, or that of Unsup3D.
 
   Args:
-    name: One of `STAGE_NAMES`.
+    name: One of `EVERY_STAGE`.
     weights: Weights of all terms, of which the stage uses its own; default: those of
       `losses.TERMS`. A weight of `pose_l1` has stage 1 train the pose network, too.
-    epochs: Number of times that each sample is seen; 0 = the paper's 20, 30 and 40.
+    epochs: Number of times that each sample is seen; 0 = the paper's 20, 30 and 40, and
+      Unsup3D's 30.
 
   Raises:
     ValueError: The name is unknown, or nothing is left to train.
   """
-  if name not in STAGE_NAMES:
-    raise ValueError(f"stage must be one of {', '.join(STAGE_NAMES)}, got {name!r}")
+  if name not in EVERY_STAGE:
+    raise ValueError(f"stage must be one of {', '.join(EVERY_STAGE)}, got {name!r}")
   stage = _STAGES[name]
   weights = (LossWeights() if weights is None else weights).of_stage(name)
   trains = stage.trains

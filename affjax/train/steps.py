@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 from affjax import losses
 from affjax.losses import Context, Mean, Need, Regions
 from affjax.models import FeatureNet
+from affjax.models.unsup3d import Scene
 from affjax.train import accumulation, discriminators, mirror, sharding, states
 from affjax.train.discriminators import DiscriminatorLearner, Scalars
 from affjax.train.stages import Stage
@@ -35,7 +36,7 @@ class Learner:
   Attributes:
     stage: The networks that train, and their losses.
     reconstructor: `(params, images, *, antialias, render) -> Prediction`; of batches
-      with guides it takes `guide=`, too.
+      with guides it takes `guide=`, too. Unsup3D's gives a `Scene`.
     prepare: Makes a `Batch` of a record of stacked arrays; jit-able.
     regions: Regions of the loss terms.
     optimizer: Optimizer of the trained networks.
@@ -48,7 +49,7 @@ class Learner:
   """
 
   stage: Stage
-  reconstructor: Callable[..., Prediction]
+  reconstructor: Callable[..., Prediction | Scene]
   prepare: Callable[[Record], Batch]
   regions: Regions
   optimizer: optax.GradientTransformation
@@ -129,7 +130,10 @@ def first_bad(scalars: Mapping[str, Any]) -> str | None:
 
 
 def _pictures(stage: Stage, context: Context) -> dict[str, Array]:
-  prediction, batch = context.prediction, context.batch
+  batch = context.batch
+  if isinstance(context.result, Scene):
+    return {"photo": batch.image, **context.result.pictures()}
+  prediction = context.prediction
   if not stage.requires(Need.RENDER):
     return {
       "photo": batch.image,
@@ -241,17 +245,18 @@ def terms_of(
 ) -> tuple[dict[str, Mean], Context]:
   """Returns the stage's loss terms under the given weights, and their context."""
   stage, other = learner.stage, learner.discriminator
-  prediction = learner.reconstructor(
+  result = learner.reconstructor(
     params,
     batch.image,
     antialias=learner.antialias,
     render=stage.requires(Need.RENDER),
     **({} if batch.guide is None else {"guide": batch.guide}),
   )
-  chex.assert_equal_shape([prediction.render, batch.image])
-  chex.assert_equal_shape([prediction.position, batch.position])
+  if isinstance(result, Prediction):
+    chex.assert_equal_shape([result.render, batch.image])
+    chex.assert_equal_shape([result.position, batch.position])
   context = Context(
-    prediction=prediction,
+    result=result,
     batch=batch,
     regions=learner.regions,
     feature_net=feature_net,

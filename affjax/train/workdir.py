@@ -20,7 +20,7 @@ from typing import Any
 from affjax import files
 from affjax.train import checkpoint, processes, trees
 from affjax.train.lock import Lock
-from affjax.train.stages import STAGE_NAMES
+from affjax.train.stages import EVERY_STAGE
 
 Config = dict[str, Any]
 
@@ -62,7 +62,7 @@ def latest_stage(workdir: pathlib.Path) -> pathlib.Path | None:
     workdir: A workdir, or the folder of one stage.
   """
   workdir = pathlib.Path(workdir)
-  for folder in (*(workdir / name for name in reversed(STAGE_NAMES)), workdir):
+  for folder in (*(workdir / name for name in reversed(EVERY_STAGE)), workdir):
     if checkpoint.exists(folder):
       return folder
   return None

@@ -48,6 +48,20 @@ def test_only_predictors_of_the_named_networks_are_slow():
   assert other == pytest.approx(0.1, rel=1e-5)
 
 
+def test_weights_decay_as_in_pytorch_except_those_of_predictors():
+  """Without a gradient, Adam's first step follows the sign of the decay."""
+  tool = _make(learning_rate=0.1, weight_decay=5e-4)
+  nothing = jax.tree.map(jnp.zeros_like, PARAMS)
+  change, _ = tool.update(nothing, tool.init(PARAMS), PARAMS)
+  affine = change["position"]["affine"]
+  np.testing.assert_allclose(affine["kernel"], -0.1, rtol=1e-3)
+  for network in PARAMS:
+    predictor = change[network]["affine"]["predictor"]["kernel"]
+    np.testing.assert_array_equal(predictor, 0)
+  with pytest.raises(ValueError, match="weight_decay must be >= 0, got -1"):
+    Adam(weight_decay=-1)
+
+
 def test_clipping_bounds_what_adam_sees():
   tool = _make(clip_norm=1.0)
   held = tool.init(PARAMS)

@@ -63,6 +63,11 @@ def scene(
   return _as_arrays(drawn)
 
 
+def of_person(drawn: Scene, person: Scene) -> Scene:
+  """Returns a scene with the head, skin and hair of another one."""
+  return drawn._replace(identity=person.identity, skin=person.skin, hair=person.hair)
+
+
 def _pose(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
   """Draws angles and translation; most people look roughly at the camera."""
   yaw = rng.normal(0, 16) if rng.random() < 0.55 else rng.uniform(-60, 60)

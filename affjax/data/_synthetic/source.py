@@ -35,6 +35,7 @@ class SyntheticFaces:
     backgrounds: Folder of photos from which the backgrounds of half of the samples are
       cut.
     camera: Camera; `Camera()` if not given.
+    photos: Number of photos of each person; they follow one another.
 
   Attributes:
     VERSION: Number that is raised when the same index gives another picture.
@@ -58,12 +59,14 @@ class SyntheticFaces:
     occluders: float = 0.35,
     backgrounds: str | pathlib.Path | None = None,
     camera: Camera | None = None,
+    photos: int = 1,
   ):
     map_size = size if map_size is None else map_size
     _check(count, size, map_size, split, occluders)
     self.model, self.count, self.size, self.map_size = model, count, size, map_size
     self.seed, self.split, self.occluders = seed, split, occluders
     self.camera = Camera() if camera is None else camera
+    self.photos = photos
     self._patches = None if backgrounds is None else patches.PhotoPatches(backgrounds)
     self._bases = jax.device_put(
       (model.template.vertices, model.identity_basis, model.expression_basis)
@@ -109,11 +112,13 @@ class SyntheticFaces:
 
   def parameters(self, index: int) -> sampling.Scene:
     """Returns the parameters that a sample is painted from."""
-    return sampling.scene(
-      sampling.generator(self.seed, self.split, _in_range(index, self.count)),
-      self.model,
-      occluders=self.occluders,
-    )
+    index = _in_range(index, self.count)
+    drawn, person = self._draw(index), index - index % self.photos
+    return drawn if person == index else sampling.of_person(drawn, self._draw(person))
+
+  def _draw(self, index: int) -> sampling.Scene:
+    rng = sampling.generator(self.seed, self.split, index)
+    return sampling.scene(rng, self.model, occluders=self.occluders)
 
   def settings(self) -> dict[str, Any]:
     """Returns what determines the records, as JSON values."""
@@ -130,6 +135,8 @@ class SyntheticFaces:
       "occluders": self.occluders,
       "backgrounds": None if self._patches is None else self._patches.names(),
       "camera": [self.camera.fov_deg, self.camera.distance],
+      # Caches of single photos were made before there were several.
+      **({"photos": self.photos} if self.photos > 1 else {}),
     }
 
   def _paint(self, index: int) -> tuple[sampling.Scene, dict[str, jax.Array]]:

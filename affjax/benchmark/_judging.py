@@ -189,10 +189,9 @@ def _joined(parts: list[_Part], about: str, unread: Mapping[str, str]) -> Judgme
     for which in ("values", "baseline")
   )
   for k, table in enumerate((values, baseline)):
-    whole = np.concatenate([part.embeddings[k] for part in parts], 1) if parts else None
-    table |= {
-      name: retrievals(whole, top) for name, top in RETRIEVALS.items() if name in table
-    }
+    for name in RETRIEVALS.keys() & table.keys():
+      whole = np.concatenate([part.embeddings[k] for part in parts], 1)
+      table[name] = retrievals(whole, RETRIEVALS[name])
   problems = dict(unread)
   for part in parts:
     problems |= part.problems

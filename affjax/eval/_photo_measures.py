@@ -152,7 +152,7 @@ def retrievals(pair: Embeddings, top: int) -> Values:
     top: Number of photos that count.
   """
   placed = np.isfinite(pair).all((0, 2))
-  values = np.full(len(placed), np.nan, np.float32)
+  values = np.full(pair.shape[1], np.nan, np.float32)
   if placed.any():
     values[placed] = _identity.retrieval(*pair[:, placed], top=top)
   return {"": values}

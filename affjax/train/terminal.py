@@ -80,7 +80,7 @@ class Terminal:
       speed: Images a second; 0 while unknown.
     """
     length = self._length
-    values = {
+    values: Any = {
       "description": f"{length.stage} {self._epochs(step)}",
       "losses": " ".join(f"{name} {value:.3g}" for name, value in losses.items()),
       "speed": f"{speed:.1f} images/s" if speed else "",

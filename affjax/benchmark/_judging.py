@@ -191,7 +191,7 @@ def _joined(parts: list[_Part], about: str, unread: Mapping[str, str]) -> Judgme
   for k, table in enumerate((values, baseline)):
     for name in RETRIEVALS.keys() & table.keys():
       whole = np.concatenate([part.embeddings[k] for part in parts], 1)
-      table[name] = retrievals(whole, RETRIEVALS[name])
+      table[name] = dict(retrievals(whole, RETRIEVALS[name]))
   problems = dict(unread)
   for part in parts:
     problems |= part.problems

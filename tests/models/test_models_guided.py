@@ -82,7 +82,7 @@ def test_alignment_is_the_projection_of_each_texel():
 @pytest.mark.parametrize("yaw_deg", [0, 35, 60])
 def test_a_nose_hides_what_lies_behind_it(yaw_deg):
   """The depth test against rays through all triangles."""
-  template, size = open_head("embedded").template, 48
+  template, size = open_head("embedded").template, 96
   pose = np.array([0, np.radians(yaw_deg), 0, 0, 0, 0], np.float32)
   world, got = _align(template, pose, size, (128, 128))
   table = uv.uv_table(template, size)
@@ -94,17 +94,17 @@ def test_a_nose_hides_what_lies_behind_it(yaw_deg):
   px = np.asarray(got.places[0])
   shown = ((px > 0) & (px < 127)).all(-1)
   rows, columns = np.nonzero(table.inside & shown & (cosine > 0.35))
-  chosen = np.random.default_rng(0).choice(len(rows), 250, replace=False)
-  rows, columns = rows[chosen], columns[chosen]
-  before = twin.nearest_hit(
-    points[rows, columns], np.asarray(world[0]), template.faces, eye
+  # A texel at a silhouette may be either: of a hundred hidden ones, some are.
+  parts = np.array_split(points[rows, columns], 12)
+  before = np.concatenate(
+    [twin.nearest_hit(p, np.asarray(world[0]), template.faces, eye) for p in parts]
   )
   seen = np.asarray(got.visible)[0, rows, columns, 0] > 0
   open_, hidden = before < 0.01, before > 0.1
   assert seen[open_].mean() > 0.97
   assert (~seen[hidden]).mean() > 0.97
   # There is something to hide: behind the nose, the lips, the ears.
-  assert hidden.sum() > 5
+  assert hidden.sum() > 50
 
 
 def test_skin_multiplies_visibility():

@@ -25,7 +25,7 @@ _SHA256 = {
   ),
   "plain_skin.png": "1c33c1afff71f55f06246325b2adc03bdb5bde5bb56ed9ad95e3e40cd638d570",
   "regions.npz": "45b6d8db52cdd3f29783543dd3527a5db48d88b4d3b7a9a48bec11356f7f7d06",
-  "surface.npz": "d2f00422805aa89d07d081f1cf06e5d5b70541734508af6e05cbc3a2575b3ad5",
+  "surface.npz": "f2757dcb0125922493ae92e23236d7e321fad5af52b3c0385ce23acdca2a210b",
   "vgg16.npz": "184a49dc1c53a7c60d177f54e5f92f4aeb575b5265ca1e9ee975d85f6cd7fea6",
 }
 

@@ -62,5 +62,8 @@ def summary(
 
 
 def _interval(values: Float[np.ndarray, " r"]) -> tuple[float, float]:
+  """Returns the interval; NaN where the baseline of some resamples is zero."""
+  if not np.isfinite(values).all():
+    return np.nan, np.nan
   low, high = np.quantile(values, _QUANTILES)
   return float(low), float(high)

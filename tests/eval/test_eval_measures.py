@@ -238,6 +238,11 @@ def test_summaries_pair_photos():
   np.testing.assert_allclose(found.ratio_interval, 0.5)
   assert found.interval[0] < found.mean < found.interval[1]
   assert evaluation.summary(values[2:3], base[:1]).n == 0
+  # In some resamples the mean head never succeeds: that ratio has no interval.
+  rare = np.array([0, 1, 0, 0], np.float32)
+  found = evaluation.summary(np.ones(4, np.float32), rare)
+  assert found.ratio == pytest.approx(4)
+  assert np.isnan(found.ratio_interval).all()
 
 
 def test_another_face_has_another_identity(truths):

@@ -130,7 +130,8 @@ class Queue:
 
     The first task is an empty one, for which the worker compiles what photos need.
     """
-    with contextlib.suppress(pool.WorkerDied):
+    # A worker that cannot be started gives the photos their reason.
+    with contextlib.suppress(ValueError):
       await asyncio.to_thread(self._worker.do, {}, seconds=self._limits.photo_seconds)
     while True:
       job = await self._waiting.get()

@@ -48,19 +48,24 @@ class Histogram:
     }
 
 
-def histogram(values: Float[ArrayLike, "..."]) -> Histogram:
-  """Returns the histogram of 64 equal bins from the least to the largest value.
+def histogram(values: Float[ArrayLike, "..."]) -> Histogram | None:
+  """Returns the histogram of 64 equal bins from the least to the largest finite value.
 
   Args:
-    values: At least one finite value. A constant array has bins of width 1/64 about it.
+    values: The values; those that are not finite are left out. A constant array has
+      bins of width 1/64 about it, and one without finite values no histogram.
   """
   flat = np.asarray(values, np.float64).ravel()
+  flat = flat[np.isfinite(flat)]
+  if not flat.size:
+    return None
   counts, edges = np.histogram(flat, _BINS)
   return Histogram(edges, counts, float(flat.mean()), float(np.mean(flat**2)))
 
 
 def of_trees(trees: Any) -> dict[str, Histogram]:
-  """Returns the histogram of each array of a nested dict, by its path."""
+  """Returns the histogram of each array of a nested dict that has one, by its path."""
   leaves = jax.tree_util.tree_leaves_with_path(trees)
   name = lambda path: "/".join(str(key.key) for key in path)
-  return {f"histogram/{name(path)}": histogram(leaf) for path, leaf in leaves}
+  found = {f"histogram/{name(path)}": histogram(leaf) for path, leaf in leaves}
+  return {path: one for path, one in found.items() if one is not None}

@@ -54,11 +54,8 @@ def command(stage: str, size: int, batch: int, steps: int, workdir: pathlib.Path
 def measured(words: list[str], stage: str, environment: dict[str, str]) -> Row:
   """Runs a stage and returns its times, seconds, and its memory, GB."""
   began = time.monotonic()
-  child = subprocess.Popen(
-    words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-  )
+  child = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True)
   assert child.stdout is not None
-  assert child.stderr is not None
   ends, used, memory = [], [], 0.0
   for line in child.stdout:
     # A line of progress appears when its step is complete.
@@ -66,9 +63,8 @@ def measured(words: list[str], stage: str, environment: dict[str, str]) -> Row:
       ends.append(time.monotonic() - began)
       used.append(_cpu_seconds(child.pid))
       memory = _peak_gb(child.pid)
-  errors = child.stderr.read()
-  if child.wait():
-    raise RuntimeError(f"{' '.join(words)}: {errors.strip().splitlines()[-1]}")
+  if status := child.wait():
+    raise RuntimeError(f"{' '.join(words)} ended with status {status}")
   later = len(ends) - 1
   return {
     "first_step_seconds": ends[0],

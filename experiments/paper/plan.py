@@ -124,7 +124,6 @@ def commands(run: Run, scale: Scale, root: pathlib.Path) -> list[list[str]]:
       for stage, values in zip(STAGES, _values(run, scale, root), strict=True)
     ]
   out = run.result(root).parent
-  # No other command remains when the result is there.
   judging = [sys.executable, "-m", "affjax.commands", "evaluate", what, "--on", SET]
   return [*training, [*judging, "--limit", str(scale.judged), "-o", str(out)]]
 

@@ -438,14 +438,15 @@ def test_the_worker_warms_up_on_the_portrait_and_survives():
   assert method.seen == [((512, 512, 3), "astronaut.jpg")]
 
 
-def test_the_warm_up_comes_before_the_photos(tmp_path):
+@pytest.mark.parametrize("problem", [pool.WorkerDied, ValueError])
+def test_the_warm_up_comes_before_the_photos(tmp_path, problem):
   tasks = []
 
   class Worker(pool.Worker):
     def do(self, task, *, seconds):
       tasks.append(task)
       if not task:
-        raise pool.WorkerDied("out of memory")
+        raise problem("out of memory")
       return {"reason": "no face found"}
 
   async def one_photo():

@@ -21,6 +21,7 @@ from rich import console
 from affjax.train import (
   checkpoint,
   failures,
+  histograms,
   loop,
   metrics,
   sharding,
@@ -82,6 +83,15 @@ def test_histograms_hold_every_value_of_weights_and_maps(whole):
     if np.ptp(values):
       bounds = (np.min(values), np.max(values))
       np.testing.assert_allclose((line["low"], line["high"]), bounds, rtol=1e-6)
+
+
+def test_histograms_leave_out_what_is_not_finite():
+  values = np.array([0.0, 1.0, np.nan, np.inf, -np.inf, 3.0], np.float32)
+  found = histograms.of_trees({"a": {"b": values}, "c": np.full(2, np.nan)})
+  assert list(found) == ["histogram/a/b"]
+  one = found["histogram/a/b"]
+  assert one.counts.sum() == 3
+  assert (one.edges[0], one.edges[-1]) == (0, 3)
 
 
 def test_a_terminal_shows_epoch_losses_speed_and_keeps_the_lines():

@@ -1,4 +1,4 @@
-"""What Unsup3D sees in photos: shape, albedo, light, view, and how sure it is."""
+"""`Scene` holds what Unsup3D says of photos, and `render_scene` makes them again."""
 
 import dataclasses
 

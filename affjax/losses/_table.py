@@ -54,6 +54,25 @@ class Term:
 _LATER = ("stage2", "stage3")
 _UNSUP3D = ("unsup3d",)
 
+
+def _colors_of_face(which: int) -> Callable[[Context], Mean]:
+  """Returns the L1 term of Unsup3D's face (0) or of its mirror image (1)."""
+  return lambda c: _confident.confident_l1(
+    c.scene.render[which], c.batch.image, c.scene.sigma[which], c.scene.mask
+  )
+
+
+def _features_of_face(which: int) -> Callable[[Context], Mean]:
+  """Returns the same in feature space."""
+  return lambda c: _confident.confident_perceptual(
+    c.scene.render[which],
+    c.batch.image,
+    c.scene.feature_sigma[which],
+    c.scene.mask,
+    c.features,
+  )
+
+
 # The order is that of the sum.
 TERMS = (
   Term(
@@ -146,31 +165,21 @@ TERMS = (
   Term(
     "unsup3d_l1",
     1.0,
-    lambda c: _confident.confident_l1(
-      c.scene.render[0], c.batch.image, c.scene.sigma[0], c.scene.mask
-    ),
+    _colors_of_face(0),
     stages=_UNSUP3D,
     help="Unsup3D: render against photo, by confidence",
   ),
   Term(
     "unsup3d_mirrored_l1",
     0.5,
-    lambda c: _confident.confident_l1(
-      c.scene.render[1], c.batch.image, c.scene.sigma[1], c.scene.mask
-    ),
+    _colors_of_face(1),
     stages=_UNSUP3D,
     help="Unsup3D: render of the mirrored face against photo",
   ),
   Term(
     "unsup3d_perceptual",
     1.0,
-    lambda c: _confident.confident_perceptual(
-      c.scene.render[0],
-      c.batch.image,
-      c.scene.feature_sigma[0],
-      c.scene.mask,
-      c.features,
-    ),
+    _features_of_face(0),
     stages=_UNSUP3D,
     needs=Need.FEATURES,
     help="Unsup3D: render against photo in feature space",
@@ -178,13 +187,7 @@ TERMS = (
   Term(
     "unsup3d_mirrored_perceptual",
     0.5,
-    lambda c: _confident.confident_perceptual(
-      c.scene.render[1],
-      c.batch.image,
-      c.scene.feature_sigma[1],
-      c.scene.mask,
-      c.features,
-    ),
+    _features_of_face(1),
     stages=_UNSUP3D,
     needs=Need.FEATURES,
     help="Unsup3D: the same of the mirrored face",

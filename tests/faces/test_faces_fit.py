@@ -130,7 +130,7 @@ def test_a_near_camera_is_found():
   world = cameras.head_to_world(points, jnp.array([0, 0, 0, 0, 0, 6.5], jnp.float32))
   wide = Camera(fov_deg=40.0)
   px = np.asarray(cameras.world_to_px(world, wide, SIZE, SIZE))
-  settings = solver.FitSettings(focal=2.0, steps=40)
+  settings = solver.FitSettings(focal=2.0, steps=100)
   found = fit_faces(model, [face(px)], [CROP], Camera(), settings=settings)[0]
   told = fit_faces(model, [face(px)], [CROP], Camera())[0]
   assert told.fov_deg == pytest.approx(Camera().fov_deg, rel=1e-5)

@@ -177,14 +177,15 @@ def _filled(
   masks: dict[str, Mask],
   template: Template,
 ) -> Float[np.ndarray, "s s 3"]:
-  """Returns smooth ratios of the whole head; eyes and mouth have their own."""
+  """Returns smooth ratios of the whole head, of eyes and mouth by their own."""
   # Shadows and make-up do not spread; a beard does.
   odd = masks["beardless"] * _distant(ratio - tone, _SPREAD)
   even = known * masks["bare"] * masks["plain"] * (1 - odd)
   skin = filling.membrane(ratio, even, tone, template)
   # Whites and teeth, not irises and the depth of the mouth.
   white = known * masks["inner"] * (plain @ _LUMA > _WHITE)
-  inner = np.broadcast_to(_exposure(ratio, white, tone), skin.shape)
+  around = np.maximum(white, known * masks["mouth"])
+  inner = filling.membrane(ratio, around, _exposure(ratio, white, tone), template)
   return _mixed(skin, inner, masks["inner"])
 
 

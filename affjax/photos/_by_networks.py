@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -21,15 +21,18 @@ from affjax.faces import (
   face_crops,
   find_faces,
   fit_surface,
+  inside_photo,
   landmark_errors,
+  read_colors,
   solve_pose,
   visible_share,
   visible_skin,
   warp,
+  with_eyes_and_mouth,
 )
 from affjax.geometry import uv
 from affjax.geometry.camera import head_to_world, world_to_px
-from affjax.heads import MorphableModel, explain_vertices
+from affjax.heads import MorphableModel, explain_vertices, plain_diffuse
 from affjax.models import Reconstructor
 from affjax.photos._inputs import Inputs
 from affjax.photos._options import Progress, ReconstructOptions
@@ -111,6 +114,20 @@ def _require_trained(networks: TrainedNetworks, pose: str) -> None:
     )
 
 
+class _CoarseHeads(NamedTuple):
+  """Heads that are fitted to faces.
+
+  Attributes:
+    guide: The heads, as guided networks take them.
+    images: The crops that they were fitted to.
+    inside: Pixels of the crops that the photo has.
+  """
+
+  guide: Guide
+  images: Float[np.ndarray, "n c c 3"]
+  inside: Float[np.ndarray, "n c c 1"]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class NetworkReconstructor:
   """A `PhotoReconstructor` by trained networks.
@@ -149,7 +166,8 @@ class NetworkReconstructor:
     nets = self.reconstructor
     crops = face_crops(faces, nets.template, nets.camera, nets.networks.side)
     images = np.stack([apply_crop(pixels, crop) for crop in crops])
-    guide = self._guide(pixels, faces) if nets.networks.guided else None
+    coarse = self._coarse_heads(pixels, faces) if nets.networks.guided else None
+    guide = coarse.guide if coarse else None
     maps = self.predict(images, guide=guide)
     pairs = list(zip(faces, crops, strict=True))
     predicted_pose = maps["pose"]
@@ -160,6 +178,8 @@ class NetworkReconstructor:
         for position, (face, crop) in zip(maps["position"], pairs, strict=True)
       ]
       maps = self.predict(images, np.stack(solved).astype(np.float32), guide=guide)
+    if coarse:
+      maps["diffuse"] = self._with_eyes_and_mouth(maps, coarse)
     residuals = [
       self._residual(position, pose, face, crop)
       for position, pose, (face, crop) in zip(
@@ -261,19 +281,43 @@ class NetworkReconstructor:
     """The networks, for photos and maps of the size that is asked for."""
     return self.networks.reconstructor.with_map_size(self.map_size)
 
-  def _guide(self, pixels: UInt8[np.ndarray, "h w 3"], faces: Sequence[Face]) -> Guide:
-    """Returns the heads that are fitted to faces, and the skin that is visible."""
+  def _coarse_heads(
+    self, pixels: UInt8[np.ndarray, "h w 3"], faces: Sequence[Face]
+  ) -> _CoarseHeads:
+    """Returns the heads that are fitted to faces, and what they were fitted to."""
     nets, model = self.reconstructor, self.networks.head
     crops = face_crops(faces, model.template, nets.camera, _FITTED_SIZE)
     images = np.stack([apply_crop(pixels, crop) for crop in crops])
-    images = np.rint(images * 255).astype(np.uint8)
-    fits = fit_surface(model, faces, crops, images, nets.camera)
-    return Guide(
+    rounded = np.rint(images * 255).astype(np.uint8)
+    fits = fit_surface(model, faces, crops, rounded, nets.camera)
+    guide = Guide(
       vertices=np.stack([fit.vertices for fit in fits]).astype(np.float32),
       pose=np.stack([fit.pose for fit in fits]).astype(np.float32),
       known=np.ones(len(fits), np.float32),
-      skin=np.asarray(visible_skin(images)),
+      skin=np.asarray(visible_skin(rounded)),
     )
+    inside = [inside_photo(pixels, crop) for crop in crops]
+    return _CoarseHeads(guide, images, np.stack(inside))
+
+  def _with_eyes_and_mouth(
+    self, maps: dict[str, Float[np.ndarray, "n ..."]], coarse: _CoarseHeads
+  ) -> Float[np.ndarray, "n s s 3"]:
+    """Returns the diffuse maps with eyes and mouths as the photos show them.
+
+    The networks see them too small to draw them.
+    """
+    template, guide = self.networks.head.template, coarse.guide
+    plain = plain_diffuse(template, self.map_size)
+    found = []
+    for k, diffuse in enumerate(maps["diffuse"]):
+      colors = read_colors(
+        *(coarse.images[k], guide.skin[k], guide.vertices[k], guide.pose[k]),
+        *(template, self.reconstructor.camera, plain),
+        inside=coarse.inside[k],
+      )
+      light = maps["light"][k] * maps["light_color"][k]
+      found.append(with_eyes_and_mouth(diffuse, light, colors, template))
+    return np.stack(found)
 
   def _solved_pose(
     self, position: Float[np.ndarray, "s s 3"], face: Face, crop: Crop

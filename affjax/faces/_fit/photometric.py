@@ -120,6 +120,31 @@ def read_colors(
 _enlarged = compilation.saved(static_argnames=("size",))(resize_bilinear)
 
 
+def with_eyes_and_mouth(
+  diffuse: Float[np.ndarray, "s s 3"],
+  light: Float[np.ndarray, "l l c"],
+  colors: FaceColors,
+  template: Template,
+) -> Float[np.ndarray, "s s 3"]:
+  """Returns a diffuse map with the eyes and the inside of the mouth of a photo.
+
+  Args:
+    diffuse: A diffuse map.
+    light: Light in which it will be seen, of one channel or three. The colors of the
+      photo are divided by it.
+    colors: Maps of the same head and photo, as `read_colors` returns them; their
+      diffuse map has the same size.
+    template: Template of the maps, with the masks "eyes" and "mouth".
+  """
+  side = (len(diffuse), len(diffuse))
+  inner = completion.texel_masks(template, side[0])["inner"][..., None]
+  shade, own = (
+    np.asarray(_enlarged(x[None], size=side)[0]) for x in (light, colors.light)
+  )
+  seen = np.clip(colors.diffuse * own / np.maximum(shade, _DARK), 0, 1)
+  return (diffuse + inner * (seen - diffuse)).astype(np.float32)
+
+
 def _with_front(skin: Float[np.ndarray, "c c 1"]) -> Float[np.ndarray, "c c 2"]:
   """Returns shares of skin, and how surely something else is there or beside it."""
   side = 2 * max(round(_RIM * len(skin)), 1) + 1

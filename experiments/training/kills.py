@@ -157,7 +157,7 @@ def final_digest(root: pathlib.Path, steps: int) -> str:
 
 def main() -> None:
   """Runs the program."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
   parser.add_argument("--networks", choices=("tiny", "affunet"), default="tiny")
   parser.add_argument("--kills", type=int, default=100)
   parser.add_argument("--steps", type=int, default=60)

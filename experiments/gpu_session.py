@@ -38,6 +38,8 @@ PARTS = {
   5: "training by the user's commands",
   6: "the kernels under compute-sanitizer, nvdiffrast's tests",
 }
+# Factor on all limits without a GPU, where the machine may be small and shared.
+_CPU_LIMITS = 5
 _RESULT = "RESULT "
 _TAIL = 3000
 _TRAINING = ("ml_collections", "grain", "array_record")
@@ -74,7 +76,7 @@ def plan(cpu: bool) -> list[Step]:
     Step(name, part, (python, script, *arguments), limit, (script,))
     for name, part, script, arguments, limit in _benchmarks(cpu)
   )
-  return [
+  steps = [
     Step("machine", 1, _check("machine", cpu), 60),
     Step("build", 1, _check("build", cpu), 120),
     Step("rasterizer", 1, _check("rasterizer", cpu), 120),
@@ -91,6 +93,8 @@ def plan(cpu: bool) -> list[Step]:
     watched,
     Step("nvdiffrast_tests", 6, _tests("third_party", "cuda"), 120, ("pytest",), True),
   ]
+  factor = _CPU_LIMITS if cpu else 1
+  return [dataclasses.replace(step, limit_s=factor * step.limit_s) for step in steps]
 
 
 def _check(name: str, cpu: bool) -> tuple[str, ...]:
@@ -308,10 +312,16 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
   )
   parser.add_argument("--part", type=int, nargs="*", default=[], choices=PARTS)
   parser.add_argument("--only", nargs="*", default=[], metavar="STEP")
-  parser.add_argument("--seconds", type=float, default=PART_S, help="for each part")
+  parser.add_argument(
+    "--seconds",
+    type=float,
+    help=f"for each part; {PART_S}, and {_CPU_LIMITS} times as many with --cpu",
+  )
   parser.add_argument("--cpu", action="store_true", help="tiny sizes, no GPU")
   parser.add_argument("--dry-run", action="store_true")
   options = parser.parse_args(arguments)
+  if options.seconds is None:
+    options.seconds = PART_S * (_CPU_LIMITS if options.cpu else 1)
   known = [step.name for step in plan(options.cpu)]
   for name in options.only:
     if name not in known:

@@ -90,7 +90,8 @@ def test_the_parts_fit_their_calls():
     assert len({step.name for step in steps}) == len(steps)
     assert [step.part for step in steps] == sorted(step.part for step in steps)
     assert {step.part for step in steps} == set(gpu_session.PARTS)
-    assert max(step.limit_s for step in steps) <= gpu_session.PART_S
+    if not cpu:
+      assert max(step.limit_s for step in steps) <= gpu_session.PART_S
     for step in steps:
       for script in (p for p in step.command if str(p).endswith((".py", ".cu"))):
         if "=" not in script:

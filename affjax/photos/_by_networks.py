@@ -99,19 +99,8 @@ def reconstruct_photos(
   reconstructor = NetworkReconstructor(
     networks, options.pose, iris=options.iris, map_size=options.map_size
   )
-  _require_trained(networks, reconstructor.pose_from)
+  reconstructor.require_trained()
   return write_heads(inputs, out, reconstructor, options, progress=progress)
-
-
-def _require_trained(networks: TrainedNetworks, pose: str) -> None:
-  """Raises a ValueError if the heads would show untrained networks."""
-  needless = {"pose"} if pose == "landmarks" else set[str]()
-  missing = [name for name in networks.untrained if name not in needless]
-  if missing:
-    raise ValueError(
-      f"the weights of {', '.join(missing)} have not been trained, only "
-      f"{networks.stage} has run: train the next stages in the same workdir first"
-    )
 
 
 class _CoarseHeads(NamedTuple):
@@ -155,6 +144,17 @@ class NetworkReconstructor:
     if self.pose != "auto":
       return self.pose
     return "network" if self.networks.reconstructor.networks.guided else "landmarks"
+
+  def require_trained(self) -> None:
+    """Raises a ValueError if the heads would show untrained networks."""
+    needless = {"pose"} if self.pose_from == "landmarks" else set[str]()
+    missing = [name for name in self.networks.untrained if name not in needless]
+    if missing:
+      raise ValueError(
+        f"the weights of {', '.join(missing)} have not been trained, only "
+        f"{self.networks.stage} has run: train the next stages in the same workdir "
+        "first"
+      )
 
   def heads_of(
     self, pixels: UInt8[np.ndarray, "h w 3"], path: pathlib.Path

@@ -186,7 +186,7 @@ def _overlay_file(subject: HeadInPhoto) -> bytes:
     head.projection,
     keep_original=subject.keep_original,
   )
-  return _images.png_bytes(overlay, compression=3)
+  return _images.png_bytes(overlay)
 
 
 WRITERS = (

@@ -45,7 +45,9 @@ def main() -> None:
       finally:
         app.send_signal(signal.SIGINT)
   for picture in pictures:
-    Image.open(picture).convert("RGB").quantize(COLORS).save(picture, optimize=True)
+    image = Image.open(picture).convert("RGB")
+    # A given palette is dithered, so that maps show no bands.
+    image.quantize(palette=image.quantize(COLORS)).save(picture, optimize=True)
     print(f"{picture.name}: {picture.stat().st_size} bytes")
 
 

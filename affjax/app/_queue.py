@@ -16,6 +16,10 @@ from affjax.photos import STAGES
 State = Literal["uploading", "waiting", "running", "done", "failed"]
 
 
+# Number of stages of a photo that are kept: a photo of many faces has some for each.
+_MOST_STEPS = 10_000
+
+
 class QueueFull(Exception):
   """As many photos wait as the limits allow."""
 
@@ -90,7 +94,9 @@ class Job:
   def enter(self, told: Any) -> None:
     """Enters a stage, which the worker tells; what is no stage is left out."""
     match told:
-      case [str(stage), int(face), int(faces)] if stage in STAGES:
+      case [str(stage), int(face), int(faces)] if (
+        stage in STAGES and len(self.steps) < _MOST_STEPS
+      ):
         self.steps.append(Step(stage, face, faces, time.monotonic()))
       case _:
         pass

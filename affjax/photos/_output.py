@@ -142,7 +142,8 @@ def _workers(asked: int, photos: int) -> int:
   """Returns the number of processes; 0 asks for one a core, where they pay."""
   if asked:
     return max(1, min(asked, photos))
-  cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+  some = getattr(os, "sched_getaffinity", None)  # not on every system
+  cores = len(some(0)) if some else os.cpu_count() or 1
   return max(1, min(cores, photos // _PAYS, _memory() // _MEMORY))
 
 

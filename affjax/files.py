@@ -62,8 +62,10 @@ def write_json(path: pathlib.Path, content: Any, *, durable: bool = False) -> No
 
 
 @contextlib.contextmanager
-def written_folder(path: pathlib.Path, *, overwrite: bool) -> Iterator[pathlib.Path]:
-  """Yields a temporary folder beside `path` that becomes `path` at the end.
+def written_folder(
+  path: pathlib.Path, *, overwrite: bool, work: pathlib.Path | None = None
+) -> Iterator[pathlib.Path]:
+  """Yields a temporary folder that becomes `path` at the end.
 
   If the block raises, the temporary folder is removed and whatever stood at `path`
   remains.
@@ -71,13 +73,15 @@ def written_folder(path: pathlib.Path, *, overwrite: bool) -> Iterator[pathlib.P
   Args:
     path: The destination; its parent folder must exist.
     overwrite: Whether a folder that stands at `path` is replaced.
+    work: Folder for the temporary one, on the same file system; default: beside `path`.
 
   Raises:
     FileExistsError: `path` exists and `overwrite` is off.
   """
   if path.exists() and not overwrite:
     raise FileExistsError(f"{str(path)!r} exists; add --overwrite to replace it")
-  partial = pathlib.Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=path.parent))
+  place = work or path.parent
+  partial = pathlib.Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=place))
   try:
     partial.chmod(0o777 & ~_umask())
     yield partial

@@ -25,9 +25,9 @@ _RENDER = _KERNELS | {"ops", "render"}
 _NETS = _RENDER | {"nn", "assets"}
 _HEADS = _BASE | {"assets", "heads"}
 _FACES = _NETS | _HEADS | {"models", "faces"}
-_PHOTOS = _FACES | {"export", "photos"}
-_APP = _PHOTOS | {"pool", "app"}
-_BENCHMARK = _PHOTOS | {"data", "eval", "pool", "benchmark"}
+_PHOTOS = _FACES | {"export", "photos", "pool"}
+_APP = _PHOTOS | {"app"}
+_BENCHMARK = _PHOTOS | {"data", "eval", "benchmark"}
 _ALL = _BENCHMARK | {"app", "losses", "train"}
 ALLOWED = {
   "__init__": set(),

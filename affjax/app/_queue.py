@@ -11,12 +11,34 @@ from typing import Any, Literal
 
 from affjax import bugs, pool
 from affjax.app._limits import Limits
+from affjax.photos import STAGES
 
 State = Literal["uploading", "waiting", "running", "done", "failed"]
 
 
+# Number of stages of a photo that are kept: a photo of many faces has some for each.
+_MOST_STEPS = 10_000
+
+
 class QueueFull(Exception):
   """As many photos wait as the limits allow."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+  """A stage of making heads.
+
+  Attributes:
+    stage: Its name, one of `affjax.photos.STAGES`.
+    face: Number of the face that it is about; 0 for all together.
+    faces: Number of faces; 0 likewise.
+    since: Time at which it began, s.
+  """
+
+  stage: str
+  face: int
+  faces: int
+  since: float
 
 
 @dataclasses.dataclass(eq=False)
@@ -32,6 +54,8 @@ class Job:
     since: Time at which that began, s.
     reason: Why it gave no head, if it failed.
     result: Answer of the worker, if it is done.
+    steps: The stages so far, while it is in work.
+    times: Seconds that each stage took, after that.
   """
 
   key: str
@@ -42,6 +66,10 @@ class Job:
   since: float = dataclasses.field(default_factory=time.monotonic)
   reason: str = ""
   result: dict[str, Any] = dataclasses.field(default_factory=lambda: dict[str, Any]())
+  steps: list[Step] = dataclasses.field(default_factory=lambda: list[Step]())
+  times: dict[str, float] = dataclasses.field(
+    default_factory=lambda: dict[str, float]()
+  )
 
   @property
   def heads(self) -> pathlib.Path:
@@ -55,7 +83,23 @@ class Job:
 
   def go(self, state: State, reason: str = "") -> None:
     """Enters a state."""
-    self.state, self.reason, self.since = state, reason, time.monotonic()
+    now = time.monotonic()
+    if self.state == "running":
+      ends = [step.since for step in self.steps[1:]] + [now]
+      for step, end in zip(self.steps, ends, strict=False):
+        self.times[step.stage] = self.times.get(step.stage, 0) + end - step.since
+      self.steps.clear()
+    self.state, self.reason, self.since = state, reason, now
+
+  def enter(self, told: Any) -> None:
+    """Enters a stage, which the worker tells; what is no stage is left out."""
+    match told:
+      case [str(stage), int(face), int(faces)] if (
+        stage in STAGES and len(self.steps) < _MOST_STEPS
+      ):
+        self.steps.append(Step(stage, face, faces, time.monotonic()))
+      case _:
+        pass
 
   @property
   def seconds(self) -> float:
@@ -148,9 +192,15 @@ class Queue:
       "archive": str(job.archive),
       "address": f"photos/{job.key}",
     }
-    seconds = self._limits.photo_seconds
+    seconds, loop = self._limits.photo_seconds, asyncio.get_running_loop()
+
+    def told(stage: Any) -> None:
+      loop.call_soon_threadsafe(job.enter, stage)
+
     try:
-      answer = await asyncio.to_thread(self._worker.do, task, seconds=seconds)
+      answer = await asyncio.to_thread(
+        self._worker.do, task, seconds=seconds, told=told
+      )
     except Exception as error:
       # The next photo gets a new process.
       bugs.show_traceback(error)

@@ -7,6 +7,7 @@ an address becomes part of a path. A refusal is one line of text.
 import asyncio
 import contextlib
 import pathlib
+import time
 import urllib.parse
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -31,6 +32,7 @@ from affjax.app._page import page_and_policy
 from affjax.app._queue import Job, Queue, QueueFull
 from affjax.assets import store
 from affjax.faces import PhotoError, check_signature
+from affjax.photos import STAGES
 
 # Files of a head that can be had, and their media types.
 FILES = {
@@ -216,6 +218,8 @@ class _Handlers:
       "state": job.state,
       "place": self._queue.place(job) if job.state == "waiting" else 0,
       "seconds": job.seconds,
+      "step": _step(job),
+      "times": job.times,
       "reason": job.reason,
       "faces": len(job.result.get("cards", [])),
       "unsure": job.result.get("unsure", 0),
@@ -263,6 +267,20 @@ _CLOSE = {"Connection": "close"}
 async def _refusal(request: Request, error: Exception) -> Response:
   assert isinstance(error, HTTPException)
   return PlainTextResponse(f"{error.detail}\n", error.status_code, error.headers)
+
+
+def _step(job: Job) -> dict[str, Any] | None:
+  """Returns the stage of a photo in work, with the share of the stages before it."""
+  if not job.steps:
+    return None
+  step = job.steps[-1]
+  return {
+    "stage": step.stage,
+    "face": step.face,
+    "faces": step.faces,
+    "seconds": time.monotonic() - step.since,
+    "before": STAGES.index(step.stage) / len(STAGES),
+  }
 
 
 def _length(request: Request) -> int:

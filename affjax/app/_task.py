@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from affjax import bugs, compilation
+from affjax import bugs, compilation, pool
 from affjax.assets import store
 from affjax.export import (
   CARD_FOLDER,
@@ -26,6 +26,7 @@ from affjax.photos import (
   OutputOptions,
   PhotoReconstructor,
   results,
+  stages_told_to,
   write_heads,
 )
 
@@ -34,8 +35,11 @@ MOVES = f"{CARD_FOLDER}/moves.js"
 
 def make_task(
   make: Callable[[], PhotoReconstructor], options: OutputOptions
-) -> Callable[[Any], Any]:
+) -> Callable[[Any, pool.Tell], Any]:
   """Returns the function that does the tasks of a worker process.
+
+  It tells each stage of a photo as a list: the stage, the number of the face that it is
+  about, and that of all faces.
 
   Args:
     make: Function that makes the reconstructor.
@@ -46,10 +50,16 @@ def make_task(
 
 
 def _done(
-  method: PhotoReconstructor, options: OutputOptions, task: dict[str, str]
+  method: PhotoReconstructor,
+  options: OutputOptions,
+  task: dict[str, str],
+  tell: pool.Tell,
 ) -> dict[str, Any]:
   """Makes the heads of a photo; an empty task warms up."""
-  return _reconstructed(method, options, task) if task else _warmed_up(method)
+  if not task:
+    return _warmed_up(method)
+  with stages_told_to(lambda *stage: tell(stage)):
+    return _reconstructed(method, options, task)
 
 
 def _warmed_up(method: PhotoReconstructor) -> dict[str, Any]:

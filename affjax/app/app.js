@@ -71,12 +71,28 @@ async function poll() {
   timer = setTimeout(poll, busy ? 500 : 3000);
 }
 
+const STAGES = {
+  read: "reading it", detect: "finding faces", fit: "fitting the shape", predict: "predicting maps", paint: "painting", write: "writing files",
+};
+
 function words(job) {
-  if (job.state === "running") return `in work, ${Math.round(job.seconds)} s`;
+  if (job.state === "running") {
+    const step = job.step, face = step?.faces > 1 ? `, face ${step.face} of ${step.faces}` : "";
+    return `${step ? STAGES[step.stage] + face : "starting"}, ${Math.round(job.seconds)} s`;
+  }
   if (job.state === "waiting") return job.place ? `waiting, ${job.place} before it` : "waiting";
   if (job.state === "done")
     return `${job.faces} ${job.faces === 1 ? "head" : "heads"}${job.unsure ? `, ${job.unsure} unsure` : ""}`;
   return job.state === "failed" ? job.reason : "sending";
+}
+
+// The seconds that a finished photo took, and those of each stage.
+function seconds(job) {
+  return Object.values(job.times).reduce((a, b) => a + b, 0).toFixed(1);
+}
+
+function times(job) {
+  return Object.entries(job.times ?? {}).map(([stage, seconds]) => `${STAGES[stage]}: ${seconds.toFixed(1)} s`);
 }
 
 function list() {
@@ -94,7 +110,8 @@ function list() {
     }
     row.querySelector(".remove").hidden = !["done", "failed", "waiting"].includes(job.state);
     row.querySelector("small").textContent = words(job);
-    button.title = job.reason ? `${job.name}: ${job.reason}` : job.name;
+    row.querySelector("progress").value = job.step?.before ?? 0;
+    button.title = job.reason ? `${job.name}: ${job.reason}` : [job.name, ...times(job)].join("\n");
     button.setAttribute("aria-pressed", job.key === shown);
     return row;
   });
@@ -104,7 +121,7 @@ function list() {
 function card(job) {
   const row = make("li", {}, [
     make("button", { type: "button", className: "job", onclick: () => show(job.key) }, [
-      make("span", { className: "picture" }), make("b", { textContent: job.name }), make("small"),
+      make("span", { className: "picture" }), make("b", { textContent: job.name }), make("small"), make("progress", { max: 1 }),
     ]),
     make("button", { type: "button", className: "remove", textContent: "×", onclick: () => remove(job.key) }),
   ]);
@@ -136,6 +153,8 @@ async function show(key) {
     for (const link of files.children) link.download = "";
     files.prepend(make("a", { className: "file", href: `photos/${key}/heads.zip`, download: "", textContent: "all as a zip" }));
   }
+  const made = times(photo).join(", ");
+  if (made) place.append(make("p", { className: "hint times", textContent: `Made in ${seconds(photo)} s (${made}).` }));
   showHeads(place).forEach((stage, k) => furnish(articles[k], stage, `photos/${key}/face${k + 1}/page/moves.js`));
 }
 

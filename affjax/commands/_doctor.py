@@ -5,24 +5,31 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 
-from rich import table
-
 import affjax
 from affjax.commands import _console, _parsing
 
 # Optional packages, what they are for, and the extra that installs them.
 _EXTRAS = (
   ("pillow-heif", "HEIC", "heif"),
+  ("av", "videos", "video"),
   ("starlette", "affjax app", "app"),
   ("uvicorn", "affjax app", "app"),
+  ("grain", "affjax train", "train"),
+  ("optax", "affjax train", "train"),
+  ("array-record", "affjax train", "train"),
+  ("tensorflow-datasets", "affjax prepare", "train"),
+  ("h5py", "BFM 2017 and 2019", "bfm"),
 )
+# What to do about a part of affjax that is missing or damaged.
+_AGAIN = "install affjax again: pip install --force-reinstall affjax"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Doctor(_parsing.Command):
   """Reports installed software, devices and the state of files.
 
-  Writes a table to stdout; "bad" marks the lines that need attention.
+  Writes a table to stdout; "bad" marks the lines that need attention. Each line about
+  something that is missing says how to get it.
 
   Exit status: 0 = everything is in order, 1 = something is not.
 
@@ -31,12 +38,12 @@ class Doctor(_parsing.Command):
 
   def run(self) -> None:
     """Runs the command."""
-    sheet = table.Table("", "what", "found", box=None, pad_edge=False)
     checks = list(_checks())
+    width = max(len(name) for name, _, _ in checks)
     for name, found, good in checks:
-      sign = "[green]ok[/]" if good else "[bold red]bad[/]"
-      sheet.add_row(sign, name, _console.escaped(found))
-    _console.OUT.print(sheet)
+      # Lines, since a table would cut what says how to get something.
+      sign = "[green]ok [/]" if good else "[bold red]bad[/]"
+      _console.OUT.print(f"{sign}  {name:{width}}  {_console.escaped(found)}")
     if not all(good for _, _, good in checks):
       raise _console.Exit(1)
 
@@ -54,7 +61,7 @@ def _checks() -> Iterator[tuple[str, str, bool]]:
     try:
       yield name, metadata.version(name), True
     except metadata.PackageNotFoundError:
-      yield name, "not installed", False
+      yield name, f"not installed; {_AGAIN}", False
   for name, use, extra in _EXTRAS:
     try:
       yield name, metadata.version(name), True
@@ -71,7 +78,7 @@ def _checks() -> Iterator[tuple[str, str, bool]]:
       store.read_asset(name)
       yield f"asset {name}", "intact", True
     except ValueError as error:
-      yield f"asset {name}", str(error), False
+      yield f"asset {name}", f"{error}; {_AGAIN}", False
   kept = compilation.enable()
   yield "compiled programs", f"kept in {kept}" if kept else "not kept", True
 

@@ -1,6 +1,7 @@
 """`affjax reconstruct`."""
 
 import dataclasses
+import functools
 import pathlib
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,7 +45,7 @@ class Reconstruct(_photos.PhotoCommand):
   def _reconstruct(self, inputs: Inputs, progress: Progress) -> "Report":
     from affjax.photos import reconstruct_photos
 
-    networks = _weights.load_run(self.weights, best=self.best)
+    load = functools.partial(_weights.load_run, self.weights, best=self.best)
     return reconstruct_photos(
-      inputs, self.out, networks, self.options, progress=progress
+      inputs, self.out, load(), self.options, load=load, progress=progress
     )

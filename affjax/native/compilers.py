@@ -20,6 +20,16 @@ SOURCES = pathlib.Path(__file__).parents[1] / "csrc"
 _TIMEOUT_S = 600
 
 
+_NO_COMPILER = (
+  "no C++ compiler (CXX, c++, g++ or clang++); kernels in C++ are faster: install one, "
+  "by apt install g++ or xcode-select --install"
+)
+_NO_NVCC = (
+  "no nvcc (CUDACXX, PATH, CUDA_HOME); kernels in CUDA are faster: pip install "
+  "nvidia-cuda-nvcc"
+)
+
+
 class CompileError(RuntimeError):
   """An error of compilation; its message gives the reason in one line."""
 
@@ -98,7 +108,7 @@ def _cpp() -> Compiler:
     if path:
       break
   else:
-    raise CompileError("no C++ compiler (CXX, c++, g++ or clang++)")
+    raise CompileError(_NO_COMPILER)
   # Without contraction, the rasterizer's arithmetic is the same on every platform.
   common = ("-std=c++17", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-w")
   if sys.platform == "darwin":
@@ -113,7 +123,7 @@ def _cpp() -> Compiler:
 def _nvcc() -> Compiler:
   path = next(filter(None, map(shutil.which, _nvcc_places())), None)
   if path is None:
-    raise CompileError("no nvcc (CUDACXX, PATH, CUDA_HOME or pip's nvidia-cuda-nvcc)")
+    raise CompileError(_NO_NVCC)
   code = (
     "-gencode=arch=compute_80,code=sm_80",
     "-gencode=arch=compute_90,code=[sm_90,compute_90]",

@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     reconstruct_photos,
   )
   from affjax.photos._fit_photos import fit_photos
-  from affjax.photos._output import PhotoReconstructor, Report, Written, write_heads
+  from affjax.photos._output import Report, write_heads
   from affjax.photos._results import Result, results, write_pages
+  from affjax.photos._stages import STAGES, enter_stage, stages_told_to
   from affjax.photos._video_file import ClipError, ClipWriter
+  from affjax.photos._writer import PhotoReconstructor, Written
 
 __all__ = [
+  "STAGES",
   "ClipError",
   "ClipWriter",
   "FitOptions",
@@ -43,21 +46,25 @@ __all__ = [
   "Result",
   "TrainedNetworks",
   "Written",
+  "enter_stage",
   "fit_photos",
   "gather",
   "reconstruct_photos",
   "results",
+  "stages_told_to",
   "write_heads",
   "write_pages",
 ]
 
 # The networks come last: fitting needs nothing of them.
 _LATER = (
+  "_stages",
   "_by_fit",
   "_fit_photos",
   "_output",
   "_results",
   "_video_file",
+  "_writer",
   "_by_networks",
 )
 

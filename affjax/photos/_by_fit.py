@@ -35,6 +35,7 @@ from affjax.faces import (
 )
 from affjax.geometry import uv
 from affjax.heads import MorphableModel, plain_diffuse
+from affjax.photos import _stages
 from affjax.photos._options import FitOptions
 from affjax.photos._output import face_facts
 from affjax.photos._size import with_size
@@ -87,20 +88,23 @@ class FitReconstructor:
     self, pixels: UInt8[np.ndarray, "h w 3"], path: pathlib.Path
   ) -> list[Reconstruction]:
     """Returns the fitted heads of all faces of a photo, largest first."""
+    _stages.enter_stage("detect")
     faces = find_faces(pixels)
     if not faces:
       raise PhotoError("no face found")
-    camera = Camera()
-    crops = face_crops(faces, self.model.template, camera, CROP_SIZE)
+    _stages.enter_stage("fit")
+    crops = face_crops(faces, self.model.template, Camera(), CROP_SIZE)
     images = [apply_crop(pixels, crop) for crop in crops]
     if path in self.known:
       fits = [self.known[path]]
     else:
       fits = self._fits(faces, crops, images)
-    return [
-      self.head_of(image, inside_photo(pixels, crop), path, face, crop, fit)
-      for image, face, crop, fit in zip(images, faces, crops, fits, strict=False)
-    ]
+    heads: list[Reconstruction] = []
+    for image, face, crop, fit in zip(images, faces, crops, fits, strict=False):
+      _stages.enter_stage("paint", len(heads) + 1, len(fits))
+      inside = inside_photo(pixels, crop)
+      heads.append(self.head_of(image, inside, path, face, crop, fit))
+    return heads
 
   def of_one_person(self, photos: Sequence[pathlib.Path]) -> "FitReconstructor":
     """Returns a reconstructor whose photos share the identity of their largest face.

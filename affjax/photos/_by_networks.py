@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import affjax
+from affjax import compilation
 from affjax.export import Expression, Reconstruction
 from affjax.faces import (
   Crop,
@@ -34,6 +35,7 @@ from affjax.geometry import uv
 from affjax.geometry.camera import head_to_world, world_to_px
 from affjax.heads import MorphableModel, explain_vertices, plain_diffuse
 from affjax.models import Reconstructor
+from affjax.photos import _stages
 from affjax.photos._inputs import Inputs
 from affjax.photos._options import Progress, ReconstructOptions
 from affjax.photos._output import Report, face_facts, write_heads
@@ -81,6 +83,7 @@ def reconstruct_photos(
   networks: TrainedNetworks,
   options: ReconstructOptions = ReconstructOptions(),  # noqa: B008
   *,
+  load: Callable[[], TrainedNetworks] | None = None,
   progress: Progress = lambda path, faces: None,
 ) -> Report:
   """Reconstructs every face of the photos and writes the files and the page.
@@ -90,17 +93,35 @@ def reconstruct_photos(
     out: An existing folder; see `affjax.export.prepared_folder`.
     networks: Trained networks.
     options: Options of the pose and of writing.
+    load: Picklable function that loads the networks again, in worker processes; None
+      does all photos in this process.
     progress: Function that is called after each photo, with its path and the number of
       its faces.
 
   Raises:
     ValueError: A network that is used has not been trained.
   """
-  reconstructor = NetworkReconstructor(
+  reconstructor = _reconstructor(networks, options)
+  reconstructor.require_trained()
+  make = load and functools.partial(_made_again, load, options)
+  return write_heads(inputs, out, reconstructor, options, make=make, progress=progress)
+
+
+def _made_again(
+  load: Callable[[], TrainedNetworks], options: ReconstructOptions
+) -> "NetworkReconstructor":
+  """Returns the reconstructor in a worker process."""
+  compilation.enable()
+  return _reconstructor(load(), options)
+
+
+def _reconstructor(
+  networks: TrainedNetworks, options: ReconstructOptions
+) -> "NetworkReconstructor":
+  """Returns the reconstructor that options ask for."""
+  return NetworkReconstructor(
     networks, options.pose, iris=options.iris, map_size=options.map_size
   )
-  reconstructor.require_trained()
-  return write_heads(inputs, out, reconstructor, options, progress=progress)
 
 
 class _CoarseHeads(NamedTuple):
@@ -160,14 +181,21 @@ class NetworkReconstructor:
     self, pixels: UInt8[np.ndarray, "h w 3"], path: pathlib.Path
   ) -> list[Reconstruction]:
     """Returns the heads of all faces of a photo, largest first."""
+    _stages.enter_stage("detect")
     faces = find_faces(pixels)
     if not faces:
       raise PhotoError("no face found")
     nets = self.reconstructor
     crops = face_crops(faces, nets.template, nets.camera, nets.networks.side)
     images = np.stack([apply_crop(pixels, crop) for crop in crops])
+<<<<<<< HEAD
     coarse = self._coarse_heads(pixels, faces) if nets.networks.guided else None
     guide = coarse.guide if coarse else None
+=======
+    _stages.enter_stage("fit")
+    guide = self._guide(pixels, faces) if nets.networks.guided else None
+    _stages.enter_stage("predict")
+>>>>>>> keep
     maps = self.predict(images, guide=guide)
     pairs = list(zip(faces, crops, strict=True))
     predicted_pose = maps["pose"]

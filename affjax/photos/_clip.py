@@ -29,8 +29,8 @@ from affjax.photos._by_fit import CROP_SIZE, FitReconstructor
 from affjax.photos._clip_motion import RECORDING, SIDE_BY_SIDE, Actor, MotionWriter
 from affjax.photos._clip_people import SeenPerson, Sightings, batched, seen_people
 from affjax.photos._options import FitOptions
-from affjax.photos._output import Written, write_head
 from affjax.photos._video_file import Clip, ClipFrame
+from affjax.photos._writer import Written, write_head
 from affjax.types import Camera
 
 # Number of frames that are fitted at once.

@@ -174,7 +174,7 @@ class MotionWriter:
     height, width = self._panel
     picture = Image.fromarray(frame.pixels)
     size = Image.Resampling.BOX if picture.width > width else Image.Resampling.BICUBIC
-    left = np.asarray(picture.resize((width, height), size))
+    left = np.asarray(picture.resize((width, height), size, reducing_gap=1.0))
     right = left if motion is None else self._painted(left, motion)
     self._video.add(np.concatenate([left, right], 1), frame.time)
 
@@ -191,7 +191,11 @@ class MotionWriter:
     view = head_to_photo(pose, camera, crop=crop.matrix, crop_size=crop.size)
     head = person.vertices(motion.weights[None])[0]
     template = person.model.template
-    return paint_photo(panel, head, self._texture, template, camera, view, side=_RASTER)
+    return paint_photo(
+      *(panel, head, self._texture, template, camera, view),
+      side=_RASTER,
+      smooth=False,
+    )
 
 
 def _panel_size(frame_size: tuple[int, int]) -> tuple[int, int]:

@@ -1,7 +1,11 @@
 """Fits heads to the photos and videos that a user named."""
 
+import functools
 import pathlib
+from collections.abc import Mapping
 
+from affjax import compilation
+from affjax.faces import Fit
 from affjax.heads import open_head
 from affjax.native import library
 from affjax.photos._by_fit import FitReconstructor
@@ -31,18 +35,39 @@ def fit_photos(
     ValueError: The template cannot be read or fitted, or the page of the folder is not
       one of affjax.
   """
+  reconstructor = _reconstructor(options, {})
+  if options.same_person:
+    reconstructor = reconstructor.of_one_person(inputs.photos)
+  return write_heads(
+    inputs,
+    out,
+    reconstructor,
+    options,
+    make=functools.partial(_made_again, options, dict(reconstructor.known)),
+    clips=functools.partial(fit_clip, options=options),
+    progress=progress,
+  )
+
+
+def _reconstructor(
+  options: FitOptions, known: Mapping[pathlib.Path, Fit]
+) -> FitReconstructor:
+  """Returns the reconstructor that options ask for."""
   library.begin(("rasterizer", "conv"))
-  reconstructor = FitReconstructor(
+  return FitReconstructor(
     open_head(options.template),
     method=options.method,
     map_size=options.map_size,
     photometric=options.photometric,
     iris=options.iris,
     scalp=options.scalp,
+    known=known,
   )
-  if options.same_person:
-    reconstructor = reconstructor.of_one_person(inputs.photos)
-  clips = lambda path, folder: fit_clip(path, folder, reconstructor, options)
-  return write_heads(
-    inputs, out, reconstructor, options, clips=clips, progress=progress
-  )
+
+
+def _made_again(
+  options: FitOptions, known: Mapping[pathlib.Path, Fit]
+) -> FitReconstructor:
+  """Returns the reconstructor in a worker process."""
+  compilation.enable()
+  return _reconstructor(options, known)

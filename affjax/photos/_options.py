@@ -29,6 +29,8 @@ class OutputOptions:
       everyone; meshes otherwise have the size of the mean head.
     map_size: Set the width and height of the UV maps, in texels: a
       multiple of 8 from 64 to 1024.
+    workers: Use so many processes, each of which needs about 1 GB of memory; 0 takes
+      one for each core where there are photos enough.
   """
 
   keep_eyes_and_mouth: bool = False
@@ -37,6 +39,7 @@ class OutputOptions:
   format: str = "glb,obj"
   iris: bool = False
   map_size: int = 512
+  workers: int = 0
 
   def __post_init__(self) -> None:
     low, high = _MAP_SIZES
@@ -44,6 +47,8 @@ class OutputOptions:
       raise ValueError(
         f"map_size must be a multiple of 8 from {low} to {high}, got {self.map_size}"
       )
+    if self.workers < 0:
+      raise ValueError(f"workers must not be negative, got {self.workers}")
     if self.resume and self.overwrite:
       raise ValueError("resume and overwrite exclude each other: choose one")
 

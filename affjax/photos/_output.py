@@ -2,81 +2,42 @@
 
 import contextlib
 import dataclasses
-import errno
+import functools
+import os
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 
-from affjax import bugs, files
-from affjax.export import (
-  CARD_FOLDER,
-  SURE,
-  OutputError,
-  Reconstruction,
-  card_files,
-  check_formats,
-  head_files,
-)
-from affjax.faces import Face, PhotoError, read_photo
-from affjax.names import folder_names, is_video, relative_names
+from affjax import files, pool
+from affjax.export import OutputError, check_formats
+from affjax.faces import Face
+from affjax.names import folder_names, relative_names
 from affjax.photos._inputs import Inputs
 from affjax.photos._options import OutputOptions, Progress
 from affjax.photos._results import (
-  RECORD,
   Result,
   require_pages,
   results,
   write_pages,
 )
+from affjax.photos._writer import (
+  ClipFunction,
+  Outcome,
+  PhotoReconstructor,
+  PhotoWriter,
+  Task,
+  is_unsure,
+  key,
+)
 
-# Errors of a file system without room.
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-@runtime_checkable
-class PhotoReconstructor(Protocol):
-  """A way to turn the faces of a photo into heads."""
-
-  @property
-  def about(self) -> str:
-    """A phrase for the page that names the method."""
-    ...
-
-  def heads_of(
-    self, pixels: UInt8[np.ndarray, "h w 3"], path: pathlib.Path
-  ) -> list[Reconstruction]:
-    """Returns the heads of a photo, largest face first.
-
-    Args:
-      pixels: The photo, upright, RGB.
-      path: The file of the photo, for its name.
-
-    Raises:
-      ValueError: The photo gives no head; the message says why.
-    """
-    ...
-
-
-class Written(NamedTuple):
-  """The heads of a photo or video, whose files are written.
-
-  Attributes:
-    size: Height and width of the photo, or of the video's frames as they were used, px.
-    confidences: Confidence of each head; None where it is not known.
-    note: The fault of a file that was used in part, in words; "" without one.
-  """
-
-  size: tuple[int, int]
-  confidences: Sequence[float | None]
-  note: str = ""
-
-
-# Writes the heads of a video into an empty folder.
-ClipFunction = Callable[[pathlib.Path, pathlib.Path], Written]
+# Number of photos for each process from which on its start pays, and the memory that a
+# process needs, bytes.
+_PAYS, _MEMORY = 16, 2 << 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +73,7 @@ def write_heads(
   reconstructor: PhotoReconstructor,
   options: OutputOptions,
   *,
+  make: Callable[[], PhotoReconstructor] | None = None,
   clips: ClipFunction | None = None,
   progress: Progress = lambda path, faces: None,
 ) -> Report:
@@ -131,7 +93,10 @@ def write_heads(
     out: An existing folder; see `affjax.export.prepared_folder`.
     reconstructor: The method.
     options: Options of writing.
-    clips: Function that writes the heads of a video; None if videos are not taken.
+    make: Picklable function that makes the reconstructor again, in worker processes;
+      None does all photos in this process.
+    clips: Function that writes the heads of a video; None if videos are not taken. With
+      `make` it must be picklable, too.
     progress: Function that is called after each photo, with its path and the number of
       its faces.
 
@@ -141,135 +106,133 @@ def write_heads(
   """
   check_formats(options.formats)
   require_pages(out)
-  run = _Run(out, reconstructor, options, dict(inputs.problems), clips)
+  run = _Run(inputs, out, options.resume)
+  todo = list(run.unfinished(inputs.photos, progress))
+  workers = _workers(options.workers, len(todo)) if make else 1
   try:
-    for path, name, folder in _foldered(inputs.photos, run.done):
-      progress(path, run.add(path, name, folder))
+    with _work_folder(out) as work:
+      parts = out, work, options, clips
+      if make is None or workers == 1:
+        writer = PhotoWriter(reconstructor, *parts)
+        done = ((task, writer.outcome(task)) for task in todo)
+      else:
+        done = _spread(functools.partial(_made, make, *parts), todo, workers)
+      for task, outcome in done:
+        progress(pathlib.Path(task.path), run.count(task, outcome))
   except BaseException:
     with contextlib.suppress(OSError):
-      write_pages(out, run.problems)
+      write_pages(out, run.ordered(run.problems))
     raise
-  page = write_pages(out, run.problems)
-  return Report(
-    page, run.heads, run.photos, run.problems, run.kept, run.unsure, run.notes
-  )
+  problems, unsure, notes = map(run.ordered, (run.problems, run.unsure, run.notes))
+  page = write_pages(out, problems)
+  return Report(page, run.heads, run.photos, problems, run.kept, unsure, notes)
+
+
+@contextlib.contextmanager
+def _work_folder(out: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Yields a folder for what is not finished, and removes it at the end."""
+  work = pathlib.Path(tempfile.mkdtemp(prefix=files.PARTIAL_PREFIX, dir=out))
+  try:
+    yield work
+  finally:
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _workers(asked: int, photos: int) -> int:
+  """Returns the number of processes; 0 asks for one a core, where they pay."""
+  if asked:
+    return max(1, min(asked, photos))
+  some = getattr(os, "sched_getaffinity", None)  # not on every system
+  cores = len(some(0)) if some else os.cpu_count() or 1
+  return max(1, min(cores, photos // _PAYS, _memory() // _MEMORY))
+
+
+def _memory() -> int:
+  """Returns the size of the machine's memory, bytes; a guess where it is not known."""
+  try:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+  except (AttributeError, OSError, ValueError):
+    return 4 * _MEMORY
+
+
+def _made(
+  make: Callable[[], PhotoReconstructor],
+  out: pathlib.Path,
+  work: pathlib.Path,
+  options: OutputOptions,
+  clips: ClipFunction | None,
+) -> Callable[[Any, pool.Tell], Any]:
+  """Returns the function that does the tasks of a worker process."""
+  writer = PhotoWriter(make(), out, work, options, clips)
+  return lambda task, _: writer.outcome(Task(*task))
+
+
+def _spread(
+  make: Callable[[], Callable[[Any, pool.Tell], Any]],
+  tasks: Iterable[Task],
+  workers: int,
+) -> Iterator[tuple[Task, Outcome]]:
+  """Yields tasks and what became of them, done by worker processes."""
+  with contextlib.closing(pool.survived(make, tasks, workers=workers)) as done:
+    for task, result in done:
+      if isinstance(result, pool.WorkerDied):
+        yield task, Outcome(reason=str(result))
+      else:
+        yield task, Outcome(*result)
 
 
 class _Run:
   """A run over photos, which keeps numbers only.
 
   Args:
+    inputs: The photos.
     out: The output folder.
-    reconstructor: The method.
-    options: Options of writing.
-    problems: Paths without photos, to which photos without a head are added.
-    clips: Function that writes the heads of a video.
+    resume: Whether photos whose results are there are skipped.
   """
 
-  def __init__(
-    self,
-    out: pathlib.Path,
-    reconstructor: PhotoReconstructor,
-    options: OutputOptions,
-    problems: dict[str, str],
-    clips: ClipFunction | None,
-  ) -> None:
-    self.out, self.reconstructor, self.options = out, reconstructor, options
-    self.problems, self.clips = problems, clips
+  def __init__(self, inputs: Inputs, out: pathlib.Path, resume: bool) -> None:
+    self.out, self.problems = out, dict(inputs.problems)
+    self._order = [*inputs.problems, *map(str, inputs.photos)]
     self.unsure, self.notes = dict[str, str](), dict[str, str]()
-    self.done = {r.photo: r for r in results(out)} if options.resume else {}
+    self.done = {r.photo: r for r in results(out)} if resume else {}
     self.heads = self.photos = self.kept = 0
 
-  def add(self, path: pathlib.Path, name: str, folder: str) -> int:
-    """Returns the number of heads of a photo, after they are written."""
-    if before := self.done.get(_key(path)):
-      self.kept += 1
-      return before.faces
-    try:
-      written = self._write(path, name, folder)
-    except Exception as error:
-      # Even a bug on one photo does not stop the others; the report tells them apart.
-      bugs.show_traceback(error)
-      if isinstance(error, OSError) and error.errno in _FULL:
-        raise OutputError(
-          f"cannot write to {str(self.out)!r}: {error.strerror}; finished photos are "
-          "kept: make room and run the command again with --resume"
-        ) from error
-      self.problems[str(path)] = _reason(error, path)
-      return 0
-    if doubtful := _doubtful(written.confidences):
-      self.unsure[str(path)] = doubtful
-    if written.note:
-      self.notes[str(path)] = written.note
-    self.heads += len(written.confidences)
-    self.photos += 1
-    return len(written.confidences)
-
-  def _write(self, path: pathlib.Path, name: str, folder: str) -> Written:
-    """Writes the folder of a photo or video."""
-    place = self.out / folder
-    if place.exists() and not (place / "face1" / "pose.json").is_file():
-      raise OutputError(f"{str(place)!r} is not a result of affjax; not replaced")
-    with files.written_folder(place, overwrite=self.options.overwrite) as partial:
-      if self.clips is not None and is_video(path.name):
-        written = self.clips(path, partial)
+  def unfinished(
+    self, photos: Sequence[pathlib.Path], progress: Progress
+  ) -> Iterator[Task]:
+    """Yields the photos that are to be done; tells the progress of the others."""
+    for path, name, folder in _foldered(photos, self.done):
+      if before := self.done.get(key(path)):
+        self.kept += 1
+        progress(path, before.faces)
       else:
-        written = self._write_photo(path, name, partial)
-      result = Result(
-        folder=folder,
-        photo=_key(path),
-        name=_printable(name),
-        size=written.size,
-        faces=len(written.confidences),
-        unsure=sum(map(_is_unsure, written.confidences)),
-        about=self.reconstructor.about,
+        yield Task(str(path), name, folder)
+
+  def ordered(self, found: Mapping[str, str]) -> dict[str, str]:
+    """Returns what is told of photos in their order; processes have another."""
+    return {name: found[name] for name in self._order if name in found}
+
+  def count(self, task: Task, outcome: Outcome) -> int:
+    """Returns the number of heads of a photo, after it is counted.
+
+    Raises:
+      OutputError: The disk is full.
+    """
+    if outcome.full:
+      raise OutputError(
+        f"cannot write to {str(self.out)!r}: {outcome.full}; finished photos are "
+        "kept: make room and run the command again with --resume"
       )
-      files.write_json(partial / RECORD, result.record)
-    return written
-
-  def _write_photo(
-    self, path: pathlib.Path, name: str, folder: pathlib.Path
-  ) -> Written:
-    """Writes the heads of a photo into a folder."""
-    pixels, options = read_photo(path), self.options
-    heads = [_named(h, name) for h in self.reconstructor.heads_of(pixels, path)]
-    if not heads:
-      raise PhotoError("no face found")
-    for k, head in enumerate(heads, start=1):
-      contents = head_files(
-        head,
-        pixels,
-        formats=options.formats,
-        keep_original=options.keep_eyes_and_mouth,
-      )
-      card = card_files(head, pixels, contents, title=f"Face {k}")
-      write_head(folder / f"face{k}", contents, card)
-    size = pixels.shape[0], pixels.shape[1]
-    return Written(size, [head.confidence for head in heads])
-
-
-def write_head(
-  folder: pathlib.Path, contents: Mapping[str, bytes], card: Mapping[str, bytes]
-) -> None:
-  """Writes the files of a head and those of its card into a new folder."""
-  _write_files(folder, contents)
-  _write_files(folder / CARD_FOLDER, card)
-
-
-def _write_files(folder: pathlib.Path, contents: Mapping[str, bytes]) -> None:
-  folder.mkdir()
-  for name, content in contents.items():
-    (folder / name).write_bytes(content)
-
-
-def _key(path: pathlib.Path) -> str:
-  """Returns the absolute path of a photo, which tells it apart."""
-  return _printable(str(path.absolute()))
-
-
-def _printable(text: str) -> str:
-  """Returns a file name in valid UTF-8."""
-  return text.encode("utf-8", "replace").decode("utf-8")
+    if outcome.reason:
+      self.problems[task.path] = outcome.reason
+      return 0
+    if doubtful := _doubtful(outcome.confidences):
+      self.unsure[task.path] = doubtful
+    if outcome.note:
+      self.notes[task.path] = outcome.note
+    self.heads += len(outcome.confidences)
+    self.photos += 1
+    return len(outcome.confidences)
 
 
 def _foldered(
@@ -283,20 +246,11 @@ def _foldered(
   names = relative_names(photos)
   for path, name, folder in zip(photos, names, folder_names(names), strict=True):
     free, k = folder, 1
-    while _key(path) not in done and free.casefold() in taken:
+    while key(path) not in done and free.casefold() in taken:
       k += 1
       free = f"{folder}-{k}"
     taken.add(free.casefold())
     yield path, name, free
-
-
-def _named(head: Reconstruction, name: str) -> Reconstruction:
-  """Returns a head whose notes name its photo by the path that tells it apart."""
-  return dataclasses.replace(head, notes={**head.notes, "photo": name})
-
-
-def _is_unsure(confidence: float | None) -> bool:
-  return confidence is not None and confidence < SURE
 
 
 def _doubtful(confidences: Sequence[float | None]) -> str:
@@ -304,7 +258,7 @@ def _doubtful(confidences: Sequence[float | None]) -> str:
   return ", ".join(
     f"face {k} (confidence {confidence:.2f})"
     for k, confidence in enumerate(confidences, start=1)
-    if confidence is not None and _is_unsure(confidence)
+    if confidence is not None and is_unsure(confidence)
   )
 
 
@@ -315,15 +269,3 @@ def face_facts(face: Face) -> dict[str, Any]:
     "score": float(face.score),
     "landmarks68_px": np.round(np.asarray(face.landmarks68, float), 2).tolist(),
   }
-
-
-def _reason(error: Exception, path: pathlib.Path) -> str:
-  """Returns the reason of a failure in one line, without the name of the photo."""
-  if not isinstance(error, ValueError | OSError):
-    return bugs.bug_message(error)
-  if isinstance(error, OSError) and error.strerror:
-    return error.strerror
-  message = " ".join(str(error).split())
-  for start in (f"photo {str(path)!r}: ", f"{path}: "):
-    message = message.removeprefix(start)
-  return message or type(error).__name__

@@ -6,8 +6,8 @@ Every face that is found counts. Writes `fit_photos.json` into `--results` (for 
 method one row a face: errors in percent of the distance of the outer eye corners, the
 pose in degrees) and `sheet_*.png` of the surface fit into `--out`: for each face the
 crop, the crop with landmarks (white: detected; red: of the fitted head, the jaw's where
-they slid to), the fitted head over the crop, and the head from the front. Sheets of
-private photos are private too.
+they slid to), the fitted head over the crop, and the head from the front, from the
+left and from the right. Sheets of private photos are private too: `out` is ignored.
 """
 
 import argparse
@@ -42,6 +42,7 @@ from affjax.types import Camera, Template
 from experiments.benchmarks import measuring
 
 SIZE, ROWS, CELL = 512, 10, 224
+SIDES_DEG = (0, 60, -60)
 RESULTS = pathlib.Path(__file__).parents[1] / "results"
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -147,7 +148,7 @@ def summary(rows: list[dict]) -> dict:
 
 
 def sheet(part: list[tuple[Case, Fit]], camera: Camera) -> np.ndarray:
-  """Draws two faces a row, four cells each."""
+  """Draws two faces a row, six cells each."""
   pictures = [np.concatenate(cells(case, one, camera), 1) for case, one in part]
   pictures += [np.full_like(pictures[0], 255)] * (len(pictures) % 2)
   pairs = zip(pictures[::2], pictures[1::2], strict=True)
@@ -155,18 +156,20 @@ def sheet(part: list[tuple[Case, Fit]], camera: Camera) -> np.ndarray:
 
 
 def cells(case: Case, one: Fit, camera: Camera) -> list[np.ndarray]:
-  """Draws the crop, its landmarks, the head over the crop and from the front."""
+  """Draws the crop, its landmarks, the head over the crop and from three sides."""
   marked = Image.fromarray(case.image)
   draw = ImageDraw.Draw(marked)
   px = warp.transform(case.crop.matrix, case.face.landmarks68)
   for points, color, r in ((px, "white", 4), (one.landmarks, "red", 3)):
     for x, y in points:
       draw.ellipse([x - r, y - r, x + r, y + r], fill=color)
-  front = np.array([0, 0, 0, 0, 0, -1.0], np.float32)
   over, alpha = shaded(one.vertices, one.pose, camera)
   mixed = case.image / 255 * (1 - 0.75 * alpha) + 0.75 * over
-  alone, alpha = shaded(one.vertices, front, camera)
-  pictures = [case.image, np.asarray(marked), mixed, alone + 1 - alpha]
+  pictures = [case.image, np.asarray(marked), mixed]
+  for yaw in np.radians(SIDES_DEG):
+    pose = np.array([0, yaw, 0, 0, 0, -1.0], np.float32)
+    alone, alpha = shaded(one.vertices, pose, camera)
+    pictures.append(alone + 1 - alpha)
   return [small(picture) for picture in pictures]
 
 

@@ -53,6 +53,14 @@ try {
   };
   const tab = name => page.locator(".side > .pills button", { hasText: name }).click();
 
+  // Every text that a photo in work has shown.
+  await page.addInitScript(() => {
+    window.said = new Set();
+    new MutationObserver(() => {
+      const small = document.querySelector('#jobs li[data-state="running"] small');
+      if (small) window.said.add(small.textContent);
+    }).observe(document, { subtree: true, childList: true, characterData: true });
+  });
   await page.goto(address);
   await page.waitForSelector("body.empty");
   await picture("empty");
@@ -68,6 +76,8 @@ try {
   await picture("waiting");
   await page.waitForSelector('#jobs li[data-state="done"]');
   await page.waitForSelector('.stage[data-drawn="yes"]');
+  seen.times = await page.locator("#result .times").textContent();
+  seen.said = await page.evaluate(() => [...window.said]);
   await shot("first");
   await picture("photo");
 

@@ -5,6 +5,7 @@ import numpy as np
 from affjax import types
 from affjax.export import Reconstruction
 from affjax.geometry import uv
+from affjax.photos import enter_stage
 from tests.export.conftest import ball_expression, ball_template, landmark_texture
 
 SIZE = 64
@@ -16,6 +17,7 @@ class Ball:
   about = "a ball"
 
   def heads_of(self, pixels, path):
+    enter_stage("detect")
     if not pixels.any():
       raise ValueError("no face found")
     return [head()]

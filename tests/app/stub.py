@@ -19,12 +19,17 @@ def make_nothing():
   raise ValueError("no weights")
 
 
-def do(task):
+def do(task, tell):
   """Answers as the content of the photo says; an empty task warms up."""
   if not task:
     return {}
   content = pathlib.Path(task["photo"]).read_bytes()
+  tell(["read", 0, 0])
   time.sleep(0.02)
+  if b"paint" in content:
+    for told in (["detect", 0, 0], ["lie", 0, 0], "paint", ["paint", 2, 3]):
+      tell(told)
+    time.sleep(1)
   if b"kill" in content:
     os.kill(os.getpid(), signal.SIGKILL)
   if b"hang" in content:

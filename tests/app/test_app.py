@@ -349,6 +349,22 @@ def test_a_photo_that_kills_the_worker_fails_alone(tmp_path):
     assert _folders(client) == {keys[0], keys[3]}
 
 
+def test_the_stages_of_a_photo_are_told(tmp_path):
+  """Those that the worker tells, and no others."""
+  with running(tmp_path) as client:
+    key = client.add(PNG + b"paint")
+    painting = lambda: (client.photos()[0]["step"] or {}).get("stage") == "paint"
+    _until(painting)
+    step = client.photos()[0]["step"]
+    assert (step["face"], step["faces"]) == (2, 3)
+    assert 0 < step["before"] < 1
+    assert step["seconds"] < 60
+    _, told = client.finished(key)
+  assert told["step"] is None
+  assert list(told["times"]) == ["read", "detect", "paint"]
+  assert told["times"]["paint"] > 0.9 > told["times"]["detect"]
+
+
 def test_an_idle_worker_that_dies_is_replaced(tmp_path):
   with running(tmp_path) as client:
     # After a photo, the warm-up is over.
@@ -434,7 +450,7 @@ class _Method:
 def test_the_worker_warms_up_on_the_portrait_and_survives():
   method = _Method()
   task = _task.make_task(lambda: method, OutputOptions())
-  assert task({}) == {}
+  assert task({}, print) == {}
   assert method.seen == [((512, 512, 3), "astronaut.jpg")]
 
 
@@ -443,7 +459,7 @@ def test_the_warm_up_comes_before_the_photos(tmp_path, problem):
   tasks = []
 
   class Worker(pool.Worker):
-    def do(self, task, *, seconds):
+    def do(self, task, *, seconds, told=None):
       tasks.append(task)
       if not task:
         raise problem("out of memory")

@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -90,3 +91,9 @@ def _check(seen):
   assert seen["webcam"] == ["done", "1 head"]
   assert not seen["wide"]
   assert seen["left"] == 1
+  # What is in work says its stage and time, and what is done how long each took.
+  assert any(re.fullmatch(r"[a-z ]+, \d+ s", text) for text in seen["said"]), seen[
+    "said"
+  ]
+  stages = r"reading it: [\d.]+ s, finding faces: [\d.]+ s, writing files: [\d.]+ s"
+  assert re.fullmatch(rf"Made in [\d.]+ s \({stages}\)\.", seen["times"])

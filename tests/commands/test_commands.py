@@ -9,6 +9,7 @@ import subprocess
 import sys
 import types
 import zlib
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -299,9 +300,23 @@ def test_doctor():
   assert result.exit_code == 0, result.output
   assert re.search(r"ok +asset head\.npz +intact", result.stdout)
   assert "cpu" in result.stdout
-  assert re.search(r"ok +pillow-heif +(\d|none; .*affjax\[heif\])", result.stdout)
+  for name, extra in (("pillow-heif", "heif"), ("av", "video"), ("h5py", "bfm")):
+    found = rf"ok +{name} +(\d|none; for .*: pip install 'affjax\[{extra}\]')"
+    assert re.search(found, result.stdout)
   for name in ("affine_conv", "rasterizer"):
     assert re.search(rf"ok +{name} on cpu +(cpp: compiled|xla: \w)", result.stdout)
+
+
+def test_doctor_says_how_to_get_what_is_missing(monkeypatch):
+  def missing(name):
+    raise metadata.PackageNotFoundError(name)
+
+  monkeypatch.setattr(metadata, "version", missing)
+  result = run("doctor")
+  assert result.exit_code == 1
+  assert re.search(r"bad +jax +not installed; .*pip install", result.stdout)
+  for extra in ("heif", "video", "app", "train", "bfm"):
+    assert f"pip install 'affjax[{extra}]'" in result.stdout
 
 
 def test_as_a_process_without_weights(photo, tmp_path):

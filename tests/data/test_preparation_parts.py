@@ -19,6 +19,7 @@ from affjax.data._preparation.splits import Splits
 from affjax.data._preparation.workspace import WorkspaceError
 from affjax.data._providers import png16
 from affjax.faces import Crop, warp
+from tests.app import stub
 from tests.data import pool_tasks
 
 
@@ -241,6 +242,18 @@ def test_pool_does_every_task_and_tells_what_went_wrong():
   with pytest.raises(pool.WorkerDied, match="run the command again"):
     list(pool.run(pool_tasks.doubler, [8], workers=1))
   assert os.environ.get("NPROC") is None
+
+
+def test_a_task_that_kills_its_process_fails_alone():
+  found = dict(pool.survived(pool_tasks.survivor, [1, 8, 2, 8, 3], workers=2))
+  assert isinstance(found.pop(8), pool.WorkerDied)
+  assert found == {1: 2, 2: 4, 3: 6}
+  assert os.environ.get("NPROC") is None
+  started = pool.survived(pool_tasks.survivor, range(1000), workers=2)
+  next(started)
+  started.close()
+  with pytest.raises(ValueError, match="no weights"):
+    list(pool.survived(stub.make_nothing, [1], workers=2))
 
 
 _ORPHANS = """

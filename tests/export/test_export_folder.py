@@ -2,6 +2,7 @@
 
 import pytest
 
+from affjax import files
 from affjax.export import OutputError, prepared_folder
 
 
@@ -41,6 +42,20 @@ def test_unusable_places_are_refused_and_left_alone(tmp_path, place, message):
   ):
     pass
   assert _content(tmp_path) == {"file": "x"}
+
+
+def test_two_runs_into_one_folder(tmp_path):
+  with prepared_folder(tmp_path / "out", overwrite=False):
+    with (
+      pytest.raises(OutputError, match="is in use by another run of affjax; wait"),
+      prepared_folder(tmp_path / "out", overwrite=True),
+    ):
+      pass
+    (tmp_path / "out" / "x").write_text("kept")
+  # What a killed run left goes; all else stays.
+  (tmp_path / "out" / f"{files.PARTIAL_PREFIX}1" / "a").mkdir(parents=True)
+  with prepared_folder(tmp_path / "out", overwrite=True):
+    assert _content(tmp_path / "out") == {"x": "kept"}
 
 
 def test_a_folder_made_for_nothing_goes_again(tmp_path):

@@ -136,6 +136,7 @@ def test_no_compiler_means_portable_xla(sources, monkeypatch, caplog):
     compilers._cpp.cache_clear()
   assert not found.ready
   assert "no C++ compiler" in found.reason
+  assert "apt install g++" in found.reason
   assert len(caplog.records) == 1
   call = dispatch.per_platform("double", lambda x: x, lambda x: x + 1)
   assert float(call(jnp.float32(1))) == 2

@@ -22,7 +22,7 @@ from affjax.export import (
 from affjax.faces import Face
 from affjax.geometry import uv
 from affjax.heads import open_head
-from affjax.photos import _by_networks, _output
+from affjax.photos import _by_networks, _writer
 
 SIZE = 64
 
@@ -227,7 +227,7 @@ def test_a_failure_half_way_leaves_nothing(tmp_path, template, faces, monkeypatc
       raise MemoryError("no room")
     return whole(head, photo, **options)
 
-  monkeypatch.setattr(_output, "head_files", fail_second)
+  monkeypatch.setattr(_writer, "head_files", fail_second)
   path, out = write_photo(tmp_path / "a.png", count=2), tmp_path / "out"
   report = go([path], out, template)
   assert report.problems[str(path)] == (
@@ -243,7 +243,7 @@ def test_a_bug_shows_its_traceback_on_request(
   def fail(head, photo, **options):
     raise TypeError("our own")
 
-  monkeypatch.setattr(_output, "head_files", fail)
+  monkeypatch.setattr(_writer, "head_files", fail)
   monkeypatch.setenv("AFFJAX_DEBUG", "1")
   path = write_photo(tmp_path / "a.png")
   report = go([path], tmp_path / "out", template)
@@ -261,7 +261,7 @@ def test_interruption_leaves_only_whole_photos(tmp_path, template, faces, monkey
       raise KeyboardInterrupt
     return whole(head, photo, **options)
 
-  monkeypatch.setattr(_output, "head_files", interrupt)
+  monkeypatch.setattr(_writer, "head_files", interrupt)
   with pytest.raises(KeyboardInterrupt):
     go(paths, tmp_path / "out", template)
   out = tmp_path / "out"

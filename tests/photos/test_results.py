@@ -2,7 +2,9 @@
 
 import errno
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from affjax import photos
 from affjax.export import CARD_FOLDER, OutputError, Reconstruction
 from affjax.heads import open_head
-from affjax.photos import _output, _results
+from affjax.photos import _output, _results, _writer
 from affjax.types import Camera
 from tests.command_line import run
 from tests.photos.test_photos import write_photo
@@ -54,8 +56,8 @@ def _head(path):
 def quick(monkeypatch):
   """Writes small files in place of real ones."""
   small = lambda *_, **__: {"pose.json": b"{}", "overlay.png": b""}
-  monkeypatch.setattr(_output, "head_files", small)
-  monkeypatch.setattr(_output, "card_files", _small_card)
+  monkeypatch.setattr(_writer, "head_files", small)
+  monkeypatch.setattr(_writer, "card_files", _small_card)
 
 
 def _small_card(head, photo, files, *, title):
@@ -182,18 +184,65 @@ def test_a_folder_without_results_has_no_page(tmp_path):
 def test_a_full_disk_ends_the_run_in_one_line(tmp_path, monkeypatch):
   paths = [write_photo(tmp_path / f"{k}.png") for k in range(3)]
   out, method = tmp_path / "out", _Method()
-  small = _output.head_files
+  small = _writer.head_files
 
   def full(head, *_, **__):
     if head.notes["photo"] == "1.png":
       raise OSError(errno.ENOSPC, "No space left on device")
     return small()
 
-  monkeypatch.setattr(_output, "head_files", full)
+  monkeypatch.setattr(_writer, "head_files", full)
   with pytest.raises(OutputError, match=r"No space left .* --resume"):
     _go(paths, out, method)
   assert method.seen == ["0.png", "1.png"]
   assert sorted(p.name for p in out.iterdir()) == ["0", "index.html"]
+
+
+class _Deadly(_Method):
+  """Kills its process where the photo's red corner is 9."""
+
+  def heads_of(self, pixels, path):
+    if pixels[0, 0, 0] == 9:
+      os.kill(os.getpid(), signal.SIGKILL)
+    return super().heads_of(pixels, path)
+
+
+def _deadly():
+  return _Deadly()
+
+
+def test_processes_share_photos_and_one_that_dies_is_replaced(tmp_path):
+  counts = (1, 0, 9, 2)
+  paths = [write_photo(tmp_path / f"{k}.png", count=n) for k, n in enumerate(counts)]
+  out = tmp_path / "out"
+  out.mkdir()
+  seen = {}
+  report = photos.write_heads(
+    photos.gather(paths),
+    out,
+    _Method(),
+    photos.OutputOptions(workers=2, format="ply", map_size=64),
+    make=_deadly,
+    progress=lambda path, faces: seen.update({path.name: faces}),
+  )
+  assert seen == {"0.png": 1, "1.png": 0, "2.png": 0, "3.png": 2}
+  assert (report.photos, report.heads) == (2, 3)
+  assert list(report.problems) == [str(paths[1]), str(paths[2])]
+  assert report.problems[str(paths[1])] == "no face found"
+  assert report.problems[str(paths[2])].startswith("the worker process died")
+  assert sorted(p.name for p in out.iterdir()) == [
+    *("0", "3", "index.html", "problems.json")
+  ]
+  assert (out / "3" / "face2" / "head.ply").stat().st_size > 1000
+  assert _stages(out) == 3
+
+
+def test_the_number_of_processes():
+  count = lambda asked, n: _output._workers(asked, n)
+  assert [count(3, 10), count(3, 2), count(1, 100), count(0, 3)] == [3, 2, 1, 1]
+  assert 1 <= count(0, 10**6) <= (os.cpu_count() or 1)
+  with pytest.raises(ValueError, match="workers must not be negative, got -1"):
+    photos.FitOptions(workers=-1)
 
 
 def test_options_that_contradict(tmp_path):

@@ -188,14 +188,10 @@ class NetworkReconstructor:
     nets = self.reconstructor
     crops = face_crops(faces, nets.template, nets.camera, nets.networks.side)
     images = np.stack([apply_crop(pixels, crop) for crop in crops])
-<<<<<<< HEAD
+    _stages.enter_stage("fit")
     coarse = self._coarse_heads(pixels, faces) if nets.networks.guided else None
     guide = coarse.guide if coarse else None
-=======
-    _stages.enter_stage("fit")
-    guide = self._guide(pixels, faces) if nets.networks.guided else None
     _stages.enter_stage("predict")
->>>>>>> keep
     maps = self.predict(images, guide=guide)
     pairs = list(zip(faces, crops, strict=True))
     predicted_pose = maps["pose"]
@@ -207,6 +203,7 @@ class NetworkReconstructor:
       ]
       maps = self.predict(images, np.stack(solved).astype(np.float32), guide=guide)
     if coarse:
+      _stages.enter_stage("paint")
       maps["diffuse"] = self._with_eyes_and_mouth(maps, coarse)
     residuals = [
       self._residual(position, pose, face, crop)

@@ -106,7 +106,7 @@ def test_slow_predictors_only_in_the_absolute_frame(photos, tmp_path):
     ("data.batch_size", 0, "batch_size"),
     ("data.batch_size", 7, "config.data: batch_size must be at most the 6"),
     ("data.held_out", 0, "config.data: held_out"),
-    ("data.source", "cloud", "config.data.source must be one of synthetic, folder"),
+    ("data.source", "cloud", "config.data: source must be one of synthetic, folder"),
     ("data.path", "/nowhere", "config.data: folder"),
     ("loss.image_l1", -1.0, "config.loss: weight image_l1"),
     ("model.position.width", 0, "config.model.position: width"),
@@ -180,7 +180,7 @@ def test_what_makes_no_sense_is_named_with_all_else(tmp_path):
     "config.affine_backend must be one of auto, ",
     "config.model: architecture must be one of",
     "config.model: model '/nowhere.obj'",
-    "config.data.source must be one of synthetic, ",
+    "config.data: source must be one of synthetic, ",
   ):
     assert part in str(error.value)
   # What depends on the loss is judged once that is right.

@@ -217,16 +217,13 @@ def _require_divisible(options: Options, mesh: Mesh) -> None:
 
 
 def _require_source(options: Options) -> None:
-  """Raises a UserError if a source of the data is unknown."""
   data = options.data
   mixed = data.mixture if data.source == "mixed" else {}
-  for where, source, known in [
-    ("source", data.source, SOURCES),
-    *((f"mixture.{name}.source", p.source, SOURCES[:-1]) for name, p in mixed.items()),
-  ]:
-    if source not in known:
+  parts = {f"mixture.{name}: ": part.source for name, part in mixed.items()}
+  for part, source in {"": data.source, **parts}.items():
+    if source not in SOURCES:
       raise UserError(
-        f"config.data.{where} must be one of {', '.join(known)}, got {source!r}"
+        f"config.data: {part}source must be one of {', '.join(SOURCES)}, got {source!r}"
       )
 
 

@@ -215,13 +215,8 @@ def target_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def plot(results: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
   """Bars: each variant's time over that of XLA's plain convolution."""
-  try:
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-  except ImportError:
-    print("no plot: matplotlib is not installed")
+  pyplot = measuring.pyplot()
+  if pyplot is None:
     return
   figure, axes = pyplot.subplots(2, 1, figsize=(11, 8), constrained_layout=True)
   for axis, direction in zip(axes, DIRECTIONS, strict=True):

@@ -104,7 +104,7 @@ def synthetic_person() -> Person:
   """Returns a random person with the embedded head."""
   model = open_head("embedded")
   values = np.random.default_rng(16).standard_normal(len(model.identity_basis))
-  return Person(model, values.astype(np.float32))
+  return Person.of(model, values.astype(np.float32))
 
 
 def shaded(
@@ -225,7 +225,8 @@ def identity_error_mm(person: Person, folder: pathlib.Path) -> dict:
   """Returns how far the neutral head of the clip is from the true one, on the face."""
   made = json.loads((folder / "pose.json").read_text())["made"]
   model = person.model
-  found = Person(model, np.array(made["identity"], np.float32)).neutral
+  rest = np.array(list(made["video"]["rest"].values()), np.float32)
+  found = Person(model, np.array(made["identity"], np.float32), rest).neutral
   near = np.unique(model.template.faces[model.template.landmark_faces])
   off = lambda head: (
     100 * float(np.linalg.norm((head - person.neutral)[near], axis=1).mean())

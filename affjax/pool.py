@@ -20,8 +20,9 @@ from affjax import bugs
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-# These variables keep a worker to one core, so that it sums in the same order whatever
-# the number of workers: that number changes no result.
+# These variables keep a worker to one core. With the flag it also sums in the same
+# order whatever the number of workers, but it does not find the programs that processes
+# without the flag have compiled.
 _ONE_THREAD = {
   "NPROC": "1",
   "OMP_NUM_THREADS": "1",
@@ -63,7 +64,7 @@ def run(
   if workers < 1:
     raise ValueError(f"workers must be at least 1, got {workers}")
   context = multiprocessing.get_context("spawn")
-  with _one_thread_each():
+  with _one_thread_each(_XLA_FLAGS):
     pool = concurrent.futures.ProcessPoolExecutor(
       workers, mp_context=context, initializer=_begin, initargs=(make,)
     )
@@ -79,11 +80,12 @@ def run(
 
 
 @contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-  """Keeps each process that starts in the block to one core."""
+def _one_thread_each(flags: str = "") -> Iterator[None]:
+  """Keeps each process that starts in the block to one core; adds flags of XLA."""
   before = {name: os.environ.get(name) for name in (*_ONE_THREAD, "XLA_FLAGS")}
   os.environ.update(_ONE_THREAD)
-  os.environ["XLA_FLAGS"] = f"{before['XLA_FLAGS'] or ''} {_XLA_FLAGS}".strip()
+  if flags:
+    os.environ["XLA_FLAGS"] = f"{before['XLA_FLAGS'] or ''} {flags}".strip()
   try:
     yield
   finally:

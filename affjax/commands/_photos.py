@@ -77,12 +77,10 @@ def _print_summary(report: "Report", inputs: Inputs) -> None:
     _console.ERR.print(
       f"note: {inputs.ignored} {entries} of the folders without the suffix of a photo"
     )
-  if report.page is not None:
-    heads = _console.count(report.heads, "head")
-    photos = _console.count(report.photos, "photo")
-    before = f" ({report.kept} finished before)" if report.kept else ""
-    page = _console.escaped(str(report.page))
-    _console.OUT.print(f"{heads} from {photos}{before}{_counts(report)}: {page}")
+  heads = _console.count(report.heads, "head")
+  photos = _console.count(report.photos, "photo")
+  page = f": {_console.escaped(str(report.page))}" if report.page else ""
+  _console.OUT.print(f"{heads} from {photos} ({_counts(report)}){page}")
   if report.problems or report.page is None:
     raise _console.Exit(1)
   if report.unsure or report.notes:
@@ -90,9 +88,10 @@ def _print_summary(report: "Report", inputs: Inputs) -> None:
 
 
 def _counts(report: "Report") -> str:
-  """Returns how many photos are unsure and failed, where some are."""
-  counts = {
-    "with unsure heads": len(report.unsure),
-    "without a head": len(report.problems),
-  }
-  return "".join(f", {count} {what}" for what, count in counts.items() if count)
+  """Returns how many photos are good, unsure and failed, and which were done before."""
+  doubtful = report.unsure.keys() | report.notes.keys()
+  before = f", {report.kept} finished before" if report.kept else ""
+  return (
+    f"{report.photos - len(doubtful)} good, {len(doubtful)} unsure, "
+    f"{len(report.problems)} failed{before}"
+  )

@@ -27,11 +27,12 @@ if TYPE_CHECKING:
   from affjax.photos._output import Report, write_heads
   from affjax.photos._results import Result, results, write_pages
   from affjax.photos._stages import STAGES, enter_stage, stages_told_to
-  from affjax.photos._video_file import ClipError, ClipWriter
+  from affjax.photos._video_file import Clip, ClipError, ClipWriter
   from affjax.photos._writer import PhotoReconstructor, Written
 
 __all__ = [
   "STAGES",
+  "Clip",
   "ClipError",
   "ClipWriter",
   "FitOptions",

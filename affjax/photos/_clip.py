@@ -8,7 +8,7 @@ and expression of the heads that are known.
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,6 +18,7 @@ from affjax.faces import (
   LEAST_SCORE,
   Fit,
   HeadMotion,
+  Person,
   PhotoError,
   apply_crop,
   face_crops,
@@ -27,7 +28,13 @@ from affjax.faces import (
 )
 from affjax.photos._by_fit import CROP_SIZE, FitReconstructor
 from affjax.photos._clip_motion import RECORDING, SIDE_BY_SIDE, Actor, MotionWriter
-from affjax.photos._clip_people import SeenPerson, Sightings, batched, seen_people
+from affjax.photos._clip_people import (
+  SeenPerson,
+  Sightings,
+  View,
+  batched,
+  seen_people,
+)
 from affjax.photos._options import FitOptions
 from affjax.photos._video_file import Clip, ClipFrame
 from affjax.photos._writer import Written, write_head
@@ -74,6 +81,13 @@ def fit_clip(
   return Written(studio.size, studio.confidences, clip.broken)
 
 
+def _at(person: Person, fit: Fit) -> Fit:
+  """Returns a fit whose expression is counted from a person at rest."""
+  weights = np.clip(fit.expression - person.rest, 0, 1).astype(np.float32)
+  vertices = person.vertices(weights[None])[0].astype(np.float32)
+  return dataclasses.replace(fit, expression=weights, vertices=vertices)
+
+
 def _watched(clip: Clip, studio: "_Studio") -> Iterator[ClipFrame]:
   for frame in clip:
     studio.size = frame.pixels.shape[0], frame.pixels.shape[1]
@@ -108,7 +122,8 @@ class _Studio:
       Camera(),
       people=[0] * len(views),
     )
-    head, frame = self._head(seen, fits[0], len(views))
+    person = self._person(views, fits[0])
+    head, frame = self._head(seen, _at(person, fits[0]), len(views), person)
     if head.confidence is not None and head.confidence < LEAST_SCORE:
       return
     number = len(self.actors) + 1
@@ -118,14 +133,25 @@ class _Studio:
     motion = HeadMotion.from_crop(fits[0].pose, np.zeros(1), view.crop, Camera())
     place = self.folder / f"face{number}"
     self._write(head, frame.pixels, place, f"Face {number}")
-    identity, size = fits[0].identity, motion.size
+    size = motion.size
     self.actors.append(
-      Actor(seen.number, seen.last, identity, place, texture, size, head.scale)
+      Actor(seen.number, seen.last, person, place, texture, size, head.scale)
     )
     self.confidences.append(head.confidence)
 
+  def _person(self, views: Sequence[View], fit: Fit) -> Person:
+    """Returns the person of some views, who has the identity of a fit."""
+    person = Person.of(self.reconstructor.model, fit.identity)
+    frames = person.fit(
+      [view.face.landmarks68 for view in views],
+      [view.crop for view in views],
+      np.stack([view.image for view in views]),
+      Camera(),
+    )
+    return person.rested(frames.weights)
+
   def _head(
-    self, seen: SeenPerson, fit: Fit, views: int
+    self, seen: SeenPerson, fit: Fit, views: int, person: Person
   ) -> tuple[Reconstruction, ClipFrame]:
     """Returns the head of a person in the best frame, and the frame."""
     assert seen.best is not None
@@ -142,6 +168,10 @@ class _Studio:
       "frame": frame.number,
       "seconds": round(frame.time, 3),
       "frames_for_identity": views,
+      "rest": {
+        name: round(float(weight), 4)
+        for name, weight in zip(person.model.expression_names, person.rest, strict=True)
+      },
     }
     return dataclasses.replace(head, notes={**head.notes, "video": facts}), frame
 
@@ -163,14 +193,14 @@ class _Studio:
 
 def _play(clip: Clip, sightings: Sightings, studio: "_Studio") -> None:
   """Writes the motion of all heads, frame by frame."""
-  model, size = studio.reconstructor.model, studio.size
+  size = studio.size
   waiting = {actor.number: actor for actor in studio.actors}
   writers: dict[int, MotionWriter] = {}
   try:
     for batch in batched(_with_sightings(clip, sightings), _BATCH):
       for number in {number for _, found in batch for number in found}:
         if actor := waiting.pop(number, None):
-          writers[number] = MotionWriter(model, actor, size, clip.path.stem)
+          writers[number] = MotionWriter(actor, size, clip.path.stem)
       frames = [frame for frame, _ in batch]
       for number, writer in [*writers.items()]:
         writer.add(frames, [found.get(number) for _, found in batch])

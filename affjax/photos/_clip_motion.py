@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
 from affjax.export import (
@@ -24,7 +24,6 @@ from affjax.faces import (
   apply_crop,
   limited_confidence,
 )
-from affjax.heads import MorphableModel
 from affjax.photos._clip_people import CROP_SIZE
 from affjax.photos._video_file import ClipFrame, ClipWriter
 from affjax.types import Camera
@@ -41,7 +40,7 @@ class Actor:
   Attributes:
     number: Number of the face, as the `Follower` gave it.
     last: Number of the last frame with the face.
-    identity: Identity of the head, see `Person`.
+    person: The person.
     folder: Folder of the head, which holds `head.glb`.
     texture: File of the shaded texture, uint8 `[S, S, 3]`.
     reference: Length of a decimeter of the head where z is 0, px.
@@ -50,7 +49,7 @@ class Actor:
 
   number: int
   last: int
-  identity: Float[np.ndarray, " k"]
+  person: Person
   folder: pathlib.Path
   texture: pathlib.Path
   reference: float
@@ -61,17 +60,14 @@ class MotionWriter:
   """Finds the motion of a head, and writes it as it comes.
 
   Args:
-    model: The embedded head.
     actor: The person.
     frame_size: Height and width of the frames, px.
     name: Name of the animation.
   """
 
-  def __init__(
-    self, model: MorphableModel, actor: Actor, frame_size: tuple[int, int], name: str
-  ) -> None:
+  def __init__(self, actor: Actor, frame_size: tuple[int, int], name: str) -> None:
     self.actor, self._frame_size, self._name = actor, frame_size, name
-    self._person = Person(model, actor.identity)
+    self._person = actor.person
     self._panel = _panel_size(frame_size)
     self._texture = np.load(actor.texture).astype(np.float32) / 255
     self._filter = MotionFilter()

@@ -10,7 +10,7 @@ as the line of sight to the head sees them, as `frames.csv` states them; places 
 their mean error, since a clip does not show where the camera's zero is. The still head
 is the constant pose and expression that is nearest to the truth. Weights above rest are
 those less their mean in the first second. Jitter is the change of the error from frame
-to frame. Writes `results/video_truth.json`.
+to frame. Writes `results/video_truth.json` and `docs/images/video_truth.jpg`.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from unittest import mock
 
 import numpy as np
+from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from affjax.commands import main as affjax_main
@@ -30,11 +31,14 @@ from affjax.export import head_to_photo, paint_photo
 from affjax.faces import HeadMotion, MotionFilter, Person
 from affjax.geometry import mesh, uv
 from affjax.heads import open_head, plain_diffuse
-from affjax.photos import ClipWriter
+from affjax.photos import Clip, ClipWriter
 from affjax.types import Camera, Template
 from experiments.benchmarks import measuring
 
 RESULT = pathlib.Path(__file__).parents[1] / "results" / "video_truth.json"
+PICTURE = pathlib.Path(__file__).parents[2] / "docs" / "images" / "video_truth.jpg"
+# Frames of the picture, its columns, and the height of each frame in it, px.
+SHOWN, COLUMNS, HEIGHT = range(27, 135, 9), 4, 200
 RATE, SECONDS, SIZE = 30.0, 5.0, 320
 # Each unit rises and falls once: its center, s, half its length, s, and its peak.
 UNITS = {
@@ -100,7 +104,7 @@ def synthetic_person() -> Person:
   """Returns a random person with the embedded head."""
   model = open_head("embedded")
   values = np.random.default_rng(16).standard_normal(len(model.identity_basis))
-  return Person(model, values.astype(np.float32))
+  return Person.of(model, values.astype(np.float32))
 
 
 def shaded(
@@ -221,12 +225,26 @@ def identity_error_mm(person: Person, folder: pathlib.Path) -> dict:
   """Returns how far the neutral head of the clip is from the true one, on the face."""
   made = json.loads((folder / "pose.json").read_text())["made"]
   model = person.model
-  found = Person(model, np.array(made["identity"], np.float32)).neutral
+  rest = np.array(list(made["video"]["rest"].values()), np.float32)
+  found = Person(model, np.array(made["identity"], np.float32), rest).neutral
   near = np.unique(model.template.faces[model.template.landmark_faces])
   off = lambda head: (
     100 * float(np.linalg.norm((head - person.neutral)[near], axis=1).mean())
   )
   return {"clip": off(found), "mean_head": off(model.template.vertices)}
+
+
+def sheet(video: pathlib.Path) -> Image.Image:
+  """Returns some frames of the video that shows the clip and what was found."""
+  size = (2 * HEIGHT, HEIGHT)
+  shown = [
+    np.asarray(Image.fromarray(f.pixels).resize(size, Image.Resampling.LANCZOS))
+    for f in Clip(video)
+    if f.number in SHOWN
+  ]
+  starts = range(0, len(shown), COLUMNS)
+  rows = [np.concatenate(shown[k : k + COLUMNS], 1) for k in starts]
+  return Image.fromarray(np.concatenate(rows))
 
 
 def main() -> None:
@@ -262,6 +280,7 @@ def main() -> None:
       "smoothed": measured(person, at, recorder.smooth),
       "neutral_head_mm": identity_error_mm(person, place),
     }
+    sheet(place / "side_by_side.mp4").save(PICTURE, quality=88)
     if given.out:
       (out / "motion.json").write_text(json.dumps(_kept(recorder)))
   measuring.write_json(RESULT, result)

@@ -40,7 +40,8 @@ def chain(monkeypatch):
     page=pathlib.Path("out/index.html"), heads=2, photos=1, problems={}
   )
 
-  def fake(inputs, out, networks, options, *, progress):
+  def fake(inputs, out, networks, options, *, load, progress):
+    assert load() == networks
     calls.append((inputs, out, networks, options))
     for path in inputs.photos:
       progress(path, 1)
@@ -74,7 +75,8 @@ def test_options_arrive(photo, chain, tmp_path):
   assert options == photos.ReconstructOptions(
     pose="network", keep_eyes_and_mouth=True, overwrite=True
   )
-  assert result.stdout == "2 heads from 1 photo: out/index.html\n"
+  counts = "1 good, 0 unsure, 0 failed"
+  assert result.stdout == f"2 heads from 1 photo ({counts}): out/index.html\n"
   assert result.stderr == f"{photo}: 1 face\n"
   # Nothing was written, so the folder made for it went again.
   assert not (tmp_path / "out").exists()
@@ -90,7 +92,7 @@ def test_problems_give_exit_code_1(photo, chain, tmp_path):
   result = run("reconstruct", photo, "-o", tmp_path / "out")
   assert result.exit_code == 1
   assert "error: [bold]x[/].jpg: not an image\n" in result.stderr
-  assert "1 head from 1 photo, 1 without a head: " in result.stdout
+  assert "1 head from 1 photo (1 good, 0 unsure, 1 failed): " in result.stdout
 
 
 def test_unsure_heads_give_exit_code_3(photo, chain, tmp_path):
@@ -105,9 +107,8 @@ def test_unsure_heads_give_exit_code_3(photo, chain, tmp_path):
   assert result.exit_code == 3
   words = "warning: a.jpg: unsure of face 2 (confidence 0.46); look at it on the page\n"
   assert words in result.stderr
-  assert result.stdout == (
-    "2 heads from 1 photo, 1 with unsure heads: out/index.html\n"
-  )
+  counts = "0 good, 1 unsure, 0 failed"
+  assert result.stdout == f"2 heads from 1 photo ({counts}): out/index.html\n"
 
 
 def test_folders_are_searched_deeper_on_request(chain, tmp_path):
@@ -399,7 +400,7 @@ def test_a_folder_of_good_and_bad_photos(workdir, tmp_path):
     assert word in line
   assert f"{place / 'é 顔.jpg'}: 1 face" in lines
   assert re.match(
-    r"1 head from 1 photo(, 1 with unsure heads)?, 7 without a head: ", answer.stdout
+    r"1 head from 1 photo \((1 good, 0|0 good, 1) unsure, 7 failed\): ", answer.stdout
   )
   assert sorted(p.name for p in out.iterdir()) == [
     "index.html",

@@ -150,7 +150,7 @@ def test_a_known_person_is_fitted_as_a_photo_of_the_person_is(portrait):
   images = np.stack([np.rint(255 * cut(frame, crop)) for crop in crops])
   images = images.astype(np.uint8)
   (photo,) = fit_surface(model, faces, crops, images, camera)
-  person = Person(model, photo.identity)
+  person = Person.of(model, photo.identity)
   fits = person.fit([faces[0].landmarks68], crops, images, camera)
   away = (
     Rotation.from_rotvec(fits.pose[0, :3]) * Rotation.from_rotvec(photo.pose[:3]).inv()
@@ -163,3 +163,24 @@ def test_a_known_person_is_fitted_as_a_photo_of_the_person_is(portrait):
   np.testing.assert_allclose(
     person.vertices(photo.expression[None])[0], photo.vertices, atol=1e-4
   )
+
+
+def test_what_stays_in_all_frames_is_shape():
+  model = open_head("embedded")
+  person = Person.of(model, np.zeros(len(model.identity_basis), np.float32))
+  frames = np.zeros((4, len(model.expression_basis)), np.float32)
+  smile, jaw, brow = map(
+    model.expression_names.index, ("mouthSmileLeft", "jawOpen", "browInnerUp")
+  )
+  frames[:, smile] = 0.1
+  frames[:, jaw] = (0, 0, 0, 0.8)
+  frames[:, brow] = 0.9
+  rested = person.rested(frames)
+  assert rested.rest[[smile, jaw]].tolist() == pytest.approx([0.1, 0])
+  assert 0 < rested.rest[brow] < 0.9, "a face may be made throughout a clip"
+  assert np.count_nonzero(rested.rest) == 2
+  # The heads of the frames are the same.
+  np.testing.assert_allclose(
+    rested.vertices(frames - rested.rest), person.vertices(frames), atol=1e-5
+  )
+  assert person.rested(frames[:2]) is person

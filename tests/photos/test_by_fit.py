@@ -49,7 +49,7 @@ def done(astronaut, tmp_path_factory):
 def test_every_face_is_written_and_the_rest_is_named(done):
   out, result = done
   assert result.exit_code == 1
-  assert "3 heads from 2 photos, 3 without a head: " in result.stdout
+  assert "3 heads from 2 photos (2 good, 0 unsure, 3 failed): " in result.stdout
   for name in ("tiny.png", "nobody.png", "cut.png"):
     assert result.stderr.count(name) == 1
   assert "Traceback" not in result.output
@@ -131,7 +131,8 @@ def test_the_same_command_with_resume_skips_what_is_done(done):
     *("fit", pathlib.Path(photo).parent, "-o", out, "--map-size", MAP, "--resume")
   )
   assert again.exit_code == 1, "the photos without a face are tried again"
-  assert "0 heads from 0 photos (2 finished before)" in again.stdout
+  counts = "0 good, 0 unsure, 3 failed, 2 finished before"
+  assert f"0 heads from 0 photos ({counts}): " in again.stdout
   assert {p: p.stat().st_mtime_ns for p in out.glob("*/face*/*")} == before
   text = (out / "index.html").read_text()
   assert text.count('class="stage"') == 3

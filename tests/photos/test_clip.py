@@ -64,7 +64,7 @@ def rows(out) -> list[dict[str, str]]:
 def test_every_clip_gives_heads_or_one_line(done):
   out, result = done
   assert result.exit_code == 1
-  assert "1 head from 1 photo, 2 without a head: " in result.stdout
+  assert "1 head from 1 photo (1 good, 0 unsure, 2 failed): " in result.stdout
   assert "nobody.mp4: no face found in 3 frames" in result.stderr
   assert "words.mp4: not a video" in result.stderr
   assert "Traceback" not in result.output
@@ -145,7 +145,7 @@ def test_the_record_says_what_the_head_was_made_of(done):
 def test_a_second_run_resumes(done):
   clip = json.loads((done[0] / "talk" / "photo.json").read_text())["photo"]
   again = run("fit", clip, "-o", done[0], "--map-size", 64, "--resume")
-  assert "0 heads from 0 photos (1 finished before)" in again.stdout
+  assert "failed, 1 finished before): " in again.stdout
 
 
 def test_other_methods_and_networks_do_not_take_videos(done, tmp_path):

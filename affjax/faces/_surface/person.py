@@ -29,6 +29,9 @@ from affjax.types import Camera
 _PASSES = 2
 # Prior standard deviation of the weights of expression units around 0.
 _SIGMA = 0.15
+# Number of frames from which on weights that stay are taken for shape, the percentile
+# of a unit's weights in them that stays, and the largest weight that is.
+_LEAST_FRAMES, _STAYS, _MOST_REST = 3, 25, 0.2
 
 
 class FrameFits(NamedTuple):
@@ -52,16 +55,25 @@ class Person:
   Attributes:
     model: The embedded head.
     identity: Coefficients of its identity modes, standard deviations.
+    rest: Weights of the expression units that are the person's shape: the neutral head
+      has them, and `vertices` and `fit` count weights from there.
   """
 
   model: MorphableModel
   identity: Float[np.ndarray, " k"]
+  rest: Float[np.ndarray, " e"]
+
+  @classmethod
+  def of(cls, model: MorphableModel, identity: Float[np.ndarray, " k"]) -> "Person":
+    """Returns a person whose shape is all identity."""
+    return cls(model, identity, np.zeros(len(model.expression_basis), np.float32))
 
   @functools.cached_property
   def neutral(self) -> Float[np.ndarray, "v 3"]:
     """The vertices of the person without expression, dm."""
     moved = np.tensordot(self.identity, self.model.identity_basis, 1)
-    return (self.model.template.vertices + moved).astype(np.float32)
+    at_rest = np.tensordot(self.rest, self.model.expression_basis, 1)
+    return (self.model.template.vertices + moved + at_rest).astype(np.float32)
 
   def vertices(self, weights: Float[np.ndarray, "n e"]) -> Float[np.ndarray, "n v 3"]:
     """Returns heads with the weights of expression units, without pose, dm."""
@@ -107,6 +119,21 @@ class Person:
     inner, _ = landmark_errors(px, (ndc + 1) * (sizes[:, None, None] / 2) - 0.5)
     return FrameFits(pose, values, inner)
 
+  def rested(self, weights: Float[np.ndarray, "n e"]) -> "Person":
+    """Returns the person with what stays in all frames as a part of the shape.
+
+    Where the identity is not quite right, small weights of expression units make up for
+    it in every frame.
+
+    Args:
+      weights: Weights in frames that differ, as `fit` finds them. A few are not enough
+        to tell shape from expression, and the person stays as it is.
+    """
+    if len(weights) < _LEAST_FRAMES:
+      return self
+    rest = np.clip(np.percentile(weights, _STAYS, axis=0), 0, _MOST_REST)
+    return dataclasses.replace(self, rest=self.rest + rest.astype(np.float32))
+
   @functools.cached_property
   def _own(self) -> tuple[Chart, ModelPoints]:
     """The chart and the landmarks of the person, which expression units move."""
@@ -115,7 +142,9 @@ class Person:
     places = on_points(self.model, self.neutral[None])[0]
     return (
       dataclasses.replace(chart, mean=cells),
-      dataclasses.replace(points, mean=places),
+      dataclasses.replace(
+        points, mean=places, high=np.maximum(points.high - self.rest, 0)
+      ),
     )
 
 

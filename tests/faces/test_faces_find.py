@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from affjax.assets import store
+from affjax.export import SURE
 from affjax.faces import (
   _mesh,
   _network,
@@ -261,7 +262,10 @@ _GROUPS = {
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="the photos of shared/ are not here")
 @pytest.mark.parametrize(("name", "count"), _GROUPS.items())
 def test_groups_are_found_whole(name, count):
-  assert len(find_faces(read_photo(PHOTOS / name))) == count
+  """What else is found, such as a crown on a wall, is unsure."""
+  assert (
+    sum(face.score >= SURE for face in find_faces(read_photo(PHOTOS / name))) == count
+  )
 
 
 def test_small_faces_of_a_large_photo(portrait):

@@ -5,8 +5,8 @@ import traceback
 
 
 def show_traceback(error: BaseException) -> None:
-  """Prints the traceback of an error on stderr if AFFJAX_DEBUG is set."""
-  if os.environ.get("AFFJAX_DEBUG"):
+  """Prints the traceback of an error on stderr if AFFJAX_DEBUG is 1."""
+  if os.environ.get("AFFJAX_DEBUG") == "1":
     traceback.print_exception(error)
 
 

@@ -12,18 +12,18 @@ import os
 import re
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from affjax import build, compilation
+from affjax import bugs, build, compilation
 from affjax.train import loop
 from affjax.train.metrics import NonFiniteError
 from affjax.train.processes import Processes
 
+_FLAG_ERRORS = (flags.Error, KeyError, AttributeError, TypeError, ValueError)
 _USAGE = "python -m affjax.main --config=stage1 --workdir=runs/a"
 
 
@@ -121,8 +121,8 @@ def _parse(arguments: list[str]) -> tuple[ConfigDict, str, Processes, str]:
     rest = values(found)[1:]
   except (SyntaxError, ImportError) as error:
     raise _UsageError(f"cannot read the config file: {error}") from error
-  except (flags.Error, KeyError, AttributeError, TypeError, ValueError) as error:
-    raise _UsageError(_one_line(error)) from error
+  except _FLAG_ERRORS as error:
+    raise _UsageError("; ".join(_each_mistake(found)) or _one_line(error)) from error
   if rest:
     raise _UsageError(f"unexpected argument {rest[0]!r}; usage: {_USAGE}")
   for name in ("config", "workdir"):
@@ -136,6 +136,23 @@ def _parse(arguments: list[str]) -> tuple[ConfigDict, str, Processes, str]:
     raise _UsageError(str(error)) from error
   command = " ".join(["python -m affjax.main", *arguments[1:]])
   return config, str(values["workdir"].value), processes, command
+
+
+def _each_mistake(arguments: list[str]) -> list[str]:
+  """Returns the message of each override of the config that is refused.
+
+  Parsing all of them ends at the first one.
+  """
+  given = [a for a in arguments if re.match(r"--?config=", a)]
+  messages: list[str] = []
+  for argument in arguments:
+    if re.match(r"--?config\.[^=]+=", argument):
+      alone = [arguments[0], *given, argument]
+      try:
+        _flags(alone)(alone)
+      except _FLAG_ERRORS as error:
+        messages.append(_one_line(error))
+  return messages
 
 
 def _with_config_files(arguments: list[str]) -> list[str]:
@@ -158,8 +175,8 @@ def _one_line(error: BaseException) -> str:
 
 
 def _fail(problem: BaseException | str, status: int) -> int:
-  if isinstance(problem, BaseException) and os.environ.get("AFFJAX_DEBUG") == "1":
-    traceback.print_exception(problem)
+  if isinstance(problem, Exception):
+    bugs.show_traceback(problem)
   print(f"error: {' '.join(str(problem).split())}", file=sys.stderr)
   return status
 

@@ -3,9 +3,12 @@
     python -m affjax.main --config=stage2 --workdir=runs/a
 
 Starts from stage 1 of the same workdir.
-Hardware: one GPU of 24 GB or more.
-Time: not measured yet at 512²; 112,500 updates of 8 photos.
-Result: `image_l1`, `perceptual`, `diffuse_l1` and `pose_l1` on held-out heads fall.
+Hardware: meant for one GPU of 24 GB or more, not tried.
+Time: 112,500 updates of 8 photos; not measured on a GPU. With batch 1, an update takes
+5.8 s of CPU time on one core of an AMD EPYC and 3.7 GB of memory
+(experiments/results/paper_size.json).
+Result: no whole stage has been trained at 512². In the small run of embedded.py
+`image_l1`, `diffuse_l1` and `pose_l1` on held-out heads fall.
 
 As in the paper: 30 epochs; λ_l1d = 1, λ_perc = 1, λ_sym = 0.3, λ_std = 1, λ_tv = 0.3,
 L1 and perceptual loss on the diffuse maps that are known. Ours: an auxiliary loss on

@@ -1,16 +1,18 @@
 """Everything that wants a GPU, in one command: builds, checks, timings, training.
 
-  python -m experiments.gpu_session --out out/gpu            # all, in ten minutes
-  python -m experiments.gpu_session --out out/gpu --part 1   # a part: 1, 2 or 3
+  python -m experiments.gpu_session --out out/gpu            # all parts, 24 minutes
+  python -m experiments.gpu_session --out out/gpu --part 1 2 # four minutes each
   python -m experiments.gpu_session --out out/gpu --only rasterizer affine
   python -m experiments.gpu_session --out out/gpu --cpu      # tiny, without a GPU
   python -m experiments.gpu_session --dry-run                # only say what would run
 
-Run it from the repository's root. Each step is a process with a time limit of its own;
-one that fails, hangs or lacks something is recorded and the next one begins. Writes
-`session.json` (rewritten after every step, so that an interrupted session keeps what it
-has), `session.log` (all output) and the JSON files of the benchmarks into the folder,
-by default `$OUT`. `docs/gpu.md` says what to expect and how to divide half an hour.
+Run it from the repository's root. The parts are in the order of their value and end
+after four minutes each, whatever is left of them. Each step is a process with a time
+limit of its own; one that fails, hangs or lacks something is recorded and the next one
+begins. Writes `session.json` (rewritten after every step, so that an interrupted
+session keeps what it has; parts that ran before stay in it), `session.log` (all output)
+and the JSON files of the benchmarks into the folder, by default `$OUT`. `docs/gpu.md`
+says what to expect.
 """
 
 import argparse
@@ -27,6 +29,17 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).parents[1]
+PART_S = 240
+PARTS = {
+  1: "each CUDA kernel is right",
+  2: "affine convolution against PyTorch, rasterizer against nvdiffrast",
+  3: "both networks at 512²",
+  4: "images a second of stage 3, at 512²",
+  5: "training by the user's commands",
+  6: "the kernels under compute-sanitizer, nvdiffrast's tests",
+}
+# Factor on all limits without a GPU, where the machine may be small and shared.
+_CPU_LIMITS = 5
 _RESULT = "RESULT "
 _TAIL = 3000
 _TRAINING = ("ml_collections", "grain", "array_record")
@@ -39,7 +52,7 @@ class Step:
 
   Attributes:
     name: in the record, and for `--only`.
-    part: 1 = is it right, 2 = how fast, 3 = does it train.
+    part: the number of its part, from 1.
     command: arguments, a shell's if a string. `{out}` is the folder of the session,
       `{scratch}` a folder for files that are not kept.
     limit_s: after which it is killed.
@@ -58,25 +71,30 @@ class Step:
 def plan(cpu: bool) -> list[Step]:
   """The steps in order, the most telling first; small ones with `cpu`."""
   python = sys.executable
-  return [
-    Step("machine", 1, _check("machine", cpu), 90),
-    Step("build", 1, _check("build", cpu), 180),
-    *_standalone(),
-    Step("rasterizer", 1, _check("rasterizer", cpu), 180),
-    Step("affine", 1, _check("affine", cpu), 240),
-    Step("render", 1, _check("render", cpu), 120),
-    Step("memcheck", 1, _memcheck(), 150, ("compute-sanitizer",), needs_gpu=True),
-    Step("nvdiffrast", 2, _check("nvdiffrast", cpu), 240, needs_gpu=True),
-    *(
-      Step(name, 2, (python, script, *arguments), limit, (script,))
-      for name, script, arguments, limit in _benchmarks(cpu)
-    ),
-    *(
-      Step(f"stage{n}", 3, _stage(n, cpu), 400 if cpu else 180, _TRAINING)
-      for n in (1, 2, 3)
-    ),
-    Step("nvdiffrast_tests", 3, _tests("third_party", "cuda"), 300, ("pytest",), True),
+  code, watched = _standalone()
+  affine, rasterizer, network = (
+    Step(name, part, (python, script, *arguments), limit, (script,))
+    for name, part, script, arguments, limit in _benchmarks(cpu)
+  )
+  steps = [
+    Step("machine", 1, _check("machine", cpu), 60),
+    Step("build", 1, _check("build", cpu), 120),
+    Step("rasterizer", 1, _check("rasterizer", cpu), 120),
+    Step("affine", 1, _check("affine", cpu), 150),
+    Step("render", 1, _check("render", cpu), 90),
+    code,
+    Step("nvdiffrast", 2, _check("nvdiffrast", cpu), 60, needs_gpu=True),
+    affine,
+    rasterizer,
+    network,
+    Step("stage3_speed", 4, _check("stage3", cpu), PART_S, _TRAINING),
+    *(Step(f"stage{n}", 5, _stage(n, cpu), 120, _TRAINING) for n in (1, 2, 3)),
+    Step("memcheck", 6, _memcheck(), 90, ("compute-sanitizer",), needs_gpu=True),
+    watched,
+    Step("nvdiffrast_tests", 6, _tests("third_party", "cuda"), 120, ("pytest",), True),
   ]
+  factor = _CPU_LIMITS if cpu else 1
+  return [dataclasses.replace(step, limit_s=factor * step.limit_s) for step in steps]
 
 
 def _check(name: str, cpu: bool) -> tuple[str, ...]:
@@ -91,14 +109,14 @@ def _standalone() -> list[Step]:
   )
   check = "{scratch}/rasterizer_check"
   watched = (("memcheck", 40), ("racecheck", 8), ("initcheck", 8))
-  watch = " && ".join(
+  watch = f"test -x {check} || {build}; " + " && ".join(
     f"compute-sanitizer --error-exitcode 9 --tool {tool} {check} -{scenes}"
     for tool, scenes in watched
   )
   sanitizer = ("compute-sanitizer",)
   return [
-    Step("device_code", 1, f"{build} && {check} 400", 120, ("nvcc",), needs_gpu=True),
-    Step("device_code_memory", 1, watch, 120, sanitizer, needs_gpu=True),
+    Step("device_code", 1, f"{build} && {check} 400", 60, ("nvcc",), needs_gpu=True),
+    Step("device_code_memory", 6, watch, 90, sanitizer, needs_gpu=True),
   ]
 
 
@@ -116,18 +134,21 @@ def _tests(folder: str, which: str) -> tuple[str, ...]:
   return (sys.executable, "-m", "pytest", f"tests/{folder}", "-k", which, "-rs")
 
 
-def _benchmarks(cpu: bool) -> list[tuple[str, str, tuple[str, ...], int]]:
-  """Returns name, script, arguments and time limit of each benchmark."""
+def _benchmarks(cpu: bool) -> list[tuple[str, int, str, tuple[str, ...], int]]:
+  """Returns name, part, script, arguments and time limit of each benchmark.
+
+  They write what they have after each case, so that a limit cuts only the last ones.
+  """
   arguments = ("--quick" if cpu else "--device=gpu", "--out", "{out}")
-  # Peak memory takes a process for every number: not in a session of ten minutes.
+  # Peak memory takes a process for every number.
   named = {
-    "rasterizer": (arguments, 200),
-    "network": (arguments, 200),
-    "affine_conv": ((*arguments, "--no-memory", "--rounds=6"), 420),
+    "affine_conv": (2, (*arguments, "--no-memory", "--rounds=4"), 130),
+    "rasterizer": (2, (*arguments, "--rounds=3"), 90),
+    "network": (3, arguments, PART_S),
   }
   return [
-    (f"bench_{name}", f"experiments/benchmarks/{name}.py", *how)
-    for name, how in named.items()
+    (f"bench_{name}", part, f"experiments/benchmarks/{name}.py", how, limit)
+    for name, (part, how, limit) in named.items()
   ]
 
 
@@ -217,7 +238,7 @@ def main(arguments: list[str] | None = None) -> int:
   steps = [
     step
     for step in plan(options.cpu)
-    if (options.part in (0, step.part))
+    if (not options.part or step.part in options.part)
     and (not options.only or step.name in options.only)
   ]
   if options.dry_run:
@@ -236,11 +257,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _session(steps: list[Step], out: pathlib.Path, seconds: float, cpu: bool):
-  """Runs steps for so many seconds; their records."""
-  end = time.monotonic() + seconds
-  records = []
+  """Runs steps, those of a part for so many seconds; their records."""
+  path = out / "session.json"
+  names = {step.name for step in steps}
+  before = json.loads(path.read_text())["steps"] if path.exists() else []
+  before = [record for record in before if record["name"] not in names]
+  records, ends = [], {}
   for step in steps:
-    limit = min(step.limit_s, end - time.monotonic())
+    if step.part not in ends:
+      print(f"part {step.part}: {PARTS[step.part]}", flush=True)
+      ends[step.part] = time.monotonic() + seconds
+    limit = min(step.limit_s, ends[step.part] - time.monotonic())
     if cpu and step.needs_gpu:
       record = {"name": step.name, "status": "skipped", "reason": "needs a GPU"}
     elif limit < min(step.limit_s, 10):
@@ -249,8 +276,8 @@ def _session(steps: list[Step], out: pathlib.Path, seconds: float, cpu: bool):
       record = run(step, out, limit, _environment(cpu))
     records.append(record)
     _report(record)
-    text = json.dumps({"steps": records}, indent=1)
-    (out / "session.json").write_text(f"{text}\n")
+    text = json.dumps({"steps": [*before, *records]}, indent=1)
+    path.write_text(f"{text}\n")
   return records
 
 
@@ -283,12 +310,18 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
   parser.add_argument(
     "--out", type=pathlib.Path, default=os.environ.get("OUT", "out/gpu")
   )
-  parser.add_argument("--part", type=int, default=0, choices=(0, 1, 2, 3))
+  parser.add_argument("--part", type=int, nargs="*", default=[], choices=PARTS)
   parser.add_argument("--only", nargs="*", default=[], metavar="STEP")
-  parser.add_argument("--seconds", type=float, default=570, help="for everything")
+  parser.add_argument(
+    "--seconds",
+    type=float,
+    help=f"for each part; {PART_S}, and {_CPU_LIMITS} times as many with --cpu",
+  )
   parser.add_argument("--cpu", action="store_true", help="tiny sizes, no GPU")
   parser.add_argument("--dry-run", action="store_true")
   options = parser.parse_args(arguments)
+  if options.seconds is None:
+    options.seconds = PART_S * (_CPU_LIMITS if options.cpu else 1)
   known = [step.name for step in plan(options.cpu)]
   for name in options.only:
     if name not in known:

@@ -19,7 +19,7 @@ PACKAGES = sorted(
 )
 
 # The places that each place may import from, beside itself.
-_BASE = {"types", "geometry", "files", "names", "bugs"}
+_BASE = {"types", "geometry", "files", "names", "bugs", "threads"}
 _KERNELS = _BASE | {"native", "compilation"}
 _RENDER = _KERNELS | {"ops", "render"}
 _NETS = _RENDER | {"nn", "assets"}
@@ -35,6 +35,7 @@ ALLOWED = {
   "bugs": set(),
   "files": set(),
   "names": set(),
+  "threads": set(),
   "pool": {"bugs"},
   "assets": {"types", "geometry"},
   "geometry": {"types"},

@@ -96,12 +96,17 @@ def test_slow_predictors_only_in_the_absolute_frame(photos, tmp_path):
   [
     ("stage", "stage4", "stage1, stage2, stage3"),
     ("epochs", -1.0, "epochs"),
-    ("dtype", "float16", r"config.model.position: dtype must be"),
+    (
+      "dtype",
+      "float16",
+      "config.dtype must be one of float32, bfloat16, got 'float16'",
+    ),
+    ("affine_backend", "tpu", "config.affine_backend must be one of auto, .*xla, cpp"),
     ("mesh.data", 99, "config.mesh: data x model must fit"),
     ("data.batch_size", 0, "batch_size"),
     ("data.batch_size", 7, "config.data: batch_size must be at most the 6"),
     ("data.held_out", 0, "config.data: held_out"),
-    ("data.source", "cloud", "synthetic, folder"),
+    ("data.source", "cloud", "config.data: source must be one of synthetic, folder"),
     ("data.path", "/nowhere", "config.data: folder"),
     ("loss.image_l1", -1.0, "config.loss: weight image_l1"),
     ("model.position.width", 0, "config.model.position: width"),
@@ -154,7 +159,13 @@ def test_what_makes_no_sense_is_named_with_all_else(tmp_path):
     model__position__width=0,
     optimizer__schedule="cosine",
     optimizer__warmup_steps=9,
+    dtype="float16",
+    affine_backend="tpu",
+    model__architecture="unet",
+    model__template="/nowhere.obj",
+    data__source="cloud",
   ).to_dict()
+  config["loss"]["position_l1"] = -1.0
   config["log"]["evry"] = config["log"].pop("every")
   with pytest.raises(build.UserError) as error:
     build.task(config, tmp_path / "a")
@@ -164,6 +175,19 @@ def test_what_makes_no_sense_is_named_with_all_else(tmp_path):
     "config.data: batch_size must be a multiple of 3 devices x 2 accumulated parts",
     "config.model.position: width",
     "a cosine schedule needs total_steps > warmup_steps",
+    "config.loss: weight position_l1 must be",
+    "config.dtype must be one of float32, bfloat16, got 'float16'",
+    "config.affine_backend must be one of auto, ",
+    "config.model: architecture must be one of",
+    "config.model: model '/nowhere.obj'",
+    "config.data: source must be one of synthetic, ",
+  ):
+    assert part in str(error.value)
+  # What depends on the loss is judged once that is right.
+  config["loss"]["position_l1"] = 1.0
+  with pytest.raises(build.UserError) as error:
+    build.task(config, tmp_path / "a")
+  for part in (
     "metric must be one of total, image_l1",
     "config.r1: weight 1.0 needs a discriminator",
   ):

@@ -204,6 +204,18 @@ def test_typing_errors_are_one_line_that_helps(refused, tmp_path):
   assert "no config key 'batchsize'; did you mean 'batch_size'?" in line
   assert "did you mean 'data'" in refused(*there, "--config.dat.batch_size=3")
   assert "invalid literal for int" in refused(*there, "--config.data.batch_size=x")
+  # All of them at once.
+  line = refused(
+    *there,
+    "--config.data.batchsize=3",
+    "--config.steps=9",
+    "--config.lossx.image_l1=2",
+    "--config.model.size=x",
+  )
+  assert "no config key 'batchsize'" in line
+  assert "no config key 'lossx'; did you mean 'loss'?" in line
+  assert "--config.model.size=x: invalid literal" in line
+  assert "steps" not in line
   assert "Did you mean: workdir" in refused(*there, "--workdri=b")
   assert "unexpected argument 'b'" in refused(*there, "b")
   assert "--workdir is missing" in refused(there[0])

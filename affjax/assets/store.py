@@ -19,9 +19,9 @@ _SHA256 = {
   "facemesh.npz": "aef671fdb0777762e77c8e2f6f44c318353c31882551d41d5c9a4d02b41cb66f",
   "head.npz": "cd30f354d7e644e816d3feefd6c8e4ac6addab874cee4687bbeee2337a59f817",
   "identity.npz": "554047f3b4d41f90fb1f5f0102af21deffc1000a16a6241294b802791ed9ce5d",
-  "networks.json": "25256faf6f197f324246f6223ee0105e5ef8fae9913e93fd5085d37a703a33aa",
+  "networks.json": "96766513cee3e6bf43f0758e238bf9bcacbec32329120ea396416112cfbb2c9d",
   "networks.safetensors": (
-    "f974cab9fd49952879527493b82e6edd570ba6f3746a05f1b6818635fe774215"
+    "3731ca00be4627943ee6a1d748986ff02a8f08a3014ad689ef3dec929069140d"
   ),
   "plain_skin.png": "1c33c1afff71f55f06246325b2adc03bdb5bde5bb56ed9ad95e3e40cd638d570",
   "regions.npz": "45b6d8db52cdd3f29783543dd3527a5db48d88b4d3b7a9a48bec11356f7f7d06",

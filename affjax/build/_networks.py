@@ -20,6 +20,7 @@ from affjax.models import (
   load_features,
 )
 from affjax.models.unsup3d import Scene, Unsup3D
+from affjax.ops import AFFINE_BACKENDS
 from affjax.train.stages import UNSUP3D, Stage
 from affjax.train.states import Params
 from affjax.types import Prediction
@@ -52,6 +53,30 @@ def reconstructor(config: Config) -> Reconstructor:
     # Built on first use; some values are refused only then.
     found.definitions  # noqa: B018
     return found
+
+
+def require_networks(options: Options) -> None:
+  """Raises a UserError if the networks are of no known kind or of a wrong size."""
+  with section("model"):
+    Networks(options.model.size, options.model.architecture)
+
+
+def require_head(options: Options) -> None:
+  """Raises a UserError if the head cannot be opened."""
+  with section("model"):
+    open_head(options.model.template)
+
+
+def require_arithmetic(options: Options) -> None:
+  """Raises a UserError if the type or the backend of the arithmetic is unknown."""
+  known = {"dtype": ("float32", "bfloat16"), "affine_backend": AFFINE_BACKENDS}
+  wrong = [
+    f"config.{name} must be one of {', '.join(names)}, got {getattr(options, name)!r}"
+    for name, names in known.items()
+    if getattr(options, name) not in names
+  ]
+  if wrong:
+    raise UserError("; ".join(wrong))
 
 
 def unsup3d(config: Config) -> Unsup3D:

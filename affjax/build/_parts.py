@@ -15,6 +15,7 @@ from affjax.build._networks import Config
 from affjax.build._options import Options
 from affjax.data import (
   FIELDS,
+  SOURCES,
   Wanted,
   degradation,
   mixed,
@@ -142,7 +143,7 @@ def checked_parts(options: Options, problems: Sequence[str] = ()) -> Parts:
 
   def attempt(make: Callable[[Options], Made], *keys: str) -> Made | None:
     """Returns a part; without it if it is wrong or depends on a key that is."""
-    if any(f"config.{key}" in problem for key in keys for problem in problems):
+    if any(f"config.{key}" in problem for key in keys for problem in wrong):
       return None
     try:
       return make(options)
@@ -150,20 +151,26 @@ def checked_parts(options: Options, problems: Sequence[str] = ()) -> Parts:
       wrong.append(str(error))
       return None
 
-  this = attempt(stage, "stage", "loss", "epochs")
+  this = attempt(stage, "stage", "epochs")
   if this is not None and this.name == UNSUP3D:
     attempt(
       lambda o: _require_unsup3d(o, this), "model", "dtype", "log", "features", "data"
     )
   mesh = attempt(_mesh, "mesh")
-  networks = attempt(_networks.reconstructor, "model", "dtype")
-  attempt(_networks.discriminator, "model", "dtype")
-  feature_net = this and attempt(lambda o: _networks.feature_net(o, this), "features")
+  attempt(_networks.require_arithmetic, "dtype", "affine_backend")
+  attempt(_networks.require_networks, "model.size", "model.architecture")
+  attempt(_networks.require_head, "model.template")
+  networks = attempt(_networks.reconstructor, "model", "dtype", "affine_backend")
+  attempt(_networks.discriminator, "model.discriminator", "dtype")
+  feature_net = this and attempt(
+    lambda o: _networks.feature_net(o, this), "features", "loss", "dtype"
+  )
   if mesh is not None:
     attempt(lambda o: _require_divisible(o, mesh), "data", "accumulate")
+  attempt(_require_source, "data.source", "data.mixture")
   if this is not None:
     attempt(lambda o: _require_schedule(o, this), "optimizer", "steps")
-    attempt(lambda o: _require_metric(o, this), "checkpoint")
+    attempt(lambda o: _require_metric(o, this), "checkpoint", "loss")
   attempt(_require_discriminator, "r1", "loss")
   if wrong:
     raise UserError("; ".join(wrong))
@@ -207,6 +214,17 @@ def _require_divisible(options: Options, mesh: Mesh) -> None:
     if batch_size < 1:
       raise ValueError(f"batch_size must be positive, got {batch_size}")
     sharding.require_divisible(batch_size, mesh, options.accumulate)
+
+
+def _require_source(options: Options) -> None:
+  data = options.data
+  mixed = data.mixture if data.source == "mixed" else {}
+  parts = {f"mixture.{name}: ": part.source for name, part in mixed.items()}
+  for part, source in {"": data.source, **parts}.items():
+    if source not in SOURCES:
+      raise UserError(
+        f"config.data: {part}source must be one of {', '.join(SOURCES)}, got {source!r}"
+      )
 
 
 def _require_schedule(options: Options, this: Stage) -> None:

@@ -88,5 +88,7 @@ def _reconstructor(app: App) -> "PhotoReconstructor":
   from affjax.photos import FitReconstructor, NetworkReconstructor
 
   if app.method == "networks":
-    return NetworkReconstructor(_weights.load_run(app.weights))
+    networks = NetworkReconstructor(_weights.load_run(app.weights))
+    networks.require_trained()
+    return networks
   return FitReconstructor(open_head("embedded"), method=app.method, scalp=app.scalp)

@@ -24,9 +24,10 @@ from affjax.native import compilers, dispatch, library
 R = TypeVar("R")
 
 _DIGEST_BYTES = 32
-# These programs run a few times: the default level of LLVM takes more time to compile
-# than it saves.
-_COMPILER_OPTIONS = {"xla_backend_optimization_level": 1}
+# These programs run a few times: the default level of LLVM, and XLA's newer emitters,
+# take more time to compile than they save.
+_LEVEL = {"xla_backend_optimization_level": 1}
+_EMITTERS = {"xla_cpu_use_fusion_emitters": False}
 _place: pathlib.Path | None = None
 
 
@@ -141,7 +142,18 @@ def _named(call: Callable[..., Any], name: str) -> Callable[..., Any]:
     return call(*leaves)
 
   run.__name__ = name
-  return jax.jit(run, compiler_options=_COMPILER_OPTIONS)
+  return jax.jit(run, compiler_options=_compiler_options())
+
+
+@functools.cache
+def _compiler_options() -> dict[str, Any]:
+  """Returns the options of XLA, of which it refuses those that it does not know."""
+  options = {**_LEVEL, **_EMITTERS}
+  try:
+    jax.jit(lambda: jnp.zeros(()), compiler_options=options).lower().compile()
+  except jax.errors.JaxRuntimeError:
+    return _LEVEL
+  return options
 
 
 def _read(path: pathlib.Path) -> bytes | None:

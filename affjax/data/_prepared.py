@@ -40,12 +40,13 @@ class PreparedSource:
     folder: Folder of the data set's files, or one above that holds no other data set.
     split: Name of the split, e.g. "train".
     template: Template whose vertices the records must hold.
-    size: S; photos of another size are resized.
+    size: S, at most that of the data set; larger photos are reduced.
     map_size: M; maps of another size are resized.
 
   Raises:
     ValueError: The folder holds no data set, the split does not exist, a shard is
-      missing or damaged, or the records hold vertices of another template.
+      missing or damaged, the records hold vertices of another template, or the photos
+      are smaller than `size`.
   """
 
   def __init__(
@@ -64,6 +65,12 @@ class PreparedSource:
     self.facts = RecordFacts(dataset.template, dataset.vertices, size, map_size)
     self._provider = dataset.provider
     require_template(self.facts, template.name, len(template.vertices))
+    if size > dataset.size:
+      raise ValueError(
+        f"the photos of {str(self._folder)!r} have {dataset.size} px, fewer than the "
+        f"{size} px asked for: prepare them again with --size {size}, or train with "
+        f"model.size={dataset.size}"
+      )
     name, lengths = self._folder.parent.name, splits[split]
     self._paths = [
       self._folder / _shards.shard_name(name, split, index, len(lengths))

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Mapping
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.sparse import coo_matrix, csgraph
@@ -104,9 +103,7 @@ def target_normals(
 ) -> Float[np.ndarray, "e v 3"]:
   """Returns the change of each normal of the neutral head at weight 1 of each unit."""
   moved = neutral.vertices + expression.moves
-  normals = np.asarray(
-    mesh.vertex_normals(jnp.asarray(moved), jnp.asarray(neutral.template.faces))
-  )
+  normals = mesh.vertex_normals(moved, neutral.template.faces)
   return np.where(normals.any(-1, keepdims=True), normals - neutral.normals, 0)
 
 

@@ -9,6 +9,8 @@ from PIL import Image
 
 # In light.png 255 stands for at least this much light, so that images are comparable.
 _LIGHT_WHITE = 2.0
+# Level 6 makes files of our maps 5 % smaller and takes three times as long.
+_PNG_LEVEL = 4
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
@@ -18,9 +20,9 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
   return np.asarray(np.round(255 * np.clip(np.nan_to_num(image), 0, 1)), np.uint8)
 
 
-def png_bytes(image: np.ndarray, *, compression: int = 6) -> bytes:
+def png_bytes(image: np.ndarray) -> bytes:
   """Returns a PNG file of `[H, W]` or `[H, W, 1, 3 or 4]`, uint8 or in [0, 1]."""
-  return _encode(image, "PNG", compress_level=compression)
+  return _encode(image, "PNG", compress_level=_PNG_LEVEL)
 
 
 def jpeg_bytes(image: np.ndarray, *, quality: int = 88) -> bytes:

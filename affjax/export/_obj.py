@@ -8,6 +8,7 @@ import numpy as np
 
 from affjax.export import _head_mesh
 from affjax.export._head_mesh import HeadMesh
+from affjax.types import Template, per_template
 
 # Blinn-Phong highlights: exponent and strength of each group; other groups are as skin.
 _SHINE = {"skin": (20, 0.06), "eyes": (200, 0.5), "teeth": (80, 0.25)}
@@ -24,19 +25,15 @@ def obj_text(mesh: HeadMesh, *, mtl_name: str) -> str:
     mtl_name: Name of the material file in the same folder, without spaces.
   """
   template = mesh.template
-  lines = ["# affjax: meters, +y up, the face looks along +z", f"mtllib {mtl_name}"]
-  lines += _rows("v", mesh.meters, 6)
-  lines += _rows("vt", template.uvs, 6)
-  lines += _rows("vn", mesh.normals, 4)
-  # Indices start at 1; a normal has the index of its vertex.
-  corner = np.stack([template.faces, template.faces_uv, template.faces], -1) + 1
-  for name, triangles in _head_mesh.group_faces(corner, template).items():
-    lines += [f"g {name}", f"usemtl {name}", "s 1"]
-    lines += [
-      "f " + " ".join(f"{v}/{t}/{n}" for v, t, n in triangle)
-      for triangle in triangles.tolist()
-    ]
-  return "\n".join(lines) + "\n"
+  uvs, faces = _unchanging(template)
+  parts = [
+    f"# affjax: meters, +y up, the face looks along +z\nmtllib {mtl_name}\n",
+    _rows("v %.6f %.6f %.6f", mesh.meters),
+    uvs,
+    _rows("vn %.4f %.4f %.4f", mesh.normals),
+    faces,
+  ]
+  return "".join(parts)
 
 
 def mtl_text(mesh: HeadMesh, *, texture_name: str) -> str:
@@ -57,8 +54,18 @@ def mtl_text(mesh: HeadMesh, *, texture_name: str) -> str:
   return "\n".join(lines) + "\n"
 
 
-def _rows(key: str, values: np.ndarray, digits: int) -> list[str]:
-  """Returns a line for each row of numbers."""
-  return [
-    f"{key} " + " ".join(f"{x:.{digits}f}" for x in row) for row in values.tolist()
+@per_template
+def _unchanging(template: Template) -> tuple[str, str]:
+  """Returns the lines that all heads of a template share: UVs, and triangles."""
+  # Indices start at 1; a normal has the index of its vertex.
+  corner = np.stack([template.faces, template.faces_uv, template.faces], -1) + 1
+  faces = [
+    f"g {name}\nusemtl {name}\ns 1\n" + _rows("f" + " %d/%d/%d" * 3, triangles)
+    for name, triangles in _head_mesh.group_faces(corner, template).items()
   ]
+  return _rows("vt %.6f %.6f", template.uvs), "".join(faces)
+
+
+def _rows(line: str, values: np.ndarray) -> str:
+  """Returns a line for each row of numbers; all are formatted at once."""
+  return f"{line}\n" * len(values) % tuple(values.ravel().tolist())

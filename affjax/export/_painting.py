@@ -91,7 +91,10 @@ def paint(
     keep_original,
     smooth,
   )
-  layers = np.asarray(layers)[0].reshape(size, times, size, times, 4).mean((1, 3))
+  layers = np.asarray(layers)[0]
+  # A mean over two inner axes takes NumPy three times as long.
+  corners = [(y, x) for y in range(times) for x in range(times)]
+  layers = np.mean([layers[y::times, x::times] for y, x in corners], 0)
   return Painting(color=layers[..., :3], alpha=layers[..., 3:])
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from affjax import threads
 from affjax.export import (
   _facts,
   _glb,
@@ -93,7 +94,11 @@ def head_files(
   """
   check_formats(formats)
   subject = HeadInPhoto(head, photo, keep_original)
-  contents = {w.file: w.content(subject) for w in _chosen(formats)}
+  # Several files need these: they are computed once, before the threads begin.
+  _ = (head.mesh, head.neutral, head.shaded, subject.texture_png, subject.facts)
+  writers = _chosen(formats)
+  made = threads.mapped(lambda writer: writer.content(subject), writers)
+  contents = dict(zip((writer.file for writer in writers), made, strict=True))
   return {name: content for name, content in contents.items() if content is not None}
 
 
@@ -186,7 +191,7 @@ def _overlay_file(subject: HeadInPhoto) -> bytes:
     head.projection,
     keep_original=subject.keep_original,
   )
-  return _images.png_bytes(overlay, compression=3)
+  return _images.png_bytes(overlay)
 
 
 WRITERS = (

@@ -34,6 +34,7 @@ from affjax.faces._fit import (
   fit_faces,
   landmark_errors,
   read_colors,
+  with_eyes_and_mouth,
 )
 from affjax.faces._follow import Follower
 from affjax.faces._mesh import standard68
@@ -89,4 +90,5 @@ __all__ = [
   "standard68",
   "visible_share",
   "visible_skin",
+  "with_eyes_and_mouth",
 ]

@@ -69,16 +69,16 @@ def visible_share(
     the camera, in [0, 1], where vertices beyond the crop count as hidden; 1 for a
     template without that mask, and for a head that shows its back.
   """
-  world = np.asarray(head_to_world(vertices, pose), np.float32)
-  normals = np.asarray(mesh.vertex_normals(world[None], template.faces))[0]
-  sight = -np.asarray(world_to_cam(world, camera))
+  world = head_to_world(np.asarray(vertices), np.asarray(pose, np.float32))
+  normals = mesh.vertex_normals(world, template.faces)
+  sight = -world_to_cam(world, camera)
   lengths = np.linalg.norm(normals, axis=-1) * np.linalg.norm(sight, axis=-1)
   cosine = (normals * sight).sum(-1) / np.maximum(lengths, 1e-9)
   shown = _face_vertices(template) & (cosine > _TURNED)
   if not shown.any():
     return 1.0
   side = len(visible)
-  px = np.asarray(world_to_px(world[shown], camera, side, side))
+  px = world_to_px(world[shown], camera, side, side)
   column, row = np.floor(px).astype(int).T
   inside = (column >= 0) & (column < side) & (row >= 0) & (row < side)
   return float(visible[row[inside], column[inside]].sum() / len(px))

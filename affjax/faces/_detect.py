@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from affjax.faces import _network, _threads
+from affjax import threads
+from affjax.faces import _network
 
 # Strides of the two feature maps of the back-camera model, and their anchors per cell.
 _ANCHORS = ((16, 2), (32, 6))
@@ -102,7 +103,7 @@ def _level(
 ) -> list[Float[np.ndarray, "n 17"]]:
   """Returns raw detections, photo px, seen with the longer side at `longer` px."""
   side = min(longer, _TILE)
-  canvases = _threads.mapped(functools.partial(_resized, longer=longer), photos)
+  canvases = threads.mapped(functools.partial(_resized, longer=longer), photos)
   tiles = [
     _Tile(k, x, y)
     for k, canvas in enumerate(canvases)

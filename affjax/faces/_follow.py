@@ -5,9 +5,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from jaxtyping import Float, UInt8
 from PIL import Image
-from scipy import optimize
 
 from affjax.faces import _detect, _find, _mesh
 from affjax.faces._evidence import Evidence
@@ -137,7 +137,7 @@ class Follower:
     shared = np.array([_detect.overlap(face.box, boxes) for face in faces])
     pairs: dict[int, int] = {}
     if shared.size:
-      for k, other in zip(*optimize.linear_sum_assignment(-shared), strict=True):
+      for k, other in zip(*scipy.optimize.linear_sum_assignment(-shared), strict=True):
         if shared[k, other] >= _SAME:
           pairs[int(k)] = int(other)
     for other in set(range(len(self._tracks))) - set(pairs.values()):

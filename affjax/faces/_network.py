@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from affjax import compilation
-from affjax.faces import _threads
+from affjax import compilation, threads
 
 Item = TypeVar("Item")
 
@@ -79,7 +78,7 @@ class Network:
 
     sizes = _batches()
     return [
-      one for part in _threads.mapped(outputs, _chunks(items, sizes)) for one in part
+      one for part in threads.mapped(outputs, _chunks(items, sizes)) for one in part
     ]
 
 

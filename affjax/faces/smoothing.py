@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from jax import core
 from jaxtyping import Float
-from scipy import optimize
 
 from affjax.faces import _detect, _mesh
 from affjax.faces._find import Face
@@ -223,7 +223,7 @@ class Tracker:
     found: dict[int, int] = {}
     if shared.size:
       names = list(known)
-      for k, other in zip(*optimize.linear_sum_assignment(-shared), strict=True):
+      for k, other in zip(*scipy.optimize.linear_sum_assignment(-shared), strict=True):
         if shared[k, other] >= self._overlap:
           found[int(k)] = names[other]
     for k in range(len(faces)):

@@ -1,12 +1,14 @@
 """Camera projection: world -> camera -> clip -> ndc -> px, one function per arrow.
 
 `affjax.types` states the conventions. Every function takes any leading axes. Those from
-world to clip space and to pixels return NumPy arrays of NumPy arrays.
+head space to pixels return NumPy arrays of NumPy arrays, and compile nothing then.
 """
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from affjax.geometry import rotation
@@ -25,11 +27,19 @@ def focal_px(camera: Camera, height: float) -> float:
 
 def head_to_world(
   points: Float[ArrayLike, "*#b v 3"], pose: Float[ArrayLike, "*#b 6"]
-) -> Float[Array, "... v 3"]:
-  """Applies a pose: `R p + t`."""
-  matrix = rotation.axis_angle_to_matrix(pose[..., :3])
-  # Accelerators would round to 10 bits (TF32) by default: a tenth of a millimetre.
-  turned = jnp.einsum("...vj,...ij->...vi", points, matrix, precision="highest")
+) -> Any:
+  """Applies a pose: `R p + t`.
+
+  Returns:
+    Points `[..., V, 3]`: a NumPy array if both arguments are, else a JAX array.
+  """
+  if isinstance(points, np.ndarray) and isinstance(pose, np.ndarray):
+    matrix = rotation.axis_angle_to_matrix(pose[..., :3])
+    turned = points @ np.swapaxes(matrix, -1, -2)
+  else:
+    matrix = rotation.axis_angle_to_matrix(jnp.asarray(pose)[..., :3])
+    # Accelerators would round to 10 bits (TF32) by default: a tenth of a millimetre.
+    turned = jnp.einsum("...vj,...ij->...vi", points, matrix, precision="highest")
   return turned + pose[..., None, 3:]
 
 
@@ -59,9 +69,8 @@ def cam_to_clip(
   return stack_last(focal / aspect * points[..., 0], -focal * points[..., 1], z, depth)
 
 
-def clip_to_ndc(points: Float[ArrayLike, "*b 4"]) -> Float[Array, "*b 3"]:
+def clip_to_ndc(points: Float[ArrayT, "*b 4"]) -> Float[ArrayT, "*b 3"]:
   """Divides by `w`."""
-  points = jnp.asarray(points)
   return points[..., :3] / points[..., 3:]
 
 
@@ -82,7 +91,7 @@ def world_to_clip(
 
 def world_to_px(
   points: Float[ArrayT, "*b 3"], camera: Camera, height: int, width: int
-) -> Float[Array, "*b 2"]:
+) -> Float[ArrayT, "*b 2"]:
   """Maps world space to pixel coordinates."""
   clip = world_to_clip(points, camera, aspect=width / height)
   return ndc_to_px(clip_to_ndc(clip), height, width)

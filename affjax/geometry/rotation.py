@@ -1,12 +1,16 @@
-"""Rotations as axis-angle vectors and matrices."""
+"""Rotations as axis-angle vectors and matrices.
+
+The matrix of a NumPy array is a NumPy array.
+"""
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from affjax.types import ArrayLike
+from affjax.types import ArrayLike, ArrayT, namespace
 
 
-def axis_angle_to_matrix(rotation: Float[ArrayLike, "*b 3"]) -> Float[Array, "*b 3 3"]:
+def axis_angle_to_matrix(rotation: Float[ArrayT, "*b 3"]) -> Float[ArrayT, "*b 3 3"]:
   """Returns the rotation matrix of an axis-angle vector (Rodrigues' formula).
 
   Below 1e-4 rad the series of sin(a)/a and (1 - cos a)/a² replace the quotients, which
@@ -16,22 +20,21 @@ def axis_angle_to_matrix(rotation: Float[ArrayLike, "*b 3"]) -> Float[Array, "*b
   Args:
     rotation: axis times angle, radians.
   """
-  angle2 = jnp.sum(rotation * rotation, -1)
+  xp = namespace(rotation)
+  angle2 = xp.sum(rotation * rotation, -1)
   small = angle2 < 1e-8
-  safe2 = jnp.where(small, 1.0, angle2)
-  angle = jnp.sqrt(safe2)
-  a = jnp.where(small, 1 - angle2 / 6, jnp.sin(angle) / angle)
-  b = jnp.where(small, 0.5 - angle2 / 24, (1 - jnp.cos(angle)) / safe2)
+  safe2 = xp.where(small, 1.0, angle2)
+  angle = xp.sqrt(safe2)
+  a = xp.where(small, 1 - angle2 / 6, xp.sin(angle) / angle)
+  b = xp.where(small, 0.5 - angle2 / 24, (1 - xp.cos(angle)) / safe2)
   x, y, z = rotation[..., 0], rotation[..., 1], rotation[..., 2]
-  zero = jnp.zeros_like(x)
-  cross = jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1)
+  zero = xp.zeros_like(x)
+  cross = xp.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1)
   cross = cross.reshape((*rotation.shape[:-1], 3, 3))
-  eye = jnp.broadcast_to(jnp.eye(3, dtype=cross.dtype), cross.shape)
-  return (
-    eye
-    + a[..., None, None] * cross
-    + b[..., None, None] * jnp.matmul(cross, cross, precision="highest")
-  )
+  eye = xp.broadcast_to(xp.eye(3, dtype=cross.dtype), cross.shape)
+  full = {} if xp is np else {"precision": "highest"}
+  square = xp.matmul(cross, cross, **full)
+  return eye + a[..., None, None] * cross + b[..., None, None] * square
 
 
 def matrix_to_axis_angle(matrix: Float[ArrayLike, "*b 3 3"]) -> Float[Array, "*b 3"]:

@@ -271,14 +271,16 @@ def _filled(
 
   `points` are the uvs in texels.
   """
+  weights_at = _weights_at(points[template.faces_uv])
   triangle = _texel_triangles(points[template.faces_uv], size)
   inside = triangle >= 0
   found: Any = ndimage.distance_transform_edt(~inside, return_indices=True)
   distance, (rows, columns) = found
   support = distance <= _GUTTER
   triangle = triangle[rows, columns]
-  grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1).astype(np.float64)
-  weights = _barycentric(points[template.faces_uv[triangle]], grid)
+  column, row = np.meshgrid(np.arange(size), np.arange(size))
+  first, second = _barycentric(weights_at, triangle, column, row)
+  weights = np.stack([first, second, 1 - first - second], -1)
   # A sliver would extrapolate wildly, by many head widths, so the gutter does not.
   weights = np.where(inside[..., None], weights, np.clip(weights, 0, 1))
   weights = weights / weights.sum(-1, keepdims=True)
@@ -294,6 +296,7 @@ def _texel_triangles(corners: np.ndarray, size: int) -> np.ndarray:
   side = np.maximum(high - low + 1, 0)
   count = side.prod(1)
   end = np.cumsum(count)
+  weights_at = _weights_at(corners)
   # Texels of the triangles' boxes, for many triangles at once.
   start = 0
   while start < len(corners):
@@ -302,29 +305,45 @@ def _texel_triangles(corners: np.ndarray, size: int) -> np.ndarray:
     triangle = np.repeat(np.arange(start, stop), count[start:stop])
     number = done + np.arange(len(triangle)) - (end - count)[triangle]
     row, column = np.divmod(number, np.maximum(side[triangle, 0], 1))
-    point = low[triangle] + np.stack([column, row], -1)
-    hit = (_barycentric(corners[triangle], point) >= -1e-6).all(-1)
+    column, row = low[triangle, 0] + column, low[triangle, 1] + row
+    first, second = _barycentric(weights_at, triangle, column, row)
+    least = np.minimum(np.minimum(first, second), 1 - first - second)
+    hit = np.flatnonzero(least >= -1e-6)
     # Where triangles overlap, the last one counts.
-    owner[point[hit, 1], point[hit, 0]] = triangle[hit]
+    owner[row[hit], column[hit]] = triangle[hit]
     start = stop
   return owner
 
 
-def _barycentric(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
-  """Barycentric weights `[..., 3]` of points `[..., 2]` in triangles `[..., 3, 2]`."""
-  a, b, c = (corners[..., k, :].astype(np.float64) for k in range(3))
+def _weights_at(corners: np.ndarray) -> np.ndarray:
+  """Returns barycentric weights as functions of places.
 
-  def area(p: np.ndarray, q: np.ndarray, r: np.ndarray) -> np.ndarray:
-    return (q[..., 0] - p[..., 0]) * (r[..., 1] - p[..., 1]) - (
-      q[..., 1] - p[..., 1]
-    ) * (r[..., 0] - p[..., 0])
+  Args:
+    corners: Triangles `[T, 3, 2]`.
 
-  total = area(a, b, c)
+  Returns:
+    Factors `[2, 3, T]` on x, y and 1 of the weights of the first and second corner; no
+    place lies in a triangle without area.
+  """
+  (ax, ay), (bx, by), (cx, cy) = np.moveaxis(corners.astype(np.float64), 0, -1)
+  first = np.stack([by - cy, cx - bx, bx * cy - by * cx])
+  second = np.stack([cy - ay, ax - cx, ay * cx - ax * cy])
+  total = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
   flat = np.abs(total) < 1e-12
-  total = np.where(flat, 1.0, total)
-  w0, w1 = area(points, b, c) / total, area(a, points, c) / total
-  weight = np.stack([w0, w1, 1 - w0 - w1], -1)
-  return np.where(flat[..., None], [-1.0, 1.0, 1.0], weight)
+  found = np.stack([first, second]) / np.where(flat, 1.0, total)
+  found[:, :, flat] = np.array([[0, 0, -1], [0, 0, 1]])[..., None]
+  return found
+
+
+def _barycentric(
+  weights_at: np.ndarray, triangle: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the weights of the first and second corner of triangles at places."""
+  first, second = (
+    by_x[triangle] * x + by_y[triangle] * y + rest[triangle]
+    for by_x, by_y, rest in weights_at
+  )
+  return first, second
 
 
 def _a_face_of(template: Template) -> np.ndarray:

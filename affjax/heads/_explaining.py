@@ -3,9 +3,9 @@
 import functools
 
 import numpy as np
+import scipy
 from jaxtyping import Float
 from scipy.linalg import cholesky, solve_triangular
-from scipy.optimize import lsq_linear
 
 from affjax.heads._morphable import MorphableModel
 
@@ -41,7 +41,7 @@ def explain_vertices(
   low = np.where(np.arange(len(modes)) < people, -np.inf, 0.0)
   high = np.where(np.arange(len(modes)) < people, np.inf, 1.0)
   right = solve_triangular(factor.T, pull, lower=True)
-  found = lsq_linear(factor, right, (low, high)).x.astype(np.float32)
+  found = scipy.optimize.lsq_linear(factor, right, (low, high)).x.astype(np.float32)
   return found[:people], found[people:]
 
 

@@ -15,13 +15,14 @@ A stride-2 convolution of `x [1, 64, 64, C]` with windows rotated by a quarter t
 """
 
 from affjax.ops import theta
-from affjax.ops._affine_conv import affine_conv, deformable_conv
+from affjax.ops._affine_conv import AFFINE_BACKENDS, affine_conv, deformable_conv
 from affjax.ops._blur import gaussian_blur
 from affjax.ops._conv import conv
 from affjax.ops._resize import average_pool, resize_bilinear, upsample_nearest
 from affjax.ops._sampling import bilinear
 
 __all__ = [
+  "AFFINE_BACKENDS",
   "affine_conv",
   "average_pool",
   "bilinear",

@@ -22,7 +22,8 @@ _BACKENDS: dict[str, Callable[..., jax.Array]] = {
   "cpp": functools.partial(_affine_native.affine_conv, platform="cpu"),
   "cuda": functools.partial(_affine_native.affine_conv, platform="cuda"),
 }
-_NAMES = ("auto", *_BACKENDS)
+AFFINE_BACKENDS = ("auto", *_BACKENDS)
+"""Names of the backends of `affine_conv` and `deformable_conv`."""
 
 
 def affine_conv(
@@ -122,7 +123,7 @@ def check(
   kernel: ArrayLike,
   stride: int,
   backend: str,
-  backends: tuple[str, ...] = _NAMES,
+  backends: tuple[str, ...] = AFFINE_BACKENDS,
 ) -> tuple[int, int, int]:
   """Raises ValueError for arguments of a convolution that do not fit each other.
 

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -22,15 +22,18 @@ from affjax.faces import (
   face_crops,
   find_faces,
   fit_surface,
+  inside_photo,
   landmark_errors,
+  read_colors,
   solve_pose,
   visible_share,
   visible_skin,
   warp,
+  with_eyes_and_mouth,
 )
 from affjax.geometry import uv
 from affjax.geometry.camera import head_to_world, world_to_px
-from affjax.heads import MorphableModel, explain_vertices
+from affjax.heads import MorphableModel, explain_vertices, plain_diffuse
 from affjax.models import Reconstructor
 from affjax.photos import _stages
 from affjax.photos._inputs import Inputs
@@ -99,7 +102,7 @@ def reconstruct_photos(
     ValueError: A network that is used has not been trained.
   """
   reconstructor = _reconstructor(networks, options)
-  _require_trained(networks, reconstructor.pose_from)
+  reconstructor.require_trained()
   make = load and functools.partial(_made_again, load, options)
   return write_heads(inputs, out, reconstructor, options, make=make, progress=progress)
 
@@ -121,15 +124,18 @@ def _reconstructor(
   )
 
 
-def _require_trained(networks: TrainedNetworks, pose: str) -> None:
-  """Raises a ValueError if the heads would show untrained networks."""
-  needless = {"pose"} if pose == "landmarks" else set[str]()
-  missing = [name for name in networks.untrained if name not in needless]
-  if missing:
-    raise ValueError(
-      f"the weights of {', '.join(missing)} have not been trained, only "
-      f"{networks.stage} has run: train the next stages in the same workdir first"
-    )
+class _CoarseHeads(NamedTuple):
+  """Heads that are fitted to faces.
+
+  Attributes:
+    guide: The heads, as guided networks take them.
+    images: The crops that they were fitted to.
+    inside: Pixels of the crops that the photo has.
+  """
+
+  guide: Guide
+  images: Float[np.ndarray, "n c c 3"]
+  inside: Float[np.ndarray, "n c c 1"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -160,6 +166,17 @@ class NetworkReconstructor:
       return self.pose
     return "network" if self.networks.reconstructor.networks.guided else "landmarks"
 
+  def require_trained(self) -> None:
+    """Raises a ValueError if the heads would show untrained networks."""
+    needless = {"pose"} if self.pose_from == "landmarks" else set[str]()
+    missing = [name for name in self.networks.untrained if name not in needless]
+    if missing:
+      raise ValueError(
+        f"the weights of {', '.join(missing)} have not been trained, only "
+        f"{self.networks.stage} has run: train the next stages in the same workdir "
+        "first"
+      )
+
   def heads_of(
     self, pixels: UInt8[np.ndarray, "h w 3"], path: pathlib.Path
   ) -> list[Reconstruction]:
@@ -172,7 +189,8 @@ class NetworkReconstructor:
     crops = face_crops(faces, nets.template, nets.camera, nets.networks.side)
     images = np.stack([apply_crop(pixels, crop) for crop in crops])
     _stages.enter_stage("fit")
-    guide = self._guide(pixels, faces) if nets.networks.guided else None
+    coarse = self._coarse_heads(pixels, faces) if nets.networks.guided else None
+    guide = coarse.guide if coarse else None
     _stages.enter_stage("predict")
     maps = self.predict(images, guide=guide)
     pairs = list(zip(faces, crops, strict=True))
@@ -184,6 +202,9 @@ class NetworkReconstructor:
         for position, (face, crop) in zip(maps["position"], pairs, strict=True)
       ]
       maps = self.predict(images, np.stack(solved).astype(np.float32), guide=guide)
+    if coarse:
+      _stages.enter_stage("paint")
+      maps["diffuse"] = self._with_eyes_and_mouth(maps, coarse)
     residuals = [
       self._residual(position, pose, face, crop)
       for position, pose, (face, crop) in zip(
@@ -285,19 +306,43 @@ class NetworkReconstructor:
     """The networks, for photos and maps of the size that is asked for."""
     return self.networks.reconstructor.with_map_size(self.map_size)
 
-  def _guide(self, pixels: UInt8[np.ndarray, "h w 3"], faces: Sequence[Face]) -> Guide:
-    """Returns the heads that are fitted to faces, and the skin that is visible."""
+  def _coarse_heads(
+    self, pixels: UInt8[np.ndarray, "h w 3"], faces: Sequence[Face]
+  ) -> _CoarseHeads:
+    """Returns the heads that are fitted to faces, and what they were fitted to."""
     nets, model = self.reconstructor, self.networks.head
     crops = face_crops(faces, model.template, nets.camera, _FITTED_SIZE)
     images = np.stack([apply_crop(pixels, crop) for crop in crops])
-    images = np.rint(images * 255).astype(np.uint8)
-    fits = fit_surface(model, faces, crops, images, nets.camera)
-    return Guide(
+    rounded = np.rint(images * 255).astype(np.uint8)
+    fits = fit_surface(model, faces, crops, rounded, nets.camera)
+    guide = Guide(
       vertices=np.stack([fit.vertices for fit in fits]).astype(np.float32),
       pose=np.stack([fit.pose for fit in fits]).astype(np.float32),
       known=np.ones(len(fits), np.float32),
-      skin=np.asarray(visible_skin(images)),
+      skin=np.asarray(visible_skin(rounded)),
     )
+    inside = [inside_photo(pixels, crop) for crop in crops]
+    return _CoarseHeads(guide, images, np.stack(inside))
+
+  def _with_eyes_and_mouth(
+    self, maps: dict[str, Float[np.ndarray, "n ..."]], coarse: _CoarseHeads
+  ) -> Float[np.ndarray, "n s s 3"]:
+    """Returns the diffuse maps with eyes and mouths as the photos show them.
+
+    The networks see them too small to draw them.
+    """
+    template, guide = self.networks.head.template, coarse.guide
+    plain = plain_diffuse(template, self.map_size)
+    found = []
+    for k, diffuse in enumerate(maps["diffuse"]):
+      colors = read_colors(
+        *(coarse.images[k], guide.skin[k], guide.vertices[k], guide.pose[k]),
+        *(template, self.reconstructor.camera, plain),
+        inside=coarse.inside[k],
+      )
+      light = maps["light"][k] * maps["light_color"][k]
+      found.append(with_eyes_and_mouth(diffuse, light, colors, template))
+    return np.stack(found)
 
   def _solved_pose(
     self, position: Float[np.ndarray, "s s 3"], face: Face, crop: Crop

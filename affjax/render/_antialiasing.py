@@ -6,7 +6,7 @@ the segment between their centers (Laine et al. 2020, section 3.6).
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.core
@@ -82,12 +82,13 @@ def antialias(
     lax.stop_gradient(pos), tri, opposite, neighbors, (rast.shape[1], rast.shape[2])
   )
   edges = _native.silhouette_edges(ids, depth, outline, tri, backend=backend)
-  planes = _planes(color)
-  gains = [
-    _exchange(planes, pos, _first_is_near(depth, ids, axis), *found, axis=axis)
+  shares = {
+    axis: _shares(pos, _first_is_near(depth, ids, axis), *found, axis=axis)
     for axis, found in ((2, edges[:2]), (1, edges[2:]))
-  ]
-  blended = [p + x + y for p, x, y in zip(planes, *gains, strict=True)]
+  }
+  # All planes read these: XLA would compute them anew for each plane.
+  shares = lax.optimization_barrier(shares)
+  blended = [_blended(plane, shares) for plane in _planes(color)]
   return blended[0] if blended[0].ndim == color.ndim else jnp.stack(blended, -1)
 
 
@@ -129,34 +130,40 @@ def _neighbors(picture: Array, axis: int) -> tuple[Array, Array]:
   )
 
 
-def _exchange(
-  planes: Sequence[Array],
-  pos: Array,
-  first_is_near: Array,
-  start: Array,
-  end: Array,
-  *,
-  axis: int,
-) -> list[Array]:
-  """Returns the change that each pixel of each plane takes from its neighbors."""
-  size = (planes[0].shape[1], planes[0].shape[2])
-  c = _crossing(pos, start, end, first_is_near, size, axis)
+def _shares(
+  pos: Array, first_is_near: Array, start: Array, end: Array, *, axis: int
+) -> tuple[Array, Array]:
+  """Returns the shares that each pixel takes of the next and of the previous pixel.
+
+  The first ones are negative: they multiply a pixel's difference from the next one.
+  """
+  height, width = start.shape[1] + (axis == 1), start.shape[2] + (axis == 2)
+  c = _crossing(pos, start, end, first_is_near, (height, width), axis)
   share = jnp.where(start >= 0, jnp.clip(c, 0, 1) - 0.5, 0)
   # A positive share moves the near color to the far pixel, a negative one the far color
   # to the near pixel.
   share = jnp.where(first_is_near, share, -share)
-  if planes[0].ndim > share.ndim:
-    share = share[..., None]
-  to_first, to_second = jnp.minimum(share, 0), jnp.maximum(share, 0)
-  before, behind = ([(0, 0, 0)] * planes[0].ndim for _ in range(2))
+  before, behind = ([(0, 0, 0)] * 3 for _ in range(2))
   before[axis], behind[axis] = (1, 0, 0), (0, 1, 0)
-  gains = []
-  for plane in planes:
-    step = jnp.subtract(*_neighbors(plane, axis))
-    zero = jnp.zeros((), plane.dtype)
-    gain = lax.pad((to_first * step).astype(plane.dtype), zero, behind)
-    gains.append(gain + lax.pad((to_second * step).astype(plane.dtype), zero, before))
-  return gains
+  zero = jnp.zeros((), share.dtype)
+  to_first = lax.pad(jnp.minimum(share, 0), zero, behind)
+  return to_first, lax.pad(jnp.maximum(share, 0), zero, before)
+
+
+def _blended(plane: Array, shares: Mapping[int, tuple[Array, Array]]) -> Array:
+  """Returns a plane, or an image, whose pixels took their shares of their neighbors."""
+  height, width = plane.shape[1:3]
+  rim = [(0, 0), (1, 1), (1, 1), *[(0, 0)] * (plane.ndim - 3)]
+  framed = lax.optimization_barrier(jnp.pad(plane, rim))
+  result = plane
+  for axis, both in shares.items():
+    down, right = (axis == 1), (axis == 2)
+    next_one = framed[:, 1 + down :, 1 + right :][:, :height, :width]
+    previous = framed[:, 1 - down :, 1 - right :][:, :height, :width]
+    to_first, to_second = (s[..., None] if plane.ndim > 3 else s for s in both)
+    gain = to_first * (plane - next_one) + to_second * (previous - plane)
+    result = result + gain.astype(plane.dtype)
+  return result
 
 
 def _crossing(

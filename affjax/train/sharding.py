@@ -73,7 +73,7 @@ def require_divisible(batch_size: int, mesh: Mesh, accumulate: int = 1) -> None:
     parts = f" x {accumulate} accumulated parts" if accumulate > 1 else ""
     raise ValueError(
       f"batch_size must be a multiple of {mesh.size} devices{parts}, got {batch_size}; "
-      "choose fewer with --config.mesh.data"
+      "--config.mesh.data chooses the number of devices"
     )
 
 

@@ -25,8 +25,7 @@ def differences(there: Shapes, here: Shapes) -> list[str]:
     here: Shapes that the config makes.
   """
   return [
-    f"{name} has {there.get(name, 'no such weight')} there, the config makes it "
-    f"{here.get(name, 'no such weight')}"
+    f"{name} is {there.get(name, 'absent')} there and {here.get(name, 'absent')} here"
     for name in sorted({*there, *here})
     if there.get(name) != here.get(name)
   ]

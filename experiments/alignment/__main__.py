@@ -3,11 +3,11 @@
     python -m experiments.alignment --out runs/alignment [--seeds 0,1,2] [--size 128] \
       [--architectures paper,guided] [--tasks position,colors,stage2] [--steps 400] \
       [--minutes 35]
-    python -m experiments.alignment --out runs/alignment --summary
+    python -m experiments.alignment --out runs/alignment --summary [--name alignment]
 
 Each run is one file in `OUT/runs`, written when it is done: a sweep that was stopped
-goes on with the next. `--summary` makes a table, `results/alignment.json` and
-`docs/images/alignment.png` of what is there.
+goes on with the next. `--summary` makes a table, `results/NAME.json` and
+`docs/images/NAME.png` of what is there.
 
 - `position`: where the photo shows each texel, and how deep: a position map of the head
   in its pose, scaled about the camera to the camera's distance. `guided` corrects the
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     "--minutes", type=float, help="no run is begun that would end later, by the last"
   )
   parser.add_argument("--summary", action="store_true")
+  parser.add_argument("--name", default="alignment", help="name of the summary's files")
   choices = {"size": (64, 128, 256, 512), "field": ("paper", "whole")}
   for field in dataclasses.fields(Settings):
     parser.add_argument(
@@ -113,7 +114,7 @@ def main() -> None:
   options = parser.parse_args()
   try:
     if options.summary:
-      summary.write(options.out)
+      summary.write(options.out, options.name)
       return
     names = [field.name for field in dataclasses.fields(Settings)]
     sweep(options, Settings(**{name: getattr(options, name) for name in names}))

@@ -10,14 +10,18 @@ from experiments.alignment import plan, tasks
 from experiments.benchmarks import measuring
 
 ROOT = pathlib.Path(__file__).parents[2]
-RESULTS = ROOT / "experiments" / "results" / "alignment.json"
-PICTURE = ROOT / "docs" / "images" / "alignment.png"
+RESULTS = ROOT / "experiments" / "results"
+PICTURES = ROOT / "docs" / "images"
 
 Results = Sequence[Mapping[str, Any]]
 
 
-def write(root: pathlib.Path) -> None:
+def write(root: pathlib.Path, name: str) -> None:
   """Prints the tables of the runs in a folder; writes the JSON file and the picture.
+
+  Args:
+    root: Folder of the runs.
+    name: Name of the two files, without their ends.
 
   Raises:
     ValueError: The folder holds no runs, or runs of several settings.
@@ -33,12 +37,12 @@ def write(root: pathlib.Path) -> None:
     "machine": trained[0]["machine"],
     "rows": rows(results),
   }
-  measuring.write_json(RESULTS, summary)
+  measuring.write_json(RESULTS / f"{name}.json", summary)
   for task in tasks.TABLE:
     if part := [row for row in summary["rows"] if row["task"] == task]:
       print(f"\n{task}\n\n{table(task, part)}")
   try:
-    draw(trained, PICTURE)
+    draw(trained, PICTURES / f"{name}.png")
   except ImportError as error:
     print(f"no learning curves were drawn: {error}")
 

@@ -22,7 +22,7 @@ import argparse
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -44,8 +44,8 @@ def cases(device: str, *, quick: bool) -> list[Case]:
   dtypes = ("float32", "bfloat16") if device == "gpu" else ("float32",)
   return [
     Case(batch, size, inner, outer, dtype)
-    for dtype in dtypes
     for batch in batches
+    for dtype in dtypes
     for size, inner, outer in LAYERS
   ]
 
@@ -215,13 +215,8 @@ def target_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def plot(results: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
   """Bars: each variant's time over that of XLA's plain convolution."""
-  try:
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-  except ImportError:
-    print("no plot: matplotlib is not installed")
+  pyplot = measuring.pyplot()
+  if pyplot is None:
     return
   figure, axes = pyplot.subplots(2, 1, figsize=(11, 8), constrained_layout=True)
   for axis, direction in zip(axes, DIRECTIONS, strict=True):
@@ -263,17 +258,11 @@ def profile(options) -> None:
   print(layer_profile.table(cases(options.device, quick=options.quick), options))
 
 
-def measured(options) -> dict[str, Any]:
-  """A whole run as it is written to JSON."""
+def measured(options) -> Iterator[dict[str, Any]]:
+  """Yields the run so far as it is written to JSON, after each case and at the end."""
   origin = measuring.machine(options.device, options.threads)
-  results = []
-  for case in cases(options.device, quick=options.quick):
-    for direction in DIRECTIONS:
-      results.append(timed(case, direction, options))
-      print(f"timed: {case}, {direction}", flush=True)
-  if options.memory:
-    with_memory(results, options)
-  return {
+  results: list[dict[str, Any]] = []
+  so_far = lambda: {
     "machine": origin,
     "method": {
       "warm_up": "a round, then one call a turn, not counted",
@@ -287,6 +276,14 @@ def measured(options) -> dict[str, Any]:
     "targets": targets(results, options.device),
     "results": results,
   }
+  for case in cases(options.device, quick=options.quick):
+    for direction in DIRECTIONS:
+      results.append(timed(case, direction, options))
+      print(f"timed: {case}, {direction}", flush=True)
+    yield so_far()
+  if options.memory:
+    with_memory(results, options)
+    yield so_far()
 
 
 def parsed(arguments: Sequence[str] | None = None):
@@ -319,14 +316,16 @@ def main() -> None:
   if options.profile:
     profile(options)
     return
-  result = measured(options)
+  folder = options.out or (None if options.quick else EXPERIMENTS)
+  name = f"bench_affine_conv_{options.device}"
+  result: dict[str, Any] = {}
+  for result in measured(options):
+    if folder:
+      measuring.write_json(folder / "results" / f"{name}.json", result)
   print(tables(result["results"], options.device))
   print(f"\nours = {variants.ours(options.device)} on {result['machine']['device']}")
   print(target_table(result["targets"]))
-  folder = options.out or (None if options.quick else EXPERIMENTS)
   if folder:
-    name = f"bench_affine_conv_{options.device}"
-    measuring.write_json(folder / "results" / f"{name}.json", result)
     plot(result["results"], folder / "figures" / f"{name}.png")
 
 

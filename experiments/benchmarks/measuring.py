@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import dataclasses
 import gc
+import importlib
 import importlib.metadata
 import json
 import math
@@ -299,6 +300,17 @@ def _rounded(value: Any) -> Any:
   if isinstance(value, float):
     return float(f"{value:.4g}") if math.isfinite(value) else None
   return value
+
+
+def pyplot() -> Any:
+  """Returns `matplotlib.pyplot`, which draws into files; None if not installed."""
+  try:
+    import matplotlib
+  except ImportError:
+    print("no plot: matplotlib is not installed")
+    return None
+  matplotlib.use("agg")
+  return importlib.import_module("matplotlib.pyplot")
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

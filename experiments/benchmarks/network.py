@@ -56,8 +56,8 @@ def cases(device: str, *, quick: bool) -> list[Case]:
     return [Case(1, size)]
   return [
     Case(batch, size, dtype, networks)
-    for dtype in ("float32", "bfloat16")
-    for batch, networks in ((1, 1), (1, 2), (8, 1), (8, 2))
+    for batch, networks in ((1, 2), (8, 2), (1, 1), (8, 1))
+    for dtype in ("bfloat16", "float32")
   ]
 
 
@@ -182,10 +182,11 @@ def targets(results: Sequence[dict[str, Any]], device: str) -> list[dict[str, An
   rows = []
   for result in results:
     times = {name: row["median"] for name, row in result["variants"].items()}
-    if result["direction"] == FORWARD:
-      ratio = times[AFFINE] / times[PLAIN]
-      what = f"{result['case']}: affine / plain network, forward"
-      rows.append({"what": what, "value": ratio, "target": 1.03})
+    if result["direction"] != FORWARD:
+      continue
+    ratio = times[AFFINE] / times[PLAIN]
+    what = f"{result['case']}: affine / plain network, forward"
+    rows.append({"what": what, "value": ratio, "target": 1.03})
     if device == "gpu" and "×1 bfloat16, 2" in result["case"]:
       rows.append(
         {"what": "both networks, ms", "value": 1e3 * times[AFFINE], "target": 0.7}
@@ -204,29 +205,27 @@ def main() -> None:
   options.rounds = options.rounds or (2 if options.quick else 9)
   options.device = measuring.start(options.device, options.threads)
   origin = measuring.machine(options.device, options.threads)
-  results = [
-    timed(case, direction, options)
-    for case in cases(options.device, quick=options.quick)
-    for direction in (FORWARD, BOTH)
-  ]
-  found = targets(results, options.device)
-  print(table(results))
-  print(json.dumps(found, indent=1))
   folder = options.out or (None if options.quick else EXPERIMENTS)
-  if folder:
-    result = {
-      "machine": origin,
-      "method": {
-        "warm_up": "a round, then one call a turn, not counted",
-        "turns": f"{options.rounds}; 3 and more where they would take over 12 s",
-        "counted_calls_a_turn": 1,
-        "time": "s; median, quartiles (low, high), least, count",
-      },
-      "targets": found,
-      "results": results,
-    }
-    name = f"bench_network_{options.device}.json"
-    measuring.write_json(folder / "results" / name, result)
+  results = []
+  for case in cases(options.device, quick=options.quick):
+    for direction in (FORWARD, BOTH):
+      results.append(timed(case, direction, options))
+      result = {
+        "machine": origin,
+        "method": {
+          "warm_up": "a round, then one call a turn, not counted",
+          "turns": f"{options.rounds}; 3 and more where they would take over 12 s",
+          "counted_calls_a_turn": 1,
+          "time": "s; median, quartiles (low, high), least, count",
+        },
+        "targets": targets(results, options.device),
+        "results": results,
+      }
+      if folder:  # after each case, for a run that is interrupted
+        name = f"bench_network_{options.device}.json"
+        measuring.write_json(folder / "results" / name, result)
+  print(table(results))
+  print(json.dumps(targets(results, options.device), indent=1))
 
 
 if __name__ == "__main__":

@@ -285,11 +285,9 @@ def plot(
   results: Mapping[str, Sequence[Mapping[str, Any]]], path: pathlib.Path
 ) -> None:
   """Time against each axis, both logarithmic, and a line of linear growth."""
-  import matplotlib
-
-  matplotlib.use("Agg")
-  from matplotlib import pyplot
-
+  pyplot = measuring.pyplot()
+  if pyplot is None:
+    return
   figure, axes = pyplot.subplots(1, 3, figsize=(12, 4), layout="constrained")
   work = {
     "triangles": lambda c: c["triangles"],

@@ -7,7 +7,8 @@ Runs `python -m affjax.main --config=stage1`, then 2 and 3, in one workdir for e
 and batch, a few steps each, on synthetic heads. A row has the seconds to the end of the
 first step (start, data, compilation and the step), the seconds and the CPU seconds of a
 later step (the mean of those after the first), and the most memory that the process
-held. On a shared machine the CPU seconds say more than the clock. The C++ kernels are
+held, and the number of cores. On a shared machine the CPU seconds say more than the
+clock. The C++ kernels are
 built before; compiled programs come from no cache, as in a first start ever.
 
 A stage whose process would hold more than `--most` GB is not run: its row gives the
@@ -61,8 +62,8 @@ def measured(words: list[str], stage: str, environment: dict[str, str]) -> Row:
     # A line of progress appears when its step is complete.
     if line.startswith(f"{stage} ") and "/" in line.split("|")[0]:
       ends.append(time.monotonic() - began)
-      used.append(_cpu_seconds(child.pid))
-      memory = _peak_gb(child.pid)
+      used.append(cpu_seconds(child.pid))
+      memory = peak_gb(child.pid)
   if status := child.wait():
     raise RuntimeError(f"{' '.join(words)} ended with status {status}")
   later = len(ends) - 1
@@ -76,13 +77,14 @@ def measured(words: list[str], stage: str, environment: dict[str, str]) -> Row:
   }
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
   """Returns the CPU seconds of a living process and its threads."""
   fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
   return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _peak_gb(pid: int) -> float:
+def peak_gb(pid: int) -> float:
+  """Returns the most memory that a living process has held so far, GB."""
   lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
   return next(int(x.split()[1]) for x in lines if x.startswith("VmHWM")) * 1024 / 1e9
 
@@ -105,7 +107,8 @@ def rows_of(size: int, batch: int, rows: list[Row], given: argparse.Namespace):
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
     for stage in STAGES:
-      row = {"stage": stage, "size": size, "batch": batch}
+      cores = len(os.sched_getaffinity(0))
+      row = {"stage": stage, "size": size, "batch": batch, "cores": cores}
       expected = foreseen_gb(rows, stage, size, batch)
       if expected > given.most:
         yield {**row, "peak_gb": expected, "run": False}
@@ -121,15 +124,16 @@ def rows_of(size: int, batch: int, rows: list[Row], given: argparse.Namespace):
 
 def table(rows: list[Row]) -> str:
   """Returns the rows as Markdown."""
-  header = ["stage, size, batch", "first step, s of CPU", "step, s of CPU", "step, s"]
+  header = ["stage, size, batch", "cores", "first step, s of CPU"]
   cells = []
   for row in rows:
     name = f"{row['stage'][-1]}, {row['size']}², {row['batch']}"
     keys = ("first_step_cpu_seconds", "step_cpu_seconds", "step_seconds")
     times = [f"{row[key]:.3g}" if row["run"] else "not run" for key in keys]
     sign = "" if row["run"] else "≈ "
-    cells.append([name, *times, f"{sign}{row['peak_gb']:.1f}"])
-  return measuring.markdown([*header, "memory, GB"], cells)
+    cells.append([name, str(row["cores"]), *times, f"{sign}{row['peak_gb']:.1f}"])
+  header += ["step, s of CPU", "step, s", "memory, GB"]
+  return measuring.markdown(header, cells)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import argparse
 import functools
 import importlib.metadata
 import json
+import pathlib
 import platform
 import statistics
 import subprocess
@@ -26,6 +27,7 @@ from affjax.ops import affine_conv, deformable_conv
 from affjax.render import peel_with_derivatives, rasterize
 
 CPU = jax.devices("cpu")[0]
+RESULT = "RESULT "
 # Relative to the reference's norm; bfloat16 rounds its inputs' samples and its results.
 TOLERANCE = {"float32": 2e-5, "bfloat16": 2e-2}
 
@@ -189,6 +191,62 @@ def nvdiffrast(cpu: bool) -> dict:
   return result
 
 
+def stage3(cpu: bool) -> dict:
+  """Steps of stage 3 on one batch that stays on the device: images a second."""
+  cases = (("bfloat16", 8), ("float32", 8), ("bfloat16", 1))
+  found = {}
+  for dtype, batch in (("float32", 2),) if cpu else cases:
+    size, count = (32, 2) if cpu else (512, 10)
+    found[f"{size} px, {dtype}, batch {batch}"] = _stage3(dtype, batch, size, count)
+    # What follows may take more time than there is.
+    print(f"{RESULT}{json.dumps(found)}", flush=True)
+  return found
+
+
+def _stage3(dtype: str, batch: int, size: int, count: int) -> dict:
+  """Seconds of the compilation, and images a second, of a case."""
+  from affjax import build
+  from affjax.models import load_features
+  from affjax.train import sharding, states, steps
+
+  config = build.get_config("stage3")
+  config.dtype, config.model.size = dtype, size
+  config.data.count, config.data.held_out = batch, batch
+  learner = build.learner(config, 1000)
+  other = learner.discriminator
+  _, record = build.sources(config, pathlib.Path())
+  state = states.create(
+    learner.stage,
+    build.reconstructor(config).init(0),
+    learner.optimizer,
+    discriminator=other.network.init(1),
+    discriminator_optimizer=other.optimizer,
+  )
+  mesh = sharding.make_mesh(sharding.MeshShape(1, 1))
+  state, features = (
+    sharding.put_state(tree, mesh)
+    for tree in (state, load_features("embedded", dtype=dtype))
+  )
+  record = sharding.put_batch(record, mesh)
+  began = time.monotonic()
+  update = steps.make_update(learner, mesh).lower(state, features, record).compile()
+  compilation = time.monotonic() - began
+  state, _ = update(state, features, record)
+  jax.block_until_ready(state)
+  began = time.monotonic()
+  for _ in range(count):
+    state, scalars = update(state, features, record)
+  jax.block_until_ready(state)
+  seconds = (time.monotonic() - began) / count
+  bad = steps.first_bad(scalars)
+  _expect(bad is None, f"{bad} is not finite")
+  return {
+    "compilation, s": round(compilation, 1),
+    "ms a step": round(1e3 * seconds, 2),
+    "images a second": round(batch / seconds, 2),
+  }
+
+
 def _native(cpu: bool) -> str:
   return "cpp" if cpu else "cuda"
 
@@ -314,7 +372,7 @@ def _expect(right: bool, otherwise: str) -> None:
 
 def main() -> int:
   """Runs one check."""
-  checks = (machine, build, rasterizer, affine, render, small, nvdiffrast)
+  checks = (machine, build, rasterizer, affine, render, small, nvdiffrast, stage3)
   known = {check.__name__: check for check in checks}
   parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
   parser.add_argument("check", choices=known)
@@ -326,7 +384,7 @@ def main() -> int:
   except _WrongError as error:
     print(f"wrong: {error}")
     return 1
-  print(f"RESULT {json.dumps(result)}")
+  print(f"{RESULT}{json.dumps(result)}")
   return 0
 
 

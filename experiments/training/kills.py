@@ -3,15 +3,17 @@
   python -m experiments.training.kills                          # 100 kills
   python -m experiments.training.kills --networks affunet --kills 10 --steps 20
 
-The run is one stage with a checkpoint every three steps; SIGKILL comes at a moment
-drawn evenly, half of the time from the seconds after its start, half of the time from
-those after its first step, and the same command starts it again. A
-run that reaches its end is compared to the bit with the uninterrupted one: weights,
-optimizer, and which steps the log has. Then the next run begins, until all kills are
-made.
+The run is one stage with a checkpoint every three steps. SIGKILL comes at a random
+moment, and the same command starts it again: one start of four is killed before its
+first step, at a moment drawn evenly from the seconds that these take; the others after
+a time that is exponentially distributed from their first step on, so that each moment
+of the run is as likely as any other. A run that reaches its end is compared to the bit
+with the uninterrupted one: weights, optimizer, and which steps the log has. Then the
+next run begins, until all kills are made.
 "tiny" is the learner of the tests (a head of 25 vertices, linear networks), "affunet"
-is `affjax.main` with all real parts at 32 px. Writes `results/kills.json`; the shares
-of kills that hit the start, a checkpoint in the making, or a step are in it.
+is `affjax.main` with all real parts at 32 px. Writes `results/kills.json`, with the
+number of kills that hit the start, a checkpoint in the making, or a moment between two
+checkpoints, and the number in each tenth of the steps.
 """
 
 import argparse
@@ -28,11 +30,15 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from affjax import compilation
 from experiments.benchmarks import measuring
 
 RESULT = pathlib.Path(__file__).parents[1] / "results" / "kills.json"
 STAGE = "stage1"
 EVERY = 3
+# Share of the starts that are killed before their first step, and expected number of
+# kills during an uninterrupted run.
+EARLY, LATER = 0.25, 6
 
 
 def tiny_run(steps: int) -> Callable[[pathlib.Path], object]:
@@ -41,7 +47,9 @@ def tiny_run(steps: int) -> Callable[[pathlib.Path], object]:
   from tests.train import tiny_training
 
   return lambda root: loop.run(
-    tiny_training.make_task(root, total_steps=steps, checkpoint_every=EVERY)
+    tiny_training.make_task(
+      root, total_steps=steps, checkpoint_every=EVERY, log_every=1
+    )
   )
 
 
@@ -50,7 +58,12 @@ def affunet_run(steps: int, photos: pathlib.Path) -> Callable[[pathlib.Path], ob
   from affjax import main
   from tests import tiny_config
 
-  options = {"steps": steps, "checkpoint__every": EVERY, "data__path": photos}
+  options = {
+    "steps": steps,
+    "checkpoint__every": EVERY,
+    "log__every": 1,
+    "data__path": photos,
+  }
   return lambda root: main.main(
     ["main", f"--config={STAGE}", f"--workdir={root}", *tiny_config.flags(**options)]
   )
@@ -60,6 +73,7 @@ def started(run: Callable[[pathlib.Path], object], root: pathlib.Path) -> int:
   """Starts a run in a child process and returns its id.
 
   The child is a fork: the imports, which take longer than the run, are made only once.
+  Compiled programs come from the user's cache, as in any run of `affjax.main`.
   """
   child = os.fork()
   if child:
@@ -68,6 +82,7 @@ def started(run: Callable[[pathlib.Path], object], root: pathlib.Path) -> int:
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
     try:
+      compilation.enable()
       run(root)
     except BaseException as error:
       print(f"run failed: {error}", file=sys.stderr, flush=True)
@@ -101,17 +116,20 @@ def ended(child: int, seconds: float, after: Callable[[], bool] = lambda: True) 
   return False
 
 
-def begun(log: pathlib.Path) -> bool:
-  """Returns whether a run has printed a line for a step."""
-  return re.search(rf"{STAGE} +\d+/\d+ ", log.read_text()) is not None
+def last_step(log: pathlib.Path) -> int:
+  """Returns the last step that a run has printed, or 0."""
+  found = re.findall(rf"{STAGE} +(\d+)/\d+ ", log.read_text())
+  return int(found[-1]) if found else 0
 
 
 def moment(root: pathlib.Path, log: pathlib.Path) -> str:
   """Describes the moment of a kill from what it left and what the run had printed."""
+  if not last_step(log):
+    return "before the first step"
   folder = root / STAGE / "checkpoints"
   if any("tmp" in path.name for path in folder.glob("*")):
     return "while a checkpoint was written"
-  return "between checkpoints" if begun(log) else "before the first step"
+  return "between checkpoints"
 
 
 def final_digest(root: pathlib.Path, steps: int) -> str:
@@ -139,7 +157,7 @@ def final_digest(root: pathlib.Path, steps: int) -> str:
 
 def main() -> None:
   """Runs the program."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
   parser.add_argument("--networks", choices=("tiny", "affunet"), default="tiny")
   parser.add_argument("--kills", type=int, default=100)
   parser.add_argument("--steps", type=int, default=60)
@@ -156,27 +174,31 @@ def main() -> None:
       from tests import tiny_config
 
       run = affunet_run(given.steps, tiny_config.write_photos(folder / "photos"))
-    # The first run compiles for all others, where JAX_COMPILATION_CACHE_DIR is set.
+    # The first run compiles for all others.
     assert ended(started(run, folder / "first"), 3600)
     log, marks = folder / "log.txt", [time.monotonic()]
+    begun = lambda: last_step(log) > 0
     log.write_text("")
-    first = lambda: begun(log) and marks.append(time.monotonic()) is None
+    first = lambda: begun() and marks.append(time.monotonic()) is None
     assert ended(started(run, folder / "whole"), 3600, first)
     start, first_step, end = (*marks, time.monotonic())
     expected = final_digest(folder / "whole", given.steps)
-    kills: Counter[str] = Counter()
+    moments: Counter[str] = Counter()
+    tenths = [0] * 10
     identical, runs, root = 0, 0, folder / "run0"
-    while sum(kills.values()) < given.kills or root.exists():
+    while moments.total() < given.kills or root.exists():
       log.write_text("")
       child = started(run, root)
-      if sum(kills.values()) >= given.kills:
+      if moments.total() >= given.kills:
         assert ended(child, 3600)
       elif not (
-        ended(child, chance.uniform(0, end - start))
-        if chance.random() < 0.5
-        else ended(child, chance.uniform(0, end - first_step), lambda: begun(log))
+        ended(child, chance.uniform(0, first_step - start))
+        if chance.random() < EARLY
+        else ended(child, chance.expovariate(LATER / (end - first_step)), begun)
       ):
-        kills[moment(root, log)] += 1
+        moments[moment(root, log)] += 1
+        if begun():
+          tenths[(last_step(log) - 1) * 10 // given.steps] += 1
         continue
       runs += 1
       identical += final_digest(root, given.steps) == expected
@@ -187,12 +209,14 @@ def main() -> None:
         "steps": given.steps,
         "checkpoint_every": EVERY,
         "seed": given.seed,
-        "kills": sum(kills.values()),
-        "moments": dict(kills),
+        "kills": moments.total(),
+        "moments": dict(moments),
+        "kills_in_each_tenth_of_the_steps": tenths,
         "runs": runs,
         "identical_runs": identical,
         "damaged_checkpoints": len(list(folder.glob(f"run*/{STAGE}/damaged/*"))),
         "uninterrupted_seconds": round(end - start, 1),
+        "seconds_before_the_first_step": round(first_step - start, 1),
         "minutes": round((time.monotonic() - began) / 60, 1),
         "machine": measuring.machine("cpu", len(os.sched_getaffinity(0))),
       }

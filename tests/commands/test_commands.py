@@ -7,6 +7,7 @@ import re
 import struct
 import subprocess
 import sys
+import types
 import zlib
 from importlib import metadata
 
@@ -17,7 +18,7 @@ from PIL import Image
 import affjax
 from affjax import build, commands, photos
 from affjax.assets import store
-from affjax.commands import _console, _weights
+from affjax.commands import _app, _console, _weights
 from affjax.export import CARD_FOLDER, FILES
 from affjax.train import checkpoint
 from tests import tiny_config
@@ -182,13 +183,32 @@ def test_weights_must_be_there(tmp_path):
     _weights.load_run(tmp_path / "void")
 
 
+def test_the_app_shows_no_untrained_networks(monkeypatch):
+  run = types.SimpleNamespace(
+    head=None,
+    reconstructor=types.SimpleNamespace(networks=types.SimpleNamespace(guided=False)),
+    params=None,
+    step=7,
+    stage="stage1",
+    untrained=("diffuse", "light", "pose"),
+  )
+  monkeypatch.setattr(_weights, "load_run", lambda workdir: run)
+  app = _app.App(method="networks", weights=pathlib.Path("runs/a"))
+  with pytest.raises(ValueError, match=r"diffuse, light have not been .*only stage1"):
+    _app._reconstructor(app)
+
+
 def test_debug_shows_the_traceback(photo, chain, tmp_path, monkeypatch):
   def fail(*_, **__):
     raise ValueError("weights of another")
 
   monkeypatch.setattr(photos, "reconstruct_photos", fail, raising=False)
+  arguments = ("reconstruct", photo, "-o", tmp_path / "out")
+  for off in ("0", ""):
+    monkeypatch.setenv("AFFJAX_DEBUG", off)
+    assert run(*arguments).stderr == "error: weights of another\n"
   monkeypatch.setenv("AFFJAX_DEBUG", "1")
-  result = run("reconstruct", photo, "-o", tmp_path / "out")
+  result = run(*arguments)
   assert result.exit_code == 2
   assert result.stderr.startswith("Traceback (most recent call last)")
   assert result.stderr.endswith("error: weights of another\n")

@@ -108,6 +108,12 @@ def test_another_template_is_refused_with_both_named(head, tmp_path):
     PreparedSource(folder, "dev", head.template, size=8, map_size=8)
 
 
+def test_photos_that_are_too_small_are_refused(folder, head):
+  message = r"have 16 px, fewer than the 24 px asked for: .* train with model.size=16"
+  with pytest.raises(ValueError, match=message):
+    _open(folder, head.template, size=24)
+
+
 def test_damage_is_named_by_file_and_record(head, tmp_path):
   template = head.template
   folder = _shards.data_folder(tmp_path, "faces")

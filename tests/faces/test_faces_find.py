@@ -290,6 +290,25 @@ def test_who_looks_ahead_does_not_nod(face):
   assert np.abs(turn).max() < 7
 
 
+@pytest.mark.parametrize(
+  ("moved", "still"),
+  [
+    ((17, 14, 84, 314, 16, 15, 87, 317, 181, 405), (49, 50, 51, 52, 53, 61, 62, 63)),
+    ((0, 13, 37, 267, 12, 11, 82, 312, 39, 269), (55, 56, 57, 58, 59, 65, 66, 67)),
+    ((145, 144, 153, 163, 374, 373, 380, 390), (37, 38, 43, 44)),
+    ((159, 160, 158, 161, 386, 387, 385, 388), (40, 41, 46, 47)),
+  ],
+)
+def test_a_lip_and_a_lid_move_alone(moved, still):
+  """Once upper lips were a tenth lower lips, and sank onto the teeth of a smile."""
+  points = np.random.default_rng(0).normal(size=(468, 3))
+  before = _mesh.standard68(points)
+  points[list(moved)] += 1.0
+  after = _mesh.standard68(points)
+  np.testing.assert_array_equal(after[list(still)], before[list(still)])
+  assert np.any(after != before)
+
+
 def test_the_standard_landmarks_are_those_of_the_experiment():
   name = "experiments/results/landmark_correspondence.json"
   path = pathlib.Path(__file__).resolve().parents[2] / name

@@ -69,6 +69,28 @@ def test_the_descent_converges(people):
   assert all(f.converged for f in found)
 
 
+def test_lips_are_as_far_apart_as_they_are_seen(people):
+  """A landmark network moves whole mouths, but knows how far they are open."""
+  model = open_head("embedded")
+  rng = np.random.default_rng(0)
+  moved = people[2].copy()
+  unit = np.linalg.norm(moved[:, 45] - moved[:, 36], axis=1)[:, None, None]
+  moved[:, 48:] += 0.03 * unit * rng.choice([-1, 1], (COUNT, 1, 1)) * [0, 1]
+  faces = [face(px) for px in moved]
+
+  def wrong(opening: float) -> float:
+    settings = solver.FitSettings(opening=opening, steps=20)
+    found = fit_faces(model, faces, [CROP] * COUNT, Camera(), settings=settings)
+    points = np.stack([model.template.landmark_positions(f.vertices) for f in found])
+    gap = lambda x: np.linalg.norm(x[:, [65, 66, 67]] - x[:, [63, 62, 61]], axis=-1)
+    truth = model.template.landmark_positions
+    return float(
+      np.abs(gap(points) - gap(np.stack([truth(v) for v in people[0]]))).mean()
+    )
+
+  assert wrong(0.5) < 0.7 * wrong(1e3)
+
+
 def test_poses_are_found(people, found):
   errors = [angle_deg(p, f.pose) for p, f in zip(people[1], found, strict=True)]
   assert np.median(errors) < 3
@@ -130,7 +152,7 @@ def test_a_near_camera_is_found():
   world = cameras.head_to_world(points, jnp.array([0, 0, 0, 0, 0, 6.5], jnp.float32))
   wide = Camera(fov_deg=40.0)
   px = np.asarray(cameras.world_to_px(world, wide, SIZE, SIZE))
-  settings = solver.FitSettings(focal=2.0, steps=40)
+  settings = solver.FitSettings(focal=2.0, steps=100)
   found = fit_faces(model, [face(px)], [CROP], Camera(), settings=settings)[0]
   told = fit_faces(model, [face(px)], [CROP], Camera())[0]
   assert told.fov_deg == pytest.approx(Camera().fov_deg, rel=1e-5)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from affjax.faces import read_colors
+from affjax.faces import FaceColors, read_colors, with_eyes_and_mouth
 from affjax.geometry import camera as cameras
 from affjax.geometry import mesh, rotation, uv
 from affjax.heads import open_head
@@ -270,3 +270,24 @@ def test_the_mouth_is_read_only_where_it_is_open(unlit):
   assert not shut.seen[mouth].any()
   assert np.ptp(shut.diffuse[mouth], axis=0).max() < 1e-3
   assert (opened.seen * (mask > 0.5) > 0.5).sum() > 10
+
+
+def test_eyes_and_mouth_of_a_photo_are_laid_into_another_map():
+  template = open_head("embedded").template
+  masks = {
+    name: uv.resize_mask(template.masks[name], SIZE) for name in ("eyes", "mouth")
+  }
+  inner = masks["eyes"] + masks["mouth"] > 0.99
+  outside = masks["eyes"] + masks["mouth"] == 0
+  full = lambda value, size, channels: np.full(
+    (size, size, channels), value, np.float32
+  )
+  colors = FaceColors(full(0.4, SIZE, 3), full(0.9, 16, 1), np.ones((SIZE, SIZE)))
+  light = full(0.6, 8, 3) * np.array([1.0, 2.0, 0.5])
+  found = with_eyes_and_mouth(full(0.3, SIZE, 3), light, colors, template)
+  # 0.4 * 0.9 is seen; it is divided by the other light, which is never below 0.35.
+  expected = 0.36 / np.array([0.6, 1.2, 0.35])
+  np.testing.assert_allclose(
+    found[inner], np.tile(np.clip(expected, 0, 1), (inner.sum(), 1)), rtol=1e-5
+  )
+  np.testing.assert_array_equal(found[outside], np.float32(0.3))

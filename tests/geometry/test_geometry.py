@@ -103,6 +103,22 @@ def test_poses_rotate_then_translate():
   np.testing.assert_allclose(found, [[2, 2, 3]], atol=1e-5)
 
 
+@pytest.mark.parametrize("angle", [0.0, 1e-6, 0.4, 3.0])
+def test_numpy_arrays_go_from_head_to_pixels_without_jax(angle):
+  """What stays in NumPy compiles nothing; numbers are those of JAX."""
+  points = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
+  pose = np.float32([[angle, 0, 0, 1, 2, 3], [0, angle, -angle, 0, 0, 1]])
+  world = camera.head_to_world(points, pose)
+  px = camera.world_to_px(world, Camera(), 64, 64)
+  assert isinstance(px, np.ndarray)
+  assert px.dtype == np.float32
+  expected = camera.head_to_world(jnp.asarray(points), jnp.asarray(pose))
+  assert isinstance(expected, jax.Array)
+  np.testing.assert_allclose(world, expected, atol=1e-5)
+  expected = camera.world_to_px(expected, Camera(), 64, 64)
+  np.testing.assert_allclose(px, expected, atol=1e-3)
+
+
 @pytest.mark.parametrize("bad", [{"fov_deg": 0}, {"near": 2, "far": 1}])
 def test_cameras_refuse_nonsense(bad):
   with pytest.raises(ValueError, match=next(iter(bad))):

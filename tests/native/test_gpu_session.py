@@ -66,7 +66,8 @@ def test_a_step_that_fails_or_hangs_does_not_stop_the_others(session, tmp_path):
 def test_parts_names_and_the_end_of_time(session):
   steps = [Step("one", 1, ("true",), 60), Step("two", 2, ("true",), 60)]
   assert set(session(steps, "--part", "2")[1]) == {"two"}
-  assert set(session(steps, "--only", "one")[1]) == {"one"}
+  # What another call has left stays in the record.
+  assert set(session(steps, "--only", "one")[1]) == {"two", "one"}
   status, record = session(steps, "--seconds", "1")
   assert status == 0
   assert {step["reason"] for step in record.values()} == {"no time left"}
@@ -74,11 +75,23 @@ def test_parts_names_and_the_end_of_time(session):
     session(steps, "--only", "three")
 
 
+def test_each_part_has_its_own_time(session):
+  sleep = _python("import time; time.sleep(60)")
+  steps = [Step("one", 1, sleep, 60), Step("two", 2, ("true",), 1)]
+  status, record = session(steps, "--seconds", "2")
+  assert status == 0
+  assert record["one"]["status"] == "skipped"  # less than ten seconds are left
+  assert record["two"]["status"] == "ok"
+
+
 def test_the_parts_fit_their_calls():
   for cpu in (False, True):
     steps = gpu_session.plan(cpu)
     assert len({step.name for step in steps}) == len(steps)
-    assert {step.part for step in steps} == {1, 2, 3}
+    assert [step.part for step in steps] == sorted(step.part for step in steps)
+    assert {step.part for step in steps} == set(gpu_session.PARTS)
+    if not cpu:
+      assert max(step.limit_s for step in steps) <= gpu_session.PART_S
     for step in steps:
       for script in (p for p in step.command if str(p).endswith((".py", ".cu"))):
         if "=" not in script:
@@ -89,11 +102,17 @@ def test_dry_run_says_what_would_run():
   command = [sys.executable, "experiments/gpu_session.py", "--dry-run", "--part", "1"]
   done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
   assert "experiments/gpu/checks.py rasterizer" in done.stdout
+  assert "stage3" not in done.stdout
+  command[-1:] = ["5", "6"]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
   assert "compute-sanitizer --tool memcheck" in done.stdout
+  assert "--config=configs/stage3.py" in done.stdout
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("check", ["build", "rasterizer", "affine", "render", "small"])
+@pytest.mark.parametrize(
+  "check", ["build", "rasterizer", "affine", "render", "small", "stage3"]
+)
 def test_checks_run_on_the_cpu(check):
   command = [sys.executable, "experiments/gpu/checks.py", check, "--cpu"]
   environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}

@@ -86,12 +86,6 @@ def alone(tmp_path_factory):
   return root
 
 
-@pytest.mark.slow  # test_train_step.py compares a step, the next test all stages
-def test_four_devices_make_the_steps_of_one(alone, tmp_path):
-  _run(tmp_path, devices=4)
-  _require_same(alone, tmp_path)
-
-
 def test_two_processes_of_two_devices_make_the_steps_of_one(alone, tmp_path):
   printed = _start_together(tmp_path, count=2, devices=2, total_steps=STEPS)
   _require_same(alone, tmp_path)
@@ -110,12 +104,22 @@ def test_two_processes_of_two_devices_make_the_steps_of_one(alone, tmp_path):
   )
 
 
+@pytest.fixture(scope="module")
+def twenty_alone(tmp_path_factory):
+  """Twenty steps of all stages on one device."""
+  root = tmp_path_factory.mktemp("twenty")
+  _run(root, total_steps=20)
+  return root
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("devices", [1, 2])
-def test_twenty_steps_of_two_processes(tmp_path, devices):
-  _run(tmp_path / "alone", total_steps=20)
-  _start_together(tmp_path / "two", count=2, devices=devices, total_steps=20)
-  _require_same(tmp_path / "alone", tmp_path / "two")
+@pytest.mark.parametrize(("count", "devices"), [(1, 4), (2, 1), (2, 2)])
+def test_twenty_steps_on_several_devices(twenty_alone, tmp_path, count, devices):
+  if count == 1:
+    _run(tmp_path, total_steps=20, devices=devices)
+  else:
+    _start_together(tmp_path, count=count, devices=devices, total_steps=20)
+  _require_same(twenty_alone, tmp_path)
 
 
 def _require_close(one, other, tolerance=1e-5):

@@ -3,7 +3,7 @@
 from affjax.faces._fit.completion import Scalp
 from affjax.faces._fit.landmarks import Fit, fit_faces, landmark_errors
 from affjax.faces._fit.model_points import check_fittable
-from affjax.faces._fit.photometric import FaceColors, read_colors
+from affjax.faces._fit.photometric import FaceColors, read_colors, with_eyes_and_mouth
 from affjax.faces._fit.solver import FitSettings
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
   "fit_faces",
   "landmark_errors",
   "read_colors",
+  "with_eyes_and_mouth",
 ]

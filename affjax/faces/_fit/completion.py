@@ -31,6 +31,9 @@ _DARKER, _LIGHTER, _TINTED = (0.15, 0.4), (0.2, 0.5), (0.1, 0.25)
 _SPREAD = 1.5
 # Mirrored features are moved more smoothly than the rest.
 _STIFF = 8.0
+# Tints from which a texel of teeth, and of the rest of the mouth, may be lips, and
+# surely is.
+_TEETH_TINTED, _MOUTH_TINTED = (0.25, 0.5), (0.5, 1.0)
 # Brightness of a plain white of the eye, from which the photo's exposure is read, and
 # the range of the exposure, by which unseen eyes and teeth are scaled.
 _WHITE, _EXPOSURE = 0.5, (0.15, 1.1)
@@ -113,6 +116,7 @@ def completed(
   ratio = np.log(np.maximum(seen, _BLACK) / np.maximum(plain, _BLACK))
   tone = _median(ratio, weight * masks["bare"] * (1 - masks["hairy"]), np.zeros(3))
   weight = weight * (1 - _unlike(ratio, weight, blocked, tone, masks, template))
+  weight = weight * (1 - _lips_in_mouth(ratio, weight, plain, tone, masks))
   both, known = _mirrored(ratio, weight, template)
   skin = _filled(both, known, plain, tone, masks, template)
   result, share = _painted(plain, skin, both, known), masks["scalp"]
@@ -161,6 +165,27 @@ def _unlike(
   return doubt * _distant(away, 1.0)
 
 
+def _lips_in_mouth(
+  ratio: Float[np.ndarray, "s s 3"],
+  weight: Mask,
+  plain: Float[np.ndarray, "s s 3"],
+  tone: Float[np.ndarray, " 3"],
+  masks: dict[str, Mask],
+) -> Mask:
+  """Returns how surely texels of the mouth show lips: they lie a little off the fit."""
+  away = ratio - _exposure(ratio, weight * _whites(plain, masks), tone)
+  tint = np.abs(away - (away @ _LUMA)[..., None]).max(-1)
+  teeth = plain @ _LUMA > _WHITE
+  limits = _TEETH_TINTED, _MOUTH_TINTED
+  of_teeth, of_rest = (smooth_step(*limit, tint) for limit in limits)
+  return masks["mouth"] * np.where(teeth, of_teeth, of_rest)
+
+
+def _whites(plain: Float[np.ndarray, "s s 3"], masks: dict[str, Mask]) -> Mask:
+  """Returns the whites of the eyes and teeth, not irises and the depth of the mouth."""
+  return masks["inner"] * (plain @ _LUMA > _WHITE)
+
+
 def _distant(away: Float[np.ndarray, "s s 3"], scale: float) -> Mask:
   """Returns how surely a color is too far from the skin's to be skin."""
   bright = away @ _LUMA / scale
@@ -177,14 +202,14 @@ def _filled(
   masks: dict[str, Mask],
   template: Template,
 ) -> Float[np.ndarray, "s s 3"]:
-  """Returns smooth ratios of the whole head; eyes and mouth have their own."""
+  """Returns smooth ratios of the whole head, of eyes and mouth by their own."""
   # Shadows and make-up do not spread; a beard does.
   odd = masks["beardless"] * _distant(ratio - tone, _SPREAD)
   even = known * masks["bare"] * masks["plain"] * (1 - odd)
   skin = filling.membrane(ratio, even, tone, template)
-  # Whites and teeth, not irises and the depth of the mouth.
-  white = known * masks["inner"] * (plain @ _LUMA > _WHITE)
-  inner = np.broadcast_to(_exposure(ratio, white, tone), skin.shape)
+  white = known * _whites(plain, masks)
+  around = np.maximum(white, known * masks["mouth"])
+  inner = filling.membrane(ratio, around, _exposure(ratio, white, tone), template)
   return _mixed(skin, inner, masks["inner"])
 
 

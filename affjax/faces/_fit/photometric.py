@@ -22,13 +22,14 @@ from affjax.ops import resize_bilinear
 from affjax.render import head_buffers
 from affjax.types import Camera, Template
 
-# Cosines between normal and line of sight from which a texel counts, and counts fully.
-_GRAZING, _FACING = 0.2, 0.6
+# Cosines between normal and line of sight from which a texel counts, and counts fully:
+# of skin, and in eyes and mouth, whose few vertices have normals that say little.
+_FACING, _INNER_FACING = (0.2, 0.6), (0.02, 0.2)
 # Least distance of a surface that hides a texel, dm, and how near to its edge in the
 # picture texels count as hidden, as a share of the crop.
 _HIDDEN, _EDGE = 0.1, 1 / 256
 # Shares of the head's own surface from which a pixel counts, and counts fully: on skin,
-# and in eyes and mouth.
+# and on brows, in eyes and mouth.
 _SKIN, _INNER = (0.4, 0.9), (0.15, 0.5)
 # Shares below which something else surely is there, and may be, and the width of its
 # rim, as a share of the crop.
@@ -90,21 +91,23 @@ def read_colors(
   support = uv.uv_table(template, size).support
   texel = _texels(vertices, pose, template, camera, size, len(image))
   masks = completion.texel_masks(template, size)
-  facing = smooth_step(_GRAZING, _FACING, texel["cosine"]) * texel["visible"] * support
+  inner = masks["inner"]
+  facing = smooth_step(*_FACING, texel["cosine"]) * (1 - inner)
+  facing = facing + smooth_step(*_INNER_FACING, texel["cosine"]) * inner
+  facing = facing * texel["visible"] * support
   # Behind closed lips nothing is seen of the mouth, however near it lies.
   shown = facing * (1 - masks["mouth"] * (1 - texel["open"]))
   if inside is not None:
     shown = shown * smooth_step(0.9, 1.0, _read(inside, texel["px"])[..., 0])
   color = _read(image, texel["px"])
   own, front = np.moveaxis(_read(_with_front(skin), texel["px"]), -1, 0)
-  blocked = (facing - shown * (1 - front)) * (1 - masks["inner"])
-  # A pixel that is half skin is a strand of hair before the skin; teeth and the whites
-  # of eyes are less sure.
-  skinlike, inner = (smooth_step(*r, own) for r in (_SKIN, _INNER))
+  blocked = (facing - shown * (1 - front)) * (1 - inner)
+  # A pixel that is half skin is a strand of hair before the skin; brows, teeth and the
+  # whites of eyes are less sure.
+  skinlike, moist = (smooth_step(*r, own) for r in (_SKIN, _INNER))
+  skinlike = skinlike + masks["brows"] * (moist - skinlike)
   skinlike = skinlike * (1 - smooth_step(*_BESIDE, completion.near(blocked, _BLUR)))
-  weight = shown * (
-    skinlike * (1 - front) * (1 - masks["inner"]) + inner * masks["inner"]
-  )
+  weight = shown * (skinlike * (1 - front) * (1 - inner) + moist * inner)
   light = _light(color, texel["normal"], weight * masks["bare"], size)
   shade = np.asarray(_enlarged(light[None], size=(size, size))[0])
   seen = np.clip(color / shade, 0, 1)
@@ -115,6 +118,31 @@ def read_colors(
 
 
 _enlarged = compilation.saved(static_argnames=("size",))(resize_bilinear)
+
+
+def with_eyes_and_mouth(
+  diffuse: Float[np.ndarray, "s s 3"],
+  light: Float[np.ndarray, "l l c"],
+  colors: FaceColors,
+  template: Template,
+) -> Float[np.ndarray, "s s 3"]:
+  """Returns a diffuse map with the eyes and the inside of the mouth of a photo.
+
+  Args:
+    diffuse: A diffuse map.
+    light: Light in which it will be seen, of one channel or three. The colors of the
+      photo are divided by it.
+    colors: Maps of the same head and photo, as `read_colors` returns them; their
+      diffuse map has the same size.
+    template: Template of the maps, with the masks "eyes" and "mouth".
+  """
+  side = (len(diffuse), len(diffuse))
+  inner = completion.texel_masks(template, side[0])["inner"][..., None]
+  shade, own = (
+    np.asarray(_enlarged(x[None], size=side)[0]) for x in (light, colors.light)
+  )
+  seen = np.clip(colors.diffuse * own / np.maximum(shade, _DARK), 0, 1)
+  return (diffuse + inner * (seen - diffuse)).astype(np.float32)
 
 
 def _with_front(skin: Float[np.ndarray, "c c 1"]) -> Float[np.ndarray, "c c 2"]:

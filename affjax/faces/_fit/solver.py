@@ -4,8 +4,9 @@ The unknowns are the pose, the focal length where it is not known, and D coeffic
 with normal priors and bounds. The data are 51 inner landmarks, which are fixed to the
 surface, and 17 of the jaw, which slide: at each step each of them is the candidate that
 lies on the outline, near where it belongs. Its distance along the outline counts
-little. Errors are in percent of the interocular distance, under the robust loss of
-Geman and McClure.
+little. Openings of lids and lips count once more: how far two landmarks are apart is
+known better than where they are. Errors are in percent of the interocular distance,
+under the robust loss of Geman and McClure.
 """
 
 import dataclasses
@@ -23,6 +24,9 @@ from affjax.types import Camera
 INNER = 51
 # Outer eye corners among the inner landmarks, which are 17-67.
 _EYES = (19, 28)
+# Pairs of inner landmarks across the openings of eyes and mouth: the upper ones, and
+# the lower ones.
+_ABOVE, _BELOW = (20, 21, 26, 27, 44, 45, 46), (24, 23, 30, 29, 50, 49, 48)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +35,7 @@ class FitSettings:
 
   Attributes:
     inner: Standard deviation of inner landmarks, % of the interocular distance.
+    opening: Standard deviation of how far lids, and lips, are apart, %.
     across: Standard deviation of the jaw's landmarks across the outline, %.
     along: Standard deviation of the jaw's landmarks along the outline, %.
     outlier: Multiple of these from about which on an error loses its weight.
@@ -44,6 +49,7 @@ class FitSettings:
   """
 
   inner: float = 1.5
+  opening: float = 1.0
   across: float = 3.0
   along: float = 8.0
   outlier: float = 4.0
@@ -157,8 +163,11 @@ def errors(
   state: State,
   camera: Camera,
   settings: FitSettings,
-) -> tuple[Float[Array, "68 2"], Float[Array, "68 2 n"]]:
-  """Returns errors of landmarks in standard deviations, and their derivatives."""
+) -> tuple[Float[Array, "75 2"], Float[Array, "75 2 n"]]:
+  """Returns errors in standard deviations, and their derivatives.
+
+  The first 68 are those of the landmarks, the others those of the openings.
+  """
   unit = 100 / jnp.maximum(jnp.linalg.norm(target[_EYES[1]] - target[_EYES[0]]), 1e-8)
   seen = see(points, state, camera, settings)
   along = _along(seen.ndc[INNER:])
@@ -205,7 +214,7 @@ def _along(jaw: Float[Array, "17 2"]) -> Float[Array, "17 2"]:
 
 def _standardized(
   error: Float[Array, "68 2"], along: Float[Array, "17 2"], settings: FitSettings
-) -> Float[Array, "68 2"]:
+) -> Float[Array, "75 2"]:
   """Returns errors in standard deviations, the jaw's across and along the outline."""
   across = jnp.stack([-along[:, 1], along[:, 0]], -1)
   outline = jnp.stack(
@@ -215,7 +224,10 @@ def _standardized(
     ],
     -1,
   )
-  return jnp.concatenate([error[:INNER] / settings.inner, outline])
+  openings = error[jnp.array(_BELOW)] - error[jnp.array(_ABOVE)]
+  return jnp.concatenate(
+    [error[:INNER] / settings.inner, outline, openings / settings.opening]
+  )
 
 
 def robust_loss(rows: Float[Array, " m"], settings: FitSettings) -> _least_squares.Loss:

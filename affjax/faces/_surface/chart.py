@@ -10,17 +10,19 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from affjax import compilation
 from affjax.assets import store
 from affjax.geometry import uv
 from affjax.heads import MorphableModel, open_head
 from affjax.render import rasterize
-from affjax.types import Template, per_template
+from affjax.types import ArrayLike, Template, per_template
 
 # Name of the asset.
 ASSET = "surface.npz"
@@ -48,9 +50,9 @@ class Chart:
     face: How far each of the chart's points belongs to the face, in [0, 1].
   """
 
-  mean: Float[Array, "c 3"]
-  modes: Float[Array, "d c 3"]
-  face: Float[Array, "p p 1"]
+  mean: Float[ArrayLike, "c 3"]
+  modes: Float[ArrayLike, "d c 3"]
+  face: Float[ArrayLike, "p p 1"]
 
   def cells(self, face: Float[Array, "*n d"]) -> Float[Array, "*n c 3"]:
     """Returns the points of the cells of faces."""
@@ -127,11 +129,11 @@ def chart(model: MorphableModel, made_of: Components) -> Chart:
 
 def on_cells(
   template: Template, vectors: Float[np.ndarray, "*n v k"]
-) -> Float[Array, "*n c k"]:
+) -> Float[np.ndarray, "*n c k"]:
   """Returns vectors of vertices, such as positions, at the cells of the chart."""
   corners, weights = triangles(template)
-  found = np.einsum("...pkx,pk->...px", vectors[..., corners, :], weights)
-  return jnp.asarray(found, jnp.float32)
+  a, b, c = (vectors[..., corners[:, k], :] * weights[:, k, None] for k in range(3))
+  return (a + b + c).astype(np.float32)
 
 
 def on_vertices(
@@ -144,8 +146,8 @@ def on_vertices(
   return model.template.vertices + mean, modes
 
 
-def points(cells: Float[Array, "n c k"]) -> Float[Array, "n p p k"]:
-  """Returns the means of blocks of 2 x 2 cells."""
+def points(cells: Float[ArrayLike, "n c k"]) -> Any:
+  """Returns the means of blocks of 2 x 2 cells, `[N, P, P, K]`, of the same kind."""
   n, _, k = cells.shape
   return cells.reshape(n, POINTS, 2, POINTS, 2, k).mean((2, 4))
 
@@ -182,10 +184,20 @@ def triangles(
   inside = (np.abs(at[template.faces, 0]) < _SEAM / _ANGLE).all(1)
   faces = template.faces[inside]
   with jax.ensure_compile_time_eval():
-    raster = np.asarray(rasterize(drawn[None], faces, (CELLS, CELLS)))[0]
+    raster = np.asarray(_raster(drawn[None], faces, size=(CELLS, CELLS)))[0]
   first, second, _, number = raster.reshape(-1, 4).T
   weights = np.stack([first, second, 1 - first - second], 1)
   return faces[number.astype(int) - 1], weights.astype(np.float32)
+
+
+@compilation.saved(static_argnames=("size",), kernels=("rasterizer",))
+def _raster(
+  points: Float[ArrayLike, "1 v 4"],
+  faces: Int[ArrayLike, "t 3"],
+  *,
+  size: tuple[int, int],
+) -> Float[Array, "1 h w 4"]:
+  return rasterize(points, faces, size)
 
 
 def _on_vertices(template: Template, name: str) -> Float[np.ndarray, " v"]:

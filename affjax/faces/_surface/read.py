@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from affjax import compilation
 from affjax.assets import store
 from affjax.faces._surface import chart as charts
 from affjax.faces._surface import network
@@ -152,10 +153,9 @@ def read(
     # Batches are padded to powers of two, so that few shapes are compiled.
     left = (1 << max(len(piece[0]) - 1, 0).bit_length()) - len(piece[0])
     padded = (_padded(np.asarray(x), left) for x in piece)
-    photos, *view = padded
-    found = _read(chart, weights, photos, View(*view), passes)
+    found = _read(chart, weights, *padded, passes=passes)
     count = len(piece[0])
-    parts.append(jax.tree.map(lambda x, n=count: np.asarray(x)[:n], found))
+    parts.append(_joined([np.asarray(x)[:count] for x in found]))
   return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
 
 
@@ -165,25 +165,37 @@ def _padded(x: np.ndarray, count: int) -> np.ndarray:
   return np.pad(x, ((0, count), *((0, 0),) * (x.ndim - 1)), mode=mode)
 
 
-@functools.partial(jax.jit, static_argnames="passes")
+@compilation.saved(static_argnames=("passes",), kernels=("conv",))
 def _read(
   chart: Chart,
   weights: network.Weights,
   images: Array,
-  view: View,
+  turn: Array,
+  shift: Array,
+  distance: Array,
+  *,
   passes: int,
-) -> Reading:
+) -> tuple[Array, ...]:
+  """Returns the arrays of a reading, see `_joined`."""
   photos = _resized(images.astype(jnp.float32) / 255, network.SIZE)
 
-  def once(view: View) -> tuple[Look, Outputs]:
+  def once(view: View, _: None) -> tuple[View, tuple[Look, Outputs]]:
     out = network.outputs(weights, network.drawn(chart, photos, view))
-    return look(chart, view, out), out
+    found = look(chart, view, out)
+    return found.view, (found, out)
 
+  # One network in a loop compiles much faster than one for each pass.
+  start = View(turn, shift, distance)
   with jax.default_matmul_precision("highest"):
-    found, out = once(view)
-    for _ in range(passes - 1):
-      found, out = once(found.view)
-  return _reading(chart, found, out)
+    _, every = jax.lax.scan(once, start, length=passes)
+  found, out = jax.tree.map(lambda x: x[-1], every)
+  return tuple(jax.tree.leaves(_reading(chart, found, out)))
+
+
+def _joined(arrays: Sequence[np.ndarray]) -> Reading:
+  """Returns the reading of which `jax.tree.leaves` gave the arrays."""
+  face, turn, shift, distance, *rest = arrays
+  return Reading(face, View(turn, shift, distance), *rest)
 
 
 def look(chart: Chart, view: View, out: Outputs) -> Look:
@@ -213,7 +225,11 @@ def _reading(chart: Chart, found: Look, out: Outputs) -> Reading:
 def _weight(chart: Chart, out: Outputs) -> Float[Array, "n p p 1"]:
   """Returns how much the place of each of the chart's points is worth."""
   seen = jax.nn.sigmoid(out.seen) + _UNSEEN
-  return (chart.face + _BESIDE)[None] * seen * jnp.exp(-2 * out.log_deviations[..., :1])
+  return (
+    jnp.asarray(chart.face + _BESIDE)[None]
+    * seen
+    * jnp.exp(-2 * out.log_deviations[..., :1])
+  )
 
 
 def _resized(photo: Float[Array, "n s s 3"], size: int) -> Float[Array, "n k k 3"]:

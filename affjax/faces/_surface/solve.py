@@ -32,7 +32,7 @@ from affjax.types import ArrayLike, Camera
 # that of an identity that several photos share.
 IDENTITY, EXPRESSION, SHARED = 0.1, 1.0, 1e-3
 # Deviations of landmarks, % of the interocular distance.
-_SETTINGS = FitSettings(inner=1.0, across=4.0, along=12.0, steps=10)
+_SETTINGS = FitSettings(inner=1.0, opening=0.5, across=4.0, along=12.0, steps=10)
 
 
 class Seen(NamedTuple):

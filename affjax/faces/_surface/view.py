@@ -49,12 +49,12 @@ def places_px(
   )
 
 
-def world(points: Float[Array, "p 3"], view: View) -> Float[Array, "p 3"]:
+def world(points: Float[ArrayLike, "p 3"], view: View) -> Float[Array, "p 3"]:
   """Returns points of a head in world space, dm."""
-  return points @ view.turn.T + view.shift[None]
+  return jnp.asarray(points) @ view.turn.T + view.shift[None]
 
 
-def places(points: Float[Array, "p 3"], view: View) -> Float[Array, "p 2"]:
+def places(points: Float[ArrayLike, "p 3"], view: View) -> Float[Array, "p 2"]:
   """Returns where points of a head lie in the photo.
 
   Returns:
@@ -74,7 +74,7 @@ def moved(view: View, step: Float[Array, " 7"]) -> View:
   return View(pose.turn, pose.shift, jnp.clip(distance, NEAREST, FARTHEST))
 
 
-def slopes(points: Float[Array, "p 3"], view: View) -> Float[Array, "p 2 7"]:
+def slopes(points: Float[ArrayLike, "p 3"], view: View) -> Float[Array, "p 2 7"]:
   """Returns derivatives of `places` by the steps of `moved`."""
   turned, distance = points @ view.turn.T, jnp.exp(view.distance)
   depth = jnp.maximum(distance - turned[:, 2] - view.shift[2], _LEAST_DEPTH)
@@ -97,7 +97,7 @@ def trust(weight: Float[Array, " p"]) -> Float[Array, " p"]:
 
 
 def settled(
-  points: Float[Array, "p 3"],
+  points: Float[ArrayLike, "p 3"],
   target: Float[Array, "p 2"],
   weight: Float[Array, " p"],
   start: View,

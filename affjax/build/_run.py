@@ -6,7 +6,6 @@ import pathlib
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
@@ -176,8 +175,10 @@ def _embedded() -> Run:
     if tensor is None or tensor.shape != shape.shape:
       raise UserError(f"embedded weights are of another architecture: {_name(path)}")
   params = jax.tree_util.tree_map_with_path(
-    lambda path, _: jnp.asarray(tensors[_name(path)], jnp.float32), shapes
+    lambda path, _: tensors[_name(path)].astype(np.float32), shapes
   )
+  # `jnp.asarray` would compile a program for each shape.
+  params = jax.device_put(params)
   untrained = tuple(about["untrained"])
   return Run(options, networks, params, about["step"], about["stage"], untrained)
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+
+from affjax.nn import NoRngs
 
 Params = dict[str, Any]
 
@@ -33,13 +34,13 @@ class Definition:
 
 
 def define(make: Callable[[nnx.Rngs], nnx.Module]) -> Definition:
-  """Builds a module abstractly: no array is made, nothing is compiled.
+  """Builds a module of shapes: no array is made, nothing is traced or compiled.
 
   Args:
     make: Builds the module. All of its state must be parameters of the
       layers of `affjax.nn`.
   """
-  module = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+  module = make(NoRngs())
   graph, state = nnx.split(module, nnx.Param)
   initializers = {
     tuple(str(key) for key in path): variable.get_metadata()["initializer"]
@@ -55,12 +56,13 @@ def init(definition: Definition, seed: int) -> Params:
   layer's name and shape start it alike, whatever else they hold.
   """
 
-  def fill(path: tuple[Any, ...], shape: jax.ShapeDtypeStruct) -> jax.Array:
+  def fill(path: tuple[Any, ...], shape: jax.ShapeDtypeStruct) -> np.ndarray:
     names = tuple(key.key for key in path)
     rng = np.random.default_rng([seed, zlib.crc32("/".join(names).encode())])
-    return jnp.asarray(definition.initializers[names].fill(rng, shape.shape))
+    return definition.initializers[names].fill(rng, shape.shape)
 
-  return jax.tree_util.tree_map_with_path(fill, definition.shapes)
+  # `jnp.asarray` would compile a program for each shape.
+  return jax.device_put(jax.tree_util.tree_map_with_path(fill, definition.shapes))
 
 
 def apply(definition: Definition, params: Params, *args: Any, **options: Any) -> Any:

@@ -5,7 +5,7 @@
 
 from affjax.nn._block import Block, GroupNorm, leaky_relu
 from affjax.nn._conv import AffineConv, Conv, DeformableConv, Dense
-from affjax.nn._initializers import Normal, Values
+from affjax.nn._initializers import Normal, NoRngs, Values
 
 __all__ = [
   "AffineConv",
@@ -14,6 +14,7 @@ __all__ = [
   "DeformableConv",
   "Dense",
   "GroupNorm",
+  "NoRngs",
   "Normal",
   "Values",
   "leaky_relu",

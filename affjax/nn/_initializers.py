@@ -60,8 +60,16 @@ class Values:
     return jnp.broadcast_to(jnp.array(self.values, jnp.float32), shape)
 
 
+class NoRngs(nnx.Rngs):
+  """Random streams of a module whose parameters are shapes without numbers."""
+
+
 def parameter(
   shape: tuple[int, ...], initializer: Normal | Values, rngs: nnx.Rngs
 ) -> nnx.Param[Any]:
-  """Returns a float32 parameter that remembers its initializer."""
-  return nnx.Param(initializer(rngs.params(), shape), initializer=initializer)
+  """Returns a float32 parameter, or its shape, that remembers its initializer."""
+  if isinstance(rngs, NoRngs):
+    value = jax.ShapeDtypeStruct(shape, jnp.float32)
+  else:
+    value = initializer(rngs.params(), shape)
+  return nnx.Param(value, initializer=initializer)

@@ -90,7 +90,7 @@ def slopes(points: Float[ArrayLike, "p 3"], view: View) -> Float[Array, "p 2 7"]
   return jnp.concatenate([by_turn, by_shift, by_distance[..., None]], -1)
 
 
-def trust(weight: Float[Array, " p"]) -> Float[Array, " p"]:
+def trust(weight: Float[ArrayLike, " p"]) -> Float[Array, " p"]:
   """Returns the inverse deviations of places, 1/dm, from weights of any scale."""
   total = jnp.maximum(weight.sum(), 1e-6)
   return jnp.sqrt(weight * _INDEPENDENT / total) / _PLACE
@@ -98,8 +98,8 @@ def trust(weight: Float[Array, " p"]) -> Float[Array, " p"]:
 
 def settled(
   points: Float[ArrayLike, "p 3"],
-  target: Float[Array, "p 2"],
-  weight: Float[Array, " p"],
+  target: Float[ArrayLike, "p 2"],
+  weight: Float[ArrayLike, " p"],
   start: View,
   *,
   fixed: bool = False,

@@ -10,7 +10,6 @@ import argparse
 import functools
 import importlib.metadata
 import json
-import pathlib
 import platform
 import statistics
 import subprocess
@@ -205,29 +204,12 @@ def stage3(cpu: bool) -> dict:
 
 def _stage3(dtype: str, batch: int, size: int, count: int) -> dict:
   """Seconds of the compilation, and images a second, of a case."""
-  from affjax import build
-  from affjax.models import load_features
-  from affjax.train import sharding, states, steps
+  from affjax.train import steps
+  from experiments.benchmarks.compilation import parts
 
-  config = build.get_config("stage3")
-  config.dtype, config.model.size = dtype, size
-  config.data.count, config.data.held_out = batch, batch
-  learner = build.learner(config, 1000)
-  other = learner.discriminator
-  _, record = build.sources(config, pathlib.Path())
-  state = states.create(
-    learner.stage,
-    build.reconstructor(config).init(0),
-    learner.optimizer,
-    discriminator=other.network.init(1),
-    discriminator_optimizer=other.optimizer,
+  learner, mesh, state, features, record = parts(
+    "stage3", size=size, batch=batch, dtype=dtype
   )
-  mesh = sharding.make_mesh(sharding.MeshShape(1, 1))
-  state, features = (
-    sharding.put_state(tree, mesh)
-    for tree in (state, load_features("embedded", dtype=dtype))
-  )
-  record = sharding.put_batch(record, mesh)
   began = time.monotonic()
   update = steps.make_update(learner, mesh).lower(state, features, record).compile()
   compilation = time.monotonic() - began

@@ -16,6 +16,7 @@ from affjax.export import Expression, Reconstruction
 from affjax.faces import (
   Crop,
   Face,
+  Fit,
   PhotoError,
   apply_crop,
   confidence,
@@ -129,13 +130,17 @@ class _CoarseHeads(NamedTuple):
 
   Attributes:
     guide: The heads, as guided networks take them.
+    fits: The heads.
     images: The crops that they were fitted to.
+    skin: Share of each pixel of the crops that shows the head's own surface.
     inside: Pixels of the crops that the photo has.
   """
 
   guide: Guide
+  fits: list[Fit]
   images: Float[np.ndarray, "n c c 3"]
-  inside: Float[np.ndarray, "n c c 1"]
+  skin: Float[np.ndarray, "n c c 1"]
+  inside: list[Float[np.ndarray, "c c 1"]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -315,14 +320,15 @@ class NetworkReconstructor:
     images = np.stack([apply_crop(pixels, crop) for crop in crops])
     rounded = np.rint(images * 255).astype(np.uint8)
     fits = fit_surface(model, faces, crops, rounded, nets.camera)
+    skin = visible_skin(rounded)
     guide = Guide(
       vertices=np.stack([fit.vertices for fit in fits]).astype(np.float32),
       pose=np.stack([fit.pose for fit in fits]).astype(np.float32),
       known=np.ones(len(fits), np.float32),
-      skin=np.asarray(visible_skin(rounded)),
+      skin=skin,
     )
     inside = [inside_photo(pixels, crop) for crop in crops]
-    return _CoarseHeads(guide, images, np.stack(inside))
+    return _CoarseHeads(guide, fits, images, skin, inside)
 
   def _with_eyes_and_mouth(
     self, maps: dict[str, Float[np.ndarray, "n ..."]], coarse: _CoarseHeads
@@ -331,17 +337,17 @@ class NetworkReconstructor:
 
     The networks see them too small to draw them.
     """
-    template, guide = self.networks.head.template, coarse.guide
+    template, camera = self.networks.head.template, self.reconstructor.camera
     plain = plain_diffuse(template, self.map_size)
     found = []
-    for k, diffuse in enumerate(maps["diffuse"]):
+    for k, fit in enumerate(coarse.fits):
       colors = read_colors(
-        *(coarse.images[k], guide.skin[k], guide.vertices[k], guide.pose[k]),
-        *(template, self.reconstructor.camera, plain),
+        *(coarse.images[k], coarse.skin[k], fit.vertices, fit.pose),
+        *(template, camera, plain),
         inside=coarse.inside[k],
       )
       light = maps["light"][k] * maps["light_color"][k]
-      found.append(with_eyes_and_mouth(diffuse, light, colors, template))
+      found.append(with_eyes_and_mouth(maps["diffuse"][k], light, colors, template))
     return np.stack(found)
 
   def _solved_pose(

@@ -27,8 +27,8 @@ def _comparison(plain, paper):
 @pytest.mark.parametrize(
   ("plain", "paper", "verdict", "ratio"),
   [
-    (1.0, 0.8, "The direction reproduces", "SIDE 0.8"),
-    (1.0, 1.1, "It does not reproduce", "SIDE 1.1"),
+    (1.0, 0.8, "the direction reproduces", "SIDE 0.8"),
+    (1.0, 1.1, "it does not reproduce", "SIDE 1.1"),
   ],
 )
 def test_verdicts_follow_from_the_numbers(
@@ -36,11 +36,14 @@ def test_verdicts_follow_from_the_numbers(
 ):
   content = json.dumps(_comparison(plain, paper))
   (tmp_path / "alignment.json").write_text(content)
+  (tmp_path / "alignment_long.json").write_text(json.dumps(_comparison(1.0, 0.5)))
   monkeypatch.setattr(report, "RESULTS", tmp_path)
-  text = report.report()
-  assert f"**{verdict}**" in text
-  assert f"Ratio of with to without: {ratio}," in text
-  assert f"| paper | 2 | {paper} ± 0.1 |" in text
+  text = " ".join(report.report().split())
+  short = text[text.rindex("With 4 steps of 2 on 6 photos **") :]
+  assert short.startswith(f"With 4 steps of 2 on 6 photos **{verdict}")
+  assert f" {ratio}, " in short
+  assert f"| paper | 2 | {20 * paper:.3g} ± 2 | {paper} ± 0.1 |" in text
+  assert "distance 0.5, SIDE 0.5, MAD 0.5 (2 seeds)" in text
 
 
 def test_what_is_missing_is_said(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 Stage = Literal["read", "detect", "fit", "predict", "paint", "write"]
 
 # The stages in the order in which a photo goes through them. A fitted head has no
-# "predict", one of networks no "paint".
+# "predict".
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 # Function that is called with a stage, the number of the face and that of all faces;

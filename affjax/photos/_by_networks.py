@@ -338,7 +338,7 @@ class NetworkReconstructor:
     The networks see them too small to draw them.
     """
     template, camera = self.networks.head.template, self.reconstructor.camera
-    plain = plain_diffuse(template, self.map_size)
+    plain = plain_diffuse(template, maps["diffuse"].shape[1])
     found = []
     for k, fit in enumerate(coarse.fits):
       colors = read_colors(

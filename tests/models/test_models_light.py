@@ -18,7 +18,7 @@ SIZE, CELLS = 64, 8
 def alignment():
   template = open_head("embedded").template
   pose = np.array([[0.1, 0.2, 0, 0, 0, 0]], np.float32)
-  world = head_to_world(template.vertices[None], pose)
+  world = head_to_world(jnp.asarray(template.vertices)[None], jnp.asarray(pose))
   depth = _alignment.picture_of(world, template, Camera(), (SIZE, SIZE))[1]
   deviation = jnp.zeros((1, SIZE, SIZE, 3))
   known = jnp.ones(1)

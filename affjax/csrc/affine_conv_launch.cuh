@@ -28,7 +28,9 @@ cudaError_t launch(const Device& device, void (*kernel)(P...), dim3 grid, int th
 #ifdef AFFJAX_ON_HOST
   cuda_host::launch(kernel, grid, dim3(threads), shared, args...);
 #else
-  kernel<<<grid, threads, shared, device.stream> > >(args...);
+  // clang-format off: it would split the brackets.
+  kernel<<<grid, threads, shared, device.stream>>>(args...);
+  // clang-format on
 #endif
   return cudaGetLastError();
 }

@@ -246,14 +246,14 @@ def test_order_of_threads_does_not_matter(shape, dtype):
 LOWERING = """
 import jax
 import jax.numpy as jnp
-from affjax.ops import affine_conv
+from affjax.ops import affine_conv, deformable_conv
 
 def run(x, theta, prior, offsets, kernel):
   options = {"stride": 2, "backend": "cuda"}
   return (
-    affine_conv.affine_conv(x, theta, kernel, **options)
-    + affine_conv.affine_conv(x, theta, kernel, prior=prior, **options)
-    + affine_conv.deformable_conv(x, offsets, kernel, **options)
+    affine_conv(x, theta, kernel, **options)
+    + affine_conv(x, theta, kernel, prior=prior, **options)
+    + deformable_conv(x, offsets, kernel, **options)
   ).sum()
 
 for dtype in (jnp.float32, jnp.bfloat16):

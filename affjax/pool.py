@@ -105,7 +105,8 @@ def survived(
   on in a new process.
 
   Args:
-    make: See `Worker`.
+    make: Picklable function that makes the function of each process, as `Worker`
+      takes it.
     tasks: JSON-able descriptions of tasks; only a few are taken ahead.
     workers: Number of processes.
 

@@ -12,8 +12,8 @@ in stage 2 (experiments/results/embedded_stage1.jsonl, embedded_stage2.jsonl).
 affjax/assets/MODEL_CARD.md compares them with `affjax fit`.
 
 `embedded:stage3` was trained from them for 500 updates (626 s, embedded_stage3.jsonl)
-and is not shipped: `position_l1` rose from 0.0160 to 0.0206, since the
-losses of the image move the shape, and `diffuse_l1` and `image_l1` by 2 %.
+and is not shipped: `position_l1` rose from 0.0160 to 0.0206, perhaps
+since the losses of the image move the shape, and `diffuse_l1` and `image_l1` by 2 %.
 
 Guided networks of narrow layers (2.4 million weights) with a global color of the light,
 batches of 4, seed 0, 3,000 synthetic heads whose photos change in brightness, contrast,

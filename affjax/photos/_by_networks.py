@@ -130,7 +130,7 @@ class _CoarseHeads(NamedTuple):
 
   Attributes:
     guide: The heads, as guided networks take them.
-    fits: The heads.
+    fits: The fits, of which the guide has shape and pose.
     images: The crops that they were fitted to.
     skin: Share of each pixel of the crops that shows the head's own surface.
     inside: Pixels of the crops that the photo has.

@@ -71,7 +71,7 @@ ClipFunction = Callable[[pathlib.Path, pathlib.Path, Any], Written]
 
 
 class Task(NamedTuple):
-  """A photo or video to be done; JSON-able.
+  """A photo or video to be done, which can be written as JSON.
 
   Attributes:
     path: The file.
@@ -85,7 +85,7 @@ class Task(NamedTuple):
 
 
 class Outcome(NamedTuple):
-  """What became of a photo or video; JSON-able.
+  """The outcome of a photo or video, which can be written as JSON.
 
   Attributes:
     confidences: Confidence of each head; None where it is not known.
